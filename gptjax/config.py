@@ -1,0 +1,291 @@
+"""The typed configuration of a run: one dataclass a section, every default visible.
+
+A run is a function of its configuration. Dataclasses are mutable until `resolve`, since
+command-line overrides set fields in place; `resolve` checks every field against its type hint
+and range, fills what follows from other fields, and returns a copy.
+
+    config = resolve(ExperimentConfig(model=ModelConfig(num_layers=4)))
+"""
+
+import copy
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+from gptjax.batch_schedule import BatchSchedule
+from gptjax.registry import unknown_name
+
+C = TypeVar("C")
+
+
+def setting(
+    default: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field with its range: low <= x <= high, above < x < below, or x in choices."""
+    limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices}
+    return dataclasses.field(default=default, metadata=limits)
+
+
+@dataclasses.dataclass
+class ModelConfig:
+    """A decoder, with what the papers differ in as fields."""
+
+    vocab_size: int = setting(50257, low=2)
+    vocab_multiple: int = setting(128, low=1)  # embedding rows are padded to a multiple of it
+    context_length: int = setting(1024, low=1)  # tokens
+    num_layers: int = setting(12, low=1)
+    num_heads: int = setting(12, low=1)
+    num_kv_heads: int | None = setting(None, low=1)  # none: num_heads
+    d_model: int = setting(768, low=1)
+    d_head: int | None = setting(None, low=1)  # none: d_model / num_heads
+    d_ff: int | None = setting(None, low=1)  # none: 4 d_model
+    attention: str = "dense"  # patterns, cycled over the layers
+    attention_impl: str = setting("auto", choices=("auto", "reference", "blockwise"))
+    norm: str = setting("pre", choices=("pre", "post"))
+    layer_norm_epsilon: float = setting(1e-5, above=0.0)
+    activation: str = setting("gelu_tanh", choices=("gelu_tanh", "gelu", "relu"))
+    tied_embeddings: bool = True
+    init_std: float = setting(0.02, above=0.0)
+    scaled_residual_init: bool = True  # residual projections start at init_std / sqrt(2 layers)
+    embedding_dropout: float = setting(0.0, low=0.0, below=1.0)
+    attention_dropout: float = setting(0.0, low=0.0, below=1.0)
+    residual_dropout: float = setting(0.0, low=0.0, below=1.0)
+    dtype: str = setting("float32", choices=("float32", "bfloat16"))  # of the computation
+    remat: str = setting("none", choices=("none", "block"))
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """What is read, and how it becomes tokens."""
+
+    corpus: str | None = None  # python_docs, python_source, text:PATH, jsonl:PATH#field
+    tokenizer: str | None = None  # bytes, gpt2:DIR, gpt1:DIR, sentencepiece:FILE, a folder
+    validation_fraction: float = setting(0.05, above=0.0, below=1.0)  # of documents, by hash
+    invalid_utf8: str = setting("error", choices=("error", "replace"))
+    document_masking: bool = False  # whether packed documents are hidden from each other
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+    """AdamW and its schedule; warm-up and decay in steps or in tokens, never both."""
+
+    learning_rate: float = setting(6e-4, above=0.0)  # at the peak
+    schedule: str = setting("cosine", choices=("cosine", "linear", "constant"))
+    warmup_steps: int | None = setting(None, low=0)
+    warmup_tokens: int | None = setting(None, low=0)
+    decay_steps: int | None = setting(None, low=1)  # none, and no decay_tokens: num_steps
+    decay_tokens: int | None = setting(None, low=1)
+    final_fraction: float = setting(0.0, low=0.0, high=1.0)  # of the peak, once decayed
+    beta1: float = setting(0.9, low=0.0, below=1.0)
+    beta2: float = setting(0.95, low=0.0, below=1.0)
+    epsilon: float = setting(1e-8, above=0.0)
+    weight_decay: float = setting(0.1, low=0.0)  # decoupled; never on biases and gains
+    clip_norm: float | None = setting(1.0, above=0.0)
+
+
+@dataclasses.dataclass
+class TrainingConfig:
+    """The loop."""
+
+    num_steps: int = setting(1000, low=1)
+    batch_size: int = setting(8, low=1)  # sequences
+    batch_ramp_start: int | None = setting(None, low=1)  # sequences
+    batch_ramp_tokens: int | None = setting(None, low=1)
+    seed: int = setting(0, low=0, high=2**31 - 1)
+    log_every: int = setting(10, low=1)  # steps
+    eval_every: int = setting(1000, low=1)  # steps; the last step is always evaluated
+    eval_batches: int | None = setting(None, low=1)  # none: the whole validation split
+
+
+@dataclasses.dataclass
+class CheckpointConfig:
+    """When to save, what to keep, what to start from."""
+
+    every_steps: int = setting(1000, low=1)  # the last step is always saved
+    keep: int = setting(2, low=1)  # newest; the best by validation loss is kept besides
+    init_from: str | None = None  # work directory whose parameters a new run starts from
+
+
+@dataclasses.dataclass
+class ParallelismConfig:
+    """Where a batch's rows go."""
+
+    strategy: str = setting("single", choices=("single", "mesh"))
+    data: int | None = setting(None, low=1)  # devices on the mesh's data axis; none: all
+
+
+@dataclasses.dataclass
+class ProfileConfig:
+    """A trace that TensorBoard's profiler opens, written to the work directory."""
+
+    start_step: int = setting(10, low=0)
+    num_steps: int = setting(0, low=0)  # 0: no trace
+
+
+@dataclasses.dataclass
+class ExperimentConfig:
+    """A whole run."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    parallelism: ParallelismConfig = dataclasses.field(default_factory=ParallelismConfig)
+    profile: ProfileConfig = dataclasses.field(default_factory=ProfileConfig)
+
+
+def batch_schedule(config: ExperimentConfig) -> BatchSchedule:
+    """The batch sizes of a run."""
+    training = config.training
+    return BatchSchedule(
+        training.batch_size,
+        config.model.context_length,
+        training.batch_ramp_start,
+        training.batch_ramp_tokens,
+    )
+
+
+def fields(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every leaf of a config dataclass, by dotted path: {"model.num_layers": 12, ...}."""
+    leaves: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value, path = getattr(config, field.name), prefix + field.name
+        leaves.update(
+            fields(value, path + ".") if dataclasses.is_dataclass(value) else {path: value}
+        )
+    return leaves
+
+
+def _expected(hint: Any, limits: typing.Mapping[str, Any]) -> str:
+    if limits.get("choices"):
+        return "one of " + ", ".join(limits["choices"])
+    options = typing.get_args(hint) or (hint,)
+    named = [{"NoneType": "none"}.get(option.__name__, option.__name__) for option in options]
+    signs = {"low": ">=", "above": ">", "high": "<=", "below": "<"}
+    bounds = [f"{sign} {limits[k]:g}" for k, sign in signs.items() if limits.get(k) is not None]
+    return " or ".join(named) + ("" if not bounds else " " + " and ".join(bounds))
+
+
+def _fits(value: Any, hint: Any, limits: typing.Mapping[str, Any]) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, option, limits) for option in typing.get_args(hint))
+    if value is None or hint is types.NoneType:
+        return value is None and hint is types.NoneType
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint:
+        return False
+    if limits.get("choices"):
+        return value in limits["choices"]
+    checks = (
+        ("low", lambda bound: value >= bound),
+        ("above", lambda bound: value > bound),
+        ("high", lambda bound: value <= bound),
+        ("below", lambda bound: value < bound),
+    )
+    return all(check(limits[k]) for k, check in checks if limits.get(k) is not None)
+
+
+def validate(config: Any, prefix: str = "config.") -> None:
+    """Checks every field of a config dataclass against its type hint and range.
+
+    Raises:
+      ValueError: one line naming the field, what it got and what is expected.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, path = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            validate(value, path + ".")
+        elif not _fits(value, hints[field.name], field.metadata):
+            expected = _expected(hints[field.name], field.metadata)
+            raise ValueError(f"{path}: got {value!r}, expected {expected}")
+
+
+def _at_most_one(section: str, config: Any, *names: str) -> None:
+    given = [name for name in names if getattr(config, name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"config.{section}: got both {' and '.join(given)}, expected at most one")
+
+
+def resolve(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns a checked copy in which every field that follows from others is filled in.
+
+    Raises:
+      ValueError: a field of the wrong type or out of range, or fields that contradict each other.
+    """
+    validate(config)
+    config = copy.deepcopy(config)
+    model, optimizer, training = config.model, config.optimizer, config.training
+    if model.d_head is None:
+        if model.d_model % model.num_heads:
+            raise ValueError(
+                f"config.model.d_model: got {model.d_model} with {model.num_heads} heads, expected "
+                "a multiple of num_heads (or set d_head)"
+            )
+        model.d_head = model.d_model // model.num_heads
+    model.num_kv_heads = model.num_kv_heads or model.num_heads
+    model.d_ff = model.d_ff or 4 * model.d_model
+    if model.num_heads % model.num_kv_heads:
+        raise ValueError(
+            f"config.model.num_kv_heads: got {model.num_kv_heads}, expected a divisor of "
+            f"num_heads = {model.num_heads}"
+        )
+    _at_most_one("optimizer", optimizer, "warmup_steps", "warmup_tokens")
+    _at_most_one("optimizer", optimizer, "decay_steps", "decay_tokens")
+    if optimizer.warmup_steps is None and optimizer.warmup_tokens is None:
+        optimizer.warmup_steps = 0
+    if optimizer.decay_steps is None and optimizer.decay_tokens is None:
+        optimizer.decay_steps = training.num_steps
+    ramp = (training.batch_ramp_start, training.batch_ramp_tokens)
+    if (ramp[0] is None) != (ramp[1] is None):
+        raise ValueError(
+            "config.training: got one of batch_ramp_start and batch_ramp_tokens, expected both"
+        )
+    if ramp[0] is not None and ramp[0] > training.batch_size:
+        raise ValueError(
+            f"config.training.batch_ramp_start: got {ramp[0]}, expected at most batch_size = "
+            f"{training.batch_size}"
+        )
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as nested plain values, for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(kind: type[C], values: typing.Mapping[str, Any], prefix: str = "config.") -> C:
+    """Builds config dataclass `kind` from what `to_dict` gave; unknown fields raise ValueError."""
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in hints:
+            raise unknown_name("field", prefix + name, [prefix + hint for hint in hints])
+    built = {
+        name: from_dict(hints[name], value, f"{prefix}{name}.")
+        if dataclasses.is_dataclass(hints[name])
+        else value
+        for name, value in values.items()
+    }
+    return kind(**built)
+
+
+def differences(ours: Any, theirs: Any, sections: tuple[str, ...]) -> list[str]:
+    """The leaves under the dotted prefixes `sections` in which two configs differ, one line each.
+
+    Each line reads "path: value in `ours`, not value in `theirs`".
+    """
+    mine, other = fields(ours), fields(theirs)
+    return [
+        f"{path}: {value!r}, not {other[path]!r}"
+        for path, value in mine.items()
+        if path.startswith(sections) and value != other[path]
+    ]
