@@ -1,0 +1,1 @@
+"""Absl-flag binaries and the experiments they run; `python -m experiments.list` shows them."""

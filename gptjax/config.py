@@ -164,7 +164,17 @@ def fields(config: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _expected(hint: Any, limits: typing.Mapping[str, Any]) -> str:
+def limits_of(config: Any, path: str) -> tuple[Any, typing.Mapping[str, Any]]:
+    """The type hint and the range of the leaf at dotted `path`."""
+    section, _, rest = path.partition(".")
+    if rest:
+        return limits_of(getattr(config, section), rest)
+    field = next(field for field in dataclasses.fields(config) if field.name == path)
+    return typing.get_type_hints(type(config))[path], field.metadata
+
+
+def expected(hint: Any, limits: typing.Mapping[str, Any]) -> str:
+    """What a field accepts, in words: "int or none >= 1"."""
     if limits.get("choices"):
         return "one of " + ", ".join(limits["choices"])
     options = typing.get_args(hint) or (hint,)
@@ -206,8 +216,8 @@ def validate(config: Any, prefix: str = "config.") -> None:
         if dataclasses.is_dataclass(value):
             validate(value, path + ".")
         elif not _fits(value, hints[field.name], field.metadata):
-            expected = _expected(hints[field.name], field.metadata)
-            raise ValueError(f"{path}: got {value!r}, expected {expected}")
+            allowed = expected(hints[field.name], field.metadata)
+            raise ValueError(f"{path}: got {value!r}, expected {allowed}")
 
 
 def _at_most_one(section: str, config: Any, *names: str) -> None:

@@ -1,0 +1,12 @@
+"""The experiments by name: functions that return a fresh `ExperimentConfig`.
+
+@EXPERIMENTS.register("gpt2_small")
+def gpt2_small() -> ExperimentConfig: ...
+"""
+
+from collections.abc import Callable
+
+from gptjax.config import ExperimentConfig
+from gptjax.registry import Registry
+
+EXPERIMENTS: Registry[Callable[[], ExperimentConfig]] = Registry("experiment")
