@@ -1,0 +1,32 @@
+"""The environment of every test, set before jax is imported; child processes inherit it.
+
+Eight virtual CPU devices, strict dtype promotion, and no silent rank promotion. Compiled programs
+are kept in the user's cache folder, so that a second run of the suite is a fraction of the first.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+USER_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUM_CPU_DEVICES": "8",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_COMPILATION_CACHE_DIR": str(USER_CACHE / "gptjax" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of sample data sets beside the repository, or where GPTJAX_SHARED_DATA says."""
+    folder = Path(os.environ.get("GPTJAX_SHARED_DATA", SHARED_DATA))
+    if not folder.is_dir():
+        pytest.skip(f"no sample data at {folder}; set GPTJAX_SHARED_DATA to have this test run")
+    return folder
