@@ -1,0 +1,1 @@
+"""Text to training batches: corpora (documents) -> shards (token files) -> loader (batches)."""

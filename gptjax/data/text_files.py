@@ -1,0 +1,175 @@
+"""Files of text: found by path, read decompressed, cut into pieces, decoded with a count of errors.
+
+    for path in find_files("text:books", "books", ".txt"):
+        with open_bytes(path) as file:
+            for offset, piece in pieces(file, max_bytes=1 << 15):
+                ...
+
+Everything a user's files can have wrong is a `ValueError` of one line that names the file.
+"""
+
+import contextlib
+import glob
+import gzip
+import io
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import zstandard
+from absl import logging
+
+InvalidUtf8 = Literal["error", "replace"]
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def find_files(spec: str, location: str, suffix: str) -> tuple[Path, ...]:
+    """Lists the files of a corpus, in sorted order.
+
+    Args:
+        spec: the corpus, for the error message.
+        location: a file; a directory, searched through for names that end in `suffix` (or with .gz
+            or .zst behind it) and do not begin with a dot; or a glob, where ** spans directories.
+
+    Raises:
+        ValueError: nothing is there.
+    """
+    location = os.path.expanduser(location)
+    wanted = "a file, a directory or a glob that matches files"
+    if os.path.isdir(location):
+        wanted = f"files named *{suffix}, *{suffix}.gz or *{suffix}.zst in it, or a glob"
+        root = os.path.join(glob.escape(location), "**", f"*{suffix}")
+        found = [p for end in ("", ".gz", ".zst") for p in glob.glob(root + end, recursive=True)]
+    elif os.path.exists(location):
+        found = [location]
+    else:
+        found = glob.glob(location, recursive=True)
+    files = tuple(Path(path) for path in sorted(found) if not os.path.isdir(path))
+    if not files:
+        raise ValueError(f"corpus {spec!r}: no files at {location!r}; expected {wanted}")
+    return files
+
+
+@contextlib.contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for reading, decompressing .gz and .zst.
+
+    Raises:
+        ValueError: the file cannot be opened or read, or its compressed data is damaged or cut.
+    """
+    try:
+        with path.open("rb") as file:
+            if path.suffix == ".gz":
+                yield io.BufferedReader(gzip.GzipFile(fileobj=file))
+            elif path.suffix == ".zst":
+                yield io.BufferedReader(_ZstdFile(file))
+            else:
+                yield file
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(f"cannot read {path}: {reason}; expected a readable file") from error
+
+
+class _ZstdFile(io.RawIOBase):
+    """Decompressed bytes of a .zst file; the library's own reader takes a cut file for a whole."""
+
+    def __init__(self, file: BinaryIO):
+        self._blocks = self._decompress(file)
+        self._rest = memoryview(b"")
+
+    @staticmethod
+    def _decompress(file: BinaryIO) -> Iterator[bytes]:
+        frame = None
+        while compressed := file.read(1 << 17):
+            while compressed:
+                frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                yield frame.decompress(compressed)
+                compressed = frame.unused_data
+                if frame.eof:
+                    frame = None
+        if frame is not None:
+            raise EOFError("the file ends within a zstd frame")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest and (block := next(self._blocks, None)) is not None:
+            self._rest = memoryview(block)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+
+def pieces(file: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Cuts a file into pieces; together they are the file.
+
+    A piece ends at a blank line, else at a line's end, else at a space, in its second half; else
+    between two characters.
+
+    Args:
+        file: what to read, from where it stands.
+        max_bytes: length of the longest piece; a file that is no longer is one piece.
+
+    Returns:
+        Pairs of the offset of a piece in bytes and its bytes.
+    """
+    offset, rest = 0, b""
+    while rest := rest + file.read(max_bytes + 1 - len(rest)):
+        cut = len(rest) if len(rest) <= max_bytes else _cut(rest[:max_bytes])
+        yield offset, rest[:cut]
+        offset, rest = offset + cut, rest[cut:]
+
+
+def _cut(piece: bytes) -> int:
+    for separator in (b"\n\n", b"\n", b" "):
+        found = piece.rfind(separator, len(piece) // 2)
+        if found >= 0:
+            return found + len(separator)
+    character_starts = (i for i in range(1, 4) if piece[-i] & 0xC0 != 0x80)
+    return len(piece) - next(character_starts, 0)
+
+
+class Decoder:
+    """Decodes the parts of one file, counting what is not valid UTF-8."""
+
+    def __init__(self, path: Path, invalid_utf8: InvalidUtf8):
+        """`invalid_utf8`: whether `finish` refuses ("error"), or U+FFFD stands in ("replace")."""
+        self._path = path
+        self._replace = invalid_utf8 == "replace"
+        self._count = 0
+        self._first: int | None = None
+
+    def decode(self, data: bytes, offset: int) -> str:
+        """Returns the text of bytes at `offset` in the file; "" if they are to be refused."""
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            replaced = data.decode(errors="replace")
+            genuine = data.decode(errors="ignore").count("\ufffd")
+            return self._note(replaced, replaced.count("\ufffd") - genuine, offset + error.start)
+
+    def without_lone_surrogates(self, text: str, offset: int) -> str:
+        r"""Treats half a character, which JSON can spell as "\ud800", as invalid UTF-8."""
+        text, count = _LONE_SURROGATES.subn("\ufffd", text)
+        return self._note(text, count, offset) if count else text
+
+    def _note(self, replaced: str, count: int, offset: int) -> str:
+        self._count += count
+        self._first = offset if self._first is None else self._first
+        return replaced if self._replace else ""
+
+    def finish(self) -> None:
+        """Raises ValueError if the file was invalid, or logs how much of it was replaced."""
+        if self._first is None:
+            return
+        found = (
+            f"{self._path}: {self._count} invalid UTF-8 sequence(s), first at byte {self._first}"
+        )
+        if not self._replace:
+            raise ValueError(f'{found}; expected UTF-8, or invalid_utf8="replace" for U+FFFD')
+        logging.warning("%s; U+FFFD stands in for each", found)
