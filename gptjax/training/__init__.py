@@ -1,0 +1,1 @@
+"""Supervised training: state, losses, optimizers, partitioning, checkpoints, metrics, the loop."""

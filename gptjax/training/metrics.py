@@ -1,0 +1,310 @@
+"""What a run says about itself: metrics.jsonl, TensorBoard, a progress bar, a loss curve, speed.
+
+    with Progress(num_steps) as progress, MetricsWriter(workdir) as writer:
+        writer.truncate_after(restored_step)
+        throughput.add(tokens)
+        row = {"step": step, "loss": loss, **throughput.take()}
+        writer.write(row)
+        progress.update(row)
+    plot_loss(workdir / "metrics.jsonl", workdir / "loss.png", title="demo")
+
+A row of metrics.jsonl is one JSON object. Training rows carry `step, loss (nats a token),
+learning_rate, grad_norm, tokens_per_second, mfu`; evaluation rows `step, split, loss, perplexity,
+bits_per_byte`.
+"""
+
+import datetime
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+PLAIN_LINE_SECONDS = 10.0
+
+
+class MetricsWriter:
+    """Appends rows to `metrics.jsonl` and to TensorBoard, under `tensorboard/`; from process 0."""
+
+    def __init__(self, workdir: str | os.PathLike, *, enabled: bool | None = None):
+        """`enabled`: whether this process writes; None: process 0 does."""
+        self.path = Path(workdir) / "metrics.jsonl"
+        self._enabled = jax.process_index() == 0 if enabled is None else enabled
+        self._purge_step: int | None = None
+        self._file: TextIO | None = None
+        self._tensorboard: Any = None
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def truncate_after(self, step: int) -> None:
+        """Drops rows past `step`, atomically, and a torn last line; -1 drops all.
+
+        Call it before the first row of a start or resumption, so that no step is there twice.
+
+        Raises:
+          ValueError: the file is damaged elsewhere, or cannot be written.
+        """
+        if not self._enabled:
+            return
+        self.close()
+        self._purge_step = step + 1
+        if not self.path.exists():
+            return
+        rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+        replacement = self.path.with_suffix(".jsonl.new")
+        try:
+            replacement.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            replacement.replace(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Appends a row, which holds `step`; scalars that are not finite become null.
+
+        Raises:
+          ValueError: the disk is full or the file cannot be written.
+        """
+        if not self._enabled:
+            return
+        values = {name: _json_scalar(value) for name, value in row.items()}
+        try:
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("a")
+            self._file.write(json.dumps(values, allow_nan=False) + "\n")
+            self._file.flush()
+            self._write_tensorboard(values)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def close(self) -> None:
+        """Ends both files; a later `write` opens them again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+
+    def _write_tensorboard(self, row: dict[str, Any]) -> None:
+        if self._tensorboard is None:
+            # Takes 0.5 s, which a process that only reads metrics need not wait for.
+            from tensorboardX import SummaryWriter
+
+            directory = str(self.path.parent / "tensorboard")
+            self._tensorboard = SummaryWriter(directory, purge_step=self._purge_step)
+        split = row.get("split", "train")
+        for name, value in row.items():
+            if name not in ("step", "split") and isinstance(value, int | float):
+                self._tensorboard.add_scalar(f"{split}/{name}", value, row["step"])
+
+    def _unwritable(self, error: OSError) -> ValueError:
+        return ValueError(f"cannot write {self.path}: {error.strerror}; expected a writable disk")
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Returns the rows of a metrics.jsonl in order, without a torn last line.
+
+    Raises:
+      ValueError: there is no such file, or a line before the last is not a JSON object.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise ValueError(f"cannot read metrics from {path}: {error.strerror}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path} line {number} is {line[:40]!r}; expected JSON") from error
+        rows.append(row)
+    return rows
+
+
+def plot_loss(metrics_path: str | os.PathLike, png_path: str | os.PathLike, title: str) -> None:
+    """Draws training and validation loss against step, with bits per byte on the right.
+
+    Args:
+      metrics_path: a metrics.jsonl.
+      png_path: picture to write, about 1,500 x 900 pixels.
+      title: heading of the picture.
+    """
+    # Takes 1 s, and more where its font cache is built: only runs that have ended draw.
+    from matplotlib.figure import Figure
+
+    rows = [row for row in read_metrics(metrics_path) if row.get("loss") is not None]
+    training = np.array([(row["step"], row["loss"]) for row in rows if "split" not in row])
+    evaluations = [row for row in rows if "split" in row]
+    figure = Figure(figsize=(9, 5.4), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    if len(training):
+        steps, losses = training.T
+        window = max(1, len(losses) // 40)
+        weights = np.convolve(np.ones_like(losses), np.ones(window), "same")
+        smooth = np.convolve(losses, np.ones(window), "same") / weights
+        axes.plot(steps, losses, color="tab:blue", alpha=0.3, linewidth=1)
+        axes.plot(steps, smooth, color="tab:blue", linewidth=1.8, label="training")
+    for split, color in zip(
+        dict.fromkeys(row["split"] for row in evaluations),
+        ("tab:orange", "tab:green", "tab:red", "tab:purple"),
+        strict=False,
+    ):
+        points = np.array([(r["step"], r["loss"]) for r in evaluations if r["split"] == split])
+        label = f"{split} (last {points[-1, 1]:.3f})"
+        axes.plot(*points.T, color=color, marker="o", markersize=4, linewidth=1.8, label=label)
+    axes.set(xlabel="step", ylabel="loss (nats per token)", title=title)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    measured = [row for row in evaluations if row.get("bits_per_byte") is not None]
+    if measured:
+        # Over the same documents, bits per byte are the loss times a constant.
+        ratio = measured[-1]["bits_per_byte"] / measured[-1]["loss"]
+        right = axes.secondary_yaxis("right", functions=(lambda y: y * ratio, lambda y: y / ratio))
+        right.set_ylabel(f"{measured[-1]['split']} bits per byte")
+    if rows:
+        axes.legend(frameon=False)
+    figure.savefig(png_path)
+
+
+class Progress:
+    """A progress bar with step, loss, tokens/s, MFU and time left; plain lines off a terminal."""
+
+    def __init__(
+        self,
+        num_steps: int,
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """`num_steps`: the step at which the run ends."""
+        self._num_steps = num_steps
+        self._console = console or Console()
+        self._clock = clock
+        self._start: tuple[int, float] | None = None
+        self._printed = -math.inf
+        self._bar: RichProgress | None = None
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            columns = (
+                TextColumn("step {task.completed}/{task.total}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[figures]}"),
+            )
+            self._bar = RichProgress(*columns, console=self._console, expand=True)
+            self._task = self._bar.add_task("train", total=num_steps, figures="starting")
+
+    def __enter__(self) -> "Progress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Shows a training row: `step`, and what it has of `loss, tokens_per_second, mfu`."""
+        step, now = int(row["step"]), self._clock()
+        self._start = self._start or (step, now)
+        figures = self._figures(row, now)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, figures=figures)
+        elif now - self._printed >= PLAIN_LINE_SECONDS or step >= self._num_steps:
+            self._printed = now
+            print(f"step {step}/{self._num_steps}  {figures}", file=self._console.file, flush=True)
+
+    def _figures(self, row: Mapping[str, Any], now: float) -> str:
+        """loss 3.214  12,345 tokens/s  MFU 41%  0:01:23 left"""
+        figures = []
+        if row.get("loss") is not None:
+            figures.append(f"loss {row['loss']:.3f}")
+        if row.get("tokens_per_second") is not None:
+            figures.append(f"{row['tokens_per_second']:,.0f} tokens/s")
+        if row.get("mfu") is not None:
+            figures.append(f"MFU {row['mfu']:.0%}")
+        assert self._start is not None
+        first_step, first_time = self._start
+        if row["step"] > first_step:
+            seconds_per_step = (now - first_time) / (row["step"] - first_step)
+            left = round(seconds_per_step * (self._num_steps - row["step"]))
+            figures.append(f"{datetime.timedelta(seconds=left)} left")
+        return "  ".join(figures)
+
+
+class Throughput:
+    """Tokens a second and model FLOPs utilisation over the window since they were last taken."""
+
+    def __init__(
+        self,
+        model_flops_per_token: float,
+        peak_flops_per_second: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """`peak_flops_per_second`: of all devices together; None where unknown, and MFU is None.
+
+        Source: MFU = model FLOPs a second / peak FLOPs a second (PaLM, 2204.02311, appendix B).
+        """
+        self._model_flops_per_token = model_flops_per_token
+        self._peak_flops_per_second = peak_flops_per_second
+        self._clock = clock
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins a new window now: after compilation, an evaluation or a save."""
+        self._tokens = 0
+        self._since = self._clock()
+
+    def add(self, tokens: int) -> None:
+        """Counts the tokens of a step."""
+        self._tokens += tokens
+
+    def take(self) -> dict[str, float | None]:
+        """Returns `tokens_per_second` and `mfu` (0 to 1, or None), and begins a new window."""
+        seconds = self._clock() - self._since
+        tokens_per_second = self._tokens / seconds if seconds > 0 else 0.0
+        mfu = None
+        if self._peak_flops_per_second is not None:
+            mfu = tokens_per_second * self._model_flops_per_token / self._peak_flops_per_second
+        self.restart()
+        return {"tokens_per_second": tokens_per_second, "mfu": mfu}
+
+
+def matmul_peak_flops(dtype: str = "float32") -> float:
+    """Measures the default device's matmul FLOP/s: the best of a few square products.
+
+    Args:
+      dtype: of the operands, "float32" (at JAX's default precision) or "bfloat16".
+    """
+    size = 1024 if jax.default_backend() == "cpu" else 8192
+    operand = jnp.full((size, size), 1.0 / size, dtype)
+    product = jax.jit(lambda a, b: a @ b)
+    product(operand, operand).block_until_ready()
+    best = math.inf
+    for _ in range(8):
+        start = time.perf_counter()
+        product(operand, operand).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def _json_scalar(value: Any) -> Any:
+    """A number, string or None as JSON holds it; NaN and infinities become None."""
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
