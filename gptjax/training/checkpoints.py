@@ -15,7 +15,6 @@ directory named by a step is therefore complete, and a missing manifest is damag
 """
 
 import fcntl
-import hashlib
 import logging
 import math
 import os
@@ -28,9 +27,10 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
+from gptjax.training.manifest import find_damage, write_manifest
+
 ARRAY_ITEMS = ("params", "optimizer")
 JSON_ITEMS = ("data", "config", "metrics")
-MANIFEST = "manifest.sha256"
 
 # What orbax and tensorstore raise when a disk is full, read-only or gone.
 WRITE_ERRORS = (OSError, ValueError, RuntimeError)
@@ -135,7 +135,7 @@ class Checkpoints:
         try:
             self._checkpointer.save(unfinished, args=ocp.args.Composite(**items))
         except WRITE_ERRORS as error:
-            raise self._unwritable(f"save step {step}", error) from error
+            raise self._unwritable(error, step) from error
         self._pending = step, self._finisher.submit(self._finish, step, unfinished)
 
     def wait(self) -> None:
@@ -146,7 +146,7 @@ class Checkpoints:
         try:
             future.result()
         except WRITE_ERRORS as error:
-            raise self._unwritable(f"save step {step}", error) from error
+            raise self._unwritable(error, step) from error
 
     def restore(self, step: int | None = None, *, params: Any, opt_state: Any) -> Restored:
         """Restores a verified checkpoint, the newest by default.
@@ -212,9 +212,7 @@ class Checkpoints:
         finally:
             self._finisher.shutdown()
             self._checkpointer.close()
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+            self._release()
 
     def _claim(self) -> None:
         """Locks the directory for this process, once, and clears what killed saves left in it."""
@@ -222,30 +220,32 @@ class Checkpoints:
             return
         if self._lock is not None:
             if not self.directory.is_dir():
-                raise self._unwritable("save", FileNotFoundError("the directory has vanished"))
+                raise self._unwritable("the directory has vanished")
             return
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.directory, os.O_RDONLY)
-        except OSError as error:
-            raise self._unwritable("save", error) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = os.open(self.directory, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for leftover in [*self.directory.glob("saving.*"), *self.directory.glob("removing.*")]:
+                shutil.rmtree(leftover)
         except BlockingIOError as error:
-            os.close(lock)
-            raise ValueError(
-                f"cannot save in {self.directory}: another process is writing checkpoints there"
-            ) from error
-        self._lock = lock
-        for leftover in [*self.directory.glob("saving.*"), *self.directory.glob("removing.*")]:
-            shutil.rmtree(leftover)
+            self._release()
+            raise self._unwritable("another process is writing checkpoints there") from error
+        except OSError as error:
+            self._release()
+            raise self._unwritable(error) from error
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _finish(self, step: int, unfinished: Path) -> None:
         """Waits for orbax, writes the manifest, names the checkpoint, and removes older ones."""
         self._checkpointer.wait_until_finished()
         if jax.process_index() != 0:
             return
-        (unfinished / MANIFEST).write_text(_manifest(unfinished))
+        write_manifest(unfinished)
         unfinished.rename(self.directory / str(step))
         steps = self.steps()
         kept = set(steps[-self._keep :])
@@ -309,23 +309,7 @@ class Checkpoints:
         raise ValueError(f"checkpoint {step} in {self.directory} is corrupt: {damage}; {advice}")
 
     def _damage(self, step: int, item: str | None = None) -> str | None:
-        """Which file of a checkpoint, or of one item of it, is damaged and how; None if none is."""
-        directory = self.directory / str(step)
-        try:
-            actual = set(_manifest(directory, item).splitlines())
-            recorded = {
-                line
-                for line in (directory / MANIFEST).read_bytes().decode(errors="replace").split("\n")
-                if line and _belongs(line[66:], item)
-            }
-        except OSError as error:
-            return f"{error.filename}: {error.strerror}"
-        if actual == recorded:
-            return None
-        path = min(line[66:] for line in actual ^ recorded)
-        if path in {line[66:] for line in actual}:
-            return f"file {path} does not match its SHA-256"
-        return f"file {path} is missing"
+        return find_damage(self.directory / str(step), item)
 
     def _check_target(self, step: int, item: str, target: Any) -> None:
         """Raises ValueError where a path, shape or dtype differs: orbax would cast in silence."""
@@ -337,29 +321,14 @@ class Checkpoints:
                     f"{saved.get(path, 'not in it')}, expected {wanted.get(path, 'nothing there')}"
                 )
 
-    def _unwritable(self, what: str, error: Exception) -> ValueError:
+    def _unwritable(self, reason: object, step: int | None = None) -> ValueError:
         """The one line for a disk that is full, read-only or gone."""
-        reason = str(error).partition("\n")[0]
+        what = "save" if step is None else f"save step {step}"
+        latest = self.latest_step()
         return ValueError(
-            f"cannot {what} in {self.directory}: {reason}; last good checkpoint: "
-            f"{self.latest_step() or 'none'}"
+            f"cannot {what} in {self.directory}: {str(reason).partition(chr(10))[0]}; "
+            f"last good checkpoint: {'none' if latest is None else latest}"
         )
-
-
-def _manifest(directory: Path, item: str | None = None) -> str:
-    """The lines `sha256sum` prints for the files of a checkpoint, or of one item of it."""
-    lines = []
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory).as_posix()
-        if path.is_file() and name != MANIFEST and _belongs(name, item):
-            with path.open("rb") as file:
-                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
-    return "".join(lines)
-
-
-def _belongs(name: str, item: str | None) -> bool:
-    """Whether a file is one of an item's, or of the checkpoint as a whole."""
-    return item is None or "/" not in name or name.startswith(f"{item}/")
 
 
 def _describe(tree: Any) -> dict[str, str]:
@@ -374,8 +343,8 @@ def _describe(tree: Any) -> dict[str, str]:
 
 def _silence_orbax() -> None:
     """Drops orbax's own log records: what matters in them is raised here, in one line."""
-    logging.getLogger("absl").addFilter(_not_by_orbax)
+    logging.getLogger("absl").addFilter(_is_not_orbax)
 
 
-def _not_by_orbax(record: logging.LogRecord) -> bool:
+def _is_not_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in Path(record.pathname).parts
