@@ -1,0 +1,230 @@
+"""Who may import whom: the house's rules, read off the imports of every module.
+
+`violations` is a pure function of path -> source, so that made-up bad modules can show it works.
+"""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TOP = {"experiments", "gptjax"}
+MAX_LINES = 350
+MAX_BINARY_LINES = 120
+
+BASE = {"registry", "batch_schedule", "config"}
+TEXT = BASE | {"tokenization"}
+MODEL = BASE | {"attention", "models"}
+ENGINE = MODEL | {"tokenization", "training", "inference"}
+MAY_IMPORT = {
+    "registry": set(),
+    "batch_schedule": set(),
+    "config": {"registry", "batch_schedule"},
+    "tokenization": BASE,
+    "data": TEXT,
+    "attention": BASE,
+    "models": BASE | {"attention"},
+    "training": MODEL,
+    "inference": MODEL | {"tokenization"},
+    "interop": ENGINE,
+    "scaling": ENGINE - {"tokenization"},
+    "alignment": ENGINE | {"data"},
+    "chat": ENGINE | {"data"},
+    "evals": ENGINE | {"data"},
+    "serving": ENGINE | {"data"},
+}
+MAY_IMPORT["experiments"] = {"experiments", "data", *MAY_IMPORT}
+
+JAX = {"flax", "grain", "jax", "jaxlib", "optax", "orbax"}
+WITHOUT_JAX = {*TEXT, "data"}
+LOADER = "gptjax/data/loader.py"
+OPTIONAL = {"ray", "torch", "transformers"}
+BANNED_NAMES = {"common", "helpers", "utils"}
+
+
+def module_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def room(module: str) -> str:
+    """The unit the table speaks of: "data" of gptjax.data.loader, "experiments" of its modules."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "gptjax" and len(parts) > 1 else parts[0]
+
+
+def imported_modules(tree: ast.AST, modules: set[str]) -> Iterator[str]:
+    """Every module an import statement names, at any depth; a relative one keeps its dots.
+
+    `from a import b` names a.b where that is a module; the top packages hold nothing but modules.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = "." * node.level + (node.module or "")
+            for alias in node.names:
+                full = f"{source}.{alias.name}"
+                yield full if full in modules or source in TOP else source
+
+
+def is_binary(tree: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+        for node in tree.body
+    )
+
+
+def import_violations(path: str, imports: set[str]) -> Iterator[str]:
+    here = room(module_name(path))
+    for imported in sorted(imports):
+        package = imported.split(".")[0]
+        if package == "":
+            yield f"{path}: relative import {imported}; expected an absolute one"
+        elif package in TOP or package == "tests":
+            there = room(imported)
+            if there != here and there not in MAY_IMPORT.get(here, set()):
+                yield f"{path}: {here} may not import {there} ({imported})"
+        elif package == "grain" and path != LOADER:
+            yield f"{path}: only {LOADER} imports grain"
+        elif package in JAX and here in WITHOUT_JAX and path != LOADER:
+            yield f"{path}: {here} imports no {package}"
+        elif package == "flax" and here == "attention":
+            yield f"{path}: attention never sees flax"
+
+
+def shape_violations(path: str, source: str, tree: ast.Module) -> Iterator[str]:
+    lines = len(source.splitlines())
+    stem = Path(path).stem
+    if lines > MAX_LINES:
+        yield f"{path}: {lines} lines; expected at most {MAX_LINES}"
+    if Path(path).parent.name == "experiments" and is_binary(tree) and lines >= MAX_BINARY_LINES:
+        yield f"{path}: a binary of {lines} lines; expected fewer than {MAX_BINARY_LINES}"
+    if stem in BANNED_NAMES or stem.endswith(("_utils", "_helpers", "_common", "_v2")):
+        yield f"{path}: the name says nothing of what is inside"
+
+
+def violations(sources: Mapping[str, str]) -> list[str]:
+    """One line for each broken rule; `sources` maps paths below the repository root to source."""
+    modules = {module_name(path) for path in sources}
+    found: list[str] = []
+    graph: dict[str, set[str]] = {}
+    importers: dict[str, list[str]] = {}
+    for path, source in sources.items():
+        tree = ast.parse(source)
+        found += shape_violations(path, source, tree)
+        if path.startswith("tests/"):
+            continue
+        imports = set(imported_modules(tree, modules))
+        found += import_violations(path, imports)
+        graph[module_name(path)] = imports & modules
+        for package in sorted({name.split(".")[0] for name in imports} & OPTIONAL):
+            importers.setdefault(package, []).append(path)
+    for package, paths in importers.items():
+        if len(paths) > 1:
+            found.append(f"{package} is imported by {', '.join(paths)}; expected one module")
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        found.append(f"import cycle: {' -> '.join(error.args[1])}")
+    return found
+
+
+def house() -> dict[str, str]:
+    return {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for folder in ("gptjax", "experiments", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+
+
+def test_the_house_keeps_its_rules():
+    assert violations(house()) == []
+
+
+def test_every_room_is_in_the_table():
+    rooms = {room(module_name(path)) for path in house() if not path.startswith("tests/")}
+    assert rooms - {"gptjax"} <= set(MAY_IMPORT)
+
+
+def test_the_tokenizers_folder_is_no_package():
+    assert not (ROOT / "tokenizers" / "__init__.py").exists()
+
+
+def test_rooms_without_jax_do_not_load_it():
+    """Run for real: importing every such module leaves jax out of the process."""
+    names = [
+        module_name(path)
+        for path in house()
+        if room(module_name(path)) in WITHOUT_JAX and path.startswith("gptjax/") and path != LOADER
+    ]
+    code = f"import sys, {', '.join(names)}; print(sorted({JAX} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (run.returncode, run.stdout) == (0, "[]\n"), run.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "expected"),
+    [
+        ("gptjax/models/gpt.py", "import gptjax.data.corpora", "models may not import data"),
+        ("gptjax/training/loop.py", "from gptjax import tokenization", "may not import token"),
+        ("gptjax/attention/rules.py", "from gptjax.models import gpt", "may not import models"),
+        ("gptjax/inference/beam.py", "import gptjax.training.loop", "may not import training"),
+        ("gptjax/alignment/ppo.py", "import experiments.pretrain", "may not import experiments"),
+        ("gptjax/models/gpt.py", "import tests.oracle", "may not import tests"),
+        ("gptjax/scaling/fit.py", "import gptjax.data.shards", "may not import data"),
+        ("gptjax/models/gpt.py", "def f():\n  import gptjax.data", "may not import data"),
+        ("gptjax/models/gpt.py", "from . import layers", "relative import"),
+        ("gptjax/models/gpt.py", "from ..data import shards", "relative import"),
+        ("gptjax/registry.py", "import jax.numpy as jnp", "registry imports no jax"),
+        ("gptjax/config.py", "from jax import Array", "config imports no jax"),
+        ("gptjax/data/shards.py", "import optax", "data imports no optax"),
+        ("gptjax/training/loop.py", "import grain", "only gptjax/data/loader.py imports grain"),
+        ("gptjax/attention/cache.py", "from flax import linen", "attention never sees flax"),
+        ("gptjax/models/gpt.py", "x = 1\n" * 351, "351 lines; expected at most 350"),
+        (
+            "experiments/sample.py",
+            "x = 1\n" * 120 + 'if __name__ == "__main__":\n  x = 2',
+            "a binary of 122 lines",
+        ),
+        ("gptjax/data/utils.py", "", "the name says nothing"),
+        ("gptjax/models/gpt_v2.py", "", "the name says nothing"),
+        ("tests/data/text_helpers.py", "", "the name says nothing"),
+    ],
+)
+def test_a_broken_rule_is_found(path: str, source: str, expected: str):
+    (found,) = violations({path: source, "gptjax/tokenization/__init__.py": ""})
+    assert found.startswith(path) and expected in found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("experiments/pretrain.py", "import gptjax.data.loader, gptjax.training.loop, torch"),
+        ("gptjax/data/loader.py", "import grain, jax"),
+        ("gptjax/inference/generate.py", "from gptjax import tokenization"),
+        ("gptjax/interop/huggingface.py", "import transformers"),
+    ],
+)
+def test_what_is_allowed_passes(path: str, source: str):
+    assert violations({path: source}) == []
+
+
+def test_an_optional_package_has_one_importer():
+    sources = {"gptjax/interop/a.py": "import torch", "gptjax/models/b.py": "import torch.nn"}
+    (found,) = violations(sources)
+    assert found.startswith("torch is imported by gptjax/interop/a.py, gptjax/models/b.py")
+
+
+def test_a_cycle_is_found():
+    sources = {
+        "gptjax/data/__init__.py": "",
+        "gptjax/data/a.py": "from gptjax.data import b",
+        "gptjax/data/b.py": "import gptjax.data.a",
+    }
+    (found,) = violations(sources)
+    assert found.startswith("import cycle: ")
