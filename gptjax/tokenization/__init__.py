@@ -1,0 +1,26 @@
+"""Text to token ids and back: one protocol, four kinds of tokenizer.
+
+    tokenizer = load_tokenizer("gpt2:DIR")          # or bytes, gpt1:DIR, sentencepiece:FILE, a name
+    ids = tokenizer.encode("Hello", allowed_special=("<|endoftext|>",))   # int32 [tokens]
+    tokenizer.decode(ids)
+
+The kinds are raw bytes (`raw_bytes`), GPT-2's byte-level BPE (`byte_level_bpe`), GPT-1's BPE
+(`gpt1_bpe`) and SentencePiece (`sentencepiece_model`).
+"""
+
+from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
+from gptjax.tokenization.gpt1_bpe import GPT1BPE
+from gptjax.tokenization.loading import load_tokenizer
+from gptjax.tokenization.protocol import END_OF_TEXT, Tokenizer
+from gptjax.tokenization.raw_bytes import RawBytes
+from gptjax.tokenization.sentencepiece_model import SentencePiece
+
+__all__ = [
+    "END_OF_TEXT",
+    "GPT1BPE",
+    "ByteLevelBPE",
+    "RawBytes",
+    "SentencePiece",
+    "Tokenizer",
+    "load_tokenizer",
+]

@@ -1,0 +1,93 @@
+"""Byte-level BPE as GPT-2 has it: any Unicode text, and nothing is lost.
+
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2: merges
+join the bytes of a text's UTF-8 form, and never cross from letters to digits to punctuation.
+GPT-2's files write each byte as one visible character, its *symbol*.
+
+    ByteLevelBPE.load(Path("DIR"))              # DIR/encoder.json, DIR/vocab.bpe
+    ByteLevelBPE.train(texts, vocab_size=2048)
+"""
+
+import itertools
+import json
+from collections.abc import Iterable
+from typing import Self
+
+import tokenizers
+from tokenizers import models, pre_tokenizers, trainers
+
+from gptjax.tokenization.merges import MergesTokenizer
+from gptjax.tokenization.protocol import END_OF_TEXT, well_formed
+
+
+def _byte_symbols() -> dict[str, int]:
+    """Symbol -> byte, in the order of GPT-2's ids: first the bytes that are visible in Latin-1."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in visible]
+    symbols = {chr(byte): byte for byte in visible}
+    return symbols | {chr(256 + index): byte for index, byte in enumerate(others)}
+
+
+_BYTES = _byte_symbols()
+
+
+class ByteLevelBPE(MergesTokenizer):
+    """GPT-2's tokenizer, from its own files or trained on a corpus."""
+
+    kind = "byte_level_bpe"
+    vocab_file = "encoder.json"
+    merges_file = "vocab.bpe"
+
+    def __init__(self, vocab: dict[str, int], merges: list[tuple[str, str]]):
+        super().__init__(vocab, merges)
+        ordinary = self._vocab.keys() - self.special_tokens
+        if missing := _BYTES.keys() - ordinary:
+            raise ValueError(f"no token for byte {_BYTES[min(missing)]:#04x}; expected all 256")
+        if foreign := set().union(*ordinary) - _BYTES.keys():
+            raise ValueError(f"{min(foreign)!r} stands for no byte; expected GPT-2's symbols")
+        self._bytes = [
+            token.encode() if token in self.special_tokens else bytes(_BYTES[s] for s in token)
+            for token in self._vocab
+        ]
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
+        """Learns the merges of `texts`.
+
+        Args:
+            texts: Documents.
+            vocab_size: 256 bytes, the merges, and `<|endoftext|>` with the last id, as in GPT-2.
+
+        Returns:
+            A tokenizer of exactly `vocab_size` ids.
+
+        Raises:
+            ValueError: For a size that is too small to hold all bytes, or too large for `texts`.
+        """
+        smallest = len(_BYTES) + 1
+        if vocab_size < smallest:
+            raise ValueError(f"vocab_size: got {vocab_size}, expected at least {smallest}")
+        library = tokenizers.Tokenizer(models.BPE())
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size - 1, initial_alphabet=list(_BYTES), show_progress=False
+        )
+        library.train_from_iterator(well_formed(texts), trainer)
+        merges = [(left, right) for left, right in json.loads(library.to_str())["model"]["merges"]]
+        tokens = dict.fromkeys(itertools.chain(_BYTES, map("".join, merges), [END_OF_TEXT]))
+        if len(tokens) < vocab_size:
+            raise ValueError(
+                f"vocab_size: got {vocab_size}, expected at most {len(tokens)}, as many as the "
+                "texts have merges for"
+            )
+        return cls({token: index for index, token in enumerate(tokens)}, merges)
+
+    def _pipeline(
+        self, vocab: dict[str, int], merges: list[tuple[str, str]]
+    ) -> tokenizers.Tokenizer:
+        library = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges))
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        return library
+
+    def _decode(self, ids: list[int]) -> str:
+        return b"".join([self._bytes[index] for index in ids]).decode(errors="replace")
