@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gptjax.data.text_files import Decoder, InvalidUtf8, find_files, open_bytes, pieces
+from gptjax.data.text_files import Decoder, find_files, open_bytes, pieces
 from gptjax.registry import Registry
 
 DOCUMENT_BYTES = 1 << 15  # longer text files are cut into documents of at most this many bytes
@@ -74,7 +74,7 @@ class Corpus:
     name: str
     files: tuple[Path, ...]
     read: Callable[[], Iterator[Document]]
-    invalid_utf8: InvalidUtf8 = "error"
+    invalid_utf8: str = "error"
 
     def __iter__(self) -> Iterator[Document]:
         empty = True
@@ -109,10 +109,10 @@ class Corpus:
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
-CORPORA: Registry[Callable[[str, InvalidUtf8], Corpus]] = Registry("corpus")
+CORPORA: Registry[Callable[[str, str], Corpus]] = Registry("corpus")
 
 
-def load_corpus(spec: str, *, invalid_utf8: InvalidUtf8 = "error") -> Corpus:
+def load_corpus(spec: str, *, invalid_utf8: str = "error") -> Corpus:
     """Finds the files of a corpus; its documents are read when it is iterated over.
 
     Args:
@@ -131,7 +131,7 @@ def load_corpus(spec: str, *, invalid_utf8: InvalidUtf8 = "error") -> Corpus:
 
 
 @CORPORA.register("python_docs")
-def python_docs(location: str, invalid_utf8: InvalidUtf8) -> Corpus:
+def python_docs(location: str, invalid_utf8: str) -> Corpus:
     """English reference text that comes with every interpreter: help topics and docstrings.
 
     A document is one topic of `pydoc_data.topics`, or all docstrings of one module, in the order
@@ -159,7 +159,7 @@ def python_docs(location: str, invalid_utf8: InvalidUtf8) -> Corpus:
 
 
 @CORPORA.register("python_source")
-def python_source(location: str, invalid_utf8: InvalidUtf8) -> Corpus:
+def python_source(location: str, invalid_utf8: str) -> Corpus:
     """The source files of the interpreter's standard library; a document is one file."""
     files = _standard_library("python_source", location)
 
@@ -172,7 +172,7 @@ def python_source(location: str, invalid_utf8: InvalidUtf8) -> Corpus:
 
 
 @CORPORA.register("text")
-def plain_text(location: str, invalid_utf8: InvalidUtf8) -> Corpus:
+def plain_text(location: str, invalid_utf8: str) -> Corpus:
     """Plain text in UTF-8; a document is a file, or a piece of a file above `DOCUMENT_BYTES`.
 
     Pieces keep memory bounded and give a corpus of one large file a validation split. They end at
@@ -193,7 +193,7 @@ def plain_text(location: str, invalid_utf8: InvalidUtf8) -> Corpus:
 
 
 @CORPORA.register("jsonl")
-def json_lines(location: str, invalid_utf8: InvalidUtf8) -> Corpus:
+def json_lines(location: str, invalid_utf8: str) -> Corpus:
     """JSON objects, one a line; a document is the string in one of their fields."""
     spec = f"jsonl:{location}"
     path_location, _, field = location.rpartition("#")

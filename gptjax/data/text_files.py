@@ -17,12 +17,10 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import zstandard
 from absl import logging
-
-InvalidUtf8 = Literal["error", "replace"]
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -32,8 +30,9 @@ def find_files(spec: str, location: str, suffix: str) -> tuple[Path, ...]:
 
     Args:
         spec: the corpus, for the error message.
-        location: a file; a directory, searched through for names that end in `suffix` (or with .gz
-            or .zst behind it) and do not begin with a dot; or a glob, where ** spans directories.
+        location: a file; a directory, searched through; or a glob, where ** spans directories.
+        suffix: how names in a directory must end, but for .gz or .zst behind it; those that begin
+            with a dot are left out.
 
     Raises:
         ValueError: nothing is there.
@@ -137,7 +136,7 @@ def _cut(piece: bytes) -> int:
 class Decoder:
     """Decodes the parts of one file, counting what is not valid UTF-8."""
 
-    def __init__(self, path: Path, invalid_utf8: InvalidUtf8):
+    def __init__(self, path: Path, invalid_utf8: str):
         """`invalid_utf8`: whether `finish` refuses ("error"), or U+FFFD stands in ("replace")."""
         self._path = path
         self._replace = invalid_utf8 == "replace"
