@@ -10,12 +10,11 @@ import hashlib
 from pathlib import Path
 
 NAME = "manifest.sha256"
-_PATH_COLUMN = 66  # after 64 hexadecimal digits and two spaces
 
 
 def write_manifest(directory: Path) -> None:
     """Records the digests of all files below `directory`; OSError where it cannot."""
-    (directory / NAME).write_text("".join(f"{line}\n" for line in sorted(_digests(directory))))
+    (directory / NAME).write_text("".join(sorted(_digests(directory))))
 
 
 def find_damage(directory: Path, part: str | None = None) -> str | None:
@@ -33,12 +32,11 @@ def find_damage(directory: Path, part: str | None = None) -> str | None:
         text = (directory / NAME).read_bytes().decode(errors="replace")
     except OSError as error:
         return f"file {error.filename} cannot be read ({error.strerror})"
-    lines = (line for line in text.split("\n") if line)
-    recorded = {line for line in lines if _is_in(line[_PATH_COLUMN:], part)}
+    recorded = {line for line in text.splitlines(keepends=True) if _is_in(_path(line), part)}
     if found == recorded:
         return None
-    path = min(line[_PATH_COLUMN:] for line in found ^ recorded)
-    if path in {line[_PATH_COLUMN:] for line in found}:
+    path = min(_path(line) for line in found ^ recorded)
+    if path in {_path(line) for line in found}:
         return f"file {path} does not match its SHA-256"
     return f"file {path} is missing"
 
@@ -50,8 +48,13 @@ def _digests(directory: Path, part: str | None = None) -> set[str]:
         path = file.relative_to(directory).as_posix()
         if file.is_file() and path != NAME and _is_in(path, part):
             with file.open("rb") as stream:
-                lines.add(f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {path}")
+                lines.add(f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {path}\n")
     return lines
+
+
+def _path(line: str) -> str:
+    """Returns what follows 64 hexadecimal digits and two spaces."""
+    return line[66:].removesuffix("\n")
 
 
 def _is_in(path: str, part: str | None) -> bool:

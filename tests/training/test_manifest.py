@@ -1,0 +1,24 @@
+import subprocess
+
+from gptjax.training.manifest import find_damage, write_manifest
+
+
+def test_sha256sum_agrees_and_damage_is_named(tmp_path):
+    (tmp_path / "part" / "deep").mkdir(parents=True)
+    (tmp_path / "part" / "deep" / "a file").write_bytes(bytes(range(256)) * 100)
+    (tmp_path / "top").write_text("text\n")
+    write_manifest(tmp_path)
+    command = ["sha256sum", "--check", "--strict", "manifest.sha256"]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert checked.stdout.count(": OK") == 2
+    assert find_damage(tmp_path) is None
+    assert find_damage(tmp_path, "part") is None
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "new").write_text("")
+    assert find_damage(tmp_path) == "file other/new does not match its SHA-256"
+    assert find_damage(tmp_path, "part") is None
+    (tmp_path / "top").write_text("tExt\n")
+    assert find_damage(tmp_path, "part") == "file top does not match its SHA-256"
+    (tmp_path / "part" / "deep" / "a file").unlink()
+    assert find_damage(tmp_path, "part") == "file part/deep/a file is missing"
