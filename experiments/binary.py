@@ -75,7 +75,7 @@ def _parse_experiment(argv: Sequence[str]) -> list[str]:
 
 def _explain(error: Exception) -> str:
     if isinstance(error, flags.UnrecognizedFlagError):
-        near = difflib.get_close_matches(error.flagname, list(FLAGS) + ["config"], n=1, cutoff=0.5)
+        near = difflib.get_close_matches(error.flagname, [*list(FLAGS), "config"], n=1, cutoff=0.5)
         section, _, rest = error.flagname.partition(".")
         if rest:
             near = difflib.get_close_matches(section, ["config"], n=1, cutoff=0.5)

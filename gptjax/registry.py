@@ -1,11 +1,11 @@
 """Name -> object, for everything a researcher picks by name: experiments, patterns, corpora.
 
-    PATTERNS = Registry("attention pattern")
+PATTERNS = Registry("attention pattern")
 
-    @PATTERNS.register("dense")
-    class Dense: ...
+@PATTERNS.register("dense")
+class Dense: ...
 
-    PATTERNS.get("dense")
+PATTERNS.get("dense")
 """
 
 import difflib
@@ -32,7 +32,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Returns a decorator that enters its object under `name`; a taken name raises ValueError."""
+        """Returns a decorator that enters its object under `name`; a taken one raises ValueError."""
 
         def enter(entry: T) -> T:
             if name in self._entries:

@@ -1,0 +1,130 @@
+"""Trains a language model: any experiment of the registry, from scratch or where it stopped.
+
+python -m experiments.pretrain --experiment=gpt2_smoke --workdir=runs/gpt2_smoke
+python -m experiments.pretrain --experiment=demo --workdir=runs/wide --config.model.d_model=512
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from experiments.binary import run
+from experiments.sources import load_sources, validation_batches
+from experiments.workdir import WorkDirectory, enable_compilation_cache
+from gptjax.config import ExperimentConfig, batch_schedule, resolve
+from gptjax.data.loader import train_batches
+from gptjax.models.costs import parameter_count, training_flops_per_token
+from gptjax.models.gpt import GPT
+from gptjax.training import losses, metrics, optimizers, partitioning
+from gptjax.training.evaluation import language_model_evaluator
+from gptjax.training.loop import Outcome, fit, make_train_step
+from gptjax.training.start import start
+from gptjax.training.state import rng
+
+FLAGS = flags.FLAGS
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; it resumes there.")
+_RESTORE_STEP = flags.DEFINE_integer(
+    "restore_step", None, "Resumes from this checkpoint and removes later ones.", lower_bound=0
+)
+
+
+def pretrain(
+    experiment: str, config: ExperimentConfig, workdir: WorkDirectory, restore_step: int | None
+) -> Outcome:
+    """Runs a resolved `config` in `workdir` to its end, or until a signal."""
+    began = time.monotonic()
+    tokenizer, prepared = load_sources(config)
+    record = {"corpus_hash": prepared.corpus_hash, "tokenizer_hash": prepared.tokenizer_hash}
+    workdir.begin(experiment, config, record)
+    tokenizer.save(workdir.path / "tokenizer")
+
+    training, batches = config.training, batch_schedule(config)
+    mesh = partitioning.make_mesh(config.parallelism)
+    model = GPT(config.model)
+    loss = losses.language_model(model)
+    schedule = optimizers.learning_rate(config.optimizer, batches)
+    tx = optimizers.adamw(config.optimizer, schedule)
+
+    def init():
+        return model.init(rng(training.seed, "params"), jnp.zeros((1, 1), jnp.int32))["params"]
+
+    with (
+        workdir.checkpoints() as checkpoints,
+        metrics.MetricsWriter(workdir.path) as writer,
+        metrics.Progress(training.num_steps) as progress,
+    ):
+        init_from = config.checkpoint.init_from
+        state = start(
+            init,
+            tx,
+            partitioning.replicated(mesh),
+            checkpoints,
+            restore_step=restore_step,
+            init_from=None if init_from is None else Path(init_from) / "checkpoints",
+        )
+        writer.truncate_after(int(state.step))
+        outcome = fit(
+            state,
+            make_train_step(loss, tx, schedule, training.seed),
+            train_batches(
+                prepared.train,
+                batches,
+                training.seed,
+                int(state.step),
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                document_masking=config.data.document_masking,
+            ),
+            config,
+            mesh=mesh,
+            evaluators={
+                "validation": language_model_evaluator(
+                    loss,
+                    validation_batches(config, prepared.validation),
+                    prepared.validation.num_bytes / prepared.validation.num_targets,
+                    mesh,
+                )
+            },
+            checkpoints=checkpoints,
+            data_record=record,
+            writer=writer,
+            progress=progress,
+            throughput=metrics.Throughput(
+                training_flops_per_token(config.model),
+                metrics.matmul_peak_flops(config.model.dtype) * mesh.size,
+            ),
+            trace_directory=workdir.path / "tensorboard",
+        )
+    metrics.plot_loss(workdir.path / "metrics.jsonl", workdir.path / "loss.png", experiment)
+    workdir.write_result(
+        {
+            "experiment": experiment,
+            "step": int(outcome.state.step),
+            "parameters": parameter_count(config.model),
+            **outcome.evaluation.get("validation", {}),
+            "seconds": time.monotonic() - began,
+            "data_wait_fraction": outcome.data_wait_fraction,
+        }
+    )
+    return outcome
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains what the flags say."""
+    del argv
+    enable_compilation_cache()
+    workdir = WorkDirectory(_WORKDIR.value)
+    outcome = pretrain(FLAGS.experiment, resolve(FLAGS.config), workdir, _RESTORE_STEP.value)
+    step = int(outcome.state.step)
+    if outcome.interrupted_by is not None:
+        print(f"{outcome.interrupted_by}: saved step {step}; the same command goes on from there")
+    else:
+        print(f"step {step}: {workdir.path}/result.json, loss.png and checkpoints are written")
+
+
+if __name__ == "__main__":
+    run(main, with_experiment=True)

@@ -1,0 +1,76 @@
+"""What a configuration reads: its tokenizer and its tokenised corpus.
+
+tokenizer, prepared = load_sources(config)
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+
+from experiments.workdir import cache_directory
+from gptjax.config import ExperimentConfig
+from gptjax.data.corpora import load_corpus
+from gptjax.data.loader import evaluation_batches
+from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
+from gptjax.tokenization import Tokenizer, load_tokenizer
+
+
+def load_model_tokenizer(config: ExperimentConfig) -> Tokenizer:
+    """The tokenizer `config.data.tokenizer`, which must be the one the model was made for.
+
+    Raises:
+      ValueError: none is given, it cannot be read, or its vocabulary is not the model's.
+    """
+    if config.data.tokenizer is None:
+        raise ValueError(
+            "config.data.tokenizer: got none, expected bytes, gpt2:DIR (with the encoder.json and "
+            "vocab.bpe that OpenAI published), gpt1:DIR, sentencepiece:FILE, or a directory made "
+            "by `python -m experiments.train_tokenizer`"
+        )
+    tokenizer = load_tokenizer(config.data.tokenizer)
+    if tokenizer.vocab_size != config.model.vocab_size:
+        raise ValueError(
+            f"config.model.vocab_size: got {config.model.vocab_size}, expected "
+            f"{tokenizer.vocab_size}, the vocabulary of the tokenizer {config.data.tokenizer!r}"
+        )
+    return tokenizer
+
+
+def load_sources(config: ExperimentConfig) -> tuple[Tokenizer, PreparedCorpus]:
+    """The tokenizer and both splits of the tokenised corpus.
+
+    Raises:
+      ValueError: a source is not given, missing, empty, unreadable, or too short.
+    """
+    if config.data.corpus is None:
+        raise ValueError(
+            "config.data.corpus: got none, expected text:PATH or jsonl:PATH#field with the "
+            "documents to train on, or python_docs or python_source to try things out"
+        )
+    tokenizer = load_model_tokenizer(config)
+    corpus = load_corpus(config.data.corpus, invalid_utf8=config.data.invalid_utf8)
+    prepared = prepare(
+        corpus, tokenizer, cache_directory() / "tokens", config.data.validation_fraction
+    )
+    prepared.train.full_windows(config.model.context_length)
+    return tokenizer, prepared
+
+
+def validation_batches(
+    config: ExperimentConfig, split: TokenizedSplit
+) -> Callable[[], Iterator[Batch]]:
+    """Makes, at each call, the batches of `split` anew: `training.eval_batches` of them, or all."""
+
+    def batches() -> Iterator[Batch]:
+        whole = evaluation_batches(
+            split,
+            config.model.context_length,
+            config.training.batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            document_masking=config.data.document_masking,
+        )
+        return itertools.islice(whole, config.training.eval_batches)
+
+    return batches

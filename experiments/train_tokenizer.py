@@ -1,0 +1,84 @@
+"""Trains a tokenizer on the training documents of a corpus, and measures it on the held-out ones.
+
+python -m experiments.train_tokenizer --corpus=python_docs --vocab_size=2048 --output=DIR
+
+The directory it writes is what --config.data.tokenizer=DIR takes; its recipe.json says how it came
+about.
+"""
+
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments.binary import run
+from gptjax.data.corpora import is_held_out, load_corpus
+from gptjax.tokenization import ByteLevelBPE, SentencePiece, Tokenizer
+
+TRAINERS: dict[str, Callable[[Iterable[str], int], Tokenizer]] = {
+    "bpe": ByteLevelBPE.train,
+    "sentencepiece_unigram": lambda texts, size: SentencePiece.train(texts, size, "unigram"),
+    "sentencepiece_bpe": lambda texts, size: SentencePiece.train(texts, size, "bpe"),
+}
+
+_KIND = flags.DEFINE_enum("kind", "bpe", list(TRAINERS), "What is trained; bpe is byte-level.")
+_CORPUS = flags.DEFINE_string("corpus", None, "As --config.data.corpus.", required=True)
+_INVALID_UTF8 = flags.DEFINE_enum(
+    "invalid_utf8", "error", ["error", "replace"], "As --config.data.invalid_utf8."
+)
+_VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", None, "Number of ids, special tokens included.", required=True, lower_bound=1
+)
+_VALIDATION_FRACTION = flags.DEFINE_float(
+    "validation_fraction",
+    0.05,
+    "Held-out part of the documents, as --config.data.validation_fraction.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_OUTPUT = flags.DEFINE_string("output", None, "A directory, new or empty.", required=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains, saves, measures."""
+    del argv
+    output = Path(_OUTPUT.value)
+    output.mkdir(parents=True, exist_ok=True)
+    if any(output.iterdir()):
+        raise ValueError(f"--output: {output} has files in it, expected a new or empty directory")
+
+    corpus = load_corpus(_CORPUS.value, invalid_utf8=_INVALID_UTF8.value)
+    fraction = _VALIDATION_FRACTION.value
+    training = (document.text for document in corpus if not is_held_out(document, fraction))
+    tokenizer = TRAINERS[_KIND.value](training, _VOCAB_SIZE.value)
+    tokenizer.save(output)
+
+    held_out = [document.text for document in corpus if is_held_out(document, fraction)]
+    num_bytes = sum(len(text.encode()) for text in held_out)
+    num_tokens = sum(map(len, tokenizer.encode_batch(held_out)))
+    bytes_per_token = round(num_bytes / num_tokens, 4) if num_tokens else None
+    recipe = {
+        "command": shlex.join(["python", "-m", "experiments.train_tokenizer", *sys.argv[1:]]),
+        "corpus_hash": corpus.content_hash(),
+        "held_out_bytes_per_token": bytes_per_token,
+        "python": platform.python_version(),
+        "tokenizers": importlib.metadata.version("tokenizers"),
+        "sentencepiece": importlib.metadata.version("sentencepiece"),
+    }
+    (output / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+
+    print(f"trained: {_KIND.value} of {tokenizer.vocab_size} ids on {_CORPUS.value}, in {output}")
+    print(f"content hash: {tokenizer.content_hash()}")
+    print(
+        f"held out: documents={len(held_out)} bytes={num_bytes} tokens={num_tokens} "
+        f"bytes_per_token={bytes_per_token}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

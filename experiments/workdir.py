@@ -1,0 +1,180 @@
+"""A run's directory: what it was configured as, what it made, and all that later binaries need.
+
+workdir = WorkDirectory("runs/demo")
+config, params = workdir.config(), workdir.params()
+"""
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gptjax.config import ExperimentConfig, differences, from_dict, resolve, to_dict
+from gptjax.models.gpt import GPT
+from gptjax.tokenization import Tokenizer, load_tokenizer
+from gptjax.training.checkpoints import Checkpoints
+
+FIXED = (
+    "model.",
+    "data.",
+    "optimizer.",
+    "training.batch_",
+    "training.num_steps",
+    "training.seed",
+)
+
+
+def cache_directory() -> Path:
+    """Where tokens and compiled programs are kept between runs: $GPTJAX_CACHE or ~/.cache."""
+    return Path(os.environ.get("GPTJAX_CACHE") or Path.home() / ".cache" / "gptjax")
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs on disk, so that a second start takes seconds."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _write_json(path: Path, values: Any) -> None:
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.write_text(json.dumps(values, indent=2) + "\n")
+    unfinished.replace(path)
+
+
+class WorkDirectory:
+    """config.json, metrics.jsonl, result.json, checkpoints/, tokenizer/, tensorboard/, loss.png."""
+
+    def __init__(self, path: str | None):
+        """`path` as the user gave it; None is refused."""
+        if path is None:
+            raise ValueError("--workdir: got none, expected a directory for what the run makes")
+        self.path = Path(path)
+        self._config_file = self.path / "config.json"
+
+    def begin(self, experiment: str, config: ExperimentConfig, record: dict[str, Any]) -> None:
+        """Claims the directory for a run, or finds that this run is already there.
+
+        Args:
+          experiment: the name the configuration was made from.
+          config: resolved.
+          record: content hashes of what the run reads.
+
+        Raises:
+          ValueError: the directory holds another run (says how they differ), or something that
+            is not a run, or cannot be written.
+        """
+        try:
+            if self._config_file.exists():
+                self._refuse_another(config, record)
+            elif self.path.is_dir() and any(self.path.iterdir()):
+                raise ValueError(
+                    f"--workdir: {self.path} holds files but no config.json; expected a new or "
+                    "empty directory, or one of this run"
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            run = {"experiment": experiment, "config": to_dict(config), **record}
+            _write_json(self._config_file, run)
+        except OSError as error:
+            raise ValueError(
+                f"--workdir: cannot write {self.path}: {error.strerror}; expected a writable "
+                "directory with space left"
+            ) from error
+
+    def _refuse_another(self, config: ExperimentConfig, record: dict[str, Any]) -> None:
+        run = self._run()
+        changed = differences(config, self.config(), FIXED)
+        changed += [
+            f"{name}: {value[:12]}, not {run.get(name, '')[:12]}"
+            for name, value in record.items()
+            if value != run.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"--workdir: {self.path} holds another run; expected the same configuration or "
+                f"another directory; this one has {'; '.join(changed)}"
+            )
+
+    def _run(self) -> dict[str, Any]:
+        try:
+            return json.loads(self._config_file.read_text())
+        except OSError as error:
+            raise ValueError(
+                f"--workdir: no run in {self.path} ({self._config_file.name}: {error.strerror}); "
+                "expected the directory of a run of experiments.pretrain"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{self._config_file} is damaged: {error}; expected JSON") from error
+
+    def config(self) -> ExperimentConfig:
+        """The run's resolved configuration."""
+        run = self._run()
+        if "config" not in run:
+            raise ValueError(f"{self._config_file} is damaged: it has no 'config'")
+        return resolve(from_dict(ExperimentConfig, run["config"]))
+
+    def record(self) -> dict[str, str]:
+        """Content hashes of the corpus and the tokenizer that the run was made with."""
+        run = self._run()
+        return {name: run[name] for name in ("corpus_hash", "tokenizer_hash") if name in run}
+
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints."""
+        keep = self.config().checkpoint.keep
+        return Checkpoints(self.path / "checkpoints", keep=keep)
+
+    def tokenizer(self) -> Tokenizer:
+        """The run's own copy of its tokenizer."""
+        return load_tokenizer(str(self.path / "tokenizer"))
+
+    def model(self) -> GPT:
+        """The run's model."""
+        return GPT(self.config().model)
+
+    def params(self, step: int | None = None) -> Any:
+        """Parameters of the checkpoint of `step`, the newest by default.
+
+        Raises:
+          ValueError: there is no such checkpoint, or it is damaged or of another model.
+        """
+        abstract = jax.eval_shape(
+            self.model().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 1), "int32")
+        )["params"]
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        targets = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
+        )
+        with self.checkpoints() as checkpoints:
+            return checkpoints.restore_params(step, targets)
+
+    def write_result(self, figures: dict[str, Any]) -> None:
+        """Writes result.json: the run's figures, and what made them."""
+        _write_json(self.path / "result.json", {**figures, **provenance()})
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, versions and hardware of this process."""
+    git = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    devices = jax.devices()
+    return {
+        "commit": git.stdout.strip() or None,
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in packages},
+        "hardware": {
+            "devices": f"{len(devices)} x {devices[0].device_kind}",
+            "machine": platform.machine(),
+            "cpu_cores": len(os.sched_getaffinity(0)),
+        },
+    }

@@ -1,0 +1,107 @@
+"""The decoder of GPT-1, GPT-2 and GPT-3: embeddings, trunk, language-model head.
+
+GPT-1 (Radford et al. 2018), GPT-2 (Radford et al. 2019, section 2.3), GPT-3 (arXiv 2005.14165,
+section 2.1). What they differ in are fields of `ModelConfig`.
+
+    logits = GPT(config).apply({"params": params}, tokens)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gptjax import attention
+from gptjax.config import ModelConfig
+from gptjax.models.heads import LanguageModelHead, padded_vocab_size
+from gptjax.models.layers import identity
+from gptjax.models.transformer import Cache, Transformer
+
+
+class GPT(nn.Module):
+    """A decoder with learned token and position embeddings.
+
+    Attributes:
+      config: a resolved `ModelConfig`.
+      attend: what computes attention; the contract is `attention.attend`'s.
+      constrain: `(x, axes) -> x`, where activations live; axes are names such as "batch".
+    """
+
+    config: ModelConfig
+    attend: Callable[..., jax.Array] = attention.attend
+    constrain: Callable[..., jax.Array] = identity
+
+    def setup(self) -> None:
+        """Declares the parameters."""
+        c = self.config
+        table = nn.initializers.normal(c.init_std)
+        self.token_embedding = self.param(
+            "token_embedding", table, (padded_vocab_size(c), c.d_model), jnp.float32
+        )
+        self.position_embedding = self.param(
+            "position_embedding", table, (c.context_length, c.d_model), jnp.float32
+        )
+        self.trunk = Transformer(c, attend=self.attend, constrain=self.constrain)
+        self.head = LanguageModelHead(c)
+        self.dropout = nn.Dropout(c.embedding_dropout)
+
+    def hidden(
+        self,
+        inputs: jax.Array,
+        *,
+        positions: jax.Array | None = None,
+        segment_ids: jax.Array | None = None,
+        cache: Cache | None = None,
+        deterministic: bool = True,
+    ) -> tuple[jax.Array, Cache | None]:
+        """The trunk: hidden states of tokens or embeddings.
+
+        Args:
+          inputs: tokens [B, T] int32, or embeddings [B, T, E].
+          positions: [B, T] int32 for the position embeddings, 0..T-1 by default. With a cache
+            they also say where the new keys go; negative ones are padding.
+          segment_ids: [B, T] int32; tokens attend within their own segment only.
+          cache: from `transformer.init_decoding`, or None for a full forward pass.
+          deterministic: whether dropout is off; if not, the rng "dropout" is needed.
+
+        Returns:
+          Hidden states [B, T, E] in `config.dtype`, and the cache with T more entries.
+
+        Raises:
+          ValueError: more tokens than the context holds.
+        """
+        c = self.config
+        length = inputs.shape[1]
+        if length > c.context_length:
+            raise ValueError(f"tokens: got {length} a row, expected at most {c.context_length}")
+        dtype = jnp.dtype(c.dtype)
+        x = self.token_embedding[inputs] if inputs.ndim == 2 else inputs
+        if positions is None:
+            at = self.position_embedding[None, :length]
+        else:
+            at = self.position_embedding[jnp.maximum(positions, 0)]
+        x = self.dropout((x + at).astype(dtype), deterministic=deterministic)
+        x = self.constrain(x, ("batch", "sequence", "embed"))
+        return self.trunk(
+            x,
+            segment_ids=segment_ids,
+            positions=positions,
+            cache=cache,
+            deterministic=deterministic,
+        )
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Hidden states [B, T, E] to logits over the padded vocabulary [B, T, V'], float32."""
+        return self.head(hidden, self.token_embedding)
+
+    def __call__(self, inputs: jax.Array, **context: Any) -> jax.Array:
+        """Logits [B, T, V] in float32; arguments are those of `hidden`, without a cache."""
+        assert "cache" not in context, "call `decode`, which returns the cache"
+        return self.decode(inputs, **context)[0]
+
+    def decode(self, inputs: jax.Array, **context: Any) -> tuple[jax.Array, Cache | None]:
+        """Logits [B, T, V] in float32 and the cache; arguments are those of `hidden`."""
+        hidden, cache = self.hidden(inputs, **context)
+        return self.logits(hidden)[..., : self.config.vocab_size], cache

@@ -1,0 +1,44 @@
+"""Heads: what maps hidden states to outputs.
+
+logits = LanguageModelHead(config).apply({"params": params}, hidden, table)
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gptjax.config import ModelConfig
+
+
+def padded_vocab_size(config: ModelConfig) -> int:
+    """Rows of the embedding table: the vocabulary rounded up to `vocab_multiple`."""
+    return -(-config.vocab_size // config.vocab_multiple) * config.vocab_multiple
+
+
+class LanguageModelHead(nn.Module):
+    """Next-token logits, from the embedding table when tied, else from a kernel of its own."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array, table: jax.Array) -> jax.Array:
+        """Maps hidden [B, T, E] and table [V', E] to logits [B, T, V'] in float32.
+
+        V' is the padded vocabulary; logits of padded rows are minus infinity, so that they take
+        no probability and are never sampled.
+        """
+        c = self.config
+        if not c.tied_embeddings:
+            table = self.param(
+                "kernel", nn.initializers.normal(c.init_std), table.shape, jnp.float32
+            )
+        logits = jnp.einsum(
+            "bte,ve->btv",
+            hidden,
+            table.astype(hidden.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        if table.shape[0] > c.vocab_size:
+            real = jnp.arange(table.shape[0]) < c.vocab_size
+            logits = jnp.where(real[None, None], logits, -jnp.inf)
+        return logits

@@ -1,0 +1,203 @@
+"""The parts of a Transformer layer: LayerNorm, attention, feed-forward, and the block they make.
+
+Attention Is All You Need (arXiv 1706.03762, section 3) for the parts; GPT-1 for the order that
+normalises after each residual addition, GPT-2 for the one that normalises before each branch.
+
+    x, cache = Block(config, pattern=Dense()).apply({"params": params}, x)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gptjax import attention
+from gptjax.attention.cache import KVCache, cached_attend
+from gptjax.config import ModelConfig
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
+    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "relu": nn.relu,
+}
+
+
+def identity(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+    """The default `constrain`: leaves where `x` lives to the compiler."""
+    del axes
+    return x
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation with gain and bias (arXiv 1607.06450), computed in float32."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., E] to [..., E] in the dtype of `x`."""
+        features = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, features, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, features, jnp.float32)
+        centred = x.astype(jnp.float32)
+        centred -= jnp.mean(centred, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+        normed = centred * jax.lax.rsqrt(variance + self.config.layer_norm_epsilon)
+        return (normed * _row(scale, x) + _row(bias, x)).astype(x.dtype)
+
+
+def _row(vector: jax.Array, like: jax.Array) -> jax.Array:
+    return vector.reshape((1,) * (like.ndim - 1) + vector.shape)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with grouped key heads (arXiv 1706.03762, section 3.2.2)."""
+
+    config: ModelConfig
+    pattern: attention.Pattern
+    residual_std: float
+    causal: bool = True
+    attend: Callable[..., jax.Array] = attention.attend
+    constrain: Callable[..., jax.Array] = identity
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        segment_ids: jax.Array | None,
+        cache: KVCache | None,
+        positions: jax.Array | None,
+        deterministic: bool,
+    ) -> tuple[jax.Array, KVCache | None]:
+        """Maps [B, T, E] to [B, T, E] and the cache with the T new keys and values in it."""
+        c = self.config
+        assert c.d_head is not None and c.num_kv_heads is not None, "resolve the config first"
+
+        def heads(count: int, name: str) -> jax.Array:
+            projected = nn.DenseGeneral(
+                (count, c.d_head),
+                dtype=x.dtype,
+                kernel_init=nn.initializers.normal(c.init_std),
+                name=name,
+            )(x)
+            return self.constrain(projected, ("batch", "sequence", "heads", None))
+
+        q = heads(c.num_heads, "query")
+        k = heads(c.num_kv_heads, "key")
+        v = heads(c.num_kv_heads, "value")
+        if cache is not None:
+            out, cache = cached_attend(q, k, v, cache, self.pattern, positions)
+        else:
+            dropping = c.attention_dropout > 0.0 and not deterministic
+            out = self.attend(
+                q,
+                k,
+                v,
+                self.pattern,
+                causal=self.causal,
+                impl=c.attention_impl,
+                segment_ids=segment_ids,
+                dropout_rate=c.attention_dropout if dropping else 0.0,
+                dropout_rng=self.make_rng("dropout") if dropping else None,
+            )
+        out = nn.DenseGeneral(
+            c.d_model,
+            axis=(-2, -1),
+            dtype=x.dtype,
+            kernel_init=nn.initializers.normal(self.residual_std),
+            name="out",
+        )(out)
+        return out, cache
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with an activation between (arXiv 1706.03762, section 3.3)."""
+
+    config: ModelConfig
+    residual_std: float
+    constrain: Callable[..., jax.Array] = identity
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, T, E] to [B, T, E] through [B, T, F]."""
+        c = self.config
+        assert c.d_ff is not None, "resolve the config first"
+        hidden = nn.Dense(
+            c.d_ff, dtype=x.dtype, kernel_init=nn.initializers.normal(c.init_std), name="up"
+        )(x)
+        hidden = self.constrain(ACTIVATIONS[c.activation](hidden), ("batch", "sequence", "ff"))
+        return nn.Dense(
+            c.d_model,
+            dtype=x.dtype,
+            kernel_init=nn.initializers.normal(self.residual_std),
+            name="down",
+        )(hidden)
+
+
+class Block(nn.Module):
+    """One layer: attention and feed-forward, each a residual branch with a LayerNorm.
+
+    `config.norm` is "pre" (GPT-2: x + f(norm(x))) or "post" (GPT-1: norm(x + f(x))).
+    """
+
+    config: ModelConfig
+    pattern: attention.Pattern
+    causal: bool = True
+    attend: Callable[..., jax.Array] = attention.attend
+    constrain: Callable[..., jax.Array] = identity
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        segment_ids: jax.Array | None = None,
+        cache: KVCache | None = None,
+        positions: jax.Array | None = None,
+        deterministic: bool = True,
+    ) -> tuple[jax.Array, KVCache | None]:
+        """Maps [B, T, E] to [B, T, E].
+
+        Args:
+          x: [B, T, E] in the dtype of the computation.
+          segment_ids: [B, T] int32, or None for one document a row.
+          cache: this layer's keys and values so far, or None to attend within `x` alone.
+          positions: [B, T] int32 indices of the rows of `x` in the cache; negative is padding.
+          deterministic: whether dropout is off; if not, the rng "dropout" is needed.
+        """
+        c = self.config
+        residual_std = c.init_std
+        if c.scaled_residual_init:
+            residual_std /= (2 * c.num_layers) ** 0.5
+
+        mix = Attention(
+            c,
+            pattern=self.pattern,
+            residual_std=residual_std,
+            causal=self.causal,
+            attend=self.attend,
+            constrain=self.constrain,
+            name="attention",
+        )
+        feed_forward = FeedForward(c, residual_std, self.constrain, name="feed_forward")
+        norm = LayerNorm(c, name="attention_norm")
+        feed_forward_norm = LayerNorm(c, name="feed_forward_norm")
+        dropout = nn.Dropout(c.residual_dropout, deterministic=deterministic)
+        context: dict[str, Any] = {
+            "segment_ids": segment_ids,
+            "cache": cache,
+            "positions": positions,
+            "deterministic": deterministic,
+        }
+        if c.norm == "pre":
+            branch, cache = mix(norm(x), **context)
+            x = x + dropout(branch)
+            x = x + dropout(feed_forward(feed_forward_norm(x)))
+        else:
+            branch, cache = mix(x, **context)
+            x = norm(x + dropout(branch))
+            x = feed_forward_norm(x + dropout(feed_forward(x)))
+        return self.constrain(x, ("batch", "sequence", "embed")), cache

@@ -1,0 +1,120 @@
+"""The stack of layers, scanned over cycles of the attention specification.
+
+Parameters are stacked [num_layers, ...], whatever the specification: "dense,banded(window=256)"
+reshapes them to [num_layers / 2, 2, ...] and scans pairs of layers, a remainder is unrolled. So
+compile time does not grow with depth, initial values do not depend on the specification, and a
+checkpoint of one specification loads under any other. `lax.scan` over a pure `Block.apply` does
+this in the open, where `nn.scan` would name and seed parameters by their place in the cycle.
+
+    hidden, _ = Transformer(config).apply({"params": params}, x)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gptjax import attention
+from gptjax.attention.cache import KVCache, init_cache
+from gptjax.config import ModelConfig
+from gptjax.models.layers import Block, LayerNorm, identity
+
+Cache = tuple[tuple[KVCache, ...], tuple[KVCache, ...]]
+
+
+def init_decoding(config: ModelConfig, batch: int, length: int, dtype: Any) -> Cache:
+    """Empty caches for a batch of texts of up to `length` tokens.
+
+    Returns:
+      (scanned, unrolled): for each layer of the attention cycle a `KVCache` with a leading axis
+      of cycles, and one for each remaining layer.
+    """
+    assert config.num_kv_heads is not None and config.d_head is not None
+    cycle = attention.parse(config.attention)
+    cycles, remainder = divmod(config.num_layers, len(cycle))
+    one = init_cache(batch, length, config.num_kv_heads, config.d_head, dtype)
+    stacked = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], cycles, axis=0), one)
+    return (stacked,) * len(cycle) if cycles else (), (one,) * remainder
+
+
+class Transformer(nn.Module):
+    """`num_layers` blocks and, when they normalise before their branches, a last LayerNorm."""
+
+    config: ModelConfig
+    causal: bool = True
+    attend: Callable[..., jax.Array] = attention.attend
+    constrain: Callable[..., jax.Array] = identity
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        segment_ids: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        cache: Cache | None = None,
+        deterministic: bool = True,
+    ) -> tuple[jax.Array, Cache | None]:
+        """Maps [B, T, E] to hidden states [B, T, E] and the cache with T more entries.
+
+        Arguments are those of `Block`, the cache that of `init_decoding`.
+        """
+        c = self.config
+        patterns = attention.parse(c.attention)
+        blocks = [
+            Block(c, pattern, self.causal, self.attend, self.constrain, parent=None)
+            for pattern in patterns
+        ]
+        params = self.param("layers", self._init_layers, blocks[0], x.dtype)
+        dropping = not deterministic and max(c.residual_dropout, c.attention_dropout) > 0.0
+        rngs = jax.random.split(self.make_rng("dropout"), c.num_layers) if dropping else None
+
+        def layer(i: int, x: jax.Array, params: Any, rng: Any, cache: KVCache | None):
+            return blocks[i].apply(
+                {"params": params},
+                x,
+                segment_ids=segment_ids,
+                positions=positions,
+                cache=cache,
+                deterministic=deterministic,
+                rngs=None if rng is None else {"dropout": rng},
+            )
+
+        if c.remat == "block":
+            layer = jax.checkpoint(layer, prevent_cse=False, static_argnums=(0,))
+
+        def cycle_of_layers(x: jax.Array, layers: Any):
+            stack, caches = layers
+            updated = []
+            for i in range(len(blocks)):
+                layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
+                x, new = layer(i, x, layer_params, rng, None if caches is None else caches[i])
+                updated.append(new)
+            return x, None if caches is None else tuple(updated)
+
+        cycles = c.num_layers // len(blocks)
+        scanned = cycles * len(blocks)
+        stack = (params, rngs)
+        scanned_cache, unrolled_cache = cache if cache is not None else (None, None)
+        if cycles:
+            in_cycles = jax.tree.map(
+                lambda leaf: leaf[:scanned].reshape(cycles, len(blocks), *leaf.shape[1:]), stack
+            )
+            x, scanned_cache = jax.lax.scan(cycle_of_layers, x, (in_cycles, scanned_cache))
+        updated = []
+        for i in range(c.num_layers - scanned):
+            layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[scanned + i], stack)
+            x, new = layer(
+                i, x, layer_params, rng, None if unrolled_cache is None else unrolled_cache[i]
+            )
+            updated.append(new)
+        if c.norm == "pre":
+            x = LayerNorm(c, name="final_norm")(x)
+        return x, None if cache is None else (scanned_cache, tuple(updated))
+
+    def _init_layers(self, rng: jax.Array, block: Block, dtype: Any) -> Any:
+        token = jnp.zeros((1, 1, self.config.d_model), dtype)
+        keys = jax.random.split(rng, self.config.num_layers)
+        return jax.vmap(lambda key: block.init(key, token)["params"])(keys)

@@ -1,0 +1,64 @@
+"""Evaluators: named functions from parameters to metrics.
+
+evaluate = language_model_evaluator(loss, batches, utf8_bytes_per_target, mesh)
+evaluate(params)["bits_per_byte"]
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from gptjax.training.losses import Loss
+from gptjax.training.partitioning import put_batch
+
+Evaluator = Callable[[Any], dict[str, float]]
+
+
+def language_model_evaluator(
+    loss: Loss,
+    batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
+    utf8_bytes_per_target: float,
+    mesh: Mesh,
+) -> Evaluator:
+    """An evaluator of held-out text, with dropout off.
+
+    Args:
+      loss: as the loop's; called with `rng=None`.
+      batches: makes the batches anew for each evaluation.
+      utf8_bytes_per_target: bytes of the documents over targets in them, which makes bits per
+        byte exact over the whole split and an estimate over a part of it.
+      mesh: where batches go.
+
+    Returns:
+      A function from parameters to `loss` (nats a target), `perplexity` (its exponential),
+      `bits_per_byte` (nats over all targets / (ln 2 x UTF-8 bytes of the documents)) and the
+      means of the loss function's own metrics.
+    """
+
+    @jax.jit
+    def sums(params: Any, batch: Mapping[str, jax.Array]):
+        return loss(params, batch, None)
+
+    def evaluate(params: Any) -> dict[str, float]:
+        totals, weight, metrics = 0.0, 0.0, {}
+        for batch in batches():
+            loss_sum, batch_weight, metric_sums = jax.device_get(
+                sums(params, put_batch(batch, mesh))
+            )
+            totals += float(loss_sum)
+            weight += float(batch_weight)
+            for name, value in metric_sums.items():
+                metrics[name] = metrics.get(name, 0.0) + float(value)
+        nats = totals / weight
+        return {
+            "loss": nats,
+            "perplexity": math.exp(nats) if nats < 700 else math.inf,
+            "bits_per_byte": nats / (math.log(2) * utf8_bytes_per_target),
+            **{name: value / weight for name, value in metrics.items()},
+        }
+
+    return evaluate

@@ -1,0 +1,182 @@
+"""The one supervised loop: what differs between tasks is the loss function and the data.
+
+state = fit(state, train_step, batches, config, evaluators=evaluators, ...)
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from gptjax.config import ExperimentConfig, batch_schedule, to_dict
+from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.evaluation import Evaluator
+from gptjax.training.interruption import Interruption
+from gptjax.training.losses import Batch, Loss
+from gptjax.training.metrics import MetricsWriter, Progress, Throughput
+from gptjax.training.optimizers import Schedule, update
+from gptjax.training.partitioning import put_batch
+from gptjax.training.profile import Trace
+from gptjax.training.state import TrainState, rng
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_train_step(
+    loss: Loss, tx: optax.GradientTransformation, schedule: Schedule, seed: int
+) -> Step:
+    """The jitted pure step `(state, batch) -> (state, metrics)`; it donates the state."""
+
+    def train_step(state: TrainState, batch: Batch):
+        def mean_loss(params: Any):
+            dropout = jax.random.fold_in(rng(seed, "dropout"), state.step)
+            loss_sum, weight, metric_sums = loss(params, batch, dropout)
+            return loss_sum / weight, jax.tree.map(lambda value: value / weight, metric_sums)
+
+        (value, metrics), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        params, opt_state = update(tx, grads, state.opt_state, state.params)
+        metrics |= {
+            "loss": value,
+            "learning_rate": schedule(state.step),
+            "grad_norm": optax.tree.norm(grads),
+        }
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a run ended."""
+
+    state: TrainState
+    evaluation: dict[str, dict[str, float]]  # evaluator name -> its last metrics
+    interrupted_by: str | None  # the signal's name
+    data_wait_fraction: float  # of the time between batches
+
+
+def _check_finite(row: Mapping[str, Any], checkpoints: Checkpoints) -> None:
+    for name in ("loss", "grad_norm"):
+        if not math.isfinite(row[name]):
+            good = checkpoints.latest_step()
+            last = "there is no checkpoint yet" if good is None else f"last good checkpoint: {good}"
+            raise ValueError(
+                f"step {row['step']}: {name} is {row[name]}, expected a finite number; {last} "
+                f"(in {checkpoints.directory})"
+            )
+
+
+def fit(
+    state: TrainState,
+    train_step: Step,
+    batches: Iterator[Mapping[str, np.ndarray]],
+    config: ExperimentConfig,
+    *,
+    mesh: Mesh,
+    evaluators: Mapping[str, Evaluator],
+    checkpoints: Checkpoints,
+    data_record: dict[str, Any],
+    writer: MetricsWriter,
+    progress: Progress,
+    throughput: Throughput,
+    trace_directory: Path,
+) -> Outcome:
+    """Trains from `state.step` to `config.training.num_steps`.
+
+    The metrics of a step are fetched while the next one runs. SIGTERM and SIGINT end the run
+    after the step at hand, with a checkpoint.
+
+    Args:
+      state: where to start; donated.
+      train_step: from `make_train_step`.
+      batches: one batch a step, from that of `state.step` on.
+      config: resolved.
+      mesh: where batches go.
+      evaluators: by the name of the split they judge; "validation" decides the best checkpoint.
+      checkpoints: where to save.
+      data_record: kept in each checkpoint: what the data order was made from.
+      writer: takes a row every `log_every` steps and after each evaluation.
+      progress: shows the same to a person.
+      throughput: tokens/s and MFU.
+      trace_directory: where `config.profile` has its trace written.
+
+    Raises:
+      ValueError: a loss or gradient norm that is not finite (names the step, the metric, and the
+        last good checkpoint).
+    """
+    training, total = config.training, config.training.num_steps
+    schedule = batch_schedule(config)
+    first = done = int(state.step)
+    evaluation: dict[str, dict[str, float]] = {}
+    evaluated = saved = first
+    waited = running = 0.0
+    pending: tuple[int, dict[str, jax.Array]] | None = None
+
+    def settle() -> None:
+        """Fetches the metrics of the newest step, checks them, and reports them."""
+        nonlocal pending
+        if pending is None:
+            return
+        (step, metrics), pending = pending, None
+        row = {"step": step} | {name: float(x) for name, x in jax.device_get(metrics).items()}
+        _check_finite(row, checkpoints)
+        throughput.add(schedule.tokens(step) - schedule.tokens(step - 1))
+        if step % training.log_every == 0 or step == total:
+            row |= throughput.take()
+            writer.write(row)
+            progress.update(row)
+        if step == first + 1:
+            throughput.restart()  # this one compiled
+
+    def evaluate() -> None:
+        for split, evaluator in evaluators.items():
+            evaluation[split] = evaluator(state.params)
+            row = {"step": done, "split": split, **evaluation[split]}
+            writer.write(row)
+            progress.evaluation(row)
+
+    def save() -> None:
+        checkpoints.save(
+            done,
+            params=state.params,
+            opt_state=state.opt_state,
+            data=data_record,
+            config=to_dict(config),
+            metrics=evaluation.get("validation") if evaluated == done else None,
+        )
+
+    with Interruption() as interruption, Trace(config.profile, first, trace_directory) as trace:
+        while done < total and interruption.name is None:
+            began = time.monotonic()
+            batch = put_batch(next(batches), mesh)
+            waited += time.monotonic() - began
+            trace.before_step(done)
+            state, metrics = train_step(state, batch)
+            settle()
+            done += 1
+            pending = (done, metrics)
+            running += time.monotonic() - began
+
+            due_evaluation = done % training.eval_every == 0 or done == total
+            due_save = done % config.checkpoint.every_steps == 0 or done == total
+            if due_evaluation or due_save:
+                settle()
+                if due_evaluation:
+                    evaluated = done
+                    evaluate()
+                if due_save:
+                    saved = done
+                    save()
+                throughput.restart()
+        settle()
+        if saved < done:
+            save()
+        checkpoints.wait()
+    return Outcome(state, evaluation, interruption.name, waited / max(running, 1e-9))

@@ -1,0 +1,76 @@
+"""Losses: `(params, batch, rng) -> (loss_sum, weight, metric_sums)`.
+
+Sums, never means: the loop divides once, over the whole global batch, so that neither sharding
+nor accumulation can change what is minimised. `rng` is None in evaluation: dropout is off.
+
+    loss_sum, weight, _ = language_model(GPT(config))(params, batch, rng)
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gptjax.models.gpt import GPT
+
+Batch = Mapping[str, jax.Array]
+Loss = Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
+
+
+@jax.custom_vjp
+def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Minus the log-probability of each target, in nats.
+
+    The gradient is softmax minus one-hot, in one pass over the logits; automatic differentiation
+    would scatter into an array of their size.
+
+    Args:
+      logits: [..., V] float32.
+      targets: [...] int32 in [0, V).
+
+    Returns:
+      [...] float32.
+    """
+    return _cross_entropy_forward(logits, targets)[0]
+
+
+def _cross_entropy_forward(logits: jax.Array, targets: jax.Array):
+    lse = jax.nn.logsumexp(logits, axis=-1)
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return lse - picked, (logits, targets, lse)
+
+
+def _cross_entropy_backward(residuals: Any, gradient: jax.Array):
+    logits, targets, lse = residuals
+    classes = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
+    one_hot = (classes == targets[..., None]).astype(logits.dtype)
+    return (jnp.exp(logits - lse[..., None]) - one_hot) * gradient[..., None], None
+
+
+cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+def language_model(model: GPT) -> Loss:
+    """Next-token prediction: the cross-entropy of `batch["targets"]`.
+
+    The batch holds tokens, targets [B, T] int32 and loss_weights [B, T] float32; segment_ids and
+    positions [B, T] int32 where documents are hidden from each other.
+    """
+
+    def loss(params: Any, batch: Batch, rng: jax.Array | None):
+        hidden, _ = model.apply(
+            {"params": params},
+            batch["tokens"],
+            segment_ids=batch.get("segment_ids"),
+            positions=batch.get("positions"),
+            deterministic=rng is None,
+            rngs=None if rng is None else {"dropout": rng},
+            method=GPT.hidden,
+        )
+        logits = model.apply({"params": params}, hidden, method=GPT.logits)
+        weights = batch["loss_weights"]
+        nats = cross_entropy(logits, batch["targets"])
+        return jnp.sum(nats * weights), jnp.sum(weights), {}
+
+    return loss

@@ -1,0 +1,113 @@
+"""AdamW with the papers' schedules, and the table that says which parameters decay.
+
+Adam: arXiv 1412.6980; decoupled weight decay: arXiv 1711.05101. GPT-1 decays all weights but
+biases and gains (section 4.1); GPT-3's schedule is stated in tokens (appendix B).
+
+    tx = adamw(config.optimizer, learning_rate(config.optimizer, batches))
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gptjax.batch_schedule import BatchSchedule
+from gptjax.config import OptimizerConfig
+
+Schedule = Callable[[jax.Array | int], jax.Array]
+
+DECAYS = (
+    (r"(.*/)?(token_embedding|position_embedding|kernel)", True),
+    (r"(.*/)?(bias|scale)", False),
+)
+
+
+def decay_mask(params: Any) -> Any:
+    """Which parameters decay, as a tree of bools; every one must be covered by `DECAYS`.
+
+    Raises:
+      ValueError: naming the parameter that no rule covers.
+    """
+
+    def decays(path: Any, _: Any) -> bool:
+        name = "/".join(str(key.key) for key in path)
+        for pattern, decay in DECAYS:
+            if re.fullmatch(pattern, name):
+                return decay
+        raise ValueError(
+            f"weight decay: got parameter {name!r}, expected a rule for it in optimizers.DECAYS"
+        )
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def _tokens_after(batches: BatchSchedule, step: jax.Array) -> jax.Array:
+    """Tokens consumed once `step` is over; float32, exact to one part in 10^7."""
+    first = jnp.array([first for first, _ in batches.stages], jnp.float32)
+    tokens = jnp.array([batches.tokens(first) for first, _ in batches.stages], jnp.float32)
+    sizes = jnp.array([size for _, size in batches.stages], jnp.float32)
+    stage = jnp.searchsorted(first, step, side="right") - 1
+    return tokens[stage] + (step + 1.0 - first[stage]) * sizes[stage] * batches.context_length
+
+
+def learning_rate(config: OptimizerConfig, batches: BatchSchedule) -> Schedule:
+    """The learning rate of a step: linear warm-up, then cosine, linear or constant.
+
+    Step n (from 0) is the update n + 1: with `warmup_steps=2000` the first has a two-thousandth of
+    the peak and the two-thousandth all of it. Decay starts where warm-up ends, ends at
+    `final_fraction` of the peak, and stays there.
+
+    Args:
+      config: a resolved `OptimizerConfig`; warm-up and decay each in steps or in tokens.
+      batches: what turns steps into tokens.
+
+    Returns:
+      A function from the step (int32 scalar) to the rate (float32 scalar).
+    """
+    in_tokens = config.warmup_tokens is not None or config.decay_tokens is not None
+
+    def unit(steps: int | None, tokens: int | None) -> float:
+        if not in_tokens:
+            return float(steps or 0)
+        return float(tokens if tokens is not None else batches.tokens(steps or 0))
+
+    warmup = unit(config.warmup_steps, config.warmup_tokens)
+    end = unit(config.decay_steps, config.decay_tokens)
+
+    def schedule(step: jax.Array | int) -> jax.Array:
+        step = jnp.asarray(step).astype(jnp.float32)
+        done = _tokens_after(batches, step) if in_tokens else step + 1.0
+        warm = jnp.minimum(1.0, done / warmup) if warmup else jnp.float32(1.0)
+        progress = jnp.clip((done - warmup) / max(end - warmup, 1.0), 0.0, 1.0)
+        left = {
+            "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * progress)),
+            "linear": 1.0 - progress,
+            "constant": jnp.ones_like(progress),
+        }[config.schedule]
+        fraction = config.final_fraction + (1.0 - config.final_fraction) * left
+        return config.learning_rate * warm * fraction
+
+    return schedule
+
+
+def adamw(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
+    """AdamW after clipping by the global norm, as a chain; apply it with `update`."""
+    clip = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
+    return optax.chain(
+        *clip,
+        optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
+        optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def update(
+    tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any
+) -> tuple[Any, Any]:
+    """One update: the new parameters and optimiser state."""
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes on purpose
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
