@@ -207,8 +207,8 @@ def json_lines(location: str, invalid_utf8: str) -> Corpus:
             offset = 0
             with open_bytes(path) as file:
                 for number, line in enumerate(file, start=1):
-                    record = decoder.decode(line, offset)
-                    if record.strip():
+                    record = decoder.decode(line, offset).strip()
+                    if record:
                         name = f"{path}:{number}"
                         value = _field_of(name, record, field)
                         yield Document(name, decoder.without_lone_surrogates(value, offset))
@@ -258,7 +258,8 @@ def _field_of(name: str, record: str, field: str) -> str:
     try:
         value = json.loads(record)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{name}: not JSON ({error}); expected one object a line") from error
+        problem = f"{error.msg} at column {error.colno}"
+        raise ValueError(f"{name}: not JSON ({problem}); expected one object a line") from error
     if not isinstance(value, dict) or field not in value:
         got = f"fields {', '.join(value)}" if isinstance(value, dict) else type(value).__name__
         raise ValueError(f"{name}: no field {field!r}, got {got}; expected an object with it")
