@@ -1,0 +1,170 @@
+"""The rules of one attention call beside q, k, v: who may attend, changed scores, dropout.
+
+Every implementation asks the same object about a rectangle of the score matrix, the reference
+about all of it, the blockwise one about a tile, so that they cannot disagree.
+
+    tile = rules.tile(0, 128, 0, 256)
+    mask, keep = tile.mask(), tile.keep()
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gptjax.attention.patterns import Pattern
+
+
+@dataclasses.dataclass(frozen=True)
+class First(Pattern):
+    """Attends to the first `length` positions: what hides the padding behind them."""
+
+    length: int
+
+    def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        return (k_pos < self.length) & (q_pos >= 0)
+
+    def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
+        return k_low < self.length, k_high < self.length
+
+
+Score = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+STATIC: dict[str, Any] = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What an implementation needs beside q, k, v; None stands for "does not apply".
+
+    Attributes:
+        pattern: the predicate, causality included.
+        scale: factor on q . k.
+        dropout_rate: share of the attention weights set to zero.
+        q_positions, k_positions: int32 [B or 1, T], [B or 1, S]; None is 0..n-1, the only case
+            in which blocks are known before the data are. Negative keys are empty slots.
+        q_segments, k_segments: int32 [B, T], [B, S]; attend within equal, non-negative ids.
+        seed: uint32 [2], the dropout's randomness.
+        score: a pytree, called as score(scores, head, q_pos, k_pos) -> scores.
+    """
+
+    pattern: Pattern = dataclasses.field(metadata=STATIC)
+    scale: float = dataclasses.field(metadata=STATIC)
+    dropout_rate: float = dataclasses.field(metadata=STATIC)
+    q_positions: jax.Array | None = None
+    k_positions: jax.Array | None = None
+    q_segments: jax.Array | None = None
+    k_segments: jax.Array | None = None
+    seed: jax.Array | None = None
+    score: Score | None = None
+
+    def padded(self, num_keys: int, more_queries: int, more_keys: int) -> "Rules":
+        """The same rules for arrays lengthened at the end: nobody attends to the new keys."""
+
+        def lengthen(x: jax.Array | None, more: int) -> jax.Array | None:
+            return None if x is None else jnp.pad(x, [(0, 0), (0, more)], constant_values=-1)
+
+        hide = more_keys > 0 and self.k_positions is None
+        return dataclasses.replace(
+            self,
+            pattern=self.pattern & First(num_keys) if hide else self.pattern,
+            q_positions=lengthen(self.q_positions, more_queries),
+            k_positions=lengthen(self.k_positions, more_keys),
+            q_segments=lengthen(self.q_segments, more_queries),
+            k_segments=lengthen(self.k_segments, more_keys),
+        )
+
+    def tile(self, q_start: Any, q_size: int, k_start: Any, k_size: int) -> "Tile":
+        """The rectangle of `q_size` queries from `q_start` by `k_size` keys from `k_start`."""
+        return Tile(self, q_start, q_size, k_start, k_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A rectangle of the score matrix; starts may be traced.
+
+    Positions, masks and dropout broadcast against grouped scores [B, K, G, q, k].
+    """
+
+    rules: Rules
+    q_start: Any
+    q_size: int
+    k_start: Any
+    k_size: int
+
+    def queries(self, x: jax.Array) -> jax.Array:
+        """The tile's part [B, K, G, q, _] of an array [B, K, G, T, _]."""
+        return jax.lax.dynamic_slice_in_dim(x, self.q_start, self.q_size, axis=3)
+
+    def keys(self, x: jax.Array) -> jax.Array:
+        """The tile's part [B, K, k, _] of an array [B, K, S, _]."""
+        return jax.lax.dynamic_slice_in_dim(x, self.k_start, self.k_size, axis=2)
+
+    def put_queries(self, x: jax.Array, part: jax.Array) -> jax.Array:
+        """`x` [B, K, G, T, _] with the tile's part replaced."""
+        return jax.lax.dynamic_update_slice_in_dim(x, part, self.q_start, axis=3)
+
+    def put_keys(self, x: jax.Array, part: jax.Array) -> jax.Array:
+        """`x` [B, K, S, _] with the tile's part replaced."""
+        return jax.lax.dynamic_update_slice_in_dim(x, part, self.k_start, axis=2)
+
+    def q_values(self, values: jax.Array | None) -> jax.Array:
+        """`values` [B, T] at the tile's queries, [B, 1, 1, q, 1]; indices where None."""
+        if values is None:
+            return (self.q_start + jnp.arange(self.q_size))[None, None, None, :, None]
+        return self.queries(values[:, None, None, :, None])
+
+    def k_values(self, values: jax.Array | None) -> jax.Array:
+        """`values` [B, S] at the tile's keys, [B, 1, 1, 1, k]; indices where None."""
+        if values is None:
+            return (self.k_start + jnp.arange(self.k_size))[None, None, None, None, :]
+        return self.keys(values[:, None, :, None]).reshape(len(values), 1, 1, 1, self.k_size)
+
+    def mask(self) -> jax.Array:
+        """True where the query may attend to the key."""
+        rules = self.rules
+        k_pos = self.k_values(rules.k_positions)
+        allowed = rules.pattern(self.q_values(rules.q_positions), k_pos)
+        if rules.k_positions is not None:
+            allowed &= k_pos >= 0
+        if rules.q_segments is not None:
+            segment = self.q_values(rules.q_segments)
+            allowed &= (segment == self.k_values(rules.k_segments)) & (segment >= 0)
+        return allowed
+
+    def changed(self, scores: jax.Array, score: Score) -> jax.Array:
+        """`scores` after the score change, `rules.score` passed apart to be differentiated."""
+        rules = self.rules
+        _, key_heads, groups, _, _ = scores.shape
+        head = jnp.arange(key_heads * groups).reshape(1, key_heads, groups, 1, 1)
+        return score(
+            scores, head, self.q_values(rules.q_positions), self.k_values(rules.k_positions)
+        )
+
+    def keep(self, batch: int, key_heads: int, groups: int) -> jax.Array | None:
+        """float32 [B, K, G, q, k]: 0 where dropped, else 1 / (1 - rate); None without dropout.
+
+        A counter hash of (seed, batch, head, query index, key index): the same bits in forward
+        and backward, in every tiling and on every mesh.
+        """
+        rules = self.rules
+        if rules.seed is None:
+            return None
+        row = jnp.arange(batch * key_heads * groups, dtype=jnp.uint32)
+        row = _mix(row ^ rules.seed[0]).reshape(batch, key_heads, groups, 1, 1)
+        row = _mix(row + self.q_values(None).astype(jnp.uint32)) ^ rules.seed[1]
+        bits = _mix(row + self.k_values(None).astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
+        kept = bits >= jnp.uint32(round(rules.dropout_rate * 2**32))
+        return kept.astype(jnp.float32) * (1 / (1 - rules.dropout_rate))
+
+
+def _mix(bits: jax.Array) -> jax.Array:
+    """A bijection of uint32 that spreads every bit.
+
+    Source: C. Wellons, "lowbias32", Hash Function Prospector (public domain).
+    """
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
+    bits = (bits ^ (bits >> 15)) * jnp.uint32(0x846CA68B)
+    return bits ^ (bits >> 16)
