@@ -14,7 +14,7 @@ NAME = "manifest.sha256"
 
 def write_manifest(directory: Path) -> None:
     """Records the digests of all files below `directory`; OSError where it cannot."""
-    (directory / NAME).write_text("".join(sorted(_digests(directory))))
+    (directory / NAME).write_text("".join(sorted(_digests(directory), key=_path)))
 
 
 def find_damage(directory: Path, part: str | None = None) -> str | None:

@@ -297,7 +297,7 @@ def matmul_peak_flops(dtype: str = "float32") -> float:
     operand = jnp.full((size, size), 1.0 / size, dtype)
     multiply = jax.jit(lambda a, b: functools.reduce(jnp.matmul, [b] * products, a))
     multiply(operand, operand).block_until_ready()
-    best, deadline = math.inf, time.perf_counter() + 0.3
+    best, deadline = math.inf, time.perf_counter() + 0.25
     while (start := time.perf_counter()) < deadline:
         multiply(operand, operand).block_until_ready()
         best = min(best, time.perf_counter() - start)

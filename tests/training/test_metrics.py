@@ -1,0 +1,229 @@
+import io
+import json
+import struct
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib import image
+from rich.console import Console
+from tensorboardX.proto.event_pb2 import Event
+
+from gptjax.training import metrics
+from gptjax.training.metrics import (
+    MetricsWriter,
+    Progress,
+    Throughput,
+    matmul_peak_flops,
+    plot_loss,
+    read_metrics,
+)
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def _training_row(step, loss):
+    return {"step": step, "loss": loss, "learning_rate": 1e-3, "grad_norm": 0.5}
+
+
+def _events(workdir: Path) -> list[Event]:
+    """Reads TensorBoard files by their format: length, checksum, event, checksum."""
+    events = []
+    for path in sorted((workdir / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            events.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
+    return events
+
+
+def test_rows_are_json_lines_on_disk_as_soon_as_written(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(
+            {
+                "step": np.int64(5),
+                "loss": jnp.float32(2.5),
+                "grad_norm": float("nan"),
+                "tokens_per_second": np.float32(np.inf),
+                "mfu": None,
+            }
+        )
+        lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+
+        def refuse(name):
+            raise AssertionError(f"{name} is not JSON")
+
+        assert json.loads(lines[0], parse_constant=refuse) == {
+            "step": 5,
+            "loss": 2.5,
+            "grad_norm": None,
+            "tokens_per_second": None,
+            "mfu": None,
+        }
+        assert isinstance(json.loads(lines[0])["step"], int)
+        writer.write({"step": 5, "split": "validation", "loss": jax.device_put(2.0)})
+    assert read_metrics(tmp_path / "metrics.jsonl")[1] == {
+        "step": 5,
+        "split": "validation",
+        "loss": 2.0,
+    }
+
+
+@pytest.mark.parametrize("torn", ["", '{"step": 31, "lo', '{"step": 31, "loss": 1.0}', "\0\0\0"])
+def test_resuming_drops_later_rows_and_a_torn_last_line(tmp_path, torn):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsWriter(tmp_path) as writer:
+        for step in (10, 20, 30):
+            writer.write(_training_row(step, loss=step / 10))
+        writer.write({"step": 20, "split": "validation", "loss": 2.25})
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(whole) + torn)
+    assert [row["step"] for row in read_metrics(path)][:4] == [10, 20, 30, 20]
+
+    with MetricsWriter(tmp_path) as writer:
+        writer.truncate_after(20)
+        assert path.read_text() == "".join([whole[0], whole[1], whole[3]])
+        writer.write(_training_row(30, loss=9.0))
+    assert read_metrics(path)[3] == _training_row(30, loss=9.0)
+    with MetricsWriter(tmp_path) as writer:
+        writer.truncate_after(-1)
+    assert path.read_text() == ""
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["metrics.jsonl"]
+
+
+def test_damage_before_the_last_line_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl line 2 is .*; expected JSON"):
+        read_metrics(path)
+    with pytest.raises(ValueError, match=r"cannot read metrics from .*absent"):
+        read_metrics(tmp_path / "absent")
+
+
+def test_tensorboard_has_the_scalars_and_forgets_steps_after_a_resumption(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(_training_row(10, loss=3.0))
+        writer.write({"step": 10, "split": "validation", "loss": 2.0, "perplexity": None})
+    scalars = {
+        (value.tag, event.step): value.simple_value
+        for event in _events(tmp_path)
+        for value in event.summary.value
+    }
+    assert scalars.keys() == {
+        ("train/loss", 10),
+        ("train/learning_rate", 10),
+        ("train/grad_norm", 10),
+        ("validation/loss", 10),
+    }
+    assert scalars["train/loss", 10] == 3.0
+    with MetricsWriter(tmp_path) as writer:
+        writer.truncate_after(5)
+        writer.write(_training_row(6, loss=4.0))
+    starts = [event.step for event in _events(tmp_path) if event.session_log.status]
+    assert starts == [6]  # TensorBoard drops what it has from this step on
+
+
+def test_other_processes_write_nothing(tmp_path):
+    with MetricsWriter(tmp_path, enabled=False) as writer:
+        writer.truncate_after(3)
+        writer.write(_training_row(1, loss=1.0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    writer = MetricsWriter(tmp_path)
+    with pytest.raises(ValueError, match=r"cannot write .*metrics.jsonl: No space left on device"):
+        writer.write(_training_row(1, loss=1.0))
+
+
+def test_throughput_is_tokens_over_the_window():
+    clock = Clock()
+    throughput = Throughput(model_flops_per_token=2e6, peak_flops_per_second=1e10, clock=clock)
+    clock.now += 40  # compilation
+    throughput.restart()
+    for _ in range(4):
+        throughput.add(1000)
+        clock.now += 0.5
+    assert throughput.take() == {"tokens_per_second": 2000.0, "mfu": pytest.approx(0.4)}
+    throughput.add(3000)
+    clock.now += 1.0
+    assert throughput.take()["tokens_per_second"] == 3000.0
+    assert Throughput(2e6, clock=clock).take() == {"tokens_per_second": 0.0, "mfu": None}
+
+
+def test_matmul_peak_counts_two_flops_a_multiply_add(monkeypatch):
+    seconds = iter(np.arange(0, 100, 0.125).tolist())
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(seconds))
+    measured = matmul_peak_flops("bfloat16")
+    assert measured == 4 * (2 * 1024**3) / 0.125
+
+
+def test_without_a_terminal_progress_is_a_plain_line_every_ten_seconds():
+    clock, output = Clock(), io.StringIO()
+    console = Console(file=output, width=20)
+    with Progress(1000, console=console, clock=clock) as progress:
+        for step in range(1, 101):
+            clock.now += 0.5
+            progress.update({"step": step, "loss": 4.0, "tokens_per_second": 12345.6, "mfu": 0.414})
+        progress.update({"step": 1000, "loss": 1.5})
+    lines = output.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        f"step {step}/1000" for step in (1, 21, 41, 61, 81, 1000)
+    ]
+    assert lines[2] == "step 41/1000  loss 4.000  12,346 tokens/s  MFU 41%  0:08:00 left"
+    assert lines[-1] == "step 1000/1000  loss 1.500  0:00:00 left"
+    assert "\x1b" not in output.getvalue()
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+@pytest.mark.parametrize("width", [1, 30, 200])
+def test_on_a_terminal_progress_survives_any_width(monkeypatch, term, width):
+    monkeypatch.setenv("TERM", term)
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=200, height=10)
+    with Progress(3, console=console) as progress:
+        progress.update({"step": 1, "loss": 4.25, "mfu": None})
+        console.width = width  # the window is resized
+        progress.update({"step": 2, "loss": None})
+        progress.update({"step": 3, "loss": 0.5})
+    assert ("\x1b" in output.getvalue()) == (term != "dumb")
+    if width == 200:
+        assert "loss 0.500" in output.getvalue()
+
+
+def test_progress_without_standard_output(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with Progress(2) as progress:
+        progress.update({"step": 1})
+    assert "step 1/2" in sys.stdout.getvalue()
+
+
+def test_loss_curve_is_a_picture_of_the_rows(tmp_path):
+    def draw(rows):
+        (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        plot_loss(tmp_path / "metrics.jsonl", tmp_path / "loss.png", title="gpt2_smoke")
+        return image.imread(tmp_path / "loss.png")
+
+    training = [_training_row(step, loss=4.0 - step / 50) for step in range(1, 100)]
+    evaluation = {"step": 50, "split": "validation", "loss": 3.5, "bits_per_byte": 1.75}
+    pictures = [draw([]), draw(training[:1]), draw(training), draw([*training, evaluation])]
+    assert len({picture.shape for picture in pictures}) == 1
+    assert pictures[0].shape[0] >= 800
+    inks = [(picture[..., :3].min(axis=-1) < 0.9).sum() for picture in pictures]
+    assert inks[0] < inks[1] < inks[2]
+    orange = (np.abs(pictures[3][..., :3] - (1.0, 0.498, 0.055)) < 0.02).all(axis=-1)
+    assert orange.any()
+    draw([_training_row(1, loss=None), evaluation])
