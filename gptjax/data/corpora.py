@@ -231,7 +231,7 @@ def _standard_library(name: str, location: str) -> tuple[Path, ...]:
     return tuple(
         path
         for path in paths
-        if path.is_file() and _TEST_PACKAGES.isdisjoint(Path(_module_name(path)).parts)
+        if path.is_file() and _TEST_PACKAGES.isdisjoint(path.relative_to(_STANDARD_LIBRARY).parts)
     )
 
 

@@ -1,0 +1,159 @@
+"""The order of batches, against a loop over (seed, example index)."""
+
+import itertools
+import random
+import threading
+
+import numpy as np
+import pytest
+
+from gptjax.batch_schedule import BatchSchedule
+from gptjax.data.loader import evaluation_batches, example_window, train_batches
+
+T = 4
+RNG = random.Random(0)
+TEXTS = ["".join(chr(RNG.randrange(128)) for _ in range(3 + 5 * i)) for i in range(12)]
+
+
+@pytest.fixture
+def split(make_split):
+    return make_split(TEXTS)
+
+
+def take(batches, count):
+    return list(itertools.islice(batches, count))
+
+
+def assert_equal(some, others):
+    for a, b in zip(some, others, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def window_of(split, row):
+    """Which window a row of a training batch is; the stream's windows are all different."""
+    full = split.tokens[: split.num_targets // T * T].reshape(-1, T).tolist()
+    assert full.count(row.tolist()) == 1
+    return full.index(row.tolist())
+
+
+@pytest.mark.parametrize("batch_size", [1, 6, 250])
+def test_batches_follow_the_order_of_examples(split, batch_size):
+    num_windows = split.full_windows(T)
+    batches = take(train_batches(split, BatchSchedule(batch_size, T), seed=3), 5)
+    rows = [window_of(split, row) for batch in batches for row in batch["tokens"]]
+    assert rows == [example_window(3, e, num_windows) for e in range(5 * batch_size)]
+    assert all(batch["loss_weights"].all() for batch in batches)
+
+
+def test_each_epoch_is_another_permutation(split):
+    num_windows = split.full_windows(T)
+    epochs = [
+        [example_window(0, epoch * num_windows + i, num_windows) for i in range(num_windows)]
+        for epoch in range(4)
+    ]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(num_windows))
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert epochs[0] != sorted(epochs[0])
+    assert epochs[0] != [example_window(1, i, num_windows) for i in range(num_windows)]
+    assert [example_window(0, i, 1) for i in range(3)] == [0, 0, 0]
+
+
+def test_the_order_is_the_same_in_every_version():
+    """Golden: a run must not change its data order when it is resumed after an upgrade."""
+    assert [example_window(17, e, 1000) for e in (0, 1, 2, 999, 1000, 10**12)] == [
+        257,
+        681,
+        165,
+        583,
+        730,
+        363,
+    ]
+
+
+@pytest.mark.parametrize("schedule", [BatchSchedule(6, T), BatchSchedule(16, T, 2, 40 * T)])
+def test_resuming_anywhere_equals_continuing(split, schedule):
+    whole = take(train_batches(split, schedule, seed=1), 20)
+    assert [len(b["tokens"]) for b in whole] == [schedule.batch_size_at(i) for i in range(20)]
+    for step in (1, 3, 13, 19):
+        rest = take(train_batches(split, schedule, seed=1, start_step=step), 20 - step)
+        assert_equal(whole[step:], rest)
+
+
+def test_a_step_far_on_is_reached_at_once(split):
+    batches = train_batches(split, BatchSchedule(2, T), seed=0, start_step=10**12)
+    rows = [window_of(split, row) for row in next(batches)["tokens"]]
+    num_windows = split.full_windows(T)
+    assert rows == [example_window(0, 2 * 10**12 + i, num_windows) for i in range(2)]
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_processes_share_the_rows_of_each_batch_in_order(split, process_count):
+    schedule = BatchSchedule(8, T, 4, 30 * T)
+
+    def together(batches_of):
+        parts = [batches_of(process) for process in range(process_count)]
+        return [
+            {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+            for step in zip(*parts, strict=True)
+        ]
+
+    def train(process, count=process_count):
+        options = {"process_index": process, "process_count": count, "document_masking": True}
+        return take(train_batches(split, schedule, 5, **options), 12)
+
+    def evaluation(process, count=process_count):
+        options = {"process_index": process, "process_count": count, "document_masking": True}
+        return list(evaluation_batches(split, T, 8, **options))
+
+    assert_equal(together(train), train(0, 1))
+    assert_equal(together(evaluation), evaluation(0, 1))
+
+
+@pytest.mark.parametrize("context_length", [1, 5, 1000])
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_evaluation_counts_each_target_once_in_one_shape(split, context_length, batch_size):
+    batches = list(evaluation_batches(split, context_length, batch_size))
+    assert {batch["tokens"].shape for batch in batches} == {(batch_size, context_length)}
+    real = [batch["loss_weights"] == 1 for batch in batches]
+    targets = [batch["targets"][r] for batch, r in zip(batches, real, strict=True)]
+    assert np.concatenate(targets).tolist() == split.tokens[1:].tolist()
+    assert sum(batch["loss_weights"].sum() for batch in batches) == split.num_targets
+
+
+def test_document_masking_is_passed_on(split):
+    plain = next(train_batches(split, BatchSchedule(2, T), 0))
+    masked = next(train_batches(split, BatchSchedule(2, T), 0, document_masking=True))
+    assert plain.keys() == {"tokens", "targets", "loss_weights"}
+    assert masked.keys() == plain.keys() | {"segment_ids", "positions"}
+    np.testing.assert_array_equal(plain["tokens"], masked["tokens"])
+
+
+def test_batches_are_made_ahead_by_another_thread(split, monkeypatch):
+    threads, made = [], threading.Semaphore(0)
+    original = type(split).batch
+
+    def noted(self, *args):
+        threads.append(threading.current_thread())
+        made.release()
+        return original(self, *args)
+
+    monkeypatch.setattr(type(split), "batch", noted)
+    batches = train_batches(split, BatchSchedule(2, T), 0, prefetch=3)
+    next(batches)
+    assert all(made.acquire(timeout=30) for _ in range(4))
+    assert threading.main_thread() not in threads
+
+
+def test_batches_that_do_not_divide_are_refused(split):
+    with pytest.raises(ValueError, match=r"batch size 3 does not divide among 2 processes; expec"):
+        train_batches(split, BatchSchedule(12, T, 3, 1000), 0, process_count=2)
+    with pytest.raises(ValueError, match="expected a multiple of 4"):
+        evaluation_batches(split, T, 6, process_count=4)
+
+
+def test_a_split_shorter_than_a_window_is_refused(split):
+    with pytest.raises(ValueError, match="expected at least one window of context_length = 9999"):
+        train_batches(split, BatchSchedule(1, 9999), 0)
