@@ -143,7 +143,7 @@ def plot_loss(metrics_path: str | os.PathLike, png_path: str | os.PathLike, titl
 
     Args:
       metrics_path: a metrics.jsonl.
-      png_path: picture to write, about 1,500 x 900 pixels.
+      png_path: picture to write, 1,440 x 864 pixels.
       title: heading of the picture.
     """
     # Takes 1 s, and more where its font cache is built: only runs that have ended draw.
@@ -160,14 +160,18 @@ def plot_loss(metrics_path: str | os.PathLike, png_path: str | os.PathLike, titl
         weights = np.convolve(np.ones_like(losses), np.ones(window), "same")
         smooth = np.convolve(losses, np.ones(window), "same") / weights
         axes.plot(steps, losses, color="tab:blue", alpha=0.3, linewidth=1)
-        axes.plot(steps, smooth, color="tab:blue", linewidth=1.8, label="training")
+        label = f"training, mean of {window}" if window > 1 else "training"
+        axes.plot(steps, smooth, color="tab:blue", linewidth=1.8, label=label)
     for split, color in zip(
         dict.fromkeys(row["split"] for row in evaluations),
         ("tab:orange", "tab:green", "tab:red", "tab:purple"),
         strict=False,
     ):
-        points = np.array([(r["step"], r["loss"]) for r in evaluations if r["split"] == split])
-        label = f"{split} (last {points[-1, 1]:.3f})"
+        chosen = [row for row in evaluations if row["split"] == split]
+        points = np.array([(row["step"], row["loss"]) for row in chosen])
+        label = f"{split}, last {points[-1, 1]:.3f}"
+        if chosen[-1].get("bits_per_byte") is not None:
+            label += f" ({chosen[-1]['bits_per_byte']:.3f} bits per byte)"
         axes.plot(*points.T, color=color, marker="o", markersize=4, linewidth=1.8, label=label)
     axes.set(xlabel="step", ylabel="loss (nats per token)", title=title)
     axes.grid(alpha=0.25)
@@ -206,7 +210,9 @@ class Progress:
                 BarColumn(bar_width=None),
                 TextColumn("{task.fields[figures]}"),
             )
-            self._bar = RichProgress(*columns, console=self._console, expand=True)
+            self._bar = RichProgress(
+                *columns, console=self._console, expand=True, refresh_per_second=2
+            )
             self._task = self._bar.add_task("train", total=num_steps, figures="starting")
 
     def __enter__(self) -> "Progress":
@@ -228,6 +234,16 @@ class Progress:
         elif now - self._printed >= PLAIN_LINE_SECONDS or step >= self._num_steps:
             self._printed = now
             print(f"step {step}/{self._num_steps}  {figures}", file=self._console.file, flush=True)
+
+    def evaluation(self, row: Mapping[str, Any]) -> None:
+        """Shows an evaluation row: `step`, `split`, `loss` and, where it has it, bits per byte."""
+        bits = row.get("bits_per_byte")
+        rest = "" if bits is None else f"  {bits:.3f} bits per byte"
+        line = f"step {row['step']} {row['split']}: loss {row['loss']:.3f}{rest}"
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, file=self._console.file, flush=True)
 
     def _figures(self, row: Mapping[str, Any], now: float) -> str:
         """Returns a line such as `loss 3.214  12,345 tokens/s  MFU 41%  0:01:23 left`."""
