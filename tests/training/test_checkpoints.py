@@ -250,7 +250,7 @@ def test_another_dtype_shape_or_tree_is_refused_by_path(saved):
 
 
 def test_keeps_the_last_and_the_best(tmp_path):
-    losses = {1: 3.0, 2: 1.5, 3: None, 4: float("nan"), 5: 1.75, 6: 2.5}
+    losses = {1: float("nan"), 2: 1.5, 3: None, 4: 3.0, 5: 1.75, 6: 2.5}
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         for step, loss in losses.items():
             _save(checkpoints, step, _state(), metrics=None if loss is None else {"loss": loss})
