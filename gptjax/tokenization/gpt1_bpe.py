@@ -18,7 +18,7 @@ _UNKNOWN = "<unk>"
 
 
 class GPT1BPE(MergesTokenizer):
-    """GPT-1's tokenizer, from its own files; it has no end-of-text."""
+    """GPT-1's tokenizer, from its own files; it has `<unk>` and no end-of-text."""
 
     kind = "gpt1_bpe"
     vocab_file = "encoder_bpe_40000.json"

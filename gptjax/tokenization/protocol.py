@@ -27,7 +27,7 @@ class Tokenizer(abc.ABC):
     """A vocabulary of ids 0..vocab_size-1, and the way between them and text."""
 
     kind: ClassVar[str]  # its name in saved directories
-    special_tokens: dict[str, int]  # ids that no ordinary text is encoded to
+    special_tokens: dict[str, int]  # name -> id; text spells them only where that is allowed
 
     @property
     @abc.abstractmethod

@@ -21,26 +21,26 @@ import sentencepiece
 from gptjax.tokenization.protocol import END_OF_TEXT, Tokenizer, read_bytes, well_formed
 
 _MODEL_FILE = "sentencepiece.model"
+_LONGEST_LINE = 1 << 30  # bytes; the library's limit, at its default it drops lines above 4192
 
 
 class SentencePiece(Tokenizer):
-    """A SentencePiece model; its special tokens are its control symbols and its unknown piece."""
+    """A SentencePiece model; its special tokens are its control symbols."""
 
     kind = "sentencepiece"
 
     def __init__(self, model: bytes):
         """`model` is a serialized ModelProto; anything else raises ValueError."""
+        self._processor = sentencepiece.SentencePieceProcessor()
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-            size = self._processor.vocab_size()
+            self._processor.LoadFromSerializedProto(model)
         except RuntimeError as error:
             raise ValueError("got no SentencePiece model; expected a whole .model file") from error
         self._model = model
-        self._size = size
         self.special_tokens = {
             self._processor.id_to_piece(index): index
-            for index in range(size)
-            if self._processor.is_control(index) or self._processor.is_unknown(index)
+            for index in range(self.vocab_size)
+            if self._processor.is_control(index)
         }
         self._special_texts = {index: name for name, index in self.special_tokens.items()}
 
@@ -65,7 +65,7 @@ class SentencePiece(Tokenizer):
 
         Args:
             texts: Documents; each line is a sentence.
-            vocab_size: `<unk>` (id 0), 256 bytes, the pieces, and `<|endoftext|>` (the last id).
+            vocab_size: `<unk>` (id 0), `<|endoftext|>` (id 1), 256 bytes, and the pieces.
             model_type: How pieces are chosen.
 
         Returns:
@@ -75,6 +75,8 @@ class SentencePiece(Tokenizer):
             ValueError: For a size that the library finds too small or too large for `texts`.
         """
         lines = [line for text in well_formed(texts) for line in text.split("\n") if line]
+        if not lines:
+            raise ValueError("texts to train on: got none, expected at least one line")
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -82,7 +84,7 @@ class SentencePiece(Tokenizer):
                 model_writer=model,
                 model_type=model_type,
                 vocab_size=vocab_size,
-                max_sentence_length=max(len(line.encode()) for line in lines),
+                max_sentence_length=_LONGEST_LINE,
                 character_coverage=1.0,
                 byte_fallback=True,
                 normalization_rule_name="identity",
@@ -92,19 +94,19 @@ class SentencePiece(Tokenizer):
                 unk_id=0,
                 bos_id=-1,
                 pad_id=-1,
-                eos_id=vocab_size - 1,
+                eos_id=1,
                 eos_piece=END_OF_TEXT,
                 minloglevel=2,
             )
         except RuntimeError as error:
-            reason = str(error).rpartition("] ")[2]
+            reason = str(error).rpartition("] ")[2] or str(error)
             raise ValueError(f"vocab_size {vocab_size}, {model_type}: {reason}") from error
         return cls(model.getvalue())
 
     @property
     def vocab_size(self) -> int:
         """The pieces of the model, of every type."""
-        return self._size
+        return self._processor.vocab_size()
 
     @property
     def end_of_text(self) -> int | None:
