@@ -176,6 +176,16 @@ def test_a_large_text_file_is_streamed_in_documents(tmp_path, monkeypatch):
     assert offsets == [sum(sizes[:i]) for i in range(len(sizes))]
 
 
+@pytest.mark.parametrize("shift", range(4))
+def test_a_text_without_spaces_is_cut_between_characters(tmp_path, monkeypatch, shift):
+    monkeypatch.setattr(corpora, "DOCUMENT_BYTES", 100)
+    content = "x" * shift + "é漢🙂🙂" * 100
+    (tmp_path / "x.txt").write_text(content, encoding="utf-8")
+    pieces = texts(f"text:{tmp_path}/x.txt")
+    assert "".join(pieces) == content
+    assert 96 <= min(map(len, map(str.encode, pieces[:-1])))
+
+
 def test_a_long_file_is_never_in_memory(tmp_path):
     with gzip.open(tmp_path / "long.txt.gz", "wb", compresslevel=1) as file:
         file.write(b"word " * (1 << 21))
