@@ -1,7 +1,6 @@
 import io
 import json
 import struct
-import sys
 from pathlib import Path
 
 import jax
@@ -204,11 +203,22 @@ def test_on_a_terminal_progress_survives_any_width(monkeypatch, term, width):
         assert "loss 0.500" in output.getvalue()
 
 
-def test_progress_without_standard_output(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
+@pytest.mark.parametrize("terminal", [False, True])
+def test_evaluations_are_lines_of_their_own(terminal):
+    output = io.StringIO()
+    with Progress(2, console=Console(file=output, force_terminal=terminal, width=100)) as progress:
+        progress.update({"step": 1, "loss": 3.0})
+        progress.evaluation({"step": 1, "split": "validation", "loss": 2.5, "bits_per_byte": 1.25})
+        progress.evaluation({"step": 1, "split": "dev", "loss": 2.0})
+    lines = [line.strip() for line in output.getvalue().replace("\x1b[2K", "\n").splitlines()]
+    assert "step 1 validation: loss 2.500  1.250 bits per byte" in lines
+    assert "step 1 dev: loss 2.000" in lines
+
+
+def test_progress_writes_to_standard_output_by_default(capsys):
     with Progress(2) as progress:
         progress.update({"step": 1})
-    assert "step 1/2" in sys.stdout.getvalue()
+    assert "step 1/2" in capsys.readouterr().out
 
 
 def test_loss_curve_is_a_picture_of_the_rows(tmp_path):
