@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from experiments.binary import run
-from experiments.sources import load_sources, validation_batches
+from experiments.sources import load_model_tokenizer, prepare_corpus, validation_batches
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import ExperimentConfig, batch_schedule, resolve
 from gptjax.data.loader import train_batches
@@ -37,7 +37,8 @@ def pretrain(
 ) -> Outcome:
     """Runs a resolved `config` in `workdir` to its end, or until a signal."""
     began = time.monotonic()
-    tokenizer, prepared = load_sources(config)
+    tokenizer = load_model_tokenizer(config)
+    prepared = prepare_corpus(config, tokenizer)
     record = {"corpus_hash": prepared.corpus_hash, "tokenizer_hash": prepared.tokenizer_hash}
     workdir.begin(experiment, config, record)
     tokenizer.save(workdir.path / "tokenizer")

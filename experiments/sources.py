@@ -37,24 +37,23 @@ def load_model_tokenizer(config: ExperimentConfig) -> Tokenizer:
     return tokenizer
 
 
-def load_sources(config: ExperimentConfig) -> tuple[Tokenizer, PreparedCorpus]:
-    """The tokenizer and both splits of the tokenised corpus.
+def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCorpus:
+    """Both splits of the corpus `config.data.corpus`, tokenised.
 
     Raises:
-      ValueError: a source is not given, missing, empty, unreadable, or too short.
+      ValueError: the corpus is not given, missing, empty, unreadable, or too short.
     """
     if config.data.corpus is None:
         raise ValueError(
             "config.data.corpus: got none, expected text:PATH or jsonl:PATH#field with the "
             "documents to train on, or python_docs or python_source to try things out"
         )
-    tokenizer = load_model_tokenizer(config)
     corpus = load_corpus(config.data.corpus, invalid_utf8=config.data.invalid_utf8)
     prepared = prepare(
         corpus, tokenizer, cache_directory() / "tokens", config.data.validation_fraction
     )
     prepared.train.full_windows(config.model.context_length)
-    return tokenizer, prepared
+    return prepared
 
 
 def validation_batches(

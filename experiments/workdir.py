@@ -128,6 +128,17 @@ class WorkDirectory:
         keep = self.config().checkpoint.keep
         return Checkpoints(self.path / "checkpoints", keep=keep)
 
+    def resolve_step(self, step: int | None) -> int:
+        """The checkpoint that `step` names; None is the newest, and there must be one."""
+        with self.checkpoints() as checkpoints:
+            steps = checkpoints.steps()
+        if not steps:
+            raise ValueError(f"--workdir: {self.path} has no checkpoint yet")
+        if step is not None and step not in steps:
+            choices = ", ".join(map(str, steps))
+            raise ValueError(f"--step: got {step}, expected one of {choices} in {self.path}")
+        return steps[-1] if step is None else step
+
     def tokenizer(self) -> Tokenizer:
         """The run's own copy of its tokenizer."""
         return load_tokenizer(str(self.path / "tokenizer"))

@@ -32,7 +32,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Returns a decorator that enters its object under `name`; a taken one raises ValueError."""
+        """Returns a decorator that enters its object as `name`; a taken name raises ValueError."""
 
         def enter(entry: T) -> T:
             if name in self._entries:

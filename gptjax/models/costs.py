@@ -8,6 +8,11 @@ Kaplan et al. 2020 (arXiv 2001.08361, section 2.1) and Chowdhery et al. 2022 (Pa
     training_flops_per_token(config) * tokens_per_second / peak   # model FLOPs utilisation
 """
 
+import numpy as np
+
+from gptjax import attention
+from gptjax.attention.blocks import block_map
+from gptjax.attention.patterns import in_order
 from gptjax.config import ModelConfig
 
 
@@ -46,3 +51,19 @@ def training_flops_per_token(config: ModelConfig) -> float:
     width = config.num_heads * config.d_head
     pairs = 12 * config.num_layers * width * config.context_length
     return float(6 * matmul_parameters(config) + pairs)
+
+
+def executed_training_flops_per_token(config: ModelConfig) -> float:
+    """As `training_flops_per_token`, with only the pairs in blocks that are not empty."""
+    assert config.d_head, "resolve the config first"
+    patterns = attention.parse(config.attention)
+    length, block = config.context_length, 128
+    pairs = 0
+    for layer in range(config.num_layers):
+        pattern = in_order(patterns[layer % len(patterns)])
+        rows, columns = np.nonzero(block_map(pattern, length, length, block, block))
+        heights = np.minimum(block, length - rows * block)
+        widths = np.minimum(block, length - columns * block)
+        pairs += int((heights * widths).sum())
+    width = config.num_heads * config.d_head
+    return 6 * matmul_parameters(config) + 12 * width * pairs / length

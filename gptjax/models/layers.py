@@ -76,9 +76,9 @@ class Attention(nn.Module):
         c = self.config
         assert c.d_head is not None and c.num_kv_heads is not None, "resolve the config first"
 
-        def heads(count: int, name: str) -> jax.Array:
+        def heads(count: int, name: str, d_head: int = c.d_head) -> jax.Array:
             projected = nn.DenseGeneral(
-                (count, c.d_head),
+                (count, d_head),
                 dtype=x.dtype,
                 kernel_init=nn.initializers.normal(c.init_std),
                 name=name,
@@ -89,6 +89,7 @@ class Attention(nn.Module):
         k = heads(c.num_kv_heads, "key")
         v = heads(c.num_kv_heads, "value")
         if cache is not None:
+            assert positions is not None, "a cache needs positions"
             out, cache = cached_attend(q, k, v, cache, self.pattern, positions)
         else:
             dropping = c.attention_dropout > 0.0 and not deterministic

@@ -87,7 +87,7 @@ class Transformer(nn.Module):
 
         def cycle_of_layers(x: jax.Array, layers: Any):
             stack, caches = layers
-            updated = []
+            updated: list[Any] = []
             for i in range(len(blocks)):
                 layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
                 x, new = layer(i, x, layer_params, rng, None if caches is None else caches[i])
@@ -97,13 +97,14 @@ class Transformer(nn.Module):
         cycles = c.num_layers // len(blocks)
         scanned = cycles * len(blocks)
         stack = (params, rngs)
-        scanned_cache, unrolled_cache = cache if cache is not None else (None, None)
+        scanned_cache: Any = None if cache is None else cache[0]
+        unrolled_cache: Any = None if cache is None else cache[1]
         if cycles:
             in_cycles = jax.tree.map(
                 lambda leaf: leaf[:scanned].reshape(cycles, len(blocks), *leaf.shape[1:]), stack
             )
             x, scanned_cache = jax.lax.scan(cycle_of_layers, x, (in_cycles, scanned_cache))
-        updated = []
+        updated: list[Any] = []
         for i in range(c.num_layers - scanned):
             layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[scanned + i], stack)
             x, new = layer(

@@ -13,11 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.config import OptimizerConfig
 
-Schedule = Callable[[jax.Array | int], jax.Array]
+Schedule = Callable[[ArrayLike], jax.Array]
 
 DECAYS = (
     (r"(.*/)?(token_embedding|position_embedding|kernel)", True),
@@ -77,7 +78,7 @@ def learning_rate(config: OptimizerConfig, batches: BatchSchedule) -> Schedule:
     warmup = unit(config.warmup_steps, config.warmup_tokens)
     end = unit(config.decay_steps, config.decay_tokens)
 
-    def schedule(step: jax.Array | int) -> jax.Array:
+    def schedule(step: ArrayLike) -> jax.Array:
         step = jnp.asarray(step).astype(jnp.float32)
         done = _tokens_after(batches, step) if in_tokens else step + 1.0
         warm = jnp.minimum(1.0, done / warmup) if warmup else jnp.float32(1.0)

@@ -1,0 +1,28 @@
+"""Measures speed; the last line of output is one JSON object.
+
+python -m experiments.benchmark --suite=train
+"""
+
+import json
+from collections.abc import Sequence
+
+from absl import flags
+
+from experiments.benchmarks import SUITES
+from experiments.binary import run
+from experiments.workdir import provenance
+
+_SUITE = flags.DEFINE_string("suite", "train", f"One of: {', '.join(SUITES)}.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs a suite, prints its figures for people, then for programs."""
+    del argv
+    figures = SUITES.get(_SUITE.value)()
+    for name, value in figures.items():
+        print(f"{name:32} {value:,.4g}")
+    print(json.dumps({"suite": _SUITE.value, **figures, **provenance()}))
+
+
+if __name__ == "__main__":
+    run(main)

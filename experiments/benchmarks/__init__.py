@@ -1,0 +1,11 @@
+"""The benchmark suites by name: functions that return their figures, for one JSON line.
+
+@SUITES.register("train")
+def train() -> dict[str, Any]: ...
+"""
+
+from experiments.benchmarks.registry import SUITES
+from experiments.benchmarks.startup import startup
+from experiments.benchmarks.train import train
+
+__all__ = ["SUITES", "startup", "train"]

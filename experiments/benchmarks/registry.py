@@ -1,0 +1,8 @@
+"""Where suites are entered; `experiments.benchmarks` imports them all."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gptjax.registry import Registry
+
+SUITES: Registry[Callable[[], dict[str, Any]]] = Registry("benchmark suite")
