@@ -209,6 +209,12 @@ class TestByteLevelBPE:
             assert pairs[merge] == max(pairs.values())
             words = [bpe_in_loops(word, [merge]) for word in words]
 
+    def test_the_longest_allowed_special_token_wins(self, trained):
+        vocab = json.loads(trained.files()["encoder.json"]) | {"<x>": 512, "<x>>": 513}
+        merges = read_merges(trained.files()["vocab.bpe"].decode())
+        ids = ByteLevelBPE(vocab, merges).encode("<x>><x>", allowed_special=["<x>", "<x>>"])
+        assert ids.tolist() == [513, 512]
+
     def test_ids_are_ordered_as_gpt2s(self, trained, gpt2):
         """Bytes as in GPT-2's files, merges in their order, end-of-text last."""
         names = list(json.loads(trained.files()["encoder.json"]))

@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -98,7 +97,7 @@ DEMOS = sorted(path.parent for path in REPOSITORY_TOKENIZERS.glob("*/recipe.json
 
 def test_every_demo_tokenizer_has_a_recipe():
     assert DEMOS
-    assert DEMOS == sorted(path for path in REPOSITORY_TOKENIZERS.iterdir() if path.is_dir())
+    assert sorted(path for path in REPOSITORY_TOKENIZERS.iterdir() if path.is_dir()) == DEMOS
     table = (REPOSITORY_TOKENIZERS / "README.md").read_text(encoding="utf-8")
     for folder in DEMOS:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
