@@ -7,7 +7,8 @@ Each split is one stream, `<eot> document <eot> document ... <eot>`, as GPT-2 an
 (arXiv 2005.14165, appendix B): every token of a document, and the end-of-text after it, is
 predicted exactly once, the first token of a document from the end-of-text before it. Window i of T
 tokens starts at token i T, so that all windows together, the last of them partial, cover each
-target once.
+target once. Raw bytes and GPT-1's vocabulary have no end-of-text: their documents follow each other
+directly, and the very first token is never predicted.
 """
 
 import array
@@ -41,7 +42,8 @@ class TokenizedSplit:
     Attributes:
         name: what the split is called in messages: "train split of python_docs".
         tokens: the stream, [N] uint16 or uint32.
-        document_starts: place in the stream of the end-of-text before each document, [D] int64.
+        document_starts: place in the stream of each document, from the end-of-text before it on
+            where there is one, [D] int64.
         document_bytes: length of each document in bytes of UTF-8, [D] int64.
     """
 
@@ -52,7 +54,7 @@ class TokenizedSplit:
 
     @property
     def num_targets(self) -> int:
-        """Tokens that are predicted: all but the first end-of-text."""
+        """Tokens that are predicted: all but the first."""
         return len(self.tokens) - 1
 
     @property
@@ -90,8 +92,8 @@ class TokenizedSplit:
                 document that follows.
 
         Returns:
-            tokens, targets: [B, T] int32. targets are the tokens that follow; padding is
-                end-of-text.
+            tokens, targets: [B, T] int32. targets are the tokens that follow; padding repeats
+                the last token.
             loss_weights: [B, T] float32, 0 on padding, 1 elsewhere.
             segment_ids: [B, T] int32, the documents in a window counted from 0; -1 is padding.
             positions: [B, T] int32, tokens since the document, or else the window, began.
@@ -147,18 +149,14 @@ def prepare(
 
     Args:
         corpus: what to tokenise; read once, a few documents in memory at a time.
-        tokenizer: needs an end-of-text token.
+        tokenizer: its end-of-text, where it has one, goes before and after each document.
         cache_dir: the folder for the token files of all corpora; made if missing.
         validation_fraction: share of the documents to hold out, by `corpora.is_held_out`.
 
     Raises:
-        ValueError: the tokenizer has no end-of-text, a split has no documents, the corpus cannot
-            be read, or the cache cannot be written or is damaged.
+        ValueError: a split has no documents, the corpus cannot be read, or the cache cannot be
+            written or is damaged.
     """
-    if tokenizer.end_of_text is None:
-        raise ValueError(
-            "the tokenizer has no end-of-text token; expected one, to separate documents"
-        )
     cache = Path(cache_dir)
     tokenizer_hash = tokenizer.content_hash()
     try:
@@ -239,7 +237,6 @@ class _SplitWriter:
     """Appends documents to the token stream of one split; leaving the context completes it."""
 
     def __init__(self, directory: Path, name: str, tokenizer: Tokenizer):
-        assert tokenizer.end_of_text is not None
         self.name = name
         self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
         self.starts = array.array("q")
@@ -247,7 +244,8 @@ class _SplitWriter:
         self._length = 0
         self._directory = directory
         self._vocab_size = tokenizer.vocab_size
-        self._end_of_text = np.array([tokenizer.end_of_text])
+        separator = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
+        self._separator = np.array(separator, np.int64)
         self._file = (directory / f"{name}.tokens").open("wb")
 
     def __enter__(self) -> None:
@@ -256,14 +254,14 @@ class _SplitWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._file:
             if kind is None:
-                self._put(self._end_of_text)
+                self._put(self._separator)
                 np.save(self._directory / f"{self.name}.document_starts.npy", self.starts)
                 np.save(self._directory / f"{self.name}.document_bytes.npy", self._bytes)
 
     def append(self, document: Document, tokens: np.ndarray) -> None:
         self.starts.append(self._length)
         self._bytes.append(len(document.text.encode()))
-        self._put(self._end_of_text)
+        self._put(self._separator)
         self._put(tokens)
 
     def _put(self, tokens: np.ndarray) -> None:

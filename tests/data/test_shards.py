@@ -193,9 +193,16 @@ def test_damaged_files_are_noticed(text_folder, tmp_path, make_tokenizer):
         prepare(corpus, make_tokenizer(), tmp_path / "c", 0.3)
 
 
-def test_a_tokenizer_without_end_of_text_is_refused(text_folder, tmp_path, make_tokenizer):
-    with pytest.raises(ValueError, match="no end-of-text token; expected one"):
-        prepare(load_corpus(f"text:{text_folder}"), make_tokenizer(256, None), tmp_path, 0.3)
+def test_without_end_of_text_documents_follow_each_other(text_folder, tmp_path, make_tokenizer):
+    corpus = load_corpus(f"text:{text_folder}")
+    prepared = prepare(corpus, make_tokenizer(256, None), tmp_path / "c", 0.3)
+    for split, texts in zip(
+        (prepared.train, prepared.validation), split_by_loop(text_folder, 0.3), strict=True
+    ):
+        assert split.tokens.tolist() == [*"".join(texts).encode()]
+        assert split.num_targets == split.num_bytes - 1
+        lengths = [len(text.encode()) for text in texts]
+        assert split.document_starts.tolist() == [sum(lengths[:i]) for i in range(len(texts))]
 
 
 def test_a_split_without_documents_is_refused(text_folder, tmp_path, make_tokenizer):
