@@ -47,8 +47,9 @@ class SentencePiece(Tokenizer):
     @classmethod
     def from_file(cls, path: Path) -> Self:
         """Reads a .model file; one that is no model raises ValueError."""
+        model = read_bytes(path)
         try:
-            return cls(read_bytes(path))
+            return cls(model)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
