@@ -41,10 +41,11 @@ def pretrain(
     prepared = prepare_corpus(config, tokenizer)
     record = {"corpus_hash": prepared.corpus_hash, "tokenizer_hash": prepared.tokenizer_hash}
     workdir.begin(experiment, config, record)
-    tokenizer.save(workdir.path / "tokenizer")
+    workdir.keep_tokenizer(tokenizer)
 
     training, batches = config.training, batch_schedule(config)
     mesh = partitioning.make_mesh(config.parallelism)
+    partitioning.check_divides(batches, mesh)
     model = GPT(config.model)
     loss = losses.language_model(model)
     schedule = optimizers.learning_rate(config.optimizer, batches)
@@ -100,17 +101,18 @@ def pretrain(
             ),
             trace_directory=workdir.path / "tensorboard",
         )
-    metrics.plot_loss(workdir.path / "metrics.jsonl", workdir.path / "loss.png", experiment)
-    workdir.write_result(
-        {
-            "experiment": experiment,
-            "step": int(outcome.state.step),
-            "parameters": parameter_count(config.model),
-            **outcome.evaluation.get("validation", {}),
-            "seconds": time.monotonic() - began,
-            "data_wait_fraction": outcome.data_wait_fraction,
-        }
-    )
+    if outcome.interrupted_by is None and (outcome.steps or not workdir.has_result()):
+        rows = workdir.path / "metrics.jsonl"
+        metrics.plot_loss(rows, workdir.path / "loss.png", experiment)
+        workdir.write_result(
+            {
+                "experiment": experiment,
+                "parameters": parameter_count(config.model),
+                **metrics.read_metrics(rows)[-1],
+                "seconds": time.monotonic() - began,
+                "data_wait_fraction": outcome.data_wait_fraction,
+            }
+        )
     return outcome
 
 
@@ -122,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
     outcome = pretrain(FLAGS.experiment, resolve(FLAGS.config), workdir, _RESTORE_STEP.value)
     step = int(outcome.state.step)
     if outcome.interrupted_by is not None:
-        print(f"{outcome.interrupted_by}: saved step {step}; the same command goes on from there")
+        print(f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there")
     else:
         print(f"step {step}: {workdir.path}/result.json, loss.png and checkpoints are written")
 

@@ -7,6 +7,7 @@ config, params = workdir.config(), workdir.params()
 import json
 import os
 import platform
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -43,8 +44,12 @@ def enable_compilation_cache() -> None:
 
 def _write_json(path: Path, values: Any) -> None:
     unfinished = path.with_name(path.name + ".new")
-    unfinished.write_text(json.dumps(values, indent=2) + "\n")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(json.dumps(values, indent=2) + "\n")
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 class WorkDirectory:
@@ -60,6 +65,9 @@ class WorkDirectory:
     def begin(self, experiment: str, config: ExperimentConfig, record: dict[str, Any]) -> None:
         """Claims the directory for a run, or finds that this run is already there.
 
+        A run that has made neither rows nor checkpoints, such as one whose model could not be
+        built, is not there yet.
+
         Args:
           experiment: the name the configuration was made from.
           config: resolved.
@@ -71,7 +79,8 @@ class WorkDirectory:
         """
         try:
             if self._config_file.exists():
-                self._refuse_another(config, record)
+                if any((self.path / made).exists() for made in ("metrics.jsonl", "checkpoints")):
+                    self._refuse_another(config, record)
             elif self.path.is_dir() and any(self.path.iterdir()):
                 raise ValueError(
                     f"--workdir: {self.path} holds files but no config.json; expected a new or "
@@ -85,6 +94,14 @@ class WorkDirectory:
                 f"--workdir: cannot write {self.path}: {error.strerror}; expected a writable "
                 "directory with space left"
             ) from error
+
+    def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Copies the run's tokenizer here, so that what lies there is whole whenever it is."""
+        kept, unfinished = self.path / "tokenizer", self.path / "tokenizer.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        tokenizer.save(unfinished)
+        shutil.rmtree(kept, ignore_errors=True)
+        unfinished.rename(kept)
 
     def _refuse_another(self, config: ExperimentConfig, record: dict[str, Any]) -> None:
         run = self._run()
@@ -162,6 +179,10 @@ class WorkDirectory:
         )
         with self.checkpoints() as checkpoints:
             return checkpoints.restore_params(step, targets)
+
+    def has_result(self) -> bool:
+        """Whether the run has ended."""
+        return (self.path / "result.json").exists()
 
     def write_result(self, figures: dict[str, Any]) -> None:
         """Writes result.json: the run's figures, and what made them."""

@@ -56,7 +56,7 @@ def language_model_evaluator(
         nats = totals / weight
         return {
             "loss": nats,
-            "perplexity": math.exp(nats) if nats < 700 else math.inf,
+            "perplexity": math.inf if nats > 700 else math.exp(nats),
             "bits_per_byte": nats / (math.log(2) * utf8_bytes_per_target),
             **{name: value / weight for name, value in metrics.items()},
         }

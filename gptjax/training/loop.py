@@ -31,7 +31,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 def make_train_step(
     loss: Loss, tx: optax.GradientTransformation, schedule: Schedule, seed: int
-) -> Step:
+) -> jax.stages.Wrapped:
     """The jitted pure step `(state, batch) -> (state, metrics)`; it donates the state."""
 
     def train_step(state: TrainState, batch: Batch):
@@ -57,18 +57,23 @@ class Outcome:
     """How a run ended."""
 
     state: TrainState
+    steps: int  # taken by this start of the run
     evaluation: dict[str, dict[str, float]]  # evaluator name -> its last metrics
     interrupted_by: str | None  # the signal's name
     data_wait_fraction: float  # of the time between batches
 
 
 def _check_finite(row: Mapping[str, Any], checkpoints: Checkpoints) -> None:
+    """Refuses a training row, or an evaluation row, whose loss or gradient norm is not finite."""
     for name in ("loss", "grad_norm"):
-        if not math.isfinite(row[name]):
+        value = row.get(name, 0.0)
+        if not math.isfinite(value):
+            checkpoints.wait()
             good = checkpoints.latest_step()
             last = "there is no checkpoint yet" if good is None else f"last good checkpoint: {good}"
+            where = f"{row['split']} {name}" if "split" in row else name
             raise ValueError(
-                f"step {row['step']}: {name} is {row[name]}, expected a finite number; {last} "
+                f"step {row['step']}: {where} is {value}, expected a finite number; {last} "
                 f"(in {checkpoints.directory})"
             )
 
@@ -109,7 +114,7 @@ def fit(
 
     Raises:
       ValueError: a loss or gradient norm that is not finite (names the step, the metric, and the
-        last good checkpoint).
+        last good checkpoint); nothing of that step is saved.
     """
     training, total = config.training, config.training.num_steps
     schedule = batch_schedule(config)
@@ -139,6 +144,7 @@ def fit(
         for split, evaluator in evaluators.items():
             evaluation[split] = evaluator(state.params)
             row = {"step": done, "split": split, **evaluation[split]}
+            _check_finite(row, checkpoints)
             writer.write(row)
             progress.evaluation(row)
 
@@ -179,4 +185,5 @@ def fit(
         if saved < done:
             save()
         checkpoints.wait()
-    return Outcome(state, evaluation, interruption.name, waited / max(running, 1e-9))
+    wait_fraction = waited / max(running, 1e-9)
+    return Outcome(state, done - first, evaluation, interruption.name, wait_fraction)

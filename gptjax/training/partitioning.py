@@ -1,6 +1,7 @@
 """Where arrays live: a mesh, and the sharding of state and batches on it.
 
 mesh = make_mesh(config.parallelism)
+check_divides(batch_schedule(config), mesh)
 batch = put_batch(next(batches), mesh)
 """
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from gptjax.batch_schedule import BatchSchedule
 from gptjax.config import ParallelismConfig
 
 
@@ -34,18 +36,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Arrays [B, ...] with their rows divided over the mesh's data axis.
+def check_divides(batches: BatchSchedule, mesh: Mesh) -> None:
+    """Checks that every batch of a run, those of the ramp too, divides over the data axis.
 
     Raises:
-      ValueError: the batch does not divide.
+      ValueError: one does not.
     """
-    rows, shards = len(next(iter(batch.values()))), mesh.shape["data"]
-    if rows % max(shards // jax.process_count(), 1):
-        raise ValueError(
-            f"config.training.batch_size: got {rows} rows, expected a multiple of the {shards} "
-            "devices of config.parallelism.data"
-        )
+    shards = mesh.shape["data"]
+    for step, size in batches.stages:
+        if size % shards:
+            name = "batch_size" if size == batches.batch_size else "batch_ramp_start"
+            raise ValueError(
+                f"config.training.{name}: got {size} sequences (from step {step}), expected a "
+                f"multiple of the {shards} devices of config.parallelism.data"
+            )
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows of arrays [B, ...], divided over the mesh's data axis."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return {
         name: jax.make_array_from_process_local_data(sharding, array)
