@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.configs import EXPERIMENTS
+from gptjax import attention
 from gptjax.config import ExperimentConfig, expected, fields, limits_of, resolve
 from gptjax.registry import unknown_name
 
@@ -99,7 +100,9 @@ def run(main: Callable[[Sequence[str]], None], *, with_experiment: bool = False)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}; expected flags, as --name=value")
         if with_experiment:
-            resolve(FLAGS.config)
+            attention.parse(resolve(FLAGS.config).model.attention)
+        if FLAGS["verbosity"].using_default_value:
+            FLAGS.verbosity = logging.WARNING  # absl would make it INFO
         return rest
 
     def fail(error: Exception) -> typing.NoReturn:

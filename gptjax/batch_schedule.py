@@ -11,6 +11,8 @@ exists for a handful of batch sizes rather than hundreds.
 import bisect
 import dataclasses
 import functools
+import math
+from fractions import Fraction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +37,13 @@ class BatchSchedule:
         if self.ramp_start is None or self.ramp_tokens is None:
             return ((0, self.batch_size),)
         stages, first_step, size, tokens = [], 0, self.ramp_start, 0
-        tokens_a_sequence = self.ramp_tokens / max(self.batch_size - self.ramp_start, 1)
         while size < self.batch_size:
-            stages.append((first_step, size))
             larger = min(2 * size, self.batch_size)
-            until = tokens_a_sequence * (larger - self.ramp_start)
-            steps = max(0, -int(-(until - tokens) // (size * self.context_length)))
+            growth = Fraction(larger - self.ramp_start, self.batch_size - self.ramp_start)
+            left = growth * self.ramp_tokens - tokens
+            steps = max(0, math.ceil(left / (size * self.context_length)))
+            if steps:
+                stages.append((first_step, size))
             first_step += steps
             tokens += steps * size * self.context_length
             size = larger

@@ -9,6 +9,7 @@ and range, fills what follows from other fields, and returns a copy.
 
 import copy
 import dataclasses
+import math
 import types
 import typing
 from typing import Any, TypeVar
@@ -191,7 +192,7 @@ def _fits(value: Any, hint: Any, limits: typing.Mapping[str, Any]) -> bool:
         return value is None and hint is types.NoneType
     if hint is float and type(value) is int:
         value = float(value)
-    if type(value) is not hint:
+    if type(value) is not hint or (hint is float and not math.isfinite(value)):
         return False
     if limits.get("choices"):
         return value in limits["choices"]
@@ -276,6 +277,8 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(kind: type[C], values: typing.Mapping[str, Any], prefix: str = "config.") -> C:
     """Builds config dataclass `kind` from what `to_dict` gave; unknown fields raise ValueError."""
     hints = typing.get_type_hints(kind)
+    if not isinstance(values, typing.Mapping):
+        raise ValueError(f"{prefix.rstrip('.')}: got {values!r}, expected a section of fields")
     for name in values:
         if name not in hints:
             raise unknown_name("field", prefix + name, [prefix + hint for hint in hints])

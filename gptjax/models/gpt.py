@@ -77,7 +77,7 @@ class GPT(nn.Module):
         if length > c.context_length:
             raise ValueError(f"tokens: got {length} a row, expected at most {c.context_length}")
         dtype = jnp.dtype(c.dtype)
-        x = self.token_embedding[inputs] if inputs.ndim == 2 else inputs
+        x = self.token_embedding[inputs] if inputs.ndim == 2 else inputs.astype(jnp.float32)
         if positions is None:
             at = self.position_embedding[None, :length]
         else:
