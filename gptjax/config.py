@@ -181,7 +181,7 @@ def expected(hint: Any, limits: typing.Mapping[str, Any]) -> str:
     options = typing.get_args(hint) or (hint,)
     named = ["none" if option is types.NoneType else option.__name__ for option in options]
     signs = {"low": ">=", "above": ">", "high": "<=", "below": "<"}
-    bounds = [f"{sign} {limits[k]:g}" for k, sign in signs.items() if limits.get(k) is not None]
+    bounds = [f"{sign} {limits[k]:.10g}" for k, sign in signs.items() if limits.get(k) is not None]
     return " or ".join(named) + ("" if not bounds else " " + " and ".join(bounds))
 
 
