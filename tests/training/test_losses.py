@@ -1,0 +1,137 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gptjax.models.gpt import GPT
+from gptjax.training.losses import cross_entropy, language_model
+
+
+def _random(shape=(3, 5, 7), seed=0):
+    rng = np.random.default_rng(seed)
+    logits = (4 * rng.normal(size=shape)).astype(np.float32)
+    targets = rng.integers(shape[-1], size=shape[:-1], dtype=np.int32)
+    return logits, targets, rng.normal(size=shape[:-1]).astype(np.float32)
+
+
+def _oracle(logits, targets, cotangents):
+    """Losses and the gradient of their weighted sum, one position after another, in float64."""
+    losses, gradient = np.zeros(targets.shape), np.zeros(logits.shape)
+    for at in np.ndindex(targets.shape):
+        row = [math.exp(logit) for logit in logits[at]]
+        losses[at] = math.log(sum(row)) - logits[at][targets[at]]
+        for v in range(len(row)):
+            probability = row[v] / sum(row)
+            gradient[at][v] = cotangents[at] * (probability - (v == targets[at]))
+    return losses, gradient
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _with_gradient(loss, logits, targets, cotangents):
+    losses, pullback = jax.vjp(lambda logits: loss(logits, targets), logits)
+    return losses, pullback(cotangents)[0]
+
+
+def test_cross_entropy_and_its_gradient_equal_a_loop_and_optax():
+    logits, targets, cotangents = _random()
+    losses, gradient = _with_gradient(cross_entropy, logits, targets, cotangents)
+    want_losses, want_gradient = _oracle(logits, targets, cotangents)
+    np.testing.assert_allclose(losses, want_losses, rtol=1e-5)
+    np.testing.assert_allclose(gradient, want_gradient, atol=1e-6)
+
+    optax_losses, optax_gradient = _with_gradient(
+        optax.softmax_cross_entropy_with_integer_labels, logits, targets, cotangents
+    )
+    np.testing.assert_allclose(losses, optax_losses, rtol=1e-5)
+    np.testing.assert_allclose(gradient, optax_gradient, atol=1e-6)
+
+
+def test_cross_entropy_of_huge_logits_is_exact():
+    logits = jnp.array([[1e4, 0.0, -1e4], [0.0, 1e4, 0.0]])
+    losses = cross_entropy(logits, jnp.array([0, 0]))
+    np.testing.assert_array_equal(losses, [0.0, 1e4])
+
+
+def test_logits_of_minus_infinity_take_no_probability_and_get_no_gradient():
+    logits, targets, cotangents = _random()
+    padded = np.concatenate([logits, np.full((3, 5, 4), -np.inf, np.float32)], axis=-1)
+    losses, gradient = _with_gradient(cross_entropy, padded, targets, cotangents)
+    want_losses, want_gradient = _oracle(logits, targets, cotangents)
+    np.testing.assert_allclose(losses, want_losses, rtol=1e-5)
+    np.testing.assert_allclose(gradient[..., :7], want_gradient, atol=1e-6)
+    np.testing.assert_array_equal(gradient[..., 7:], 0.0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_language_model_sums_the_losses_of_weighted_targets(
+    make_model, random_params, make_batch, tied
+):
+    config = make_model(tied_embeddings=tied)
+    params, batch = random_params(config), make_batch()
+    loss = language_model(GPT(config))
+
+    def loss_sum(params):
+        value, weight, metrics = loss(params, batch, None)
+        return value, (weight, metrics)
+
+    (value, (weight, metrics)), grads = jax.jit(jax.value_and_grad(loss_sum, has_aux=True))(params)
+    logits = jax.jit(GPT(config).apply)({"params": params}, batch["tokens"])
+    logits = np.asarray(logits, np.float64)
+    want = sum(
+        batch["loss_weights"][at]
+        * (np.log(np.exp(logits[at]).sum()) - logits[at][batch["targets"][at]])
+        for at in np.ndindex(batch["targets"].shape)
+    )
+    assert value == pytest.approx(want, rel=1e-5)
+    assert weight == batch["loss_weights"].sum() < batch["targets"].size
+    assert metrics == {}
+    table = grads["token_embedding"] if tied else grads["head"]["kernel"]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    assert (table[:50] != 0).any(axis=1).all()
+    np.testing.assert_array_equal(table[50:], 0.0)
+
+
+def test_dropout_is_off_without_an_rng_and_a_function_of_it_otherwise(
+    make_model, random_params, make_batch
+):
+    config = make_model(embedding_dropout=0.3, residual_dropout=0.3, attention_dropout=0.3)
+    params, batch = random_params(config), make_batch()
+    loss = jax.jit(lambda params, rng: language_model(GPT(config))(params, batch, rng)[0])
+    plain = jax.jit(language_model(GPT(make_model())))(params, batch, None)[0]
+    # Another compilation, hence another order of summation.
+    np.testing.assert_allclose(loss(params, None), plain, rtol=1e-6)
+    first, again, other = (loss(params, jax.random.key(seed)) for seed in (1, 1, 2))
+    assert first == again
+    assert len({float(first), float(other), float(plain)}) == 3
+
+
+def test_masked_documents_cost_what_they_cost_alone(make_model, random_params, make_batch):
+    """A row of two documents, of 3 and 5 tokens, against each of them in a row of its own."""
+    config = make_model()
+    params, batch = random_params(config), make_batch(rows=1)
+    loss = jax.jit(lambda batch: language_model(GPT(config))(params, batch, None)[0])
+    positions = np.array([[0, 1, 2, 0, 1, 2, 3, 4]], np.int32)
+    segment_ids = np.array([[0, 0, 0, 1, 1, 1, 1, 1]], np.int32)
+    together = loss(batch | {"segment_ids": segment_ids, "positions": positions})
+
+    def alone(start, stop):
+        """The cost of a document that begins its row; what follows it has no weight."""
+        row = {name: np.roll(array, -start, axis=1) for name, array in batch.items()}
+        row["loss_weights"] *= np.arange(8) < stop - start
+        return float(loss(row))
+
+    assert together == pytest.approx(alone(0, 3) + alone(3, 8), rel=1e-6)
+    assert together != pytest.approx(float(loss(batch)), rel=1e-4)
+
+
+def test_bfloat16_compute_sums_in_float32(make_model, random_params, make_batch):
+    config = make_model(dtype="bfloat16")
+    params, batch = random_params(config), make_batch()
+    value, weight, _ = jax.jit(language_model(GPT(config)))(params, batch, None)
+    exact = jax.jit(language_model(GPT(make_model())))(params, batch, None)[0]
+    assert value.dtype == weight.dtype == jnp.float32
+    assert value == pytest.approx(float(exact), rel=1e-2)
