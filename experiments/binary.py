@@ -42,15 +42,20 @@ class _FieldParser(flags.ArgumentParser):
 
 def _check_override_names(argv: Sequence[str], config: ExperimentConfig) -> None:
     leaves = list(fields(config))
+    sections = list(dict.fromkeys(leaf.partition(".")[0] for leaf in leaves))
     for argument in argv:
-        name = argument.lstrip("-").partition("=")[0].removeprefix("noconfig.")
-        if not argument.startswith("--") or not name.startswith("config."):
+        name, _, value = argument.removeprefix("--").removeprefix("no").partition("=")
+        if not argument.startswith("--") or name.partition(".")[0] != "config":
             continue
-        path = name.removeprefix("config.")
-        section = [leaf for leaf in leaves if leaf.startswith(path.partition(".")[0] + ".")]
+        path = name.partition(".")[2]
+        section = path.partition(".")[0]
+        if not section:
+            raise ValueError(f"--config: got {value!r}, expected --config.section.field=value")
+        if section not in sections:
+            raise unknown_name("config section", section, sections)
         if path not in leaves:
-            choices = section or sorted({leaf.partition(".")[0] for leaf in leaves})
-            raise unknown_name("config field", path, choices)
+            fields_there = [leaf for leaf in leaves if leaf.startswith(f"{section}.")]
+            raise unknown_name("config field", path, fields_there)
 
 
 def _parse_experiment(argv: Sequence[str]) -> list[str]:

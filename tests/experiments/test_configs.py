@@ -1,0 +1,89 @@
+"""Every registered experiment, resolved, as it was last looked at.
+
+After an intended change: `python -m tests.experiments.test_configs` rewrites the golden files;
+read their diff before committing it.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.configs import EXPERIMENTS
+from gptjax.config import batch_schedule, resolve, to_dict
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def as_text(name: str) -> str:
+    return json.dumps(to_dict(resolve(EXPERIMENTS.get(name)())), indent=2) + "\n"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS.names())
+def test_the_resolved_config_is_the_golden_one(name):
+    assert as_text(name) == (GOLDEN / f"{name}.json").read_text()
+
+
+def test_every_golden_file_has_its_experiment():
+    assert {path.stem for path in GOLDEN.iterdir()} == set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS.names())
+def test_experiments_are_made_fresh_and_say_what_to_expect(name):
+    make = EXPERIMENTS.get(name)
+    first, second = make(), make()
+    first.model.num_layers = first.training.num_steps = first.data.corpus = 77  # pyright: ignore
+    assert second == make()
+    assert "Expected" in (make.__doc__ or "")
+
+
+# Table 2.1 of GPT-3: batch in millions of tokens, learning rate.
+GPT3 = {
+    "small": (0.5, 6.0e-4),
+    "medium": (0.5, 3.0e-4),
+    "large": (0.5, 2.5e-4),
+    "xl": (1, 2.0e-4),
+    "2.7b": (1, 1.6e-4),
+    "6.7b": (2, 1.2e-4),
+    "13b": (2, 1.0e-4),
+    "175b": (3.2, 0.6e-4),
+}
+
+
+@pytest.mark.parametrize("size", GPT3)
+def test_gpt3_trains_as_its_paper_says(size):
+    config = resolve(EXPERIMENTS.get(f"gpt3_{size}")())
+    batches, (millions, rate) = batch_schedule(config), GPT3[size]
+    full = config.training.batch_size * 2048
+    assert full == pytest.approx(millions * 1e6, rel=0.05)
+    assert batches.batch_size_at(0) * 2048 == 32_768
+    ramp = config.training.batch_ramp_tokens
+    assert ramp is not None and 4e9 <= ramp <= 12e9
+    total = batches.tokens(config.training.num_steps)
+    assert 0 <= total - 300e9 < full
+    optimizer = config.optimizer
+    assert (optimizer.learning_rate, optimizer.final_fraction) == (rate, 0.1)
+    assert (optimizer.warmup_tokens, optimizer.decay_tokens) == (375e6, 260e9)
+    assert (optimizer.beta1, optimizer.beta2, optimizer.epsilon) == (0.9, 0.95, 1e-8)
+    assert (optimizer.clip_norm, optimizer.weight_decay) == (1.0, 0.1)
+
+
+def test_gpt1_trains_as_its_paper_says():
+    config = resolve(EXPERIMENTS.get("gpt1")())
+    model, optimizer, training = config.model, config.optimizer, config.training
+    assert (model.norm, model.context_length, training.batch_size) == ("post", 512, 64)
+    assert {model.embedding_dropout, model.attention_dropout, model.residual_dropout} == {0.1}
+    assert (optimizer.learning_rate, optimizer.warmup_steps) == (2.5e-4, 2000)
+    assert (optimizer.schedule, optimizer.final_fraction) == ("cosine", 0.0)
+    assert (optimizer.weight_decay, optimizer.decay_steps) == (0.01, training.num_steps)
+
+
+def rewrite_golden_files() -> None:
+    for path in GOLDEN.glob("*.json"):
+        path.unlink()
+    for name in EXPERIMENTS:
+        (GOLDEN / f"{name}.json").write_text(as_text(name))
+
+
+if __name__ == "__main__":
+    rewrite_golden_files()
