@@ -134,9 +134,11 @@ class Tile:
             allowed &= (segment == self.k_values(rules.k_segments)) & (segment >= 0)
         return allowed
 
-    def changed(self, scores: jax.Array, score: Score) -> jax.Array:
-        """`scores` after the score change, `rules.score` passed apart to be differentiated."""
+    def changed(self, scores: jax.Array, score: Score | None) -> jax.Array:
+        """`scores` after the score change: `rules.score`, passed apart to be differentiated."""
         rules = self.rules
+        if score is None:
+            return scores
         _, key_heads, groups, _, _ = scores.shape
         head = jnp.arange(key_heads * groups).reshape(1, key_heads, groups, 1, 1)
         return score(
