@@ -1,0 +1,1 @@
+"""Sampling from trained models: prompts to texts, step by step with a key-value cache."""

@@ -1,0 +1,226 @@
+"""Cached, batched, compiled generation against plain forward passes over one text at a time."""
+
+import dataclasses
+import functools
+import itertools
+import logging
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.inference.generate import Generator, next_logits, start
+from gptjax.inference.sampling import make_sampler
+from gptjax.models.gpt import GPT
+
+VOCAB, CONTEXT = 61, 48
+GREEDY = make_sampler(temperature=0)
+
+
+def make(**changes) -> tuple[GPT, dict]:
+    """A model and random parameters, large enough for predictions to differ."""
+    model = ModelConfig(
+        vocab_size=VOCAB,
+        vocab_multiple=16,
+        context_length=CONTEXT,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        d_model=32,
+        attention="dense,banded(window=7)",
+        init_std=0.15,
+    )
+    gpt = GPT(resolve(ExperimentConfig(model=dataclasses.replace(model, **changes))).model)
+    return gpt, jax.jit(gpt.init)(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[GPT, dict]:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def generator(made) -> Generator:
+    return Generator(made[0])
+
+
+def prompts_of(*lengths: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, VOCAB, length) for length in lengths]
+
+
+def full_logits(model, params):
+    """Text -> logits of its next token, by one forward pass without a cache."""
+    forward = jax.jit(lambda tokens: model.apply({"params": params}, tokens))
+
+    def logits(text):
+        padded = np.zeros((1, CONTEXT), np.int32)  # later tokens cannot change earlier logits
+        padded[0, : len(text)] = text
+        return np.asarray(forward(padded)[0, len(text) - 1])
+
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("changes", "tolerance"),
+    [
+        ({}, 1e-5),
+        ({"norm": "post", "attention": "banded(window=5)", "tied_embeddings": False}, 1e-5),
+        ({"dtype": "bfloat16"}, 3e-2),  # 8 bits of mantissa
+    ],
+)
+def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
+    model, params = make(**changes)
+    logits = full_logits(model, params)
+    texts = np.stack(prompts_of(CONTEXT, CONTEXT, CONTEXT)).astype(np.int32)
+    lengths = np.array([1, 6, 20], np.int32)
+    state = jax.jit(functools.partial(start, model, prefix=24))(
+        params,
+        texts,
+        lengths,
+        limits=np.full(3, CONTEXT, np.int32),
+        stop_token=np.int32(-1),
+        seed=np.int32(0),
+        sample_indices=np.arange(3, dtype=np.int32),
+    )
+    step = jax.jit(lambda state: next_logits(model, params, state))
+    for _ in range(25):
+        got, cache = step(state)
+        assert got.shape == (3, VOCAB)
+        for row in range(3):
+            expected = logits(texts[row, : lengths[row]])
+            np.testing.assert_allclose(got[row], expected, rtol=tolerance, atol=tolerance)
+        lengths += 1
+        fed = dataclasses.replace(state.texts, lengths=jnp.asarray(lengths))
+        state = dataclasses.replace(state, texts=fed, cache=cache)
+
+
+def test_greedy_texts_equal_a_loop_over_forward_passes(made, generator):
+    """Prompts of six lengths in one batch, each as if alone."""
+    model, params = made
+    logits = full_logits(model, params)
+    prompts = prompts_of(1, 2, 5, 16, 17, 33)
+    texts = generator.generate(params, prompts, max_new_tokens=12, sampler=GREEDY)
+    for prompt, text in zip(prompts, texts, strict=True):
+        expected = prompt.tolist()
+        for _ in range(12):
+            expected.append(int(logits(expected).argmax()))
+        assert text.dtype == np.int32
+        assert text.tolist() == expected[prompt.size :]
+    assert len({tuple(text) for text in texts}) > 3
+
+
+def test_a_sample_does_not_see_its_neighbours(made, generator):
+    _, params = made
+    prompts = prompts_of(3, 30, 11, 3)
+    options = {"max_new_tokens": 10, "sampler": make_sampler(0.9, top_k=20), "seed": 5}
+    together = generator.generate(params, prompts, **options)
+    for index, prompt in enumerate(prompts):
+        alone = generator.generate(params, [prompt], sample_indices=[index], **options)
+        assert alone[0].tolist() == together[index].tolist()
+
+
+def test_a_sample_is_a_function_of_prompt_seed_and_index(made, generator):
+    _, params = made
+    (prompt,) = prompts_of(4)
+
+    def sample(seed, index):
+        (text,) = generator.generate(
+            params, [prompt], max_new_tokens=20, seed=seed, sample_indices=[index]
+        )
+        return tuple(text.tolist())
+
+    seen = {sample(seed, index) for seed in (0, 1) for index in (0, 1)}
+    assert len(seen) == 4
+    assert sample(1, 1) in seen
+    batch = generator.generate(params, [prompt, prompt], max_new_tokens=20)
+    assert [tuple(text.tolist()) for text in batch] == [sample(0, 0), sample(0, 1)]
+
+
+def test_the_stop_token_ends_its_own_text_alone(made, generator):
+    _, params = made
+    prompts = prompts_of(4, 9)
+    free = [
+        text.tolist()
+        for text in generator.generate(params, prompts, max_new_tokens=25, seed=3)
+    ]
+    stop = next(token for token in free[0][3:] if token not in free[1])
+    texts = generator.generate(params, prompts, max_new_tokens=25, seed=3, stop_token=stop)
+    assert texts[0].tolist() == free[0][: free[0].index(stop) + 1]
+    assert texts[1].tolist() == free[1]
+    again = [np.array([stop, *prompts[1]])]  # in a prompt it stops nothing
+    assert generator.generate(params, again, max_new_tokens=2, stop_token=stop)[0].size > 0
+
+
+def test_texts_end_with_the_context(made, generator):
+    _, params = made
+    prompts = prompts_of(40, 1, CONTEXT)
+    texts = generator.generate(params, prompts, max_new_tokens=30)
+    assert [text.size for text in texts] == [8, 30, 0]
+    assert [text.size for text in generator.generate(params, prompts)] == [8, CONTEXT - 1, 0]
+    assert generator.room(prompts[0]) == 8
+
+
+def test_padding_of_the_vocabulary_is_never_sampled(made, generator):
+    """Three of 64 rows are padding: 376 draws from a flat distribution would meet them."""
+    _, params = made
+    texts = generator.generate(params, prompts_of(*[1] * 8), sampler=make_sampler(1e6))
+    assert np.concatenate(texts).max() < VOCAB
+    assert len(np.unique(np.concatenate(texts))) > 50
+
+
+def test_tokens_stream_in_chunks(made, generator):
+    _, params = made
+    prompts = prompts_of(2, 45)
+    chunks = list(generator.stream(params, prompts, max_new_tokens=20, seed=2, chunk=8))
+    assert [[new.size for new in chunk] for chunk in chunks] == [[8, 3], [8, 0], [4, 0]]
+    whole = generator.generate(params, prompts, max_new_tokens=20, seed=2)
+    for row, text in enumerate(whole):
+        assert np.concatenate([chunk[row] for chunk in chunks]).tolist() == text.tolist()
+
+
+def test_few_programs_serve_all_lengths(made, caplog):
+    """One prefill for each pair of buckets, one loop for each bucket of the text's end."""
+    model, params = made
+    generator = Generator(model)
+    caplog.set_level(logging.WARNING, logger="jax")
+
+    def compiled(**options):
+        caplog.clear()
+        with jax.log_compiles():
+            for length, new in itertools.product(*options.pop("lengths")):
+                sizes = generator.generate(
+                    params, prompts_of(length), max_new_tokens=new, **options
+                )
+                assert sizes[0].size == new
+        compilations = (re.match(r"Compiling (?:jit\()?(\w+)", text) for text in caplog.messages)
+        return sorted(match[1] for match in compilations if match)
+
+    assert compiled(lengths=([1, 2, 9, 14], [1, 2])) == ["advance", "start"]
+    assert compiled(lengths=([3, 7], [3, 5]), seed=3, stop_token=60) == []
+    assert compiled(lengths=([5, 17], [15])) == ["advance", "start"]
+    assert compiled(lengths=([18, 19, 30], [1, 5])) == ["start"]
+    assert compiled(lengths=([4], [4]), sampler=make_sampler(0.5, top_p=0.5)) == ["advance"]
+    assert compiled(lengths=([4], [4]), sampler=make_sampler(0.7, top_p=0.9), seed=1) == []
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ([np.arange(49)], {}, "prompt: got 49 tokens, expected at most 48, the context length"),
+        ([np.array([], int)], {}, "at least one token"),
+        ([np.array([1.0])], {}, "prompt: got float64.1., expected integers"),
+        ([np.array([3, 61])], {}, "prompt: got token 61, expected 0 to 60"),
+        ([np.array([-1])], {}, "prompt: got token -1, expected 0 to 60"),
+        ([], {}, "prompts: got 0 with 0 sample indices, expected one or more"),
+        ([np.array([1])], {"sample_indices": [1, 2]}, "got 1 with 2 sample indices"),
+        ([np.array([1])], {"max_new_tokens": 0}, "max_new_tokens: got 0, expected 1 or more"),
+        ([np.array([1])], {"seed": -1}, "seed: got -1, expected 0 or more"),
+    ],
+)
+def test_bad_input_is_refused_at_once(made, generator, prompts, options, message):
+    with pytest.raises(ValueError, match=message):
+        generator.stream(made[1], prompts, **options)
