@@ -1,0 +1,198 @@
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs import EXPERIMENTS
+from gptjax.batch_schedule import BatchSchedule
+from gptjax.config import OptimizerConfig, batch_schedule, resolve
+from gptjax.models.gpt import GPT
+from gptjax.training.optimizers import adamw, decay_mask, learning_rate, update
+
+
+def _parameters(model):
+    tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    return jax.eval_shape(GPT(model).init, jax.random.key(0), tokens)["params"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS.names())
+def test_matrices_decay_and_biases_and_gains_do_not(name):
+    """The count of each kind, by hand: four attention maps, two of the feed-forward, tables."""
+    model = resolve(EXPERIMENTS.get(name)()).model
+    params = _parameters(model)
+    mask = decay_mask(params)
+    sizes = {True: 0, False: 0}
+    for decays, leaf in zip(jax.tree.leaves(mask), jax.tree.leaves(params), strict=True):
+        sizes[decays] += math.prod(leaf.shape)
+
+    rows = -(-model.vocab_size // model.vocab_multiple) * model.vocab_multiple
+    width = model.num_heads * model.d_head
+    matrices = model.num_layers * (4 * width + 2 * model.d_ff) * model.d_model
+    tables = (rows * (1 if model.tied_embeddings else 2) + model.context_length) * model.d_model
+    biases = model.num_layers * (3 * width + model.d_ff + 2 * model.d_model)
+    norms = 2 * model.num_layers + (model.norm == "pre")
+    assert sizes == {True: matrices + tables, False: biases + 2 * norms * model.d_model}
+
+
+def test_a_parameter_without_a_rule_is_named():
+    params = {"trunk": {"kernel": jnp.ones(2), "rotation": jnp.ones(2)}}
+    with pytest.raises(ValueError, match=r"'trunk/rotation'.* expected a rule .*DECAYS"):
+        decay_mask(params)
+
+
+def _rates(config, batches, steps):
+    schedule = jax.jit(jax.vmap(learning_rate(config, batches)))
+    return np.asarray(schedule(jnp.array(steps, jnp.int32)), np.float64)
+
+
+def test_gpt1_warms_up_over_2000_updates_then_follows_a_cosine_to_zero():
+    config = resolve(EXPERIMENTS.get("gpt1")())
+    total = config.training.num_steps
+    wanted = []
+    for update_number in range(1, total + 1):
+        if update_number <= 2000:
+            wanted.append(2.5e-4 * update_number / 2000)
+        else:
+            progress = (update_number - 2000) / (total - 2000)
+            wanted.append(2.5e-4 * (1 + math.cos(math.pi * progress)) / 2)
+    rates = _rates(config.optimizer, batch_schedule(config), range(total))
+    np.testing.assert_allclose(rates, wanted, rtol=1e-5, atol=2.5e-4 * 1e-6)
+    assert rates.argmax() == 1999 and rates[0] == pytest.approx(2.5e-4 / 2000)
+    assert rates[-1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_gpt3_schedules_tokens_under_its_batch_ramp():
+    config = resolve(EXPERIMENTS.get("gpt3_small")())
+    batches = batch_schedule(config)
+    tokens, wanted, sizes = 0, [], []
+    for step in range(config.training.num_steps):
+        sizes.append(batches.batch_size_at(step))
+        tokens += sizes[-1] * 2048
+        if tokens <= 375e6:
+            wanted.append(6e-4 * tokens / 375e6)
+        else:
+            progress = min(1.0, (tokens - 375e6) / (260e9 - 375e6))
+            wanted.append(6e-4 * (0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2))
+    assert sizes[0] == 16 and sizes[-1] == 256 and tokens >= 300e9
+    steps = [*range(0, 12_000), *range(12_000, len(wanted), 97), len(wanted) - 1]
+    rates = _rates(config.optimizer, batches, steps)
+    np.testing.assert_allclose(rates, np.array(wanted)[steps], rtol=1e-5)
+    # Past 260 billion tokens a tenth of the peak is left, to the end.
+    assert rates[-1] == pytest.approx(6e-5, rel=1e-6)
+    np.testing.assert_allclose(_rates(config.optimizer, batches, [10**6]), 6e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+def test_steps_and_tokens_say_the_same_of_constant_batches(kind):
+    batches = BatchSchedule(4, 32)
+    steps = OptimizerConfig(
+        schedule=kind, warmup_steps=5, decay_steps=20, final_fraction=0.25, learning_rate=1.0
+    )
+    tokens = OptimizerConfig(
+        schedule=kind,
+        warmup_tokens=5 * 128,
+        decay_tokens=20 * 128,
+        final_fraction=0.25,
+        learning_rate=1.0,
+    )
+    mixed = OptimizerConfig(
+        schedule=kind,
+        warmup_steps=5,
+        decay_tokens=20 * 128,
+        final_fraction=0.25,
+        learning_rate=1.0,
+    )
+    rates = _rates(steps, batches, range(30))
+    np.testing.assert_allclose(_rates(tokens, batches, range(30)), rates, rtol=1e-6)
+    np.testing.assert_allclose(_rates(mixed, batches, range(30)), rates, rtol=1e-6)
+    middle = {"cosine": 0.25 + 0.75 / 2 * (1 + math.cos(math.pi * 5 / 15)), "linear": 0.75}
+    np.testing.assert_allclose(rates[:5], [0.2, 0.4, 0.6, 0.8, 1.0], rtol=1e-6)
+    assert rates[9] == pytest.approx(middle.get(kind, 1.0), rel=1e-6)
+    np.testing.assert_allclose(rates[19:], 1.0 if kind == "constant" else 0.25, rtol=1e-6)
+
+
+def test_without_warm_up_the_first_update_has_the_peak_rate():
+    config = OptimizerConfig(learning_rate=1.0, schedule="constant", warmup_steps=0, decay_steps=9)
+    np.testing.assert_array_equal(_rates(config, BatchSchedule(1, 1), range(12)), 1.0)
+
+
+CONFIG = OptimizerConfig(
+    beta1=0.8, beta2=0.95, epsilon=1e-6, weight_decay=0.1, clip_norm=0.7, learning_rate=0.01
+)
+
+
+def _problem(steps=6):
+    """Parameters and gradients, of which some are longer than the clip and some are not."""
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (4, 3), "bias": (3,), "scale": (3,), "token_embedding": (5, 2)}
+    params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    gradients = [
+        {name: size * rng.normal(size=shape) for name, shape in shapes.items()}
+        for size in np.geomspace(0.02, 2.0, steps)
+    ]
+    return params, gradients
+
+
+def _ours(params, gradients, config=CONFIG):
+    tx = adamw(config, lambda step: _rate(jnp.asarray(step).astype(jnp.float32)))
+    to_float32 = jax.jit(lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree))
+    params = to_float32(jax.tree.map(jnp.asarray, params))
+    state = tx.init(params)
+    step = jax.jit(lambda grads, state, params: update(tx, grads, state, params))
+    for grads in gradients:
+        params, state = step(jax.tree.map(np.float32, grads), state, params)
+    return params
+
+
+def _rate(step):
+    return 0.01 / (1.0 + step)
+
+
+@pytest.mark.parametrize("clip_norm", [0.7, None])
+def test_updates_equal_adamw_written_out(clip_norm):
+    """Adam (1412.6980, algorithm 1), decoupled decay (1711.05101, algorithm 2), in float64."""
+    params, gradients = _problem()
+    ours = _ours(params, gradients, dataclasses.replace(CONFIG, clip_norm=clip_norm))
+    mean = {name: np.zeros_like(value) for name, value in params.items()}
+    square = {name: np.zeros_like(value) for name, value in params.items()}
+    lengths = []
+    for step, grads in enumerate(gradients):
+        lengths.append(math.sqrt(sum(float(np.square(grad).sum()) for grad in grads.values())))
+        for name, grad in grads.items():
+            if clip_norm is not None:
+                grad = grad * min(1.0, clip_norm / lengths[-1])
+            mean[name] = 0.8 * mean[name] + 0.2 * grad
+            square[name] = 0.95 * square[name] + 0.05 * grad**2
+            corrected = mean[name] / (1 - 0.8 ** (step + 1))
+            spread = np.sqrt(square[name] / (1 - 0.95 ** (step + 1))) + 1e-6
+            decay = 0.1 if name in ("kernel", "token_embedding") else 0.0
+            params[name] = params[name] - _rate(step) * (corrected / spread + decay * params[name])
+    assert min(lengths) < 0.7 < max(lengths)
+    for name, value in params.items():
+        np.testing.assert_allclose(ours[name], value, rtol=2e-6, atol=1e-7, err_msg=name)
+
+
+def test_updates_equal_torch():
+    torch = pytest.importorskip("torch")
+    params, gradients = _problem()
+    ours = _ours(params, gradients)
+    theirs = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in params.items()}
+    decaying = [theirs["kernel"], theirs["token_embedding"]]
+    others = [theirs["bias"], theirs["scale"]]
+    groups = [
+        {"params": decaying, "weight_decay": 0.1},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-6)
+    for step, grads in enumerate(gradients):
+        for name, grad in grads.items():
+            theirs[name].grad = torch.tensor(grad)
+        torch.nn.utils.clip_grad_norm_(theirs.values(), 0.7)
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(step)
+        optimizer.step()
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value.detach(), rtol=2e-5, atol=1e-7, err_msg=name)
