@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     evaluate = language_model_evaluator(
         losses.language_model(workdir.model()),
         validation_batches(config, split),
-        split.num_bytes / split.num_targets,
+        split.bytes_per_target,
         partitioning.make_mesh(config.parallelism),
     )
     row = {"step": step, "corpus": config.data.corpus, "split": _SPLIT.value}

@@ -6,17 +6,14 @@ python -m experiments.pretrain --experiment=demo --workdir=runs/wide --config.mo
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 from absl import flags
 
+from experiments import sources
 from experiments.binary import run
-from experiments.sources import load_model_tokenizer, prepare_corpus, validation_batches
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import ExperimentConfig, batch_schedule, resolve
-from gptjax.data.loader import train_batches
 from gptjax.models.costs import parameter_count, training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.training import losses, metrics, optimizers, partitioning
@@ -37,8 +34,8 @@ def pretrain(
 ) -> Outcome:
     """Runs a resolved `config` in `workdir` to its end, or until a signal."""
     began = time.monotonic()
-    tokenizer = load_model_tokenizer(config)
-    prepared = prepare_corpus(config, tokenizer)
+    tokenizer = sources.load_model_tokenizer(config)
+    prepared = sources.prepare_corpus(config, tokenizer)
     record = {"corpus_hash": prepared.corpus_hash, "tokenizer_hash": prepared.tokenizer_hash}
     workdir.begin(experiment, config, record)
     workdir.keep_tokenizer(tokenizer)
@@ -51,6 +48,14 @@ def pretrain(
     schedule = optimizers.learning_rate(config.optimizer, batches)
     tx = optimizers.adamw(config.optimizer, schedule)
 
+    evaluate = language_model_evaluator(
+        loss,
+        sources.validation_batches(config, prepared.validation),
+        prepared.validation.bytes_per_target,
+        mesh,
+    )
+    peak = metrics.matmul_peak_flops(config.model.dtype) * partitioning.num_chips(mesh)
+
     def init():
         return model.init(rng(training.seed, "params"), jnp.zeros((1, 1), jnp.int32))["params"]
 
@@ -59,46 +64,27 @@ def pretrain(
         metrics.MetricsWriter(workdir.path) as writer,
         metrics.Progress(training.num_steps) as progress,
     ):
-        init_from = config.checkpoint.init_from
         state = start(
             init,
             tx,
             partitioning.replicated(mesh),
             checkpoints,
             restore_step=restore_step,
-            init_from=None if init_from is None else Path(init_from) / "checkpoints",
+            init_from=config.checkpoint.init_from,
         )
         writer.truncate_after(int(state.step))
         outcome = fit(
             state,
             make_train_step(loss, tx, schedule, training.seed),
-            train_batches(
-                prepared.train,
-                batches,
-                training.seed,
-                int(state.step),
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                document_masking=config.data.document_masking,
-            ),
+            sources.training_batches(config, prepared.train, int(state.step)),
             config,
             mesh=mesh,
-            evaluators={
-                "validation": language_model_evaluator(
-                    loss,
-                    validation_batches(config, prepared.validation),
-                    prepared.validation.num_bytes / prepared.validation.num_targets,
-                    mesh,
-                )
-            },
+            evaluators={"validation": evaluate},
             checkpoints=checkpoints,
             data_record=record,
             writer=writer,
             progress=progress,
-            throughput=metrics.Throughput(
-                training_flops_per_token(config.model),
-                metrics.matmul_peak_flops(config.model.dtype) * mesh.size,
-            ),
+            throughput=metrics.Throughput(training_flops_per_token(config.model), peak),
             trace_directory=workdir.path / "tensorboard",
         )
     if outcome.interrupted_by is None and (outcome.steps or not workdir.has_result()):

@@ -1,6 +1,6 @@
 """What a configuration reads: its tokenizer and its tokenised corpus.
 
-tokenizer, prepared = load_sources(config)
+prepared = prepare_corpus(config, load_model_tokenizer(config))
 """
 
 import itertools
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import jax
 
 from experiments.workdir import cache_directory
-from gptjax.config import ExperimentConfig
+from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.corpora import load_corpus
-from gptjax.data.loader import evaluation_batches
+from gptjax.data.loader import evaluation_batches, train_batches
 from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
 from gptjax.tokenization import Tokenizer, load_tokenizer
 
@@ -54,6 +54,21 @@ def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCo
     )
     prepared.train.full_windows(config.model.context_length)
     return prepared
+
+
+def training_batches(
+    config: ExperimentConfig, split: TokenizedSplit, start_step: int
+) -> Iterator[Batch]:
+    """This process's rows of the batch of `start_step` and of every later step."""
+    return train_batches(
+        split,
+        batch_schedule(config),
+        config.training.seed,
+        start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        document_masking=config.data.document_masking,
+    )
 
 
 def validation_batches(

@@ -1,6 +1,6 @@
 """Trains a tokenizer on the training documents of a corpus, and measures it on the held-out ones.
 
-python -m experiments.train_tokenizer --corpus=python_docs --vocab_size=2048 --output=DIR
+    python -m experiments.train_tokenizer --corpus=python_docs --vocab_size=2048 --output=DIR
 
 The directory it writes is what --config.data.tokenizer=DIR takes; its recipe.json says how it came
 about.

@@ -62,6 +62,11 @@ class TokenizedSplit:
         """UTF-8 bytes of the documents; bits per byte = nats of all targets / (ln 2 x this)."""
         return int(self.document_bytes.sum())
 
+    @property
+    def bytes_per_target(self) -> float:
+        """UTF-8 bytes of the documents over targets."""
+        return self.num_bytes / self.num_targets
+
     def full_windows(self, context_length: int) -> int:
         """The number of windows whose `context_length` targets all exist.
 

@@ -31,6 +31,11 @@ def make_mesh(config: ParallelismConfig) -> Mesh:
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count])
 
 
+def num_chips(mesh: Mesh) -> int:
+    """Devices of the mesh with cores of their own: virtual CPU devices share the machine's."""
+    return 1 if mesh.devices.flat[0].platform == "cpu" else mesh.size
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A copy on every device of the mesh."""
     return NamedSharding(mesh, PartitionSpec())

@@ -23,7 +23,7 @@ def start(
     checkpoints: Checkpoints,
     *,
     restore_step: int | None,
-    init_from: Path | None,
+    init_from: str | None,
 ) -> TrainState:
     """The state a run goes on from; shapes first, so that nothing is made twice.
 
@@ -33,7 +33,7 @@ def start(
       sharding: where the state lives.
       checkpoints: of this run; the newest is resumed where there is one.
       restore_step: the checkpoint to resume instead; later ones are removed.
-      init_from: checkpoints of another run, whose newest parameters a new run starts with.
+      init_from: work directory of another run, whose newest parameters a new run starts with.
 
     Raises:
       ValueError: no such checkpoint, or it is damaged or of another model.
@@ -63,6 +63,6 @@ def start(
         )
     if init_from is None:
         return jax.jit(fresh, out_shardings=sharding)()
-    with Checkpoints(init_from) as others:
+    with Checkpoints(Path(init_from) / "checkpoints") as others:
         params = others.restore_params(None, place(jax.eval_shape(init)))
     return jax.jit(lambda params: create(params, tx), out_shardings=sharding)(params)

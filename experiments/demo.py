@@ -1,0 +1,77 @@
+"""The main job on an embedded default: trains a small GPT, evaluates it, and samples from it.
+
+python -m experiments.demo
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from absl import flags
+
+from experiments.binary import run
+from experiments.configs.demo import demo
+from experiments.pretrain import pretrain
+from experiments.sources import load_model_tokenizer
+from experiments.workdir import WorkDirectory, enable_compilation_cache
+from gptjax.config import resolve
+from gptjax.inference.generate import Generator
+from gptjax.inference.sampling import make_sampler
+from gptjax.inference.text import encode_prompt
+from gptjax.models.gpt import GPT
+from gptjax.tokenization import Tokenizer
+from gptjax.training.state import rng
+
+PROMPT = "Return the"
+NEXT = """
+What to try next:
+  {python} -m experiments.sample --workdir={workdir} --prompt="A list is"
+  {python} -m experiments.pretrain --experiment=demo --workdir=runs/banded \\
+      --config.model.attention="dense,banded(window=64)"
+  {python} -m experiments.list
+"""
+
+
+def _show_sample(title: str, generator: Generator, params: Any, tokenizer: Tokenizer) -> None:
+    (tokens,) = generator.generate(
+        params,
+        [encode_prompt(tokenizer, PROMPT)],
+        max_new_tokens=80,
+        sampler=make_sampler(temperature=0.7, top_p=0.95),
+        stop_token=tokenizer.end_of_text,
+    )
+    print(f"\n--- {title} ---\n{PROMPT}{tokenizer.decode(tokens)}\n---\n", flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the experiment `demo` in --workdir and shows what came of it."""
+    del argv
+    began = time.monotonic()
+    enable_compilation_cache()
+    workdir = WorkDirectory(flags.FLAGS.workdir)
+    config = resolve(demo())
+    tokenizer = load_model_tokenizer(config)
+    model = GPT(config.model)
+    generator = Generator(model)
+    params = model.init(rng(config.training.seed, "params"), jnp.zeros((1, 1), jnp.int32))
+    _show_sample("a sample before training", generator, params["params"], tokenizer)
+
+    outcome = pretrain("demo", config, workdir, restore_step=None)
+    if outcome.interrupted_by is not None:
+        print(f"{outcome.interrupted_by}: saved; the same command goes on from there")
+        return
+    _show_sample("a sample after training", generator, outcome.state.params, tokenizer)
+    figures = outcome.evaluation["validation"]
+    print(
+        f"In {workdir.path}: checkpoints/, metrics.jsonl, result.json, tensorboard/, and the loss"
+    )
+    print(f"curve, {workdir.path}/loss.png.")
+    print(NEXT.format(python=".venv/bin/python", workdir=workdir.path))
+    seconds = time.monotonic() - began
+    print(f"demo: bits_per_byte={figures['bits_per_byte']:.3f} seconds={seconds:.0f}")
+
+
+if __name__ == "__main__":
+    flags.FLAGS.set_default("workdir", "runs/demo")
+    run(main)
