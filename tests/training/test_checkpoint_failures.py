@@ -1,0 +1,67 @@
+"""Checkpoints of a run that is killed, and of one whose disk is full."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.training.checkpoints import Checkpoints
+
+SAVE_FOR_EVER = """
+import itertools, sys
+import jax.numpy as jnp
+from gptjax.training.checkpoints import Checkpoints
+checkpoints = Checkpoints(sys.argv[1], keep=2)
+for step in itertools.count(1):
+    array = jnp.full((400, 1000), step, "float32")
+    checkpoints.save(step, params={"w": array}, opt_state={"m": array}, data={}, config={})
+"""
+
+
+def test_a_killed_run_resumes_from_a_whole_checkpoint(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "5").exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    with Checkpoints(tmp_path) as checkpoints:
+        steps = checkpoints.steps()
+        assert len(steps) >= 2
+        assert checkpoints.good_steps() == steps
+        for step in steps:
+            np.testing.assert_array_equal(checkpoints.restore_params(step)["w"], step)
+        array = jnp.zeros(3)
+        checkpoints.save(
+            steps[-1] + 1, params={"w": array}, opt_state={"m": array}, data={}, config={}
+        )
+    assert Checkpoints(tmp_path).good_steps() == [steps[-1], steps[-1] + 1]
+
+
+def test_a_full_disk_is_one_line_with_path_and_last_good_step(tmp_path, capfd):
+    array = jax.random.normal(jax.random.key(0), (100, 1000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, params={"w": array}, opt_state={"m": array}, data={}, config={})
+        checkpoints.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # writes past it fail
+        try:
+            checkpoints.save(2, params={"w": array}, opt_state={"m": array}, data={}, config={})
+            with pytest.raises(ValueError, match=r"cannot save step 2 in") as error:
+                checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "File too large" in str(error.value)
+        assert str(tmp_path) in str(error.value)
+        assert str(error.value).endswith("last good checkpoint: 1")
+        assert "\n" not in str(error.value)
+        checkpoints.save(3, params={"w": array}, opt_state={"m": array}, data={}, config={})
+    assert Checkpoints(tmp_path).good_steps() == [1, 3]
+    assert capfd.readouterr().err == ""
