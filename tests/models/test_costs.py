@@ -1,0 +1,137 @@
+"""Parameters against papers.md's figures; FLOPs against the matrix products of a traced program."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs import EXPERIMENTS
+from gptjax import attention
+from gptjax.config import resolve
+from gptjax.models.costs import (
+    executed_training_flops_per_token,
+    matmul_parameters,
+    parameter_count,
+    training_flops_per_token,
+)
+from gptjax.models.gpt import GPT
+
+PUBLISHED = {
+    "gpt1": 116_534_784,
+    "gpt2_small": 124_439_808,
+    "gpt2_medium": 354_823_168,
+    "gpt2_large": 774_030_080,
+    "gpt2_xl": 1_557_611_200,
+    "gpt3_small": 125_226_240,
+    "gpt3_medium": 355_871_744,
+    "gpt3_large": 760_300_032,
+    "gpt3_xl": 1_315_723_264,
+    "gpt3_2.7b": 2_651_553_280,
+    "gpt3_6.7b": 6_658_404_352,
+    "gpt3_13b": 12_853_386_240,
+    "gpt3_175b": 174_604_259_328,
+}
+
+
+def counted(config) -> int:
+    """Elements of every leaf, less the embedding rows that pad the vocabulary."""
+    tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    params = jax.eval_shape(GPT(config).init, jax.random.key(0), tokens)["params"]
+    tables = 1 if config.tied_embeddings else 2
+    padding = params["token_embedding"].shape[0] - config.vocab_size
+    assert 0 <= padding < config.vocab_multiple
+    sizes = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    return sizes - tables * padding * config.d_model
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS.names())
+def test_every_registered_model_has_its_published_size(name):
+    config = resolve(EXPERIMENTS.get(name)()).model
+    assert parameter_count(config) == counted(config)
+    if name in PUBLISHED:
+        assert counted(config) == PUBLISHED[name]
+
+
+def test_only_the_demo_and_the_smoke_experiments_have_no_published_size():
+    others = set(EXPERIMENTS) - set(PUBLISHED)
+    assert others == {"demo", "gpt1_smoke", "gpt2_smoke", "gpt3_smoke"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tied_embeddings": False},
+        {"num_kv_heads": 1, "d_head": 5, "d_ff": 7},
+        {"norm": "post", "tied_embeddings": False, "vocab_size": 64},
+    ],
+)
+def test_parameter_count_of_odd_shapes(make_config, fields):
+    config = make_config(**fields)
+    assert parameter_count(config) == counted(config)
+
+
+def matmul_flops(jaxpr, times=1) -> int:
+    """FLOPs of all matrix products of a traced program, scan bodies as often as they run."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            ((contracted, _), _) = equation.params["dimension_numbers"]
+            shared = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+            total += times * 2 * shared * math.prod(equation.outvars[0].aval.shape)
+        runs = times * equation.params.get("length", 1)
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program):
+            if is_program(inner):
+                total += matmul_flops(getattr(inner, "jaxpr", inner), runs)
+    return total
+
+
+def is_program(value) -> bool:
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"num_kv_heads": 1, "d_head": 5, "d_ff": 7}, {"tied_embeddings": False}]
+)
+def test_model_flops_are_those_of_the_matrix_products(make_config, fields):
+    config = make_config(vocab_size=64, attention_impl="reference", **fields)
+    tokens = jax.ShapeDtypeStruct((2, config.context_length), jnp.int32)
+    params = jax.eval_shape(GPT(config).init, jax.random.key(0), tokens)["params"]
+
+    def forward(params, tokens):
+        return GPT(config).apply({"params": params}, tokens).sum()
+
+    a_token = training_flops_per_token(config)
+    forward_program = jax.make_jaxpr(forward)(params, tokens).jaxpr
+    assert matmul_flops(forward_program) == a_token / 3 * 2 * config.context_length
+    training_program = jax.make_jaxpr(jax.value_and_grad(forward))(params, tokens).jaxpr
+    assert matmul_flops(training_program) == a_token * 2 * config.context_length
+
+
+def test_model_flops_of_gpt3_are_table_d1s():
+    """Table D.1 takes 6 N, leaving out what attention adds: within 5% at 175B."""
+    config = resolve(EXPERIMENTS.get("gpt3_175b")()).model
+    assert 6 * matmul_parameters(config) * 300e9 == pytest.approx(3.14e23, rel=0.01)
+    assert training_flops_per_token(config) * 300e9 == pytest.approx(3.14e23, rel=0.05)
+
+
+@pytest.mark.parametrize("specification", ["dense", "dense,banded(window=40)", "banded(window=1)"])
+def test_executed_flops_count_the_blocks_with_a_pair_in_them(make_config, specification):
+    length, block = 300, 128
+    config = make_config(attention=specification, context_length=length)
+    patterns = attention.parse(specification)
+    position = np.arange(length)
+    pairs = 0
+    for layer in range(config.num_layers):
+        allowed = patterns[layer % len(patterns)](position[:, None], position[None])
+        allowed &= position[None] <= position[:, None]
+        for row in range(0, length, block):
+            for column in range(0, length, block):
+                tile = allowed[row : row + block, column : column + block]
+                pairs += tile.size * tile.any()
+    matmuls = 6 * matmul_parameters(config)
+    assert executed_training_flops_per_token(config) == pytest.approx(
+        matmuls + 12 * config.d_model * pairs / length, rel=1e-12
+    )
+    assert executed_training_flops_per_token(config) < training_flops_per_token(config)

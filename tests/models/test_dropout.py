@@ -1,0 +1,110 @@
+"""Dropout: where it acts, that it keeps the mean, and that layers do not share it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.models.gpt import GPT
+from gptjax.models.transformer import Transformer
+
+RATES = {"embedding_dropout": 0.1, "attention_dropout": 0.2, "residual_dropout": 0.3}
+
+
+def recorder():
+    """A `constrain` and the list of residual streams that pass it: the input, then each layer's."""
+    seen: list[np.ndarray] = []
+
+    def constrain(x, axes):
+        if axes == ("batch", "sequence", "embed"):
+            jax.debug.callback(lambda value: seen.append(np.asarray(value)), x, ordered=True)
+        return x
+
+    return constrain, seen
+
+
+def streams(config, *, out_bias=0.0, value_bias=0.0, key=0):
+    """Residual streams of a trunk of zeros, but for the biases of attention, with dropout on."""
+    constrain, seen = recorder()
+    trunk = Transformer(config, constrain=constrain)
+    x = jnp.zeros((64, 12, config.d_model))
+    params = jax.eval_shape(trunk.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params)
+    mix = params["layers"]["attention"]
+    mix["out"]["bias"] += out_bias
+    mix["value"]["bias"] += value_bias
+    mix["out"]["kernel"] += jnp.eye(config.d_model).reshape(1, -1, config.d_head, config.d_model)
+    rngs = {"dropout": jax.random.key(key)}
+    trunk.apply({"params": params}, x, deterministic=False, rngs=rngs)
+    jax.effects_barrier()
+    return seen
+
+
+def test_residual_dropout_scales_what_it_keeps_and_differs_from_layer_to_layer(make_config):
+    config = make_config(residual_dropout=0.25)
+    after = streams(config, out_bias=1.0)
+    assert len(after) == 3
+    added = [after[0], after[1] - after[0], after[2] - after[1]]
+    for branch in added:
+        kept = branch > 0
+        np.testing.assert_allclose(branch[kept], 1 / 0.75, rtol=1e-6)
+        assert kept.mean() == pytest.approx(0.75, abs=0.02)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        both = (added[one] > 0) & (added[other] > 0)
+        assert both.mean() == pytest.approx(0.75**2, abs=0.02)
+
+
+def test_attention_dropout_keeps_the_mean_and_differs_from_layer_to_layer(make_config):
+    config = make_config(attention_dropout=0.25)
+    after = streams(config, value_bias=1.0)
+    added = [after[0], after[1] - after[0], after[2] - after[1]]
+    for branch in added:
+        # Zero scores: a query of position p averages p + 1 values of one.
+        np.testing.assert_allclose(np.unique(branch[:, 0].round(5)), [0, 1.33333])
+        np.testing.assert_allclose(branch.mean((0, 2)), 1.0, atol=0.2)
+        assert branch.mean() == pytest.approx(1.0, abs=0.02)
+    assert not np.array_equal(added[0], added[1]) and not np.array_equal(added[1], added[2])
+
+
+def test_embedding_dropout_scales_what_it_keeps(make_config, init, tokens):
+    config = make_config(embedding_dropout=0.25, d_model=128)
+    params = init(config)
+    constrain, seen = recorder()
+    model = GPT(config, constrain=constrain)
+    rngs = {"dropout": jax.random.key(0)}
+    model.apply({"params": params}, tokens, deterministic=False, rngs=rngs)
+    jax.effects_barrier()
+    embedded = params["token_embedding"][tokens] + params["position_embedding"][None]
+    kept = seen[0] != 0
+    np.testing.assert_allclose(seen[0][kept], embedded[kept] / 0.75, rtol=1e-5)
+    assert kept.mean() == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize("place", RATES)
+def test_each_place_drops_by_itself_and_never_when_deterministic(make_config, init, tokens, place):
+    config = make_config(**{place: RATES[place]})
+    params = init(config)
+    plain = GPT(make_config()).apply({"params": params}, tokens)
+    model = GPT(config)
+    np.testing.assert_array_equal(model.apply({"params": params}, tokens), plain)
+
+    def dropped(key):
+        rngs = {"dropout": jax.random.key(key)}
+        return np.asarray(model.apply({"params": params}, tokens, deterministic=False, rngs=rngs))
+
+    assert np.abs(dropped(0) - plain).max() > 1e-2
+    np.testing.assert_array_equal(dropped(0), dropped(0))
+    assert np.abs(dropped(0) - dropped(1)).max() > 1e-2
+
+
+def test_dropout_does_not_depend_on_how_the_specification_is_written(make_config, init, tokens):
+    rngs = {"dropout": jax.random.key(9)}
+
+    def dropped(specification):
+        config = make_config(attention=specification, **RATES)
+        params = init(config)
+        return GPT(config).apply({"params": params}, tokens, deterministic=False, rngs=rngs)
+
+    dense = dropped("dense")
+    for same in ("dense,dense", "dense,banded(window=12)", "dense,dense,dense,dense"):
+        np.testing.assert_allclose(dropped(same), dense, rtol=1e-5, atol=1e-5)

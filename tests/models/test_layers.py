@@ -1,0 +1,114 @@
+"""A layer against the formulas written out in NumPy, one query and head at a time."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.attention import parse
+from gptjax.models.layers import ACTIVATIONS, Block, LayerNorm
+
+
+def layer_norm(x, params, epsilon):
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + epsilon) * params["scale"] + params["bias"]
+
+
+def mixed(x, params, window):
+    """Attention of one sequence [T, E] to the last `window` positions."""
+    project = {
+        name: np.einsum("te,ehd->thd", x, params[name]["kernel"]) + params[name]["bias"]
+        for name in ("query", "key", "value")
+    }
+    q, k, v = project["query"], project["key"], project["value"]
+    length, num_heads, d_head = q.shape
+    grouped = num_heads // k.shape[1]
+    out = np.zeros_like(x) + params["out"]["bias"]
+    for t in range(length):
+        seen = slice(max(0, t - window + 1), t + 1)
+        for head in range(num_heads):
+            scores = k[seen, head // grouped] @ q[t, head] / math.sqrt(d_head)
+            weights = np.exp(scores - scores.max())
+            weights /= weights.sum()
+            out[t] += weights @ v[seen, head // grouped] @ params["out"]["kernel"][head]
+    return out
+
+
+def fed_forward(x, params, activation):
+    hidden = activation(x @ params["up"]["kernel"] + params["up"]["bias"])
+    return hidden @ params["down"]["kernel"] + params["down"]["bias"]
+
+
+def gelu_tanh(x):
+    """Source: arXiv 1606.08415, section 2."""
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def gelu(x):
+    return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+ORACLES = {"gelu_tanh": gelu_tanh, "gelu": gelu, "relu": lambda x: np.maximum(x, 0)}
+
+
+@pytest.mark.parametrize(
+    "norm, activation, num_kv_heads, window",
+    [("pre", "gelu_tanh", 4, 7), ("post", "gelu", 2, 3), ("pre", "relu", 1, 1)],
+)
+def test_a_block_equals_its_formulas(make_config, norm, activation, num_kv_heads, window):
+    config = make_config(
+        num_heads=4,
+        num_kv_heads=num_kv_heads,
+        d_head=6,
+        d_ff=20,
+        norm=norm,
+        activation=activation,
+        layer_norm_epsilon=0.01,
+    )
+    block = Block(config, parse(f"banded(window={window})")[0])
+    x = jax.random.normal(jax.random.key(0), (2, 7, 16))
+    keys = iter(jax.random.split(jax.random.key(1), 99))
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape),
+        block.init(jax.random.key(2), x)["params"],
+    )
+    ours, _ = block.apply({"params": params}, x)
+
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    for row, given in zip(np.asarray(ours), np.asarray(x, np.float64), strict=True):
+
+        def attention_norm(h):
+            return layer_norm(h, p["attention_norm"], 0.01)
+
+        def feed_forward_norm(h):
+            return layer_norm(h, p["feed_forward_norm"], 0.01)
+
+        if norm == "pre":
+            h = given + mixed(attention_norm(given), p["attention"], window)
+            h = h + fed_forward(feed_forward_norm(h), p["feed_forward"], ORACLES[activation])
+        else:
+            h = attention_norm(given + mixed(given, p["attention"], window))
+            h = feed_forward_norm(h + fed_forward(h, p["feed_forward"], ORACLES[activation]))
+        np.testing.assert_allclose(row, h, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name):
+    x = np.linspace(-6, 6, 101)
+    np.testing.assert_allclose(
+        ACTIVATIONS[name](jnp.asarray(x, jnp.float32)), ORACLES[name](x), atol=1e-6
+    )
+
+
+def test_layer_norm_in_bfloat16_takes_its_mean_in_float32(make_config):
+    config = make_config()
+    norm = LayerNorm(config)
+    x = 100 + jax.random.normal(jax.random.key(0), (3, 4096))
+    x = x.astype(jnp.bfloat16)
+    params = norm.init(jax.random.key(0), x)["params"]
+    out = norm.apply({"params": params}, x)
+    assert out.dtype == jnp.bfloat16
+    exact = layer_norm(np.asarray(x, np.float64), {"scale": 1.0, "bias": 0.0}, 1e-5)
+    np.testing.assert_allclose(np.asarray(out, np.float64), exact, rtol=0.01, atol=0.01)
