@@ -1,0 +1,208 @@
+import json
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments.workdir import WorkDirectory, cache_directory, provenance
+from gptjax.config import ExperimentConfig, ModelConfig, resolve, to_dict
+from gptjax.models.gpt import GPT
+from gptjax.tokenization import load_tokenizer
+from gptjax.training.state import create
+
+RECORD = {"corpus_hash": "c" * 64, "tokenizer_hash": "d" * 64}
+
+
+def _config(**changes):
+    config = ExperimentConfig(
+        model=ModelConfig(vocab_size=30, context_length=8, num_layers=1, num_heads=2, d_model=8)
+    )
+    for path, value in changes.items():
+        section, field = path.split("__")
+        setattr(getattr(config, section), field, value)
+    return resolve(config)
+
+
+def _begun(path, config=None):
+    """A directory whose run has written a row."""
+    workdir = WorkDirectory(str(path))
+    workdir.begin("tiny", config or _config(), RECORD)
+    (path / "metrics.jsonl").write_text('{"step": 1}\n')
+    return workdir
+
+
+def test_a_directory_must_be_given():
+    with pytest.raises(ValueError, match=r"--workdir: got none, expected a directory"):
+        WorkDirectory(None)
+
+
+def test_a_run_says_what_it_is(tmp_path):
+    workdir = _begun(tmp_path / "runs" / "tiny")
+    assert workdir.config() == _config()
+    assert workdir.record() == RECORD
+    run = json.loads((tmp_path / "runs/tiny/config.json").read_text())
+    assert run == {"experiment": "tiny", "config": to_dict(_config()), **RECORD}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("training__log_every", 3),
+        ("training__eval_every", 7),
+        ("checkpoint__every_steps", 5),
+        ("checkpoint__keep", 1),
+        ("checkpoint__init_from", "elsewhere"),
+        ("parallelism__strategy", "mesh"),
+        ("parallelism__data", 2),
+        ("profile__num_steps", 3),
+    ],
+)
+def test_what_does_not_change_the_run_may_change(tmp_path, field, value):
+    workdir = _begun(tmp_path / "run")
+    workdir.begin("tiny", _config(**{field: value}), RECORD)
+    section, name = field.split("__")
+    assert getattr(getattr(workdir.config(), section), name) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "was"),
+    [
+        ("model__num_layers", 2, 1),
+        ("model__attention", "banded(window=4)", "dense"),
+        ("data__corpus", "text:elsewhere", None),
+        ("data__document_masking", True, False),
+        ("optimizer__learning_rate", 0.5, 6e-4),
+        ("training__batch_size", 4, 8),
+        ("training__num_steps", 11, 1000),
+        ("training__seed", 1, 0),
+    ],
+)
+def test_another_run_is_refused_with_what_differs(tmp_path, field, value, was):
+    workdir = _begun(tmp_path / "run")
+    before = (tmp_path / "run/config.json").read_bytes()
+    with pytest.raises(ValueError, match="holds another run") as error:
+        workdir.begin("tiny", _config(**{field: value}), RECORD)
+    assert f"{field.replace('__', '.')}: {value!r}, not {was!r}" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "run/config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", RECORD)
+def test_other_contents_are_refused(tmp_path, name):
+    workdir = _begun(tmp_path / "run")
+    with pytest.raises(ValueError, match=f"another run.*{name}: eeeeeeeeeeee, not [cd]{{12}}$"):
+        workdir.begin("tiny", _config(), RECORD | {name: "e" * 64})
+
+
+def test_a_run_that_has_made_nothing_yet_can_be_configured_anew(tmp_path):
+    workdir = WorkDirectory(str(tmp_path / "run"))
+    workdir.begin("tiny", _config(), RECORD)
+    workdir.begin("tiny", _config(model__num_layers=2), RECORD)
+    assert workdir.config().model.num_layers == 2
+
+
+def test_a_directory_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match=r"holds files but no config\.json; expected a new or em"):
+        WorkDirectory(str(tmp_path)).begin("tiny", _config(), RECORD)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot write .*/file/run: Not a directory; expected"):
+        WorkDirectory(str(tmp_path / "file" / "run")).begin("tiny", _config(), RECORD)
+
+
+def _full(*_, **__):
+    raise OSError(28, os.strerror(28))
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_works_later(tmp_path, monkeypatch):
+    workdir = WorkDirectory(str(tmp_path / "run"))
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(Path, "replace", _full)
+        with pytest.raises(ValueError, match=r"cannot write .*: No space left on device") as error:
+            workdir.begin("tiny", _config(), RECORD)
+    assert "\n" not in str(error.value)
+    workdir.begin("tiny", _config(), RECORD)
+    assert workdir.config() == _config()
+
+
+def test_a_full_disk_does_not_cost_the_configuration(tmp_path, monkeypatch):
+    workdir = _begun(tmp_path / "run")
+    monkeypatch.setattr(Path, "write_text", _full)
+    with pytest.raises(ValueError, match="No space left on device"):
+        workdir.begin("tiny", _config(training__log_every=3), RECORD)
+    assert workdir.config() == _config()
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[1]"])
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    workdir = _begun(tmp_path / "run")
+    (tmp_path / "run/config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run/config\.json is damaged"):
+        workdir.begin("tiny", _config(), RECORD)
+
+
+def test_a_directory_without_a_run_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no run in .*config\.json: No such file"):
+        WorkDirectory(str(tmp_path)).config()
+
+
+def test_the_tokenizer_is_kept_whole(tmp_path, monkeypatch):
+    workdir = _begun(tmp_path / "run")
+    tokenizer = load_tokenizer("python_docs_1024")
+    workdir.keep_tokenizer(tokenizer)
+    with monkeypatch.context() as full_disk, pytest.raises(OSError, match="No space left"):
+        full_disk.setattr(Path, "write_text", _full)
+        workdir.keep_tokenizer(tokenizer)
+    assert workdir.tokenizer().content_hash() == tokenizer.content_hash()
+    workdir.keep_tokenizer(tokenizer)
+    assert workdir.tokenizer().content_hash() == tokenizer.content_hash()
+
+
+def test_parameters_load_alone(tmp_path):
+    workdir = _begun(tmp_path / "run")
+    config = _config().model
+    assert workdir.model() == GPT(config)
+    shapes = jax.eval_shape(GPT(config).init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes["params"])
+    with pytest.raises(ValueError, match="has no checkpoint yet"):
+        workdir.resolve_step(None)
+    with workdir.checkpoints() as checkpoints:
+        for step in (1, 2):
+            params = jax.tree.map(lambda leaf, step=step: jnp.full_like(leaf, step), params)
+            state = create(params, optax.sgd(0.1))
+            checkpoints.save(step, params=params, opt_state=state.opt_state, data={}, config={})
+    assert (workdir.resolve_step(None), workdir.resolve_step(1)) == (2, 1)
+    with pytest.raises(ValueError, match=r"--step: got 3, expected one of 1, 2"):
+        workdir.resolve_step(3)
+    for step, value in ((None, 2), (1, 1)):
+        jax.tree.map(
+            lambda leaf, value=value: np.testing.assert_array_equal(leaf, value),
+            workdir.params(step),
+        )
+
+
+def test_a_result_says_what_made_it(tmp_path):
+    workdir = _begun(tmp_path / "run")
+    assert not workdir.has_result()
+    workdir.write_result({"loss": 1.5})
+    assert workdir.has_result()
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result == {"loss": 1.5, **provenance()}
+    assert result["versions"]["jax"] == jax.__version__
+    assert result["hardware"]["devices"].startswith("8 x ")
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("GPTJAX_CACHE", str(tmp_path))
+    assert cache_directory() == tmp_path
+    monkeypatch.delenv("GPTJAX_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_directory() == tmp_path / ".cache" / "gptjax"
