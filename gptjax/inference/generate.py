@@ -80,13 +80,8 @@ def start(
     batch, size = tokens.shape
     cache = init_decoding(model.config, batch, size, jnp.dtype(model.config.dtype))
     at = jnp.arange(prefix)[None]
-    _, cache = model.apply(
-        {"params": params},
-        tokens[:, :prefix],
-        positions=jnp.where(at < lengths[:, None] - 1, at, -1),
-        cache=cache,
-        method="hidden",
-    )
+    positions = jnp.where(at < lengths[:, None] - 1, at, -1)
+    _, cache = _feed(model, "hidden", params, tokens[:, :prefix], positions, cache)
     rngs = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), sample_indices)
     return Decoding(Texts(tokens, lengths, rngs), limits, stop_token, cache)
 
@@ -99,10 +94,17 @@ def next_logits(model: GPT, params: Any, state: Decoding) -> tuple[jax.Array, Ca
     last = state.texts.lengths[:, None] - 1
     tokens = jnp.take_along_axis(state.texts.tokens, last, axis=1)
     positions = jnp.where(state.running[:, None], last, -1)
-    logits, cache = model.apply(
-        {"params": params}, tokens, positions=positions, cache=state.cache, method="decode"
-    )
+    logits, cache = _feed(model, "decode", params, tokens, positions, state.cache)
     return logits[:, 0], cache
+
+
+def _feed(
+    model: GPT, method: str, params: Any, tokens: jax.Array, positions: jax.Array, cache: Cache
+) -> tuple[jax.Array, Cache]:
+    """What `GPT.hidden` or `GPT.decode` makes of tokens [B, T], and the cache with them in it."""
+    variables = {"params": params}
+    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method=method)
+    return made
 
 
 def advance(

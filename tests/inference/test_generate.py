@@ -7,7 +7,6 @@ import logging
 import re
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -74,8 +73,8 @@ def full_logits(model, params):
 )
 def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
     model, params = make(**changes)
-    logits = full_logits(model, params)
     texts = np.stack(prompts_of(CONTEXT, CONTEXT, CONTEXT)).astype(np.int32)
+    full = jax.jit(lambda tokens: model.apply({"params": params}, tokens))(texts)
     lengths = np.array([1, 6, 20], np.int32)
     state = jax.jit(functools.partial(start, model, prefix=24))(
         params,
@@ -86,16 +85,13 @@ def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
         seed=np.int32(0),
         sample_indices=np.arange(3, dtype=np.int32),
     )
-    step = jax.jit(lambda state: next_logits(model, params, state))
-    for _ in range(25):
+    step = jax.jit(functools.partial(next_logits, model, params))
+    for fed in range(25):
         got, cache = step(state)
-        assert got.shape == (3, VOCAB)
-        for row in range(3):
-            expected = logits(texts[row, : lengths[row]])
-            np.testing.assert_allclose(got[row], expected, rtol=tolerance, atol=tolerance)
-        lengths += 1
-        fed = dataclasses.replace(state.texts, lengths=jnp.asarray(lengths))
-        state = dataclasses.replace(state, texts=fed, cache=cache)
+        expected = full[np.arange(3), lengths + fed - 1]
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+        longer = dataclasses.replace(state.texts, lengths=state.texts.lengths + 1)
+        state = dataclasses.replace(state, texts=longer, cache=cache)
 
 
 def test_greedy_texts_equal_a_loop_over_forward_passes(made, generator):
@@ -144,8 +140,7 @@ def test_the_stop_token_ends_its_own_text_alone(made, generator):
     _, params = made
     prompts = prompts_of(4, 9)
     free = [
-        text.tolist()
-        for text in generator.generate(params, prompts, max_new_tokens=25, seed=3)
+        text.tolist() for text in generator.generate(params, prompts, max_new_tokens=25, seed=3)
     ]
     stop = next(token for token in free[0][3:] if token not in free[1])
     texts = generator.generate(params, prompts, max_new_tokens=25, seed=3, stop_token=stop)
@@ -202,7 +197,7 @@ def test_few_programs_serve_all_lengths(made, caplog):
     assert compiled(lengths=([1, 2, 9, 14], [1, 2])) == ["advance", "start"]
     assert compiled(lengths=([3, 7], [3, 5]), seed=3, stop_token=60) == []
     assert compiled(lengths=([5, 17], [15])) == ["advance", "start"]
-    assert compiled(lengths=([18, 19, 30], [1, 5])) == ["start"]
+    assert compiled(lengths=([18, 19, 27], [1, 5])) == ["start"]
     assert compiled(lengths=([4], [4]), sampler=make_sampler(0.5, top_p=0.5)) == ["advance"]
     assert compiled(lengths=([4], [4]), sampler=make_sampler(0.7, top_p=0.9), seed=1) == []
 

@@ -1,0 +1,127 @@
+"""The sample binary: what it prints, where prompts come from, and what it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.workdir import WorkDirectory
+from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, resolve, to_dict
+from gptjax.inference.generate import Generator
+from gptjax.inference.sampling import make_sampler
+from gptjax.models.gpt import GPT
+from gptjax.tokenization import Tokenizer, load_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPT = "The function"
+
+
+def sample(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "experiments.sample", *arguments]
+    return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return load_tokenizer("python_docs_2048")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tokenizer) -> WorkDirectory:
+    """A work directory as pretrain leaves it, of an untrained model, with checkpoints 1 and 2."""
+    model = ModelConfig(
+        vocab_size=2048, context_length=32, num_layers=2, num_heads=2, d_model=16, init_std=0.5
+    )
+    data = DataConfig(corpus="python_docs", tokenizer="python_docs_2048")
+    config = resolve(ExperimentConfig(model=model, data=data))
+    workdir = WorkDirectory(str(tmp_path_factory.mktemp("run")))
+    workdir.begin("test", config, {"tokenizer_hash": tokenizer.content_hash()})
+    tokenizer.save(workdir.path / "tokenizer")
+    init = jax.jit(GPT(config.model).init)
+    with workdir.checkpoints() as checkpoints:
+        for step in (1, 2):
+            params = init(jax.random.key(step), jnp.zeros((1, 1), jnp.int32))["params"]
+            state = {"count": jnp.zeros(())}
+            checkpoints.save(step, params=params, opt_state=state, data={}, config=to_dict(config))
+    return workdir
+
+
+def expected(run: WorkDirectory, tokenizer: Tokenizer, step: int, index: int, **options) -> bytes:
+    """Prompt and continuation, by the whole-batch call."""
+    prompt = tokenizer.encode(PROMPT)
+    (new,) = Generator(run.model()).generate(
+        run.params(step),
+        [prompt],
+        sample_indices=[index],
+        stop_token=tokenizer.end_of_text,
+        **options,
+    )
+    new = new[new != tokenizer.end_of_text]
+    return tokenizer.decode(np.concatenate([prompt, new])).encode()
+
+
+def test_prints_each_sample_under_a_header(run, tokenizer):
+    options = ("--temperature=0.8", "--top_k=50", "--top_p=0.9", "--seed=3", "--num_samples=2")
+    result = sample(f"--workdir={run.path}", f"--prompt={PROMPT}", "--max_new_tokens=12", *options)
+    assert result.returncode == 0, result.stderr
+    texts = [
+        expected(
+            run, tokenizer, 2, i, max_new_tokens=12, sampler=make_sampler(0.8, 50, 0.9), seed=3
+        )
+        for i in (0, 1)
+    ]
+    assert texts[0] != texts[1]
+    assert result.stdout == (
+        b"======== sample 1 of 2 ========\n%s\n======== sample 2 of 2 ========\n%s\n" % (*texts,)
+    )
+    assert result.stderr == b""
+
+
+@pytest.mark.parametrize("source", ["pipe", "file"])
+def test_prompts_come_from_a_pipe_or_a_file(run, tokenizer, tmp_path, source):
+    (tmp_path / "prompt.txt").write_text(f"{PROMPT}\n")
+    flags = {"pipe": [], "file": [f"--prompt_file={tmp_path}/prompt.txt"]}
+    result = sample(
+        f"--workdir={run.path}",
+        "--temperature=0",
+        "--step=1",
+        *flags[source],
+        stdin=b"" if source == "file" else f"{PROMPT}\n".encode(),
+    )
+    assert result.returncode == 0, result.stderr
+    greedy = make_sampler(temperature=0)
+    assert result.stdout == expected(run, tokenizer, 1, 0, sampler=greedy) + b"\n"
+    assert result.stdout != expected(run, tokenizer, 2, 0, sampler=greedy) + b"\n"
+
+
+def test_a_text_from_nothing_fills_the_context_and_says_so(run):
+    result = sample(f"--workdir={run.path}", "--prompt=", "--max_new_tokens=100")
+    assert result.returncode == 0
+    assert result.stderr.decode().splitlines() == [
+        "note: only 31 new tokens fit in the context after the prompt's 1"
+    ]
+    assert result.stdout.strip()
+    assert b"endoftext" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "stdin", "message"),
+    [
+        (["--prompt=a", "--top_p=0"], b"", "top_p: got 0.0, expected above 0"),
+        (["--prompt=a", "--prompt_file=-"], b"", "got both --prompt and --prompt_file"),
+        (["--prompt_file=missing.txt"], b"", "No such file or directory: 'missing.txt'"),
+        (["--prompt_file=-"], b"\xff", "standard input: 'utf-8' codec can't decode"),
+        (["--prompt=" + "a b c d " * 10], b"", "expected at most 32, the context length"),
+        (["--prompt=a", "--step=7"], b"", "--step: got 7, expected one of 1, 2"),
+    ],
+)
+def test_bad_input_is_one_line(run, flags, stdin, message):
+    result = sample(f"--workdir={run.path}", *flags, stdin=stdin)
+    assert result.returncode == 2
+    (line,) = result.stderr.decode().splitlines()
+    assert line.startswith("error: ") and message in line
+    assert result.stdout == b""
