@@ -6,6 +6,7 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from gptjax.config import (
@@ -23,7 +24,7 @@ from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.loop import fit, make_train_step
 from gptjax.training.losses import language_model
 from gptjax.training.metrics import MetricsWriter, Progress, Throughput, read_metrics
-from gptjax.training.optimizers import adamw, learning_rate
+from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.partitioning import make_mesh, replicated
 from gptjax.training.start import start
 from gptjax.training.state import create
@@ -69,7 +70,7 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
     """Starts or resumes the run in `workdir`; returns its outcome and the rows written by now."""
     mesh = make_mesh(ParallelismConfig(strategy="mesh", data=devices))
     schedule = learning_rate(config.optimizer, batch_schedule(config))
-    tx = adamw(config.optimizer, schedule)
+    tx = make_optimizer(config.optimizer, schedule)
     with (
         Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
         MetricsWriter(workdir) as writer,
@@ -288,9 +289,20 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+def test_every_step_drops_out_anew():
+    """The same batch, and parameters that do not move."""
+    tx, batch = optax.sgd(0.0), next(_batches(0))
+    train_step = make_train_step(_loss, tx, optax.constant_schedule(0.0), seed=7)
+    state, losses = create({"kernel": jnp.zeros(3)}, tx), []
+    for _ in range(5):
+        state, metrics = train_step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert len(set(losses)) == 5
+
+
 def test_the_step_donates_its_state():
     config = _config()
-    tx = adamw(
+    tx = make_optimizer(
         config.optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config))
     )
     state = create({"kernel": jnp.zeros(3)}, tx)
@@ -302,7 +314,9 @@ def test_a_gpt_starts_at_chance_and_learns_a_batch_by_heart(make_model, make_bat
     model = GPT(make_model(num_layers=1))
     optimizer = OptimizerConfig(learning_rate=0.02, schedule="constant", weight_decay=0.0)
     config = resolve(ExperimentConfig(optimizer=optimizer))
-    tx = adamw(optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config)))
+    tx = make_optimizer(
+        optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config))
+    )
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
     state, train_step = create(params, tx), make_train_step(language_model(model), tx, schedule, 0)
     losses = []
