@@ -46,7 +46,7 @@ def pretrain(
     model = GPT(config.model)
     loss = losses.language_model(model)
     schedule = optimizers.learning_rate(config.optimizer, batches)
-    tx = optimizers.adamw(config.optimizer, schedule)
+    tx = optimizers.make_optimizer(config.optimizer, schedule)
 
     evaluate = language_model_evaluator(
         loss,

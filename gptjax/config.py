@@ -75,8 +75,9 @@ class DataConfig:
 
 @dataclasses.dataclass
 class OptimizerConfig:
-    """AdamW and its schedule; warm-up and decay in steps or in tokens, never both."""
+    """The optimizer and its schedule; warm-up and decay in steps or in tokens, never both."""
 
+    name: str = setting("adamw", choices=("adamw", "muon"))
     learning_rate: float = setting(6e-4, above=0.0)  # at the peak
     schedule: str = setting("cosine", choices=("cosine", "linear", "constant"))
     warmup_steps: int | None = setting(None, low=0)

@@ -46,7 +46,7 @@ def train() -> dict[str, Any]:
     model, batches = GPT(config.model), batch_schedule(config)
     loss = losses.language_model(model)
     schedule = optimizers.learning_rate(config.optimizer, batches)
-    tx = optimizers.adamw(config.optimizer, schedule)
+    tx = optimizers.make_optimizer(config.optimizer, schedule)
     params = model.init(rng(0, "params"), jnp.zeros((1, 1), jnp.int32))["params"]
     state = create(params, tx)
     shape = (config.training.batch_size, config.model.context_length)

@@ -1,9 +1,10 @@
-"""AdamW with the papers' schedules, and the table that says which parameters decay.
+"""Optimizers with the papers' schedules, and the tables that say how each parameter is treated.
 
-Adam: arXiv 1412.6980; decoupled weight decay: arXiv 1711.05101. GPT-1 decays all weights but
-biases and gains (section 4.1); GPT-3's schedule is stated in tokens (appendix B).
+Adam: arXiv 1412.6980; decoupled weight decay: arXiv 1711.05101; Muon: Jordan et al. 2024, scaled
+as in arXiv 2502.16982. GPT-1 decays all weights but biases and gains (section 4.1); GPT-3's
+schedule is stated in tokens (appendix B).
 
-    tx = adamw(config.optimizer, learning_rate(config.optimizer, batches))
+    tx = make_optimizer(config.optimizer, learning_rate(config.optimizer, batches))
 """
 
 import re
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+from optax.contrib import MuonDimensionNumbers, muon
 
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.config import OptimizerConfig
@@ -25,6 +27,17 @@ DECAYS = (
     (r"(.*/)?(bias|scale)", False),
 )
 
+# What Muon makes orthogonal: (axes a matrix reduces, axes it makes); the rest are stacked.
+MATRICES = (
+    (r".*/layers/attention/(query|key|value)/kernel", MuonDimensionNumbers((1,), (2, 3))),
+    (r".*/layers/attention/out/kernel", MuonDimensionNumbers((1, 2), (3,))),
+    (r".*/layers/feed_forward/(up|down)/kernel", MuonDimensionNumbers((1,), (2,))),
+)
+
+
+def _path(keys: Any) -> str:
+    return "/".join(str(key.key) for key in keys)
+
 
 def decay_mask(params: Any) -> Any:
     """Which parameters decay, as a tree of bools; every one must be covered by `DECAYS`.
@@ -34,7 +47,7 @@ def decay_mask(params: Any) -> Any:
     """
 
     def decays(path: Any, _: Any) -> bool:
-        name = "/".join(str(key.key) for key in path)
+        name = _path(path)
         for pattern, decay in DECAYS:
             if re.fullmatch(pattern, name):
                 return decay
@@ -94,15 +107,50 @@ def learning_rate(config: OptimizerConfig, batches: BatchSchedule) -> Schedule:
     return schedule
 
 
-def adamw(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm, as a chain; apply it with `update`."""
-    clip = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
-    return optax.chain(
-        *clip,
-        optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
-        optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
-        optax.scale_by_learning_rate(schedule),
+def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
+    """The optimizer `config.name`, after clipping by the global norm; apply it with `update`."""
+    optimizer = {"adamw": _adamw, "muon": _muon}[config.name](config, schedule)
+    if config.clip_norm is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+
+
+def _adamw(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
+    return optax.adamw(
+        schedule,
+        config.beta1,
+        config.beta2,
+        config.epsilon,
+        weight_decay=config.weight_decay,
+        mask=decay_mask,
     )
+
+
+def _muon(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
+    """Momentum made orthogonal for the layers' matrices, AdamW for all else, at one rate.
+
+    The factor 0.2 sqrt(max(fan in, fan out)) gives both updates the same size (arXiv 2502.16982,
+    section 2.2), so that learning rates and decays carry over from AdamW.
+    """
+
+    def axes(path: Any, _: Any) -> MuonDimensionNumbers | None:
+        return next((axes for form, axes in MATRICES if re.fullmatch(form, _path(path))), None)
+
+    orthogonal = muon(
+        schedule,
+        weight_decay=config.weight_decay,
+        muon_weight_dimension_numbers=lambda matrices: jax.tree_util.tree_map_with_path(
+            axes, matrices
+        ),
+        consistent_rms=0.2,
+    )
+
+    def names(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: "adamw" if axes(path, leaf) is None else "muon", params
+        )
+
+    return optax.partition({"muon": orthogonal, "adamw": _adamw(config, schedule)}, names)
 
 
 def update(

@@ -10,7 +10,7 @@ from experiments.configs import EXPERIMENTS
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.config import OptimizerConfig, batch_schedule, resolve
 from gptjax.models.gpt import GPT
-from gptjax.training.optimizers import adamw, decay_mask, learning_rate, update
+from gptjax.training.optimizers import decay_mask, learning_rate, make_optimizer, update
 
 
 def _parameters(model):
@@ -137,7 +137,7 @@ def _problem(steps=6):
 
 
 def _ours(params, gradients, config=CONFIG):
-    tx = adamw(config, lambda step: _rate(jnp.asarray(step).astype(jnp.float32)))
+    tx = make_optimizer(config, lambda step: _rate(jnp.asarray(step).astype(jnp.float32)))
     to_float32 = jax.jit(lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree))
     params = to_float32(jax.tree.map(jnp.asarray, params))
     state = tx.init(params)
@@ -196,3 +196,32 @@ def test_updates_equal_torch():
         optimizer.step()
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value.detach(), rtol=2e-5, atol=1e-7, err_msg=name)
+
+
+def test_muon_makes_matrices_orthogonal_and_leaves_the_rest_to_adamw(make_model, random_params):
+    """Against the singular value decomposition: singular values go to about 1, vectors stay."""
+    params = random_params(make_model(num_layers=2, d_model=16, num_heads=2))
+    grads = random_params(make_model(num_layers=2, d_model=16, num_heads=2), seed=1)
+    changes = {}
+    for name in ("muon", "adamw"):
+        config = OptimizerConfig(name=name, weight_decay=0.0, clip_norm=None)
+        tx = make_optimizer(config, lambda step: jnp.float32(1e-2))
+        new, _ = update(tx, grads, tx.init(params), params)
+        changes[name] = jax.tree.map(lambda a, b: np.asarray(a - b), params, new)
+    layers, adamw_layers = (changes[name]["trunk"]["layers"] for name in ("muon", "adamw"))
+    grad = np.asarray(grads["trunk"]["layers"]["attention"]["query"]["kernel"])
+    for layer in range(2):
+        u, _, vt = np.linalg.svd(grad[layer].reshape(16, 16))
+        change = layers["attention"]["query"]["kernel"][layer].reshape(16, 16)
+        in_its_frame = u.T @ (change / (1e-2 * 0.2 * 4.0)) @ vt.T
+        off_diagonal = in_its_frame - np.diag(np.diag(in_its_frame))
+        assert np.abs(off_diagonal).max() < 0.05
+        assert 0.6 < np.diag(in_its_frame)[:-2].min() <= np.diag(in_its_frame).max() < 1.3
+    for path in (("attention", "query", "bias"), ("feed_forward_norm", "scale")):
+        one, other = layers, adamw_layers
+        for key in path:
+            one, other = one[key], other[key]
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    np.testing.assert_allclose(
+        changes["muon"]["token_embedding"], changes["adamw"]["token_embedding"], rtol=1e-6
+    )

@@ -7,7 +7,7 @@ from gptjax.config import OptimizerConfig, ParallelismConfig
 from gptjax.models.gpt import GPT
 from gptjax.training.loop import make_train_step
 from gptjax.training.losses import language_model
-from gptjax.training.optimizers import adamw, learning_rate
+from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.partitioning import check_divides, make_mesh, put_batch, replicated
 from gptjax.training.state import create
 
@@ -59,7 +59,7 @@ def test_every_mesh_trains_as_one_device_does(make_model, random_params, make_ba
     )
     optimizer = OptimizerConfig(learning_rate=0.01, warmup_steps=2, decay_steps=5)
     schedule = learning_rate(optimizer, BatchSchedule(8, 8))
-    tx = adamw(optimizer, schedule)
+    tx = make_optimizer(optimizer, schedule)
     train_step = make_train_step(language_model(GPT(config)), tx, schedule, seed=3)
 
     def train(mesh):
