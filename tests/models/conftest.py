@@ -1,14 +1,17 @@
 """Small models, and the same forward pass as a plain loop over layers."""
 
+import functools
+import json
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from gptjax import attention
-from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.config import ExperimentConfig, ModelConfig, from_dict, resolve, to_dict
 from gptjax.models.gpt import GPT
 from gptjax.models.layers import Block, LayerNorm
 
@@ -35,13 +38,39 @@ def make_config() -> Make:
 def init() -> Callable[[ModelConfig], Any]:
     def init(config: ModelConfig) -> Any:
         """Parameters that are random everywhere, gains and biases too."""
-        params = GPT(config).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-        leaves, tree = jax.tree.flatten(params)
-        keys = jax.random.split(jax.random.key(1), len(leaves))
-        noisy = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-        return jax.tree.unflatten(tree, noisy)
+        token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+        abstract = jax.eval_shape(GPT(config).init, jax.random.key(0), token)["params"]
+        rng = np.random.default_rng(0)
+
+        def leaf(path: Any, shape: Any) -> jax.Array:
+            centre = 1.0 if path[-1].key == "scale" else 0.0
+            return jnp.asarray(rng.normal(centre, 0.2, shape.shape), jnp.float32)
+
+        return jax.tree_util.tree_map_with_path(leaf, abstract)
 
     return init
+
+
+@pytest.fixture(scope="session")
+def logits() -> Callable[..., jax.Array]:
+    @functools.cache
+    def compiled(config: str, deterministic: bool) -> Any:
+        model = GPT(from_dict(ModelConfig, json.loads(config)))
+
+        def apply(params: Any, inputs: jax.Array, key: jax.Array | None, context: Any):
+            rngs = None if key is None else {"dropout": key}
+            return model.apply(
+                {"params": params}, inputs, deterministic=deterministic, rngs=rngs, **context
+            )
+
+        return jax.jit(apply)
+
+    def logits(config: ModelConfig, params: Any, inputs: Any, key: Any = None, **context: Any):
+        """`GPT.apply`, compiled once a configuration; with dropout if a key is given."""
+        apply = compiled(json.dumps(to_dict(config)), key is None)
+        return np.asarray(apply(params, inputs, key, context))
+
+    return logits
 
 
 @pytest.fixture(scope="session")
@@ -50,18 +79,24 @@ def tokens() -> jax.Array:
 
 
 @pytest.fixture(scope="session")
-def unrolled() -> Callable[..., jax.Array]:
-    def unrolled(config: ModelConfig, params: Any, tokens: jax.Array) -> jax.Array:
+def unrolled() -> Callable[..., np.ndarray]:
+    def unrolled(config: ModelConfig, params: Any, tokens: jax.Array) -> np.ndarray:
         """Logits by one `Block.apply` a layer, each with its pattern of the cycle."""
         patterns = attention.parse(config.attention)
-        x = params["token_embedding"][tokens]
-        x = (x + params["position_embedding"][None, : tokens.shape[1]]).astype(config.dtype)
-        for i in range(config.num_layers):
-            layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["trunk"]["layers"])
-            x, _ = Block(config, patterns[i % len(patterns)]).apply({"params": layer}, x)
-        if config.norm == "pre":
-            x = LayerNorm(config).apply({"params": params["trunk"]["final_norm"]}, x)
-        kernel = params["token_embedding"] if config.tied_embeddings else params["head"]["kernel"]
-        return (x @ kernel.T.astype(x.dtype))[..., : config.vocab_size].astype(jnp.float32)
+
+        @jax.jit
+        def compute(params: Any, tokens: jax.Array) -> jax.Array:
+            x = params["token_embedding"][tokens]
+            x = x + params["position_embedding"][None, : tokens.shape[1]]
+            for i in range(config.num_layers):
+                layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["trunk"]["layers"])
+                x, _ = Block(config, patterns[i % len(patterns)]).apply({"params": layer}, x)
+            if config.norm == "pre":
+                x = LayerNorm(config).apply({"params": params["trunk"]["final_norm"]}, x)
+            tied = config.tied_embeddings
+            table = params["token_embedding"] if tied else params["head"]["kernel"]
+            return (x @ table.T)[..., : config.vocab_size]
+
+        return np.asarray(compute(params, tokens))
 
     return unrolled
