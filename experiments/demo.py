@@ -18,7 +18,7 @@ from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import resolve
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
-from gptjax.inference.text import encode_prompt
+from gptjax.inference.text import TextStream, encode_prompt
 from gptjax.models.gpt import GPT
 from gptjax.tokenization import Tokenizer
 from gptjax.training.state import rng
@@ -41,7 +41,8 @@ def _show_sample(title: str, generator: Generator, params: Any, tokenizer: Token
         sampler=make_sampler(temperature=0.7, top_p=0.95),
         stop_token=tokenizer.end_of_text,
     )
-    print(f"\n--- {title} ---\n{PROMPT}{tokenizer.decode(tokens)}\n---\n", flush=True)
+    text = TextStream(tokenizer)
+    print(f"\n--- {title} ---\n{PROMPT}{text.push(tokens)}{text.finish()}\n---\n", flush=True)
 
 
 def main(argv: Sequence[str]) -> None:

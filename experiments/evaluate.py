@@ -16,7 +16,7 @@ from gptjax.training import losses, partitioning
 from gptjax.training.evaluation import language_model_evaluator
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
-_STEP = flags.DEFINE_integer("step", None, "The checkpoint; the newest by default.", lower_bound=0)
+_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the newest.")
 _CORPUS = flags.DEFINE_string("corpus", None, "What to evaluate on; the run's own by default.")
 _SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "train"], "Which documents.")
 _BATCHES = flags.DEFINE_integer("batches", None, "How many; all by default.", lower_bound=1)

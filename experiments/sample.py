@@ -18,7 +18,7 @@ from gptjax.inference.sampling import make_sampler
 from gptjax.inference.text import TextStream, encode_prompt
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run to sample from.")
-_STEP = flags.DEFINE_integer("step", None, "Its checkpoint; by default the newest.", lower_bound=0)
+_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the newest.")
 _PROMPT = flags.DEFINE_string(
     "prompt", None, "Text to continue, by default what is piped in; empty: a text from nothing."
 )

@@ -153,12 +153,21 @@ class WorkDirectory:
             raise ValueError(f"--workdir: {self.path} has no checkpoint yet")
         if step is not None and step not in steps:
             choices = ", ".join(map(str, steps))
-            raise ValueError(f"--step: got {step}, expected one of {choices} in {self.path}")
+            raise ValueError(
+                f"--restore_step: got {step}, expected one of {choices} in {self.path}"
+            )
         return steps[-1] if step is None else step
 
     def tokenizer(self) -> Tokenizer:
-        """The run's own copy of its tokenizer."""
-        return load_tokenizer(str(self.path / "tokenizer"))
+        """The run's own copy of its tokenizer; ValueError where it is not the one trained with."""
+        tokenizer = load_tokenizer(str(self.path / "tokenizer"))
+        expected, got = self.record().get("tokenizer_hash"), tokenizer.content_hash()
+        if got != expected:
+            raise ValueError(
+                f"{self.path}/tokenizer: got the tokenizer {got[:12]}, expected {expected}, with "
+                "which the model was trained"
+            )
+        return tokenizer
 
     def model(self) -> GPT:
         """The run's model."""

@@ -88,7 +88,7 @@ def test_prompts_come_from_a_pipe_or_a_file(run, tokenizer, tmp_path, source):
     result = sample(
         f"--workdir={run.path}",
         "--temperature=0",
-        "--step=1",
+        "--restore_step=1",
         *flags[source],
         stdin=b"" if source == "file" else f"{PROMPT}\n".encode(),
     )
@@ -116,7 +116,7 @@ def test_a_text_from_nothing_fills_the_context_and_says_so(run):
         (["--prompt_file=missing.txt"], b"", "No such file or directory: 'missing.txt'"),
         (["--prompt_file=-"], b"\xff", "standard input: 'utf-8' codec can't decode"),
         (["--prompt=" + "a b c d " * 10], b"", "expected at most 32, the context length"),
-        (["--prompt=a", "--step=7"], b"", "--step: got 7, expected one of 1, 2"),
+        (["--prompt=a", "--restore_step=7"], b"", "--restore_step: got 7, expected one of 1, 2"),
     ],
 )
 def test_bad_input_is_one_line(run, flags, stdin, message):

@@ -155,8 +155,9 @@ def test_a_directory_without_a_run_is_named(tmp_path):
 
 
 def test_the_tokenizer_is_kept_whole(tmp_path, monkeypatch):
-    workdir = _begun(tmp_path / "run")
-    tokenizer = load_tokenizer("python_docs_1024")
+    tokenizer = load_tokenizer("python_docs_2048")
+    workdir = WorkDirectory(str(tmp_path / "run"))
+    workdir.begin("tiny", _config(), {**RECORD, "tokenizer_hash": tokenizer.content_hash()})
     workdir.keep_tokenizer(tokenizer)
     with monkeypatch.context() as full_disk, pytest.raises(OSError, match="No space left"):
         full_disk.setattr(Path, "write_text", _full)
@@ -164,6 +165,13 @@ def test_the_tokenizer_is_kept_whole(tmp_path, monkeypatch):
     assert workdir.tokenizer().content_hash() == tokenizer.content_hash()
     workdir.keep_tokenizer(tokenizer)
     assert workdir.tokenizer().content_hash() == tokenizer.content_hash()
+
+
+def test_another_tokenizer_than_the_one_trained_with_is_refused(tmp_path):
+    workdir = _begun(tmp_path / "run")
+    workdir.keep_tokenizer(load_tokenizer("bytes"))
+    with pytest.raises(ValueError, match=r"tokenizer: got the tokenizer \w{12}, expected d{64}"):
+        workdir.tokenizer()
 
 
 def test_parameters_load_alone(tmp_path):
@@ -180,7 +188,7 @@ def test_parameters_load_alone(tmp_path):
             state = create(params, optax.sgd(0.1))
             checkpoints.save(step, params=params, opt_state=state.opt_state, data={}, config={})
     assert (workdir.resolve_step(None), workdir.resolve_step(1)) == (2, 1)
-    with pytest.raises(ValueError, match=r"--step: got 3, expected one of 1, 2"):
+    with pytest.raises(ValueError, match=r"--restore_step: got 3, expected one of 1, 2"):
         workdir.resolve_step(3)
     for step, value in ((None, 2), (1, 1)):
         jax.tree.map(
