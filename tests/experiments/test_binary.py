@@ -152,7 +152,7 @@ class Ended(NamedTuple):
 @pytest.fixture(scope="module")
 def ended() -> dict[str, Ended]:
     """How each command line of this file ended, by its text."""
-    lines = [(line, True) for line in (*WRONG, *RIGHT, *NOISY, INTERRUPTED)]
+    lines = [(line, True) for line in (*RIGHT, *WRONG, *NOISY, INTERRUPTED)]
     lines += [(line, False) for line in WITHOUT_EXPERIMENT]
     argument = [{"arguments": line.split(), "with_experiment": w} for line, w in lines]
     done = subprocess.run(
