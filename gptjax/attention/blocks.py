@@ -24,8 +24,10 @@ def block_map(
 
     Args:
         pattern: the predicate, causality included (`patterns.in_order`).
-        num_queries, num_keys: lengths in positions; the last block may be short.
-        query_block, key_block: block sizes in positions.
+        num_queries: length in positions; the last block may be short.
+        num_keys: the same of the keys.
+        query_block: positions in a block of queries.
+        key_block: positions in a block of keys.
 
     Returns:
         Read-only int8 [query blocks, key blocks] of EMPTY, PARTIAL and FULL.

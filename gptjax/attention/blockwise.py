@@ -22,9 +22,10 @@ from gptjax.attention.blocks import EMPTY, FULL, PARTIAL, block_map
 from gptjax.attention.reference import FLOOR
 from gptjax.attention.rules import Rules, Tile
 
-# Measured on a CPU, forward and backward, head size 64. Unrolled: small blocks skip more of the
-# upper half, and rows run at the same time; beyond 8 rows compiling costs more than that gains.
-UNROLLED_LENGTH = 512
+# Measured on a CPU, forward and backward, head size 64. Unrolled rows of blocks run at the same
+# time, small ones skip more of the upper half; from 512 positions on a scan is as fast and
+# compiles in a third of the time.
+UNROLLED_LENGTH = 256
 UNROLLED_BLOCK = 64
 # Scanned: a pair of positions takes about 1.2 times as long in the small blocks as in the large.
 SMALL_BLOCK, LARGE_BLOCK = 128, 256
@@ -91,7 +92,7 @@ def _absorb(
 ) -> list[jax.Array]:
     """The running softmax of the tile's rows after the tile."""
     peak, total, out = state
-    scores = _dot("bkgqd,bksd->bkgqs", tile.queries(q), tile.keys(k)) * tile.rules.scale
+    scores = _times_keys(tile.queries(q), tile.keys(k)) * tile.rules.scale
     scores = tile.changed(scores, tile.rules.score)
     if masked:
         scores = jnp.where(tile.mask(), scores, -jnp.inf)
@@ -101,7 +102,7 @@ def _absorb(
     keep = tile.keep(*q.shape[:3])
     if keep is not None:
         weights = weights * keep
-    out = out * fade + _dot("bkgqs,bksd->bkgqd", weights.astype(v.dtype), tile.keys(v))
+    out = out * fade + _over_keys(weights.astype(v.dtype), tile.keys(v))
     return [new_peak, total, out]
 
 
@@ -116,21 +117,21 @@ def _backward(residuals: Any, cotangents: Any) -> Any:
         """The tile's shares in the gradients of q (at its rows), k, v (its columns) and score."""
         queries, keys, values = tile.queries(q), tile.keys(k), tile.keys(v)
         bar = tile.queries(out_bar)
-        scores = _dot("bkgqd,bksd->bkgqs", queries, keys) * rules.scale
+        scores = _times_keys(queries, keys) * rules.scale
         changed, pull = jax.vjp(tile.changed, scores, rules.score)
         if masked:
             changed = jnp.where(tile.mask(), changed, -jnp.inf)
         weights = jnp.exp(changed - tile.queries(lse))
-        weights_bar = _dot("bkgqd,bksd->bkgqs", bar, values)
+        weights_bar = _times_keys(bar, values)
         keep, kept = tile.keep(*q.shape[:3]), weights
         if keep is not None:
             kept, weights_bar = weights * keep, weights_bar * keep
         scores_bar, score_bar = pull(weights * (weights_bar - tile.queries(delta)))
         scores_bar = (scores_bar * rules.scale).astype(q.dtype)
         return (
-            _dot("bkgqs,bksd->bkgqd", scores_bar, keys),
-            _dot("bkgqs,bkgqd->bksd", scores_bar, queries),
-            _dot("bkgqs,bkgqd->bksd", kept.astype(v.dtype), bar),
+            _over_keys(scores_bar, keys),
+            _over_queries(scores_bar, queries),
+            _over_queries(kept.astype(v.dtype), bar),
             score_bar,
         )
 
@@ -246,6 +247,30 @@ def _scanned_block(rules: Rules, num_queries: int, num_keys: int) -> int:
 
     small = SMALL_BLOCK_COST * pairs(SMALL_BLOCK) < pairs(LARGE_BLOCK)
     return SMALL_BLOCK if small else LARGE_BLOCK
+
+
+# The three products of a tile. Queries of a group are rows of one matrix: with a second contracted
+# axis XLA would copy the transposed operands first.
+
+
+def _times_keys(q: jax.Array, k: jax.Array) -> jax.Array:
+    """[B, K, G, q, D] x [B, K, k, D] -> [B, K, G, q, k]."""
+    return _dot("bkqd,bksd->bkqs", _rows(q), k).reshape(*q.shape[:4], k.shape[2])
+
+
+def _over_keys(weights: jax.Array, v: jax.Array) -> jax.Array:
+    """[B, K, G, q, k] x [B, K, k, D] -> [B, K, G, q, D]."""
+    return _dot("bkqs,bksd->bkqd", _rows(weights), v).reshape(*weights.shape[:4], v.shape[3])
+
+
+def _over_queries(weights: jax.Array, q: jax.Array) -> jax.Array:
+    """[B, K, G, q, k] x [B, K, G, q, D] -> [B, K, k, D]."""
+    return _dot("bkqs,bkqd->bksd", _rows(weights), _rows(q))
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    batch, key_heads, groups, size, width = x.shape
+    return x.reshape(batch, key_heads, groups * size, width)
 
 
 def _dot(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -58,11 +58,12 @@ def cached_attend(
 
     Args:
         q: queries of the chunk [B, T, H, D]; T = 1 in token by token decoding.
-        k, v: its keys and values [B, T, K, D].
+        k: its keys [B, T, K, D].
+        v: its values [B, T, K, D].
         cache: what came before; sequences may have different lengths.
         pattern: who may attend; causality is added as in `attend`.
         positions: int32 [B, T] or [T], text positions of the chunk. Negative ones are padding:
-            not stored, and with output zero. Positions the cache has no slot for are dropped.
+            not stored. Positions that the cache has no slot for are dropped.
         **options: further keywords of `attend`: impl, score, scale.
 
     Returns:

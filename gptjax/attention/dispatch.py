@@ -42,14 +42,16 @@ def attend(
 
     Args:
         q: queries [B, T, H, D].
-        k, v: keys and values [B, S, K, D], H a multiple of K (grouped queries).
+        k: keys [B, S, K, D], H a multiple of K (grouped queries).
+        v: values [B, S, K, D].
         pattern: who may attend, by positions.
         causal: adds k_pos <= q_pos to every part of the pattern that states no order.
         impl: a name in IMPLEMENTATIONS, or "auto".
         segment_ids: int32 [B, T] (or a pair [B, T], [B, S]); attention stays within equal ids,
             negative ids are padding that nobody attends to or from.
-        q_positions, k_positions: int32 [T] or [B, T], [S] or [B, S]; by default 0..n-1, the only
-            case in which empty blocks are skipped. Negative keys are empty slots.
+        q_positions: int32 [T] or [B, T]; by default 0..n-1, the only case in which empty blocks
+            are skipped.
+        k_positions: int32 [S] or [B, S], the same for keys; negative ones are empty slots.
         score: pytree called as score(scores, head, q_pos, k_pos) -> scores on float32 scaled
             scores [B, K, H/K, q, k], the others broadcasting; gradients reach its arrays.
         scale: factor on the scores; 1/sqrt(D) by default.
@@ -113,8 +115,11 @@ def attend_with_lse(
         )
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"attend: got dropout_rate={dropout_rate}, expected 0 <= rate < 1")
-    if dropout_rate and dropout_rng is None:
-        raise ValueError(f"attend: got dropout_rate={dropout_rate} alone, expected dropout_rng too")
+    seed = None
+    if dropout_rate:
+        if dropout_rng is None:
+            raise ValueError(f"attend: got dropout_rate={dropout_rate}, expected dropout_rng too")
+        seed = jax.random.bits(dropout_rng, (2,), "uint32")
     segments = segment_ids if isinstance(segment_ids, tuple) else (segment_ids, segment_ids)
     rules = Rules(
         pattern=in_order(pattern) if causal else pattern,
@@ -124,7 +129,7 @@ def attend_with_lse(
         k_positions=_rows("k_positions", k_positions, batch, num_keys),
         q_segments=_rows("segment_ids", segments[0], batch, num_queries),
         k_segments=_rows("segment_ids", segments[1], batch, num_keys),
-        seed=jax.random.bits(dropout_rng, (2,), "uint32") if dropout_rate else None,
+        seed=seed,
         score=score,
     )
     if impl == "auto":

@@ -50,8 +50,10 @@ class Pattern:
         """What is known of whole blocks without looking at their pairs.
 
         Args:
-            q_low, q_high: first and last query position of each block, integer arrays.
-            k_low, k_high: the same for keys; all four broadcast.
+            q_low: first query position of each block, an integer array; all four broadcast.
+            q_high: last query position.
+            k_low: first key position.
+            k_high: last key position.
 
         Returns:
             (possible, certain): `possible` is False only where no pair of the block may attend,
@@ -81,12 +83,15 @@ class And(Pattern):
 
     @property
     def states_order(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether either part does."""
         return self.left.states_order or self.right.states_order
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        """Allowed by both."""
         return self.left(q_pos, k_pos) & self.right(q_pos, k_pos)
 
     def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
+        """Possible where both are, certain where both are."""
         left = self.left.bounds(q_low, q_high, k_low, k_high)
         right = self.right.bounds(q_low, q_high, k_low, k_high)
         return left[0] & right[0], left[1] & right[1]
@@ -105,12 +110,15 @@ class Or(Pattern):
 
     @property
     def states_order(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether each part does."""
         return self.left.states_order and self.right.states_order
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        """Allowed by either."""
         return self.left(q_pos, k_pos) | self.right(q_pos, k_pos)
 
     def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
+        """Possible where either is, certain where either is."""
         left = self.left.bounds(q_low, q_high, k_low, k_high)
         right = self.right.bounds(q_low, q_high, k_low, k_high)
         return left[0] | right[0], left[1] | right[1]
@@ -126,9 +134,11 @@ class Causal(Pattern):
     states_order: ClassVar[bool] = True
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        """k_pos <= q_pos."""
         return k_pos <= q_pos
 
     def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
+        """Decided by the corners of the block."""
         return k_low <= q_high, k_high <= q_low
 
     def __str__(self) -> str:
@@ -150,9 +160,11 @@ class Dense(Pattern):
     """Every query attends to every key."""
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        """Always."""
         return abs(q_pos - k_pos) >= 0
 
     def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
+        """Every block is full."""
         return True, True
 
 
@@ -168,9 +180,11 @@ class Banded(Pattern):
             raise ValueError(f"banded: got window={self.window}, expected 1 or more")
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        """|q_pos - k_pos| < window."""
         return abs(q_pos - k_pos) < self.window
 
     def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
+        """Decided by the nearest and the farthest pair of the block."""
         possible = (k_low - q_high < self.window) & (q_low - k_high < self.window)
         certain = (k_high - q_low < self.window) & (q_high - k_low < self.window)
         return possible, certain

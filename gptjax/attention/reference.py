@@ -24,7 +24,8 @@ def reference(
 
     Args:
         q: grouped queries [B, K, G, T, D].
-        k, v: keys and values [B, K, S, D].
+        k: keys [B, K, S, D].
+        v: values [B, K, S, D].
         rules: who may attend, changed scores, dropout.
 
     Returns:

@@ -24,9 +24,11 @@ class First(Pattern):
     length: int
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        """k_pos < length."""
         return (k_pos < self.length) & (q_pos >= 0)
 
     def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
+        """Decided by the first and the last key."""
         return k_low < self.length, k_high < self.length
 
 
