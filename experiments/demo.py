@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"{outcome.interrupted_by}: saved; the same command goes on from there")
         return
     _show_sample("a sample after training", generator, outcome.state.params, tokenizer)
-    figures = outcome.evaluation["validation"]
+    figures = workdir.result()
     print(
         f"In {workdir.path}: checkpoints/, metrics.jsonl, result.json, tensorboard/, and the loss"
     )

@@ -12,6 +12,7 @@ from absl import flags, logging
 from experiments.binary import run
 from experiments.sources import prepare_corpus, validation_batches
 from experiments.workdir import WorkDirectory, enable_compilation_cache
+from gptjax.config import ParallelismConfig
 from gptjax.training import losses, partitioning
 from gptjax.training.evaluation import language_model_evaluator
 
@@ -36,10 +37,10 @@ def main(argv: Sequence[str]) -> None:
         logging.warning("%s has changed since the run was trained on it", config.data.corpus)
     split = getattr(prepared, _SPLIT.value)
     evaluate = language_model_evaluator(
-        losses.language_model(workdir.model()),
+        losses.language_model(workdir.model(), config.training.loss_chunk),
         validation_batches(config, split),
         split.bytes_per_target,
-        partitioning.make_mesh(config.parallelism),
+        partitioning.make_mesh(ParallelismConfig()),
     )
     row = {"step": step, "corpus": config.data.corpus, "split": _SPLIT.value}
     print(json.dumps(row | evaluate(workdir.params(step))))

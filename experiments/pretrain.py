@@ -44,7 +44,7 @@ def pretrain(
     mesh = partitioning.make_mesh(config.parallelism)
     partitioning.check_divides(batches, mesh)
     model = GPT(config.model)
-    loss = losses.language_model(model)
+    loss = losses.language_model(model, training.loss_chunk)
     schedule = optimizers.learning_rate(config.optimizer, batches)
     tx = optimizers.make_optimizer(config.optimizer, schedule)
 

@@ -193,6 +193,10 @@ class WorkDirectory:
         """Whether the run has ended."""
         return (self.path / "result.json").exists()
 
+    def result(self) -> dict[str, Any]:
+        """The figures of result.json, of a run that has ended."""
+        return json.loads((self.path / "result.json").read_text())
+
     def write_result(self, figures: dict[str, Any]) -> None:
         """Writes result.json: the run's figures, and what made them."""
         _write_json(self.path / "result.json", {**figures, **provenance()})

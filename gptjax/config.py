@@ -100,6 +100,7 @@ class TrainingConfig:
     batch_size: int = setting(8, low=1)  # sequences
     batch_ramp_start: int | None = setting(None, low=1)  # sequences
     batch_ramp_tokens: int | None = setting(None, low=1)
+    loss_chunk: int | None = setting(None, low=1)  # positions whose logits exist at once; none: all
     seed: int = setting(0, low=0, high=2**31 - 1)
     log_every: int = setting(10, low=1)  # steps
     eval_every: int = setting(1000, low=1)  # steps; the last step is always evaluated
@@ -257,6 +258,11 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
         optimizer.warmup_steps = 0
     if optimizer.decay_steps is None and optimizer.decay_tokens is None:
         optimizer.decay_steps = training.num_steps
+    if training.loss_chunk is not None and model.context_length % training.loss_chunk:
+        raise ValueError(
+            f"config.training.loss_chunk: got {training.loss_chunk}, expected a divisor of "
+            f"context_length = {model.context_length}"
+        )
     ramp = (training.batch_ramp_start, training.batch_ramp_tokens)
     if (ramp[0] is None) != (ramp[1] is None):
         raise ValueError(

@@ -2,7 +2,7 @@
 
 The paper publishes the architecture, batch (512 sequences) and context (1,024 tokens), not the
 optimiser: GPT-3's (arXiv 2005.14165, appendix B) stands in, with the peak learning rates of its
-models of the same width and depth. Nor is the length of training published: 100 billion tokens,
+models of the nearest size. Nor is the length of training published: 100 billion tokens,
 about ten epochs of WebText.
 
     python -m experiments.pretrain --experiment=gpt2_smoke --workdir=runs/gpt2_smoke

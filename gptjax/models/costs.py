@@ -18,8 +18,8 @@ from gptjax.config import ModelConfig
 
 def _layer_matmul_parameters(config: ModelConfig) -> int:
     assert config.d_head and config.num_kv_heads and config.d_ff, "resolve the config first"
-    attention = 2 * (config.num_heads + config.num_kv_heads) * config.d_head * config.d_model
-    return attention + 2 * config.d_model * config.d_ff
+    projections = 2 * (config.num_heads + config.num_kv_heads) * config.d_head * config.d_model
+    return projections + 2 * config.d_model * config.d_ff
 
 
 def matmul_parameters(config: ModelConfig) -> int:

@@ -51,12 +51,31 @@ def _cross_entropy_backward(residuals: Any, gradient: jax.Array):
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def language_model(model: GPT) -> Loss:
+def language_model(model: GPT, chunk: int | None = None) -> Loss:
     """Next-token prediction: the cross-entropy of `batch["targets"]`.
 
     The batch holds tokens, targets [B, T] int32 and loss_weights [B, T] float32; segment_ids and
     positions [B, T] int32 where documents are hidden from each other.
+
+    Args:
+      model: the decoder.
+      chunk: positions, a divisor of T, whose logits exist at a time, [B, chunk, V] instead of
+        [B, T, V]; they are computed again for the gradient. None: all at once.
     """
+
+    def nats_of(params: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
+        return cross_entropy(model.apply({"params": params}, hidden, method=GPT.logits), targets)
+
+    def in_chunks(params: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
+        rows, length = targets.shape
+        split = (rows, -1, chunk)
+
+        def chunks_first(x: jax.Array) -> jax.Array:
+            return x.reshape(*split, *x.shape[2:]).swapaxes(0, 1)
+
+        one = jax.checkpoint(lambda part: nats_of(params, *part))
+        nats = jax.lax.map(one, (chunks_first(hidden), chunks_first(targets)))
+        return nats.swapaxes(0, 1).reshape(rows, length)
 
     def loss(params: Any, batch: Batch, rng: jax.Array | None):
         hidden, _ = model.apply(
@@ -68,9 +87,8 @@ def language_model(model: GPT) -> Loss:
             rngs=None if rng is None else {"dropout": rng},
             method=GPT.hidden,
         )
-        logits = model.apply({"params": params}, hidden, method=GPT.logits)
+        nats = (nats_of if chunk is None else in_chunks)(params, hidden, batch["targets"])
         weights = batch["loss_weights"]
-        nats = cross_entropy(logits, batch["targets"])
         return jnp.sum(nats * weights), jnp.sum(weights), {}
 
     return loss

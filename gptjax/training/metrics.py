@@ -40,7 +40,6 @@ class MetricsWriter:
         """`enabled`: whether this process writes; None: process 0 does."""
         self.path = Path(workdir) / "metrics.jsonl"
         self._enabled = jax.process_index() == 0 if enabled is None else enabled
-        self._purge_step: int | None = None
         self._file: TextIO | None = None
         self._tensorboard: Any = None
 
@@ -61,7 +60,7 @@ class MetricsWriter:
         if not self._enabled:
             return
         self.close()
-        self._purge_step = step + 1
+        self._tensorboard = self._open_tensorboard(step + 1)
         if not self.path.exists():
             return
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
@@ -100,13 +99,16 @@ class MetricsWriter:
             self._tensorboard.close()
             self._tensorboard = None
 
+    def _open_tensorboard(self, purge_step: int | None) -> Any:
+        # Takes 0.5 s, which a process that only reads metrics need not wait for.
+        from tensorboardX import SummaryWriter
+
+        directory = str(self.path.parent / "tensorboard")
+        return SummaryWriter(directory, purge_step=purge_step)
+
     def _write_tensorboard(self, row: dict[str, Any]) -> None:
         if self._tensorboard is None:
-            # Takes 0.5 s, which a process that only reads metrics need not wait for.
-            from tensorboardX import SummaryWriter
-
-            directory = str(self.path.parent / "tensorboard")
-            self._tensorboard = SummaryWriter(directory, purge_step=self._purge_step)
+            self._tensorboard = self._open_tensorboard(None)
         split = row.get("split", "train")
         for name, value in row.items():
             if name not in ("step", "split") and isinstance(value, int | float):

@@ -135,3 +135,22 @@ def test_bfloat16_compute_sums_in_float32(make_model, random_params, make_batch)
     exact = jax.jit(language_model(GPT(make_model())))(params, batch, None)[0]
     assert value.dtype == weight.dtype == jnp.float32
     assert value == pytest.approx(float(exact), rel=1e-2)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 8])
+def test_chunks_change_neither_loss_nor_gradient(make_model, random_params, make_batch, chunk):
+    config = make_model(d_ff=48)
+    params, batch = random_params(config), make_batch()
+
+    def mean(params, chunk):
+        total, weight, _ = language_model(GPT(config), chunk)(params, batch, None)
+        return total / weight
+
+    whole = jax.value_and_grad(lambda params: mean(params, None))
+    chunked = jax.value_and_grad(lambda params: mean(params, chunk))
+    (value, grads), (other, other_grads) = whole(params), chunked(params)
+    np.testing.assert_allclose(other, value, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), other_grads, grads)
+    logits = "f32[8,8,64]"  # of the whole batch: 8 rows, 8 positions, 64 padded ids
+    assert logits in str(jax.make_jaxpr(whole)(params))
+    assert (logits in str(jax.make_jaxpr(chunked)(params))) == (chunk == 8)
