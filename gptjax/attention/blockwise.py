@@ -243,7 +243,7 @@ def _scanned_block(rules: Rules, num_queries: int, num_keys: int) -> int:
     """The block size whose blocks take less time in all."""
 
     def pairs(block: int) -> int:
-        return np.count_nonzero(_kinds(rules, num_queries, num_keys, block)) * block**2
+        return int(np.count_nonzero(_kinds(rules, num_queries, num_keys, block))) * block**2
 
     small = SMALL_BLOCK_COST * pairs(SMALL_BLOCK) < pairs(LARGE_BLOCK)
     return SMALL_BLOCK if small else LARGE_BLOCK

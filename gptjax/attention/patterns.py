@@ -226,10 +226,11 @@ def _pattern(node: ast.expr, text: str) -> Pattern:
         case _:
             names = ", ".join(PATTERNS)
             raise _unreadable(text, node.col_offset, f"name or name(field=value) of: {names}")
+    where = f"attention {text!r}, column {node.col_offset + 1}"
     try:
         pattern = PATTERNS.get(kind)
     except ValueError as error:
-        raise ValueError(f"attention {text!r}, column {node.col_offset + 1}: {error}") from None
+        raise ValueError(f"{where}: {error}") from None
     types = typing.get_type_hints(pattern)
     fields = {f.name: types[f.name] for f in dataclasses.fields(pattern)}
     form = f"{kind}({', '.join(f'{n}: {t.__name__}' for n, t in fields.items())})"
@@ -243,7 +244,10 @@ def _pattern(node: ast.expr, text: str) -> Pattern:
     required = {f.name for f in dataclasses.fields(pattern) if f.default is dataclasses.MISSING}
     if not required <= values.keys():
         raise _unreadable(text, node.col_offset, form)
-    return pattern(**values)
+    try:
+        return pattern(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _unreadable(text: str, column: int, expected: str) -> ValueError:

@@ -1,0 +1,55 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from gptjax.attention.blocks import EMPTY, FULL, PARTIAL, block_map
+from gptjax.attention.patterns import Banded, Pattern, in_order
+
+
+class EveryThird(Pattern):
+    """Gives no bounds: every block is looked at."""
+
+    def __call__(self, q_pos, k_pos):
+        return (q_pos - k_pos) % 3 == 0
+
+
+def brute_force(pattern, n, m, query_block, key_block):
+    allowed = np.broadcast_to(pattern(np.arange(n)[:, None], np.arange(m)[None, :]), (n, m))
+    kinds = np.empty((-(-n // query_block), -(-m // key_block)), int)
+    for row, column in np.ndindex(kinds.shape):
+        block = allowed[
+            row * query_block : (row + 1) * query_block,
+            column * key_block : (column + 1) * key_block,
+        ]
+        kinds[row, column] = FULL if block.all() else PARTIAL if block.any() else EMPTY
+    return kinds
+
+
+def check(pattern):
+    for n, m, query_block, key_block in ((40, 40, 8, 8), (37, 29, 8, 4), (5, 41, 1, 16)):
+        sizes = (n, m, query_block, key_block)
+        np.testing.assert_array_equal(block_map(pattern, *sizes), brute_force(pattern, *sizes))
+
+
+def test_block_map_of_registered_patterns_equals_brute_force(pattern):
+    check(pattern)
+    check(in_order(pattern))
+
+
+@pytest.mark.parametrize(
+    "pattern", [EveryThird(), Banded(9) & EveryThird(), Banded(3) | EveryThird() & Banded(12)]
+)
+def test_block_map_of_compositions_equals_brute_force(pattern):
+    check(pattern)
+    check(in_order(pattern))
+
+
+def test_a_long_text_takes_little_memory(pattern):
+    length, block = 131_072, 256
+    tracemalloc.start()
+    kinds = block_map(in_order(pattern), length, length, block, block)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < length**2 / 50
+    assert (np.diagonal(kinds) != EMPTY).all()
