@@ -27,7 +27,7 @@ def brute_force(pattern, n, m, query_block, key_block):
 
 
 def check(pattern):
-    for n, m, query_block, key_block in ((40, 40, 8, 8), (37, 29, 8, 4), (5, 41, 1, 16)):
+    for n, m, query_block, key_block in ((23, 23, 3, 2), (37, 29, 8, 4), (5, 41, 1, 16)):
         sizes = (n, m, query_block, key_block)
         np.testing.assert_array_equal(block_map(pattern, *sizes), brute_force(pattern, *sizes))
 
