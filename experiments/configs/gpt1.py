@@ -69,14 +69,14 @@ def gpt1_smoke() -> ExperimentConfig:
         paper,
         model=dataclasses.replace(
             paper.model,
-            vocab_size=2048,
+            vocab_size=1024,
             context_length=64,
             num_layers=2,
             num_heads=2,
             d_model=64,
             d_ff=256,
         ),
-        data=DataConfig(corpus="python_docs", tokenizer="python_docs_2048"),
+        data=DataConfig(corpus="python_docs", tokenizer="python_docs_1024"),
         optimizer=dataclasses.replace(paper.optimizer, learning_rate=2e-3, warmup_steps=20),
         training=TrainingConfig(
             num_steps=100, batch_size=8, log_every=10, eval_every=50, eval_batches=20

@@ -150,7 +150,7 @@ def gpt3_smoke() -> ExperimentConfig:
         paper,
         model=dataclasses.replace(
             paper.model,
-            vocab_size=2048,
+            vocab_size=1024,
             context_length=64,
             num_layers=4,
             num_heads=2,
@@ -159,7 +159,7 @@ def gpt3_smoke() -> ExperimentConfig:
             d_ff=256,
             attention="dense,banded(window=16)",
         ),
-        data=DataConfig(corpus="python_docs", tokenizer="python_docs_2048"),
+        data=DataConfig(corpus="python_docs", tokenizer="python_docs_1024"),
         optimizer=OptimizerConfig(
             learning_rate=2e-3, warmup_tokens=5_000, decay_tokens=40_000, final_fraction=0.1
         ),

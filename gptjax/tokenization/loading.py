@@ -1,6 +1,6 @@
 """From what a user writes to a tokenizer.
 
-load_tokenizer("python_docs_2048")
+load_tokenizer("python_docs_4096")
 """
 
 from pathlib import Path

@@ -27,7 +27,7 @@ def sample(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[b
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return load_tokenizer("python_docs_2048")
+    return load_tokenizer("python_docs_1024")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def run(tmp_path_factory, tokenizer) -> WorkDirectory:
     model = ModelConfig(
         vocab_size=2048, context_length=32, num_layers=2, num_heads=2, d_model=16, init_std=0.5
     )
-    data = DataConfig(corpus="python_docs", tokenizer="python_docs_2048")
+    data = DataConfig(corpus="python_docs", tokenizer="python_docs_1024")
     config = resolve(ExperimentConfig(model=model, data=data))
     workdir = WorkDirectory(str(tmp_path_factory.mktemp("run")))
     workdir.begin("test", config, {"tokenizer_hash": tokenizer.content_hash()})

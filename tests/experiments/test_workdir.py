@@ -155,7 +155,7 @@ def test_a_directory_without_a_run_is_named(tmp_path):
 
 
 def test_the_tokenizer_is_kept_whole(tmp_path, monkeypatch):
-    tokenizer = load_tokenizer("python_docs_2048")
+    tokenizer = load_tokenizer("python_docs_1024")
     workdir = WorkDirectory(str(tmp_path / "run"))
     workdir.begin("tiny", _config(), {**RECORD, "tokenizer_hash": tokenizer.content_hash()})
     workdir.keep_tokenizer(tokenizer)

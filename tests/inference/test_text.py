@@ -14,7 +14,7 @@ def tokenizer(request) -> Tokenizer:
     if request.param == "bytes":
         return RawBytes()
     if request.param == "byte_level_bpe":
-        return load_tokenizer("python_docs_2048")
+        return load_tokenizer("python_docs_1024")
     return SentencePiece.train(["a plain line of text to learn from\n"] * 20, 280, "bpe")
 
 
@@ -54,14 +54,14 @@ def test_broken_text_does_not_hold_the_stream_back():
 
 
 def test_end_of_text_is_not_shown():
-    tokenizer = load_tokenizer("python_docs_2048")
+    tokenizer = load_tokenizer("python_docs_1024")
     end = np.array([tokenizer.end_of_text])
     tokens = np.concatenate([end, tokenizer.encode("return"), end])
     assert "".join(pieces(tokenizer, tokens)) == "return"
 
 
 def test_prompts():
-    tokenizer = load_tokenizer("python_docs_2048")
+    tokenizer = load_tokenizer("python_docs_1024")
     assert encode_prompt(tokenizer, "").tolist() == [tokenizer.end_of_text]
     assert encode_prompt(tokenizer, "The <|endoftext|>").tolist() == (
         tokenizer.encode("The <|endoftext|>").tolist()
