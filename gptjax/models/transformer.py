@@ -1,7 +1,7 @@
 """The stack of layers, scanned over cycles of the attention specification.
 
 Parameters are stacked [num_layers, ...], whatever the specification: "dense,banded(window=256)"
-reshapes them to [num_layers / 2, 2, ...] and scans pairs of layers, a remainder is unrolled. So
+reshapes them to [num_layers / 2, 2, ...] and scans pairs of layers; a remainder is unrolled. So
 compile time does not grow with depth, initial values do not depend on the specification, and a
 checkpoint of one specification loads under any other. `lax.scan` over a pure `Block.apply` does
 this in the open, where `nn.scan` would name and seed parameters by their place in the cycle.
@@ -20,6 +20,10 @@ from gptjax import attention
 from gptjax.attention.cache import KVCache, init_cache
 from gptjax.config import ModelConfig
 from gptjax.models.layers import Block, LayerNorm, identity
+
+# Up to here the scan is unrolled: XLA then copies neither parameters nor activations in and out of
+# a loop, which made a training step of 6 layers about a fifth shorter on a CPU.
+UNROLLED_LAYERS = 8
 
 Cache = tuple[tuple[KVCache, ...], tuple[KVCache, ...]]
 
@@ -82,8 +86,9 @@ class Transformer(nn.Module):
                 rngs=None if rng is None else {"dropout": rng},
             )
 
+        unrolled = c.num_layers <= UNROLLED_LAYERS
         if c.remat == "block":
-            layer = jax.checkpoint(layer, prevent_cse=False, static_argnums=(0,))
+            layer = jax.checkpoint(layer, prevent_cse=unrolled, static_argnums=(0,))
 
         def cycle_of_layers(x: jax.Array, layers: Any):
             stack, caches = layers
@@ -103,7 +108,12 @@ class Transformer(nn.Module):
             in_cycles = jax.tree.map(
                 lambda leaf: leaf[:scanned].reshape(cycles, len(blocks), *leaf.shape[1:]), stack
             )
-            x, scanned_cache = jax.lax.scan(cycle_of_layers, x, (in_cycles, scanned_cache))
+            x, scanned_cache = jax.lax.scan(
+                cycle_of_layers,
+                x,
+                (in_cycles, scanned_cache),
+                unroll=unrolled,
+            )
         updated: list[Any] = []
         for i in range(c.num_layers - scanned):
             layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[scanned + i], stack)

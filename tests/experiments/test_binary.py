@@ -96,8 +96,8 @@ WRONG = {
     "--experiment=demo --config.model.norm=pro": (
         "error: config.model.norm: got 'pro', expected one of pre, post"
     ),
-    "--experiment=demo --config.model.num_heads=3": (
-        "error: config.model.d_model: got 256 with 3 heads, expected a multiple of num_heads"
+    "--experiment=demo --config.model.num_heads=5": (
+        "error: config.model.d_model: got 192 with 5 heads, expected a multiple of num_heads"
     ),
     "--experiment=demo --config.model.attention=dense,band": (
         "error: attention 'dense,band', column 7: unknown attention pattern 'band' (did you mean"
@@ -126,8 +126,8 @@ RIGHT = {
         "optimizer.warmup_steps": None,
         "optimizer.warmup_tokens": 9,
     },
-    "--experiment=demo --config.model.num_kv_heads=2 --noconfig.model.tied_embeddings": {
-        "model.num_kv_heads": 2,
+    "--experiment=demo --config.model.num_kv_heads=1 --noconfig.model.tied_embeddings": {
+        "model.num_kv_heads": 1,
         "model.tied_embeddings": False,
     },
     "--experiment=demo --config.optimizer.clip_norm=0.5 --config.checkpoint.init_from=a/b": {

@@ -34,7 +34,7 @@ def tokenizer() -> Tokenizer:
 def run(tmp_path_factory, tokenizer) -> WorkDirectory:
     """A work directory as pretrain leaves it, of an untrained model, with checkpoints 1 and 2."""
     model = ModelConfig(
-        vocab_size=2048, context_length=32, num_layers=2, num_heads=2, d_model=16, init_std=0.5
+        vocab_size=1024, context_length=32, num_layers=2, num_heads=2, d_model=16, init_std=0.5
     )
     data = DataConfig(corpus="python_docs", tokenizer="python_docs_1024")
     config = resolve(ExperimentConfig(model=model, data=data))
