@@ -33,6 +33,6 @@ def demo() -> ExperimentConfig:
         ),
         data=DataConfig(corpus="python_docs", tokenizer="python_docs_4096"),
         optimizer=OptimizerConfig(name="muon", learning_rate=0.012, warmup_steps=20),
-        training=TrainingConfig(num_steps=280, batch_size=8, log_every=10, eval_every=140),
+        training=TrainingConfig(num_steps=280, batch_size=8, log_every=10, eval_every=70),
         checkpoint=CheckpointConfig(every_steps=140),
     )
