@@ -54,7 +54,7 @@ def training_flops_per_token(config: ModelConfig) -> float:
 
 
 def executed_training_flops_per_token(config: ModelConfig) -> float:
-    """As `training_flops_per_token`, with only the pairs in blocks that are not empty."""
+    """As `training_flops_per_token`, with only the pairs in non-empty blocks of 128 positions."""
     assert config.d_head, "resolve the config first"
     patterns = attention.parse(config.attention)
     length, block = config.context_length, 128
