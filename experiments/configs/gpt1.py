@@ -5,10 +5,10 @@ python -m experiments.pretrain --experiment=gpt1_smoke --workdir=runs/gpt1_smoke
 
 import dataclasses
 
+from experiments.configs.smoke import smoke
 from experiments.registry import EXPERIMENTS
 from gptjax.config import (
     CheckpointConfig,
-    DataConfig,
     ExperimentConfig,
     ModelConfig,
     OptimizerConfig,
@@ -65,21 +65,4 @@ def gpt1_smoke() -> ExperimentConfig:
     Expected: about 3.4 bits per byte on held-out `python_docs`, from 3.9 at the start.
     """
     paper = gpt1()
-    return dataclasses.replace(
-        paper,
-        model=dataclasses.replace(
-            paper.model,
-            vocab_size=1024,
-            context_length=64,
-            num_layers=2,
-            num_heads=2,
-            d_model=64,
-            d_ff=256,
-        ),
-        data=DataConfig(corpus="python_docs", tokenizer="python_docs_1024"),
-        optimizer=dataclasses.replace(paper.optimizer, learning_rate=2e-3, warmup_steps=20),
-        training=TrainingConfig(
-            num_steps=100, batch_size=8, log_every=10, eval_every=50, eval_batches=20
-        ),
-        checkpoint=CheckpointConfig(every_steps=50),
-    )
+    return smoke(paper, dataclasses.replace(paper.optimizer, learning_rate=2e-3, warmup_steps=20))

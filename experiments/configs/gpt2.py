@@ -8,12 +8,9 @@ about ten epochs of WebText.
     python -m experiments.pretrain --experiment=gpt2_smoke --workdir=runs/gpt2_smoke
 """
 
-import dataclasses
-
+from experiments.configs.smoke import smoke
 from experiments.registry import EXPERIMENTS
 from gptjax.config import (
-    CheckpointConfig,
-    DataConfig,
     ExperimentConfig,
     ModelConfig,
     OptimizerConfig,
@@ -93,22 +90,6 @@ def gpt2_smoke() -> ExperimentConfig:
 
     Expected: about 3.3 bits per byte on held-out `python_docs`, from 3.9 at the start.
     """
-    paper = gpt2_small()
-    return dataclasses.replace(
-        paper,
-        model=dataclasses.replace(
-            paper.model,
-            vocab_size=1024,
-            context_length=64,
-            num_layers=2,
-            num_heads=2,
-            d_model=64,
-            d_ff=256,
-        ),
-        data=DataConfig(corpus="python_docs", tokenizer="python_docs_1024"),
-        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=20, final_fraction=0.1),
-        training=TrainingConfig(
-            num_steps=100, batch_size=8, log_every=10, eval_every=50, eval_batches=20
-        ),
-        checkpoint=CheckpointConfig(every_steps=50),
+    return smoke(
+        gpt2_small(), OptimizerConfig(learning_rate=2e-3, warmup_steps=20, final_fraction=0.1)
     )

@@ -9,12 +9,9 @@ Table D.1 decide: XL has 16 heads (the table's 24), 13B a d_model of 5120 (the t
     python -m experiments.pretrain --experiment=gpt3_smoke --workdir=runs/gpt3_smoke
 """
 
-import dataclasses
-
+from experiments.configs.smoke import smoke
 from experiments.registry import EXPERIMENTS
 from gptjax.config import (
-    CheckpointConfig,
-    DataConfig,
     ExperimentConfig,
     ModelConfig,
     OptimizerConfig,
@@ -145,32 +142,12 @@ def gpt3_smoke() -> ExperimentConfig:
 
     Expected: about 3.3 bits per byte on held-out `python_docs`, from 3.9 at the start.
     """
-    paper = gpt3_small()
-    return dataclasses.replace(
-        paper,
-        model=dataclasses.replace(
-            paper.model,
-            vocab_size=1024,
-            context_length=64,
-            num_layers=4,
-            num_heads=2,
-            d_model=64,
-            d_head=32,
-            d_ff=256,
-            attention="dense,banded(window=16)",
-        ),
-        data=DataConfig(corpus="python_docs", tokenizer="python_docs_1024"),
-        optimizer=OptimizerConfig(
+    config = smoke(
+        gpt3_small(),
+        OptimizerConfig(
             learning_rate=2e-3, warmup_tokens=5_000, decay_tokens=40_000, final_fraction=0.1
         ),
-        training=TrainingConfig(
-            num_steps=100,
-            batch_size=8,
-            batch_ramp_start=4,
-            batch_ramp_tokens=10_000,
-            log_every=10,
-            eval_every=50,
-            eval_batches=20,
-        ),
-        checkpoint=CheckpointConfig(every_steps=50),
     )
+    config.model.num_layers, config.model.attention = 4, "dense,banded(window=16)"
+    config.training.batch_ramp_start, config.training.batch_ramp_tokens = 4, 10_000
+    return config
