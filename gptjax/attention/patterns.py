@@ -15,6 +15,7 @@ Sparse Transformer, arXiv 1904.10509.
     banded_or_even = parse("banded(window=256)|even")[0]
 """
 
+import abc
 import ast
 import dataclasses
 import typing
@@ -26,7 +27,7 @@ PATTERNS: Registry[type["Pattern"]] = Registry("attention pattern")
 
 
 @dataclasses.dataclass(frozen=True)
-class Pattern:
+class Pattern(abc.ABC):
     """A predicate on positions; subclasses define `__call__` and, for long texts, `bounds`.
 
     A pattern says nothing of causality unless it `states_order`; `in_order` adds it.
@@ -34,6 +35,7 @@ class Pattern:
 
     states_order: ClassVar[bool] = False
 
+    @abc.abstractmethod
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
         """Whether each query may attend to each key.
 
@@ -44,7 +46,6 @@ class Pattern:
         Returns:
             Boolean array of the broadcast shape.
         """
-        raise NotImplementedError(f"{type(self).__name__} defines no predicate")
 
     def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
         """What is known of whole blocks without looking at their pairs.
