@@ -48,7 +48,7 @@ class ModelConfig:
     d_head: int | None = setting(None, low=1)  # none: d_model / num_heads
     d_ff: int | None = setting(None, low=1)  # none: 4 d_model
     attention: str = "dense"  # patterns, cycled over the layers
-    attention_impl: str = setting("auto", choices=("auto", "reference", "blockwise"))
+    attention_impl: str = setting("auto", choices=("auto", "reference", "blockwise", "fused"))
     norm: str = setting("pre", choices=("pre", "post"))
     layer_norm_epsilon: float = setting(1e-5, above=0.0)
     activation: str = setting("gelu_tanh", choices=("gelu_tanh", "gelu", "relu"))
