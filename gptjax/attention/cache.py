@@ -22,7 +22,7 @@ class KVCache:
     """What one layer remembers.
 
     Attributes:
-        k, v: keys and values [B, S, K, D].
+        k, v: keys and values [B, S, K, D]; value heads may have a size of their own.
         positions: int32 [B, S], the text position each slot holds; negative where empty.
     """
 
@@ -31,7 +31,14 @@ class KVCache:
     positions: jax.Array
 
 
-def init_cache(batch: int, length: int, num_kv_heads: int, head_dim: int, dtype: Any) -> KVCache:
+def init_cache(
+    batch: int,
+    length: int,
+    num_kv_heads: int,
+    head_dim: int,
+    dtype: Any,
+    value_dim: int | None = None,
+) -> KVCache:
     """An empty cache.
 
     Args:
@@ -40,9 +47,11 @@ def init_cache(batch: int, length: int, num_kv_heads: int, head_dim: int, dtype:
         num_kv_heads: key heads K.
         head_dim: size D of a head.
         dtype: of keys and values.
+        value_dim: size of a value head; None: `head_dim`.
     """
     keys = jnp.zeros((batch, length, num_kv_heads, head_dim), dtype)
-    return KVCache(keys, keys, jnp.full((batch, length), -1, jnp.int32))
+    values = jnp.zeros((*keys.shape[:3], value_dim or head_dim), dtype)
+    return KVCache(keys, values, jnp.full((batch, length), -1, jnp.int32))
 
 
 def cached_attend(
