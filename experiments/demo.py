@@ -12,8 +12,8 @@ from absl import flags
 
 from experiments.binary import run
 from experiments.configs.demo import demo
-from experiments.pretrain import pretrain
 from experiments.sources import load_model_tokenizer
+from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import resolve
 from gptjax.inference.generate import Generator
@@ -22,6 +22,8 @@ from gptjax.inference.text import TextStream, encode_prompt
 from gptjax.models.gpt import GPT
 from gptjax.tokenization import Tokenizer
 from gptjax.training.state import rng
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where the run lives; it resumes there.")
 
 PROMPT = "Return the"
 NEXT = """
@@ -50,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     began = time.monotonic()
     enable_compilation_cache()
-    workdir = WorkDirectory(flags.FLAGS.workdir)
+    workdir = WorkDirectory(_WORKDIR.value)
     config = resolve(demo())
     tokenizer = load_model_tokenizer(config)
     model = GPT(config.model)
@@ -58,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
     params = model.init(rng(config.training.seed, "params"), jnp.zeros((1, 1), jnp.int32))
     _show_sample("a sample before training", generator, params["params"], tokenizer)
 
-    outcome = pretrain("demo", config, workdir, restore_step=None)
+    outcome = pretrain("demo", config, workdir)
     if outcome.interrupted_by is not None:
         print(f"{outcome.interrupted_by}: saved; the same command goes on from there")
         return
@@ -74,5 +76,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.FLAGS.set_default("workdir", "runs/demo")
     run(main)

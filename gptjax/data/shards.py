@@ -139,6 +139,11 @@ class PreparedCorpus:
     train: TokenizedSplit
     validation: TokenizedSplit
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The content hashes by name, as work directories and checkpoints record them."""
+        return {"corpus_hash": self.corpus_hash, "tokenizer_hash": self.tokenizer_hash}
+
 
 def prepare(
     corpus: Corpus,

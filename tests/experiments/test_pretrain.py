@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import pretrain as pretrain_binary
-from experiments.pretrain import pretrain
+from experiments import training_run
+from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
 from gptjax.config import (
     CheckpointConfig,
@@ -236,7 +236,7 @@ def test_init_from_starts_with_another_runs_parameters(whole, tmp_path, make_con
     def stop(state, *_, **__):
         raise Started(state)
 
-    monkeypatch.setattr(pretrain_binary, "fit", stop)
+    monkeypatch.setattr(training_run, "fit", stop)
     config = make_config(checkpoint__init_from=str(whole), training__seed=5)
     with pytest.raises(Started) as started:
         _run(tmp_path / "fine-tuned", config)

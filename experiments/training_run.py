@@ -1,0 +1,120 @@
+"""One run of a language model, from its configuration to its result: what binaries train with.
+
+outcome = pretrain("demo", config, WorkDirectory("runs/demo"))
+"""
+
+import time
+from typing import Any
+
+import jax.numpy as jnp
+
+from experiments import sources
+from experiments.workdir import WorkDirectory
+from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.models.costs import parameter_count, training_flops_per_token
+from gptjax.models.gpt import GPT
+from gptjax.training import losses, metrics, optimizers, partitioning
+from gptjax.training.evaluation import language_model_evaluator
+from gptjax.training.loop import Outcome, fit, make_train_step
+from gptjax.training.start import start
+from gptjax.training.state import rng
+
+
+class Program:
+    """What a resolved configuration computes, before anything is read or computed.
+
+    Attributes:
+      mesh: where state and batches live.
+      loss: of training and of evaluation.
+      tx: the optimizer.
+      train_step: jitted `(state, batch) -> (state, metrics)`; it donates the state.
+    """
+
+    def __init__(self, config: ExperimentConfig):
+        """Raises ValueError where a batch does not divide over the mesh."""
+        batches, seed = batch_schedule(config), config.training.seed
+        self.mesh = partitioning.make_mesh(config.parallelism)
+        partitioning.check_divides(batches, self.mesh)
+        self._model, self._seed = GPT(config.model), seed
+        self.loss = losses.language_model(self._model, config.training.loss_chunk)
+        schedule = optimizers.learning_rate(config.optimizer, batches)
+        self.tx = optimizers.make_optimizer(config.optimizer, schedule)
+        self.train_step = make_train_step(self.loss, self.tx, schedule, seed)
+
+    def init(self) -> Any:
+        """Random parameters."""
+        return self._model.init(rng(self._seed, "params"), jnp.zeros((1, 1), jnp.int32))["params"]
+
+
+def pretrain(
+    experiment: str,
+    config: ExperimentConfig,
+    workdir: WorkDirectory,
+    restore_step: int | None = None,
+) -> Outcome:
+    """Runs a resolved `config` in `workdir` to its end, or until a signal.
+
+    Args:
+      experiment: the name the configuration was made from, or what the run is called.
+      config: resolved.
+      workdir: new, or of this run, which then goes on from its newest checkpoint.
+      restore_step: the checkpoint to go on from instead.
+
+    Raises:
+      ValueError: another run is in `workdir`, or what the configuration names cannot be had.
+    """
+    began = time.monotonic()
+    tokenizer = sources.load_model_tokenizer(config)
+    prepared = sources.prepare_corpus(config, tokenizer)
+    workdir.begin(experiment, config, prepared.hashes)
+    workdir.keep_tokenizer(tokenizer)
+
+    program, training = Program(config), config.training
+    evaluate = language_model_evaluator(
+        program.loss,
+        sources.validation_batches(config, prepared.validation),
+        prepared.validation.bytes_per_target,
+        program.mesh,
+    )
+    peak = metrics.matmul_peak_flops(config.model.dtype) * partitioning.num_chips(program.mesh)
+    with (
+        workdir.checkpoints() as checkpoints,
+        metrics.MetricsWriter(workdir.path) as writer,
+        metrics.Progress(training.num_steps) as progress,
+    ):
+        state = start(
+            program.init,
+            program.tx,
+            partitioning.replicated(program.mesh),
+            checkpoints,
+            restore_step=restore_step,
+            init_from=config.checkpoint.init_from,
+        )
+        writer.truncate_after(int(state.step))
+        outcome = fit(
+            state,
+            program.train_step,
+            sources.training_batches(config, prepared.train, int(state.step)),
+            config,
+            mesh=program.mesh,
+            evaluators={"validation": evaluate},
+            checkpoints=checkpoints,
+            data_record=prepared.hashes,
+            writer=writer,
+            progress=progress,
+            throughput=metrics.Throughput(training_flops_per_token(config.model), peak),
+            trace_directory=workdir.path / "tensorboard",
+        )
+    if outcome.interrupted_by is None and (outcome.steps or not workdir.has_result()):
+        rows = workdir.path / "metrics.jsonl"
+        metrics.plot_loss(rows, workdir.path / "loss.png", experiment)
+        workdir.write_result(
+            {
+                "experiment": experiment,
+                "parameters": parameter_count(config.model),
+                **metrics.read_metrics(rows)[-1],
+                "seconds": time.monotonic() - began,
+                "data_wait_fraction": outcome.data_wait_fraction,
+            }
+        )
+    return outcome
