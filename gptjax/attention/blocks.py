@@ -1,6 +1,6 @@
 """Pattern -> static block map: which blocks of the score matrix are empty, partial or full.
 
-The map comes from the predicate alone. `Pattern.bounds` settles most blocks from their corners,
+The map comes from the predicate alone. `Pattern.block_kinds` settles most blocks in closed form,
 the rest are looked at pair by pair a few at a time, so that nothing of size n x n is ever made.
 
     kinds = block_map(in_order(Banded(256)), 8192, 8192, 128, 128)
@@ -10,10 +10,11 @@ import functools
 
 import numpy as np
 
-from gptjax.attention.patterns import Pattern
+from gptjax.attention.algebra import EMPTY, FULL, PARTIAL, UNKNOWN, Pattern
 
-EMPTY, PARTIAL, FULL = 0, 1, 2
-PAIRS_AT_ONCE = 1 << 24
+__all__ = ["EMPTY", "FULL", "PARTIAL", "block_map"]
+
+PAIRS_AT_ONCE = 1 << 22
 
 
 @functools.lru_cache(maxsize=256)
@@ -34,12 +35,10 @@ def block_map(
     """
     q_low, q_high = _edges(num_queries, query_block)
     k_low, k_high = _edges(num_keys, key_block)
-    possible, certain = pattern.bounds(q_low[:, None], q_high[:, None], k_low, k_high)
-    shape = (len(q_low), len(k_low))
-    possible, certain = np.broadcast_to(possible, shape), np.broadcast_to(certain, shape)
-    kinds = np.where(certain, FULL, np.where(possible, PARTIAL, EMPTY)).astype(np.int8)
+    known = pattern.block_kinds(q_low[:, None], q_high[:, None], k_low[None], k_high[None])
+    kinds = np.array(np.broadcast_to(known, (len(q_low), len(k_low))), np.int8)
 
-    rows, columns = np.nonzero(kinds == PARTIAL)
+    rows, columns = np.nonzero(kinds == UNKNOWN)
     step = max(1, PAIRS_AT_ONCE // (query_block * key_block))
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
@@ -47,8 +46,9 @@ def block_map(
         k_pos = k_low[columns[some], None] + np.arange(key_block)
         real = (q_pos < num_queries)[:, :, None] & (k_pos < num_keys)[:, None, :]
         allowed = pattern(q_pos[:, :, None], k_pos[:, None, :])
+        every, some_pair = (allowed | ~real).all((1, 2)), (allowed & real).any((1, 2))
         kinds[rows[some], columns[some]] = np.where(
-            (allowed | ~real).all((1, 2)), FULL, (allowed & real).any((1, 2))
+            every, FULL, np.where(some_pair, PARTIAL, EMPTY)
         )
     kinds.flags.writeable = False
     return kinds

@@ -14,23 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gptjax.attention.patterns import Pattern
-
-
-@dataclasses.dataclass(frozen=True)
-class First(Pattern):
-    """Attends to the first `length` positions: what hides the padding behind them."""
-
-    length: int
-
-    def __call__(self, q_pos: Any, k_pos: Any) -> Any:
-        """k_pos < length."""
-        return (k_pos < self.length) & (q_pos >= 0)
-
-    def bounds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> tuple[Any, Any]:
-        """Decided by the first and the last key."""
-        return k_low < self.length, k_high < self.length
-
+from gptjax.attention.algebra import Pattern
+from gptjax.attention.primitives import FirstKeys
 
 Score = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 STATIC: dict[str, Any] = {"static": True}
@@ -71,7 +56,7 @@ class Rules:
         hide = more_keys > 0 and self.k_positions is None
         return dataclasses.replace(
             self,
-            pattern=self.pattern & First(num_keys) if hide else self.pattern,
+            pattern=self.pattern & FirstKeys(num_keys) if hide else self.pattern,
             q_positions=lengthen(self.q_positions, more_queries),
             k_positions=lengthen(self.k_positions, more_keys),
             q_segments=lengthen(self.q_segments, more_queries),

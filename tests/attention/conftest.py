@@ -1,13 +1,9 @@
-import dataclasses
-
 import pytest
 
-from gptjax.attention import PATTERNS
+from tests.attention.oracle import EXAMPLES
 
 
-@pytest.fixture(params=PATTERNS.names())
+@pytest.fixture(params=EXAMPLES, ids=str)
 def pattern(request):
-    """Each registered pattern, with 5 for every field that has no default."""
-    kind = PATTERNS.get(request.param)
-    needed = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
-    return kind(**dict.fromkeys(needed, 5))
+    """Each registered pattern, see `oracle.examples`."""
+    return request.param
