@@ -15,8 +15,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.configs import EXPERIMENTS
-from gptjax import attention
+from gptjax.attention import scores
 from gptjax.config import ExperimentConfig, expected, fields, limits_of, resolve
+from gptjax.models.transformer import attention_cycle
 from gptjax.registry import unknown_name
 
 FLAGS = flags.FLAGS
@@ -105,7 +106,9 @@ def run(main: Callable[[Sequence[str]], None], *, with_experiment: bool = False)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}; expected flags, as --name=value")
         if with_experiment:
-            attention.parse(resolve(FLAGS.config).model.attention)
+            model = resolve(FLAGS.config).model
+            attention_cycle(model)
+            scores.parse(model.score)
         if FLAGS["verbosity"].using_default_value:
             FLAGS.verbosity = logging.WARNING  # absl would make it INFO
         return rest

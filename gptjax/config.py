@@ -46,12 +46,19 @@ class ModelConfig:
     num_kv_heads: int | None = setting(None, low=1)  # none: num_heads
     d_model: int = setting(768, low=1)
     d_head: int | None = setting(None, low=1)  # none: d_model / num_heads
+    d_value: int | None = setting(None, low=1)  # of a value head; none: d_head
     d_ff: int | None = setting(None, low=1)  # none: 4 d_model
+    positions: str = setting("learned", choices=("learned", "sinusoidal", "rotary", "none"))
+    rotary_base: float = setting(10000.0, above=1.0)
+    rotary_scaling: str = setting("none", choices=("none", "interpolation", "yarn"))
+    rotary_factor: float = setting(1.0, low=1.0)  # by which rotary_scaling lengthens the context
+    rotary_original_context: int | None = setting(None, low=1)  # none: context_length / factor
     attention: str = "dense"  # patterns, cycled over the layers
+    score: str = "none"  # changes of the scores, in order
     attention_impl: str = setting("auto", choices=("auto", "reference", "blockwise", "fused"))
     norm: str = setting("pre", choices=("pre", "post"))
     layer_norm_epsilon: float = setting(1e-5, above=0.0)
-    activation: str = setting("gelu_tanh", choices=("gelu_tanh", "gelu", "relu"))
+    activation: str = setting("gelu_tanh", choices=("gelu_tanh", "gelu", "gelu_sigmoid", "relu"))
     tied_embeddings: bool = True
     init_std: float = setting(0.02, above=0.0)
     scaled_residual_init: bool = True  # residual projections start at init_std / sqrt(2 layers)
@@ -229,6 +236,28 @@ def _at_most_one(section: str, config: Any, *names: str) -> None:
         raise ValueError(f"config.{section}: got both {' and '.join(given)}, expected at most one")
 
 
+def _resolve_positions(model: ModelConfig) -> None:
+    """Checks the fields that the kind of positions speaks to, and fills what follows from them."""
+    kind, scaling = model.positions, model.rotary_scaling
+    width = "d_model" if kind == "sinusoidal" else "d_head"
+    in_pairs = kind in ("sinusoidal", "rotary")
+    checks = (
+        (width, not in_pairs or getattr(model, width) % 2 == 0, "an even number"),
+        ("rotary_scaling", scaling == "none" or kind == "rotary", "none"),
+        ("rotary_factor", scaling != "none" or model.rotary_factor == 1, "1"),
+        ("rotary_factor", scaling == "none" or model.rotary_factor > 1, "more than 1"),
+        ("rotary_original_context", scaling == "yarn" or not model.rotary_original_context, "none"),
+    )
+    for field, fits, allowed in checks:
+        if not fits:
+            raise ValueError(
+                f"config.model.{field}: got {getattr(model, field)} with positions={kind} and "
+                f"rotary_scaling={scaling}, expected {allowed}"
+            )
+    if scaling == "yarn" and model.rotary_original_context is None:
+        model.rotary_original_context = max(1, round(model.context_length / model.rotary_factor))
+
+
 def resolve(config: ExperimentConfig) -> ExperimentConfig:
     """Returns a checked copy in which every field that follows from others is filled in.
 
@@ -245,6 +274,7 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
                 "a multiple of num_heads (or set d_head)"
             )
         model.d_head = model.d_model // model.num_heads
+    model.d_value = model.d_value or model.d_head
     model.num_kv_heads = model.num_kv_heads or model.num_heads
     model.d_ff = model.d_ff or 4 * model.d_model
     if model.num_heads % model.num_kv_heads:
@@ -252,6 +282,7 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
             f"config.model.num_kv_heads: got {model.num_kv_heads}, expected a divisor of "
             f"num_heads = {model.num_heads}"
         )
+    _resolve_positions(model)
     _at_most_one("optimizer", optimizer, "warmup_steps", "warmup_tokens")
     _at_most_one("optimizer", optimizer, "decay_steps", "decay_tokens")
     if optimizer.warmup_steps is None and optimizer.warmup_tokens is None:

@@ -120,7 +120,7 @@ def test_resolve_fills_what_follows_in_a_copy():
 
 
 def test_resolve_keeps_what_is_given():
-    model = ModelConfig(d_model=96, num_heads=5, d_head=8, num_kv_heads=1, d_ff=7)
+    model = ModelConfig(d_model=96, num_heads=5, d_head=8, d_value=3, num_kv_heads=1, d_ff=7)
     optimizer = OptimizerConfig(warmup_tokens=5, decay_tokens=6)
     resolved = resolve(ExperimentConfig(model=model, optimizer=optimizer))
     assert resolved.model == model and resolved.optimizer == optimizer

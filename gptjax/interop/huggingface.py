@@ -90,6 +90,7 @@ ACTIVATIONS = {  # of `activation_function` in GPT-2; GPT-1's `afn` calls the ta
         "gelu_new": "gelu_tanh",
         "gelu_pytorch_tanh": "gelu_tanh",
         "gelu": "gelu",
+        "quick_gelu": "gelu_sigmoid",
         "relu": "relu",
     },
     "openai-gpt": {"gelu": "gelu_tanh", "relu": "relu"},
@@ -99,6 +100,7 @@ UNSUPPORTED = {  # field: the one value that our model computes
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
 }
+ONLY = {"positions": "learned", "score": "none"}  # of `ModelConfig`: what their models compute
 
 
 def model_config(hf_config: Mapping[str, Any]) -> ModelConfig:
@@ -146,9 +148,14 @@ def params_from_huggingface(state: Mapping[str, np.ndarray], config: ModelConfig
       vocabulary are zero.
 
     Raises:
-      ValueError: tensors that are missing, that stand for nothing here, of another shape, not of
-        floats, or an output layer that differs from the embedding it is tied to.
+      ValueError: a config that their models do not compute; tensors that are missing, that stand
+        for nothing here, of another shape, not of floats, or an output layer that differs from the
+        embedding it is tied to.
     """
+    only = ONLY | {"num_kv_heads": config.num_heads, "d_value": config.d_head}
+    for name, value in only.items():
+        if getattr(config, name) != value:
+            raise ValueError(f"config.model.{name}: got {getattr(config, name)}, expected {value}")
     tokens = jax.ShapeDtypeStruct((1, 1), np.int32)
     abstract = jax.eval_shape(GPT(config).init, jax.random.key(0), tokens)["params"]
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), abstract)

@@ -8,18 +8,32 @@ Kaplan et al. 2020 (arXiv 2001.08361, section 2.1) and Chowdhery et al. 2022 (Pa
     training_flops_per_token(config) * tokens_per_second / peak   # model FLOPs utilisation
 """
 
+import math
+
 import numpy as np
 
-from gptjax import attention
+from gptjax.attention import scores
 from gptjax.attention.blocks import block_map
 from gptjax.attention.patterns import in_order
 from gptjax.config import ModelConfig
+from gptjax.models.transformer import attention_cycle
+
+
+def _head_widths(config: ModelConfig) -> tuple[int, int, int, int]:
+    """Numbers a position has, over all heads: queries, keys, values, and their weighted sums."""
+    assert config.d_head and config.d_value and config.num_kv_heads, "resolve the config first"
+    heads, kv_heads = config.num_heads, config.num_kv_heads
+    return (
+        heads * config.d_head,
+        kv_heads * config.d_head,
+        kv_heads * config.d_value,
+        heads * config.d_value,
+    )
 
 
 def _layer_matmul_parameters(config: ModelConfig) -> int:
-    assert config.d_head and config.num_kv_heads and config.d_ff, "resolve the config first"
-    projections = 2 * (config.num_heads + config.num_kv_heads) * config.d_head * config.d_model
-    return projections + 2 * config.d_model * config.d_ff
+    assert config.d_ff, "resolve the config first"
+    return (sum(_head_widths(config)) + 2 * config.d_ff) * config.d_model
 
 
 def matmul_parameters(config: ModelConfig) -> int:
@@ -30,40 +44,46 @@ def matmul_parameters(config: ModelConfig) -> int:
 
 def parameter_count(config: ModelConfig) -> int:
     """Parameters, with the true vocabulary: padded embedding rows do not count."""
-    assert config.d_head and config.num_kv_heads and config.d_ff, "resolve the config first"
-    biases = (config.num_heads + 2 * config.num_kv_heads) * config.d_head
-    biases += config.d_ff + 2 * config.d_model
+    assert config.d_ff, "resolve the config first"
+    biases = sum(_head_widths(config)[:3]) + config.d_ff + 2 * config.d_model
     norm = 2 * config.d_model
     layer = _layer_matmul_parameters(config) + biases + 2 * norm
     tables = 1 if config.tied_embeddings else 2
-    embeddings = (tables * config.vocab_size + config.context_length) * config.d_model
+    positions = config.context_length if config.positions == "learned" else 0
+    embeddings = (tables * config.vocab_size + positions) * config.d_model
+    learned = scores.learned_shapes(scores.parse(config.score), config.num_heads)
+    shared = sum(math.prod(shape) for shape in learned.values())
     final_norm = norm if config.norm == "pre" else 0
-    return embeddings + config.num_layers * layer + final_norm
+    return embeddings + config.num_layers * layer + shared + final_norm
 
 
 def training_flops_per_token(config: ModelConfig) -> float:
     """Model FLOPs of training on one token, as if every layer were dense and nothing skipped.
 
     Source: PaLM (2204.02311, appendix B): 6 N + 12 L H D T, with N the matmul parameters, and
-    H D the width of the heads together.
+    H D the width of the heads together; half of it for the scores, half for the values.
     """
-    assert config.d_head, "resolve the config first"
-    width = config.num_heads * config.d_head
-    pairs = 12 * config.num_layers * width * config.context_length
-    return float(6 * matmul_parameters(config) + pairs)
+    pairs = config.num_layers * config.context_length
+    return float(6 * (matmul_parameters(config) + _pair_width(config) * pairs))
+
+
+def _pair_width(config: ModelConfig) -> int:
+    """Multiplications for a pair of positions over all heads: D for the score, D for the value."""
+    queries, _, _, outputs = _head_widths(config)
+    return queries + outputs
 
 
 def executed_training_flops_per_token(config: ModelConfig) -> float:
     """As `training_flops_per_token`, with only the pairs in non-empty blocks of 128 positions."""
-    assert config.d_head, "resolve the config first"
-    patterns = attention.parse(config.attention)
-    length, block = config.context_length, 128
-    pairs = 0
+    cycle = attention_cycle(config)
+    length, block, heads = config.context_length, 128, config.num_heads
+    pairs = 0  # over all layers and heads
     for layer in range(config.num_layers):
-        pattern = in_order(patterns[layer % len(patterns)])
-        rows, columns = np.nonzero(block_map(pattern, length, length, block, block))
-        heights = np.minimum(block, length - rows * block)
-        widths = np.minimum(block, length - columns * block)
-        pairs += int((heights * widths).sum())
-    width = config.num_heads * config.d_head
-    return 6 * matmul_parameters(config) + 12 * width * pairs / length
+        per_head = cycle[layer % len(cycle)].per_head()
+        for head, pattern in enumerate(per_head):
+            rows, columns = np.nonzero(block_map(in_order(pattern), length, length, block, block))
+            heights = np.minimum(block, length - rows * block)
+            widths = np.minimum(block, length - columns * block)
+            pairs += len(range(head, heads, len(per_head))) * int((heights * widths).sum())
+    attention = _pair_width(config) * pairs / (heads * length)
+    return 6 * (matmul_parameters(config) + attention)

@@ -12,16 +12,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.core import Tracer
 
 from gptjax import attention
 from gptjax.config import ModelConfig
 from gptjax.models.heads import LanguageModelHead, padded_vocab_size
 from gptjax.models.layers import identity
+from gptjax.models.positions import sinusoidal
 from gptjax.models.transformer import Cache, Transformer
 
 
 class GPT(nn.Module):
-    """A decoder with learned token and position embeddings.
+    """A decoder: token embeddings, positions, trunk and head.
 
     Attributes:
       config: a resolved `ModelConfig`.
@@ -40,9 +42,10 @@ class GPT(nn.Module):
         self.token_embedding = self.param(
             "token_embedding", table, (padded_vocab_size(c), c.d_model), jnp.float32
         )
-        self.position_embedding = self.param(
-            "position_embedding", table, (c.context_length, c.d_model), jnp.float32
-        )
+        if c.positions == "learned":
+            self.position_embedding = self.param(
+                "position_embedding", table, (c.context_length, c.d_model), jnp.float32
+            )
         self.trunk = Transformer(c, attend=self.attend, constrain=self.constrain)
         self.head = LanguageModelHead(c)
         self.dropout = nn.Dropout(c.embedding_dropout)
@@ -60,8 +63,8 @@ class GPT(nn.Module):
 
         Args:
           inputs: tokens [B, T] int32, or embeddings [B, T, E].
-          positions: [B, T] int32 for the position embeddings, 0..T-1 by default. With a cache
-            they also say where the new keys go; negative ones are padding.
+          positions: [B, T] int32 for the position embeddings or rotations, 0..T-1 by default.
+            With a cache they also say where the new keys go; negative ones are padding.
           segment_ids: [B, T] int32; tokens attend within their own segment only.
           cache: from `transformer.init_decoding`, or None for a full forward pass.
           deterministic: whether dropout is off; if not, the rng "dropout" is needed.
@@ -70,19 +73,21 @@ class GPT(nn.Module):
           Hidden states [B, T, E] in `config.dtype`, and the cache with T more entries.
 
         Raises:
-          ValueError: more tokens than the context holds.
+          ValueError: more tokens than the context holds, or a position past it, where positions
+            are known (under `jit` such a row of a learned table is NaN).
         """
         c = self.config
         length = inputs.shape[1]
         if length > c.context_length:
             raise ValueError(f"tokens: got {length} a row, expected at most {c.context_length}")
+        if positions is not None and not isinstance(positions, Tracer):
+            last = int(positions.max())
+            if last >= c.context_length:
+                raise ValueError(f"positions: got {last}, expected less than {c.context_length}")
         dtype = jnp.dtype(c.dtype)
         x = self.token_embedding[inputs] if inputs.ndim == 2 else inputs.astype(jnp.float32)
-        if positions is None:
-            at = self.position_embedding[None, :length]
-        else:
-            at = self.position_embedding[jnp.maximum(positions, 0)]
-        x = self.dropout((x + at).astype(dtype), deterministic=deterministic)
+        x = self._positioned(x, positions).astype(dtype)
+        x = self.dropout(x, deterministic=deterministic)
         x = self.constrain(x, ("batch", "sequence", "embed"))
         return self.trunk(
             x,
@@ -91,6 +96,17 @@ class GPT(nn.Module):
             cache=cache,
             deterministic=deterministic,
         )
+
+    def _positioned(self, x: jax.Array, positions: jax.Array | None) -> jax.Array:
+        """`x` [B, T, E] with what the model's kind of positions adds to embeddings."""
+        c = self.config
+        if c.positions == "learned" and positions is None:
+            return x + self.position_embedding[None, : x.shape[1]]
+        at = jnp.arange(x.shape[1])[None] if positions is None else positions
+        if c.positions == "learned":
+            # Past the table `take` gives NaN, where an index would give the last row.
+            return x + jnp.take(self.position_embedding, jnp.maximum(at, 0), axis=0)
+        return x + sinusoidal(at, c.d_model) if c.positions == "sinusoidal" else x
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Hidden states [B, T, E] to logits over the padded vocabulary [B, T, V'], float32."""

@@ -15,11 +15,14 @@ from flax import linen as nn
 
 from gptjax import attention
 from gptjax.attention.cache import KVCache, cached_attend
+from gptjax.attention.rules import Score
 from gptjax.config import ModelConfig
+from gptjax.models.positions import Rotation, rotate
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
     "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu_sigmoid": lambda x: x * nn.sigmoid(1.702 * x),  # arXiv 1606.08415, section 2
     "relu": nn.relu,
 }
 
@@ -70,27 +73,31 @@ class Attention(nn.Module):
         segment_ids: jax.Array | None,
         cache: KVCache | None,
         positions: jax.Array | None,
+        rotation: Rotation | None,
+        score: Score | None,
         deterministic: bool,
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [B, T, E] to [B, T, E] and the cache with the T new keys and values in it."""
         c = self.config
-        assert c.d_head is not None and c.num_kv_heads is not None, "resolve the config first"
+        assert c.d_head and c.d_value and c.num_kv_heads, "resolve the config first"
 
-        def heads(count: int, name: str, d_head: int = c.d_head) -> jax.Array:
+        def heads(count: int, size: int, name: str) -> jax.Array:
             projected = nn.DenseGeneral(
-                (count, d_head),
+                (count, size),
                 dtype=x.dtype,
                 kernel_init=nn.initializers.normal(c.init_std),
                 name=name,
             )(x)
             return self.constrain(projected, ("batch", "sequence", "heads", None))
 
-        q = heads(c.num_heads, "query")
-        k = heads(c.num_kv_heads, "key")
-        v = heads(c.num_kv_heads, "value")
+        q = heads(c.num_heads, c.d_head, "query")
+        k = heads(c.num_kv_heads, c.d_head, "key")
+        v = heads(c.num_kv_heads, c.d_value, "value")
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
         if cache is not None:
             assert positions is not None, "a cache needs positions"
-            out, cache = cached_attend(q, k, v, cache, self.pattern, positions)
+            out, cache = cached_attend(q, k, v, cache, self.pattern, positions, score=score)
         else:
             dropping = c.attention_dropout > 0.0 and not deterministic
             out = self.attend(
@@ -101,6 +108,7 @@ class Attention(nn.Module):
                 causal=self.causal,
                 impl=c.attention_impl,
                 segment_ids=segment_ids,
+                score=score,
                 dropout_rate=c.attention_dropout if dropping else 0.0,
                 dropout_rng=self.make_rng("dropout") if dropping else None,
             )
@@ -158,6 +166,8 @@ class Block(nn.Module):
         segment_ids: jax.Array | None = None,
         cache: KVCache | None = None,
         positions: jax.Array | None = None,
+        rotation: Rotation | None = None,
+        score: Score | None = None,
         deterministic: bool = True,
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [B, T, E] to [B, T, E].
@@ -167,6 +177,8 @@ class Block(nn.Module):
           segment_ids: [B, T] int32, or None for one document a row.
           cache: this layer's keys and values so far, or None to attend within `x` alone.
           positions: [B, T] int32 indices of the rows of `x` in the cache; negative is padding.
+          rotation: from `positions.rotation`, or None to leave queries and keys as they are.
+          score: what `attend` does to the scores, or None.
           deterministic: whether dropout is off; if not, the rng "dropout" is needed.
         """
         c = self.config
@@ -191,6 +203,8 @@ class Block(nn.Module):
             "segment_ids": segment_ids,
             "cache": cache,
             "positions": positions,
+            "rotation": rotation,
+            "score": score,
             "deterministic": deterministic,
         }
         if c.norm == "pre":

@@ -17,15 +17,29 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gptjax import attention
+from gptjax.attention import scores
 from gptjax.attention.cache import KVCache, init_cache
 from gptjax.config import ModelConfig
 from gptjax.models.layers import Block, LayerNorm, identity
+from gptjax.models.positions import rotation
 
 # Up to here the scan is unrolled: XLA then copies neither parameters nor activations in and out of
 # a loop, which made a training step of 6 layers about a fifth shorter on a CPU.
 UNROLLED_LAYERS = 8
 
 Cache = tuple[tuple[KVCache, ...], tuple[KVCache, ...]]
+
+
+def attention_cycle(config: ModelConfig) -> tuple[attention.Pattern, ...]:
+    """The patterns that the layers cycle through.
+
+    Raises:
+      ValueError: one cannot be read, or is made for a longer context.
+    """
+    cycle = attention.parse(config.attention)
+    for pattern in cycle:
+        pattern.check(config.context_length)
+    return cycle
 
 
 def init_decoding(config: ModelConfig, batch: int, length: int, dtype: Any) -> Cache:
@@ -36,9 +50,11 @@ def init_decoding(config: ModelConfig, batch: int, length: int, dtype: Any) -> C
       of cycles, and one for each remaining layer.
     """
     assert config.num_kv_heads is not None and config.d_head is not None
-    cycle = attention.parse(config.attention)
+    cycle = attention_cycle(config)
     cycles, remainder = divmod(config.num_layers, len(cycle))
-    one = init_cache(batch, length, config.num_kv_heads, config.d_head, dtype)
+    one = init_cache(
+        batch, length, config.num_kv_heads, config.d_head, dtype, value_dim=config.d_value
+    )
     stacked = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], cycles, axis=0), one)
     return (stacked,) * len(cycle) if cycles else (), (one,) * remainder
 
@@ -63,15 +79,19 @@ class Transformer(nn.Module):
     ) -> tuple[jax.Array, Cache | None]:
         """Maps [B, T, E] to hidden states [B, T, E] and the cache with T more entries.
 
-        Arguments are those of `Block`, the cache that of `init_decoding`.
+        Arguments are those of `Block`, the cache that of `init_decoding`; `positions`, 0..T-1 by
+        default, are what queries and keys are rotated by.
         """
         c = self.config
-        patterns = attention.parse(c.attention)
         blocks = [
             Block(c, pattern, self.causal, self.attend, self.constrain, parent=None)
-            for pattern in patterns
+            for pattern in attention_cycle(c)
         ]
         params = self.param("layers", self._init_layers, blocks[0], x.dtype)
+        score = self._score()
+        turned = None
+        if c.positions == "rotary":
+            turned = rotation(c, jnp.arange(x.shape[1])[None] if positions is None else positions)
         dropping = not deterministic and max(c.residual_dropout, c.attention_dropout) > 0.0
         rngs = jax.random.split(self.make_rng("dropout"), c.num_layers) if dropping else None
 
@@ -81,6 +101,8 @@ class Transformer(nn.Module):
                 x,
                 segment_ids=segment_ids,
                 positions=positions,
+                rotation=turned,
+                score=score,
                 cache=cache,
                 deterministic=deterministic,
                 rngs=None if rng is None else {"dropout": rng},
@@ -124,6 +146,16 @@ class Transformer(nn.Module):
         if c.norm == "pre":
             x = LayerNorm(c, name="final_norm")(x)
         return x, None if cache is None else (scanned_cache, tuple(updated))
+
+    def _score(self) -> scores.Scores | None:
+        """The change of the scores, whose learned arrays all layers share."""
+        c = self.config
+        changes, table = scores.parse(c.score), nn.initializers.normal(c.init_std)
+        learned = {
+            name: self.param(name, table, shape, jnp.float32)
+            for name, shape in scores.learned_shapes(changes, c.num_heads).items()
+        }
+        return scores.bind(changes, c.num_heads, learned)
 
     def _init_layers(self, rng: jax.Array, block: Block, dtype: Any) -> Any:
         token = jnp.zeros((1, 1, self.config.d_model), dtype)

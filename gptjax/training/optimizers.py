@@ -24,7 +24,7 @@ Schedule = Callable[[ArrayLike], jax.Array]
 
 DECAYS = (
     (r"(.*/)?(token_embedding|position_embedding|kernel)", True),
-    (r"(.*/)?(bias|scale)", False),
+    (r"(.*/)?(bias|relative_bias|scale)", False),
 )
 
 # What Muon makes orthogonal: (axes a matrix reduces, axes it makes); the rest are stacked.

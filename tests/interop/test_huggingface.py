@@ -135,6 +135,7 @@ def test_model_config_reads_the_published_gpt2():
         num_kv_heads=12,
         d_model=768,
         d_head=64,
+        d_value=64,
         d_ff=3072,
         embedding_dropout=0.1,
         attention_dropout=0.1,

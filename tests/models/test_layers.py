@@ -50,7 +50,12 @@ def gelu(x):
     return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
 
 
-ORACLES = {"gelu_tanh": gelu_tanh, "gelu": gelu, "relu": lambda x: np.maximum(x, 0)}
+ORACLES = {
+    "gelu_tanh": gelu_tanh,
+    "gelu": gelu,
+    "gelu_sigmoid": lambda x: x / (1 + np.exp(-1.702 * x)),
+    "relu": lambda x: np.maximum(x, 0),
+}
 
 
 @pytest.mark.parametrize(
