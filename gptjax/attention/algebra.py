@@ -92,6 +92,11 @@ class Pattern(abc.ABC):
         form = self.closed_form()
         return Reach(None) if form is None else form.reach
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether some part states its own order, so that a query may see what comes after it."""
+        return self.states_order
+
     def per_head(self) -> tuple["Pattern", ...]:
         """The patterns that the query heads cycle through; one, but for `heads(...)`."""
         return (self,)
@@ -170,6 +175,10 @@ class Or(_Pair):
         """Whether each part does."""
         return self.left.states_order and self.right.states_order
 
+    @property
+    def looks_ahead(self) -> bool:
+        return self.left.looks_ahead or self.right.looks_ahead
+
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
         """Allowed by either."""
         return self.left(q_pos, k_pos) | self.right(q_pos, k_pos)
@@ -206,6 +215,10 @@ class Heads(Pattern):
     def states_order(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether each head's does."""
         return all(part.states_order for part in self.patterns)
+
+    @property
+    def looks_ahead(self) -> bool:
+        return any(part.looks_ahead for part in self.patterns)
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
         """Allowed in some head."""

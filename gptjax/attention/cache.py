@@ -1,19 +1,27 @@
-"""Keys and values kept between decoding steps, for any causal pattern.
+"""Keys and values kept between decoding steps, for any pattern; a bounded reach keeps a ring.
 
-A cache is an explicit pytree; stacked on a leading axis it goes through a scan over layers.
+A cache is an explicit pytree; stacked on a leading axis it goes through a scan over layers. A
+pattern that reaches a bounded distance back needs no more slots than that: later positions take
+the slots of those that nobody can see any more, while the first positions of the text (attention
+sinks, arXiv 2309.17453) keep theirs.
 
-    cache = init_cache(batch, context_length, num_kv_heads, head_dim, jnp.float32)
+    cache = init_cache(batch, context_length, num_kv_heads, head_dim, jnp.float32, pattern=pattern)
     out, cache = cached_attend(q, k, v, cache, pattern, positions)   # a prompt, then one token
+    cache = rollback(cache, lengths)                                 # forgets what was rejected
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from gptjax.attention.algebra import Pattern, in_order
 from gptjax.attention.dispatch import attend
-from gptjax.attention.patterns import Pattern
+
+STATIC: dict[str, Any] = {"static": True}
+Caches = TypeVar("Caches")
 
 
 @jax.tree_util.register_dataclass
@@ -22,13 +30,39 @@ class KVCache:
     """What one layer remembers.
 
     Attributes:
-        k, v: keys and values [B, S, K, D]; value heads may have a size of their own.
+        k: keys [B, S, K, D].
+        v: values [B, S, K, Dv].
         positions: int32 [B, S], the text position each slot holds; negative where empty.
+        near: keys that a query may see behind it, itself included, which the ring of slots after
+            the first `first` keeps; None: slot i is for position i.
+        first: slots for the first positions of the text, never given to others.
     """
 
     k: jax.Array
     v: jax.Array
     positions: jax.Array
+    near: int | None = dataclasses.field(default=None, metadata=STATIC)
+    first: int = dataclasses.field(default=0, metadata=STATIC)
+
+    @property
+    def chunk(self) -> int:
+        """The most positions that may be written at once."""
+        slots = self.positions.shape[-1]
+        return slots if self.near is None else slots - self.first - max(self.near - 1, 0)
+
+    def slots(self, positions: jax.Array) -> jax.Array:
+        """The slot of each position; one past the end, which is dropped, where there is none."""
+        size = self.positions.shape[-1]
+        if self.near is None:
+            return jnp.where(positions >= 0, positions, size)
+        ring = self.first + (positions - self.first) % (size - self.first)
+        return jnp.where(positions < 0, size, jnp.where(positions < self.first, positions, ring))
+
+
+def num_slots(pattern: Pattern, length: int, chunk: int = 1) -> int:
+    """Slots that a cache needs for texts of up to `length` positions, written `chunk` at a time."""
+    near, first = pattern.reach
+    return length if near is None else min(length, first + max(near - 1, 0) + chunk)
 
 
 def init_cache(
@@ -38,6 +72,9 @@ def init_cache(
     head_dim: int,
     dtype: Any,
     value_dim: int | None = None,
+    *,
+    pattern: Pattern | None = None,
+    chunk: int = 1,
 ) -> KVCache:
     """An empty cache.
 
@@ -48,10 +85,14 @@ def init_cache(
         head_dim: size D of a head.
         dtype: of keys and values.
         value_dim: size of a value head; None: `head_dim`.
+        pattern: who may attend; None keeps all positions, as does a pattern of unbounded reach.
+        chunk: the most positions that will be written, or rolled back, at once.
     """
-    keys = jnp.zeros((batch, length, num_kv_heads, head_dim), dtype)
+    slots = length if pattern is None else num_slots(pattern, length, chunk)
+    near, first = pattern.reach if pattern is not None and slots < length else (None, 0)
+    keys = jnp.zeros((batch, slots, num_kv_heads, head_dim), dtype)
     values = jnp.zeros((*keys.shape[:3], value_dim or head_dim), dtype)
-    return KVCache(keys, values, jnp.full((batch, length), -1, jnp.int32))
+    return KVCache(keys, values, jnp.full((batch, slots), -1, jnp.int32), near, first)
 
 
 def cached_attend(
@@ -68,26 +109,114 @@ def cached_attend(
     Args:
         q: queries of the chunk [B, T, H, D]; T = 1 in token by token decoding.
         k: its keys [B, T, K, D].
-        v: its values [B, T, K, D].
+        v: its values [B, T, K, Dv].
         cache: what came before; sequences may have different lengths.
         pattern: who may attend; causality is added as in `attend`.
         positions: int32 [B, T] or [T], text positions of the chunk. Negative ones are padding:
-            not stored. Positions that the cache has no slot for are dropped.
+            not stored.
         **options: further keywords of `attend`: impl, score, scale.
 
     Returns:
-        Output [B, T, H, D] and the cache with the chunk in it.
+        Output [B, T, H, Dv] and the cache with the chunk in it. Where positions are traced, a
+        sequence whose chunk splits what must arrive whole (see Raises) has outputs of NaN.
+
+    Raises:
+        ValueError: the chunk is longer, or the pattern reaches farther, than the cache was made
+            for; positions past its end; or earlier queries of the text should have seen the
+            chunk, because the pattern lets them look ahead: a prefix must arrive in one chunk.
     """
-    batch, length = cache.positions.shape
-    positions = jnp.broadcast_to(positions, (batch, q.shape[1]))
-    slots = jnp.where(positions >= 0, positions, length)
-    rows = jnp.arange(batch)[:, None]
-    cache = KVCache(
-        cache.k.at[rows, slots].set(k.astype(cache.k.dtype), mode="drop"),
-        cache.v.at[rows, slots].set(v.astype(cache.v.dtype), mode="drop"),
-        cache.positions.at[rows, slots].set(positions, mode="drop"),
+    batch, size = q.shape[0], q.shape[1]
+    positions = jnp.broadcast_to(positions, (batch, size))
+    _check(cache, pattern, size, positions)
+    rows, slots = jnp.arange(batch)[:, None], cache.slots(positions)
+    written = dataclasses.replace(
+        cache,
+        k=cache.k.at[rows, slots].set(k.astype(cache.k.dtype), mode="drop"),
+        v=cache.v.at[rows, slots].set(v.astype(cache.v.dtype), mode="drop"),
+        positions=cache.positions.at[rows, slots].set(positions, mode="drop"),
     )
-    out = attend(
-        q, cache.k, cache.v, pattern, q_positions=positions, k_positions=cache.positions, **options
-    )
-    return out, cache
+    held = {"q_positions": positions, "k_positions": written.positions}
+    out = attend(q, written.k, written.v, pattern, **held, **options)
+    if pattern.looks_ahead:
+        split = _is_split(pattern, cache.positions, positions)
+        _refuse_split(pattern, split, positions)
+        out = jnp.where(split[:, None, None, None], jnp.nan, out)
+    return out, written
+
+
+def rollback(cache: Caches, lengths: jax.Array) -> Caches:
+    """Forgets the positions from `lengths` on, exactly, if no more than the last chunk goes.
+
+    Args:
+        cache: a `KVCache`, or a pytree of them; leading axes, as of layers, are allowed.
+        lengths: int32 [B], positions that each sequence keeps.
+    """
+
+    def one(cache: KVCache) -> KVCache:
+        kept = lengths.reshape((1,) * (cache.positions.ndim - 2) + (-1, 1))
+        positions = jnp.where(cache.positions < kept, cache.positions, -1)
+        return dataclasses.replace(cache, positions=positions)
+
+    return jax.tree.map(one, cache, is_leaf=lambda node: isinstance(node, KVCache))
+
+
+def check_decodable(pattern: Pattern, prompt: int, length: int) -> None:
+    """Refuses a text of up to `length` positions decoded one by one after `prompt` together.
+
+    Raises:
+        ValueError: a query would have to attend to a key that comes in a later chunk.
+    """
+    for part in in_order(pattern).per_head() if pattern.looks_ahead else ():
+        q_pos, k_pos = np.arange(length)[:, None], np.arange(prompt, length)[None, :]
+        if (part(q_pos, k_pos) & (q_pos < k_pos)).any():
+            raise ValueError(
+                f"attention {part}: got a prompt of {prompt} tokens to be continued one by one, "
+                "expected one that holds all that earlier tokens may look ahead to"
+            )
+
+
+def _check(cache: KVCache, pattern: Pattern, size: int, positions: jax.Array) -> None:
+    """Refuses what the cache has no room for."""
+    near, first = pattern.reach
+    if cache.near is not None and (near is None or near > cache.near or first > cache.first):
+        raise ValueError(
+            f"cached_attend: got {pattern}, expected a pattern that reaches no more than "
+            f"{cache.near} positions back and {cache.first} from the start, as the cache"
+        )
+    if size > cache.chunk:
+        raise ValueError(
+            f"cached_attend: got a chunk of {size} positions, expected at most {cache.chunk}, for "
+            "which the cache was made"
+        )
+    known = _known(positions)
+    if cache.near is None and known is not None and known.size and known.max() >= cache.chunk:
+        raise ValueError(
+            f"cached_attend: got position {known.max()}, expected at most {cache.chunk - 1}, the "
+            "last that the cache has a slot for"
+        )
+
+
+def _is_split(pattern: Pattern, held: jax.Array, positions: jax.Array) -> jax.Array:
+    """Whether queries [B, S] that came before may attend to keys of the chunk [B, T]: bool [B]."""
+    start = jnp.where(positions >= 0, positions, jnp.iinfo(jnp.int32).max).min(1, keepdims=True)
+    earlier = (held >= 0) & (held < start)
+    ahead = in_order(pattern)(held[:, :, None], positions[:, None, :])
+    return (ahead & earlier[:, :, None] & (positions >= 0)[:, None, :]).any((1, 2))
+
+
+def _refuse_split(pattern: Pattern, split: jax.Array, positions: jax.Array) -> None:
+    known = _known(split)
+    if known is not None and known.any():
+        row = np.asarray(positions)[known.argmax()]
+        raise ValueError(
+            f"cached_attend: got positions from {row[row >= 0].min()} on in a chunk of their own, "
+            f"but {pattern} lets earlier ones attend to them; expected all in one chunk"
+        )
+
+
+def _known(x: jax.Array) -> np.ndarray | None:
+    """The values of an array, None while they are traced."""
+    try:
+        return np.asarray(x)
+    except jax.errors.TracerArrayConversionError:
+        return None

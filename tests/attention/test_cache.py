@@ -1,45 +1,164 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gptjax.attention import attend, cached_attend, init_cache
-from gptjax.attention.patterns import Dense
+from gptjax.attention.cache import check_decodable, num_slots, rollback
+from gptjax.attention.patterns import Banded, BlockCausal, Dense, Heads, Prefix, Sinks
 
-LENGTHS = np.array([11, 6])  # two prompts of a batch, the second padded
+LENGTHS = np.array([11, 8])  # two prompts of a batch, the second padded
 TOTAL = 17
+
+
+def draw(length=TOTAL, batch=2):
+    random = np.random.default_rng(0)
+    heads = (4, 2, 2)
+    return [jnp.asarray(random.normal(size=(batch, length, h, 8)), jnp.float32) for h in heads]
+
+
+def feed(step, cache, arrays, done, sizes):
+    """Feeds the next `sizes` positions of each row; returns their outputs and the cache."""
+    offsets = np.arange(max(sizes))
+    positions = np.where(offsets < sizes[:, None], done[:, None] + offsets, -1)
+    rows = np.arange(len(sizes))[:, None]
+    chunk = [x[rows, np.maximum(positions, 0)] for x in arrays]
+    return step(*chunk, cache, jnp.asarray(positions))
 
 
 @pytest.mark.parametrize("impl", ["auto", "blockwise"])
 def test_prompt_then_chunks_then_tokens_equal_the_full_forward(pattern, impl):
-    random = np.random.default_rng(0)
-    q, k, v = (
-        jnp.asarray(random.normal(size=(2, TOTAL, heads, 8)), jnp.float32) for heads in (4, 2, 2)
-    )
-    full = attend(q, k, v, pattern, impl="reference")
+    if isinstance(pattern, BlockCausal):
+        chunks = [np.array([7, 14]), np.array([10, 3])]  # whole blocks of 7
+    else:
+        chunks = [LENGTHS, np.array([3, 3]), *[np.array([1, 1])] * 3]
+    arrays = draw()
+    full = attend(*arrays, pattern, impl="reference")
+    largest = max(map(max, chunks))
+    cache = init_cache(2, 24, 2, 8, jnp.float32, pattern=pattern, chunk=largest)
     step = jax.jit(lambda *x: cached_attend(*x[:4], pattern, x[4], impl=impl))
-    cache = init_cache(2, 24, num_kv_heads=2, head_dim=8, dtype=jnp.float32)
     done = np.zeros(2, int)
-    for size in (LENGTHS, np.array([3, 3]), *[np.array([1, 1])] * 3):
-        offsets = np.arange(size.max())
-        positions = np.where(offsets < size[:, None], done[:, None] + offsets, -1)
-        chunk = [x[np.arange(2)[:, None], np.maximum(positions, 0)] for x in (q, k, v)]
-        out, cache = step(*chunk, cache, jnp.asarray(positions))
+    for sizes in chunks:
+        out, cache = feed(step, cache, arrays, done, sizes)
         for b in range(2):
             np.testing.assert_allclose(
-                out[b, : size[b]], full[b, done[b] : done[b] + size[b]], atol=1e-5
+                out[b, : sizes[b]], full[b, done[b] : done[b] + sizes[b]], atol=1e-5
             )
-        done += size
-    np.testing.assert_array_equal((np.asarray(cache.positions) >= 0).sum(1), done)
+        done += sizes
 
 
-def test_padding_and_positions_past_the_end_leave_the_cache_as_it_was():
+@pytest.mark.parametrize("pattern", [Banded(4), Sinks(4, 2), Heads((Banded(3), Sinks(2, 1)))])
+def test_a_bounded_reach_keeps_a_ring_that_does_not_grow_with_the_text(pattern):
+    length = 61
+    arrays = draw(length, batch=1)
+    full = attend(*arrays, pattern, impl="reference")
+    cache = init_cache(1, 1000, 2, 8, jnp.float32, pattern=pattern, chunk=3)
+    assert (
+        cache.k.shape[1]
+        == num_slots(pattern, 1000, 3)
+        == pattern.reach.first + 3 + (pattern.reach.near - 1)
+    )
+    step = jax.jit(lambda *x: cached_attend(*x[:4], pattern, x[4]))
+    done, random = np.zeros(1, int), np.random.default_rng(1)
+    while done[0] < length:
+        sizes = np.minimum(random.integers(1, 4, 1), length - done)
+        out, cache = feed(step, cache, arrays, done, sizes)
+        np.testing.assert_allclose(
+            out[0, : sizes[0]], full[0, done[0] : done[0] + sizes[0]], atol=1e-5
+        )
+        done += sizes
+
+
+@pytest.mark.parametrize("pattern", [Dense(), Banded(4), Sinks(4, 2)])
+def test_rolling_back_a_chunk_is_exact(pattern):
+    arrays, rejected = draw(20), draw(40)
+    full = attend(*arrays, pattern, impl="reference")
+    cache = init_cache(2, 24, 2, 8, jnp.float32, pattern=pattern, chunk=4)
+    step = jax.jit(lambda *x: cached_attend(*x[:4], pattern, x[4]))
+    four = np.array([4, 4])
+    for start in range(0, 16, 4):
+        done = np.array([start, start])
+        _, cache = feed(step, cache, [x[:, 20:] for x in rejected], done, four)
+        cache = rollback(cache, jnp.array([start, start]))
+        _, cache = feed(step, cache, arrays, done, np.array([4, 2]))
+        cache = rollback(cache, jnp.array([start + 1, start + 2]))
+        out, cache = feed(step, cache, arrays, np.array([start + 1, start + 2]), np.array([3, 2]))
+        np.testing.assert_allclose(out[0], full[0, start + 1 : start + 4], atol=1e-5)
+        np.testing.assert_allclose(out[1, :2], full[1, start + 2 : start + 4], atol=1e-5)
+
+
+def test_rolling_back_reaches_through_stacked_layers():
+    cache = init_cache(2, 6, 1, 2, jnp.float32)
+    x = jnp.ones((2, 5, 1, 2))
+    _, cache = cached_attend(x, x, x, cache, Dense(), jnp.arange(5))
+    layers = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), (cache, cache))
+    kept = rollback(layers, jnp.array([2, 4]))
+    for one in kept:
+        np.testing.assert_array_equal((one.positions >= 0).sum(-1), [[2, 4]] * 3)
+
+
+@pytest.mark.parametrize("pattern", [Prefix(5), Dense() | Prefix(5), Heads((Dense(), Prefix(5)))])
+def test_a_prefix_in_pieces_is_refused_by_name_and_poisoned_where_it_cannot_be(pattern):
+    q, k, v = draw()
+
+    def first_three_then(step, positions):
+        cache = init_cache(2, 24, 2, 8, jnp.float32)
+        _, cache = step(q[:, :3], k[:, :3], v[:, :3], cache, jnp.arange(3)[None])
+        n = positions.shape[1]
+        return step(q[:, :n], k[:, :n], v[:, :n], cache, positions)[0]
+
+    def eager(*x):
+        return cached_attend(*x[:4], pattern, x[4])
+
+    with pytest.raises(
+        ValueError, match=re.escape(f"from 3 on in a chunk of their own, but {pattern}")
+    ):
+        first_three_then(eager, jnp.array([[3, 4], [3, -1]]))
+    split = first_three_then(jax.jit(eager), jnp.array([[3, 4], [6, 7]]))
+    assert np.isnan(split[0]).all() and not np.isnan(split[1]).any()
+    assert not np.isnan(first_three_then(eager, jnp.array([[5, 6]]))).any()
+
+
+def test_texts_that_look_ahead_are_decoded_only_after_a_whole_prefix():
+    check_decodable(Banded(3), 1, 30)
+    check_decodable(Prefix(5), 5, 30)
+    check_decodable(Heads((Prefix(5), Prefix(4))), 6, 30)
+    check_decodable(BlockCausal(4), 28, 29)
+    for pattern, prompt in ((Prefix(5), 4), (BlockCausal(4), 8), (Dense() | Prefix(9), 3)):
+        with pytest.raises(ValueError, match=f"got a prompt of {prompt} tokens"):
+            check_decodable(pattern, prompt, 30)
+
+
+def test_padding_leaves_the_cache_as_it_was():
     cache = init_cache(1, 4, num_kv_heads=1, head_dim=2, dtype=jnp.float32)
-    new = jnp.ones((1, 3, 1, 2))
-    q = jnp.ones((1, 3, 1, 2))
-    _, cache = cached_attend(q, new, new, cache, Dense(), jnp.array([[-1, 2, 4]]))
+    new = jnp.ones((1, 2, 1, 2))
+    _, cache = cached_attend(new, new, new, cache, Dense(), jnp.array([[-1, 2]]))
     np.testing.assert_array_equal(cache.positions, [[-1, -1, 2, -1]])
     np.testing.assert_array_equal(cache.k[0, :, 0, 0], [0, 0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "positions", "message"),
+    [
+        (Banded(3), [0, 1, 2], "got a chunk of 3 positions, expected at most 2"),
+        (Banded(4), [0, 1], "got banded(window=4), expected a pattern that reaches no more than 3"),
+        (Sinks(3, 2), [0, 1], "got sinks(window=3,sinks=2)"),
+        (Dense(), [0, 1], "got dense, expected a pattern"),
+    ],
+)
+def test_a_ring_refuses_what_it_has_no_room_for(pattern, positions, message):
+    cache = init_cache(1, 50, 1, 2, jnp.float32, pattern=Banded(3), chunk=2)
+    x = jnp.ones((1, len(positions), 1, 2))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        cached_attend(x, x, x, cache, pattern, jnp.array([positions]))
+
+
+def test_positions_past_the_context_are_refused():
+    x = jnp.ones((1, 2, 1, 2))
+    with pytest.raises(ValueError, match="got position 4, expected at most 3"):
+        cached_attend(x, x, x, init_cache(1, 4, 1, 2, jnp.float32), Dense(), jnp.array([[3, 4]]))
 
 
 def test_a_cache_goes_through_a_scan_over_layers():
