@@ -33,6 +33,13 @@ class Reach(NamedTuple):
     first: int = 0
 
 
+class Repeats(NamedTuple):
+    """Moving a query and a key by `every` positions changes nothing, from position `after` on."""
+
+    every: int
+    after: int = 0
+
+
 def at_least(low: int, *, default: Any = dataclasses.MISSING, within_length: bool = False) -> Any:
     """A pattern's integer field, `low` or more; perhaps no more than the length of the text."""
     limits = {"low": low, "within_length": within_length}
@@ -97,6 +104,11 @@ class Pattern(abc.ABC):
         """Whether some part states its own order, so that a query may see what comes after it."""
         return self.states_order
 
+    def repeats(self) -> Repeats | None:
+        """How the predicate repeats along the diagonal; None where that is not known."""
+        form = self.closed_form()
+        return None if form is None else form.repeats()
+
     def per_head(self) -> tuple["Pattern", ...]:
         """The patterns that the query heads cycle through; one, but for `heads(...)`."""
         return (self,)
@@ -130,6 +142,12 @@ class _Pair(Pattern):
 
     left: Pattern
     right: Pattern
+
+    def repeats(self) -> Repeats | None:
+        left, right = self.left.repeats(), self.right.repeats()
+        if left is None or right is None:
+            return None
+        return Repeats(math.lcm(left.every, right.every), max(left.after, right.after))
 
     def check(self, length: int) -> None:
         self.left.check(length)
@@ -246,7 +264,15 @@ class Heads(Pattern):
 
 
 @dataclasses.dataclass(frozen=True)
-class Causal(Pattern):
+class OfDistance(Pattern):
+    """A predicate on i - j alone."""
+
+    def repeats(self) -> Repeats:
+        return Repeats(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Causal(OfDistance):
     """A query attends to itself and what came before; `in_order` adds it, never a config."""
 
     states_order: ClassVar[bool] = True

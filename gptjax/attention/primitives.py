@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gptjax.attention.algebra import FULL, Pattern, Reach, kinds
+from gptjax.attention.algebra import FULL, OfDistance, Pattern, Reach, Repeats, kinds
 
 
 @dataclasses.dataclass(frozen=True)
-class Everything(Pattern):
+class Everything(OfDistance):
     """All pairs."""
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
@@ -24,7 +24,7 @@ class Everything(Pattern):
 
 
 @dataclasses.dataclass(frozen=True)
-class Near(Pattern):
+class Near(OfDistance):
     """Distances below `window`."""
 
     window: int
@@ -62,6 +62,9 @@ class SameBlock(Pattern):
     def reach(self) -> Reach:
         return Reach(self.block)
 
+    def repeats(self) -> Repeats:
+        return Repeats(self.block)
+
 
 @dataclasses.dataclass(frozen=True)
 class BlockOrder(Pattern):
@@ -77,6 +80,9 @@ class BlockOrder(Pattern):
     def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
         size = self.block
         return kinds(k_low // size <= q_high // size, k_high // size <= q_low // size)
+
+    def repeats(self) -> Repeats:
+        return Repeats(self.block)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +102,9 @@ class FirstKeys(Pattern):
     def reach(self) -> Reach:
         return Reach(0, self.length)
 
+    def repeats(self) -> Repeats:
+        return Repeats(1, after=self.length)
+
 
 @dataclasses.dataclass(frozen=True)
 class FirstQueries(Pattern):
@@ -114,9 +123,12 @@ class FirstQueries(Pattern):
     def reach(self) -> Reach:
         return Reach(0, self.length)
 
+    def repeats(self) -> Repeats:
+        return Repeats(1, after=self.length)
+
 
 @dataclasses.dataclass(frozen=True)
-class Multiples(Pattern):
+class Multiples(OfDistance):
     """Distances that are multiples of `stride`."""
 
     stride: int
@@ -154,9 +166,12 @@ class Columns(Pattern):
         count = before(k_high + 1) - before(k_low)
         return kinds(count > 0, count == k_high + 1 - k_low)
 
+    def repeats(self) -> Repeats:
+        return Repeats(self.stride)
+
 
 @dataclasses.dataclass(frozen=True)
-class PowersOfTwo(Pattern):
+class PowersOfTwo(OfDistance):
     """Distances 1, 2, 4, 8, ..."""
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
