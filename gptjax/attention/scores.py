@@ -153,22 +153,22 @@ class Alibi(ScoreChange):
         self, scores: Array, head: Array, q_pos: Array, k_pos: Array, layer: "Scores"
     ) -> Array:
         """Scores less slope |q_pos - k_pos|."""
-        slopes = jnp.asarray(alibi_slopes(layer.num_heads), jnp.float32)[head]
+        slopes = jnp.asarray(self.slopes(layer.num_heads), jnp.float32)[head]
         return scores - slopes * jnp.abs(q_pos - k_pos).astype(jnp.float32)
 
+    @staticmethod
+    def slopes(num_heads: int) -> np.ndarray:
+        """The slope of each head: float64 [H].
 
-def alibi_slopes(num_heads: int) -> np.ndarray:
-    """The slope of each head: float64 [H].
+        For n heads, a power of two, 2^(-8/n), 2^(-16/n), ..., 2^-8; for other numbers those of the
+        next lower power, then every other slope of the next higher one.
 
-    For n heads, a power of two, 2^(-8/n), 2^(-16/n), ..., 2^-8; for other numbers those of the next
-    lower power, then every other slope of the next higher one.
-
-    Source: arXiv 2108.12409, section 3, and the authors' `get_slopes` for other numbers.
-    """
-    lower = 1 << (num_heads.bit_length() - 1)
-    slopes = 2.0 ** (-8 / lower * np.arange(1, lower + 1))
-    between = 2.0 ** (-4 / lower * np.arange(1, 2 * lower + 1, 2))
-    return np.concatenate([slopes, between])[:num_heads]
+        Source: arXiv 2108.12409, section 3, and the authors' `get_slopes` for other numbers.
+        """
+        lower = 1 << (num_heads.bit_length() - 1)
+        slopes = 2.0 ** (-8 / lower * np.arange(1, lower + 1))
+        between = 2.0 ** (-4 / lower * np.arange(1, 2 * lower + 1, 2))
+        return np.concatenate([slopes, between])[:num_heads]
 
 
 @SCORES.register("relative_bias")
