@@ -33,6 +33,7 @@ class Rules:
         q_positions, k_positions: int32 [B or 1, T], [B or 1, S]; None is 0..n-1, the only case
             in which blocks are known before the data are. Negative keys are empty slots.
         q_segments, k_segments: int32 [B, T], [B, S]; attend within equal, non-negative ids.
+        heads: int32 [K, G], the numbers of the query heads; None is 0..H-1.
         seed: uint32 [2], the dropout's randomness.
         score: a pytree, called as score(scores, head, q_pos, k_pos) -> scores.
     """
@@ -44,6 +45,7 @@ class Rules:
     k_positions: jax.Array | None = None
     q_segments: jax.Array | None = None
     k_segments: jax.Array | None = None
+    heads: jax.Array | None = None
     seed: jax.Array | None = None
     score: Score | None = None
 
@@ -109,6 +111,13 @@ class Tile:
             return (self.k_start + jnp.arange(self.k_size))[None, None, None, None, :]
         return self.keys(values[:, None, :, None]).reshape(len(values), 1, 1, 1, self.k_size)
 
+    def heads(self, key_heads: int, groups: int) -> jax.Array:
+        """int32 [1, K, G, 1, 1], the numbers of the query heads."""
+        heads = self.rules.heads
+        if heads is None:
+            heads = jnp.arange(key_heads * groups)
+        return heads.reshape(1, key_heads, groups, 1, 1)
+
     def mask(self) -> jax.Array:
         """True where the query may attend to the key."""
         rules = self.rules
@@ -126,8 +135,7 @@ class Tile:
         rules = self.rules
         if score is None:
             return scores
-        _, key_heads, groups, _, _ = scores.shape
-        head = jnp.arange(key_heads * groups).reshape(1, key_heads, groups, 1, 1)
+        head = self.heads(*scores.shape[1:3])
         return score(
             scores, head, self.q_values(rules.q_positions), self.k_values(rules.k_positions)
         )
@@ -141,8 +149,8 @@ class Tile:
         rules = self.rules
         if rules.seed is None:
             return None
-        row = jnp.arange(batch * key_heads * groups, dtype=jnp.uint32)
-        row = _mix(row ^ rules.seed[0]).reshape(batch, key_heads, groups, 1, 1)
+        row = _mix(jnp.arange(batch, dtype=jnp.uint32) ^ rules.seed[0]).reshape(-1, 1, 1, 1, 1)
+        row = _mix(row + self.heads(key_heads, groups).astype(jnp.uint32))
         row = _mix(row + self.q_values(None).astype(jnp.uint32)) ^ rules.seed[1]
         bits = _mix(row + self.k_values(None).astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
         kept = bits >= jnp.uint32(round(rules.dropout_rate * 2**32))
