@@ -30,3 +30,8 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no sample data at {folder}; set GPTJAX_SHARED_DATA to have this test run")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --proof, as `make proof` runs it."""
+    parser.addoption("--proof", action="store_true", help="attention: the full product of cases")

@@ -1,6 +1,5 @@
-"""Every registered pattern on every implementation against attention written as NumPy loops."""
+"""The contract of `attend` beyond the proof: shapes, positions, gradients, transformations."""
 
-import dataclasses
 import functools
 import re
 
@@ -11,177 +10,89 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from gptjax.attention import IMPLEMENTATIONS, attend, attend_with_lse, parse
-from gptjax.attention import blockwise as blockwise_module
+from gptjax.attention import attend, attend_with_lse, parse
 from gptjax.attention.patterns import Banded, Dense
 from gptjax.attention.rules import Rules
-
-# blockwise has two ways of its own: short texts unroll, long ones scan over padded blocks.
-PATHS = [*IMPLEMENTATIONS, "blockwise scanned"]
+from tests.attention import oracle
+from tests.attention.paths import PATHS, use_path
 
 
 @pytest.fixture
 def path(request, monkeypatch):
-    """The implementation of a path; blocks are small, so that short arrays have many."""
-    monkeypatch.setattr(blockwise_module, "UNROLLED_BLOCK", 16)
-    if request.param != "blockwise scanned":
-        return request.param
-    monkeypatch.setattr(blockwise_module, "UNROLLED_LENGTH", 0)
-    monkeypatch.setattr(blockwise_module, "SMALL_BLOCK", 8)
-    monkeypatch.setattr(blockwise_module, "LARGE_BLOCK", 16)
-    return "blockwise"
+    """The implementation of a path."""
+    return use_path(request.param, monkeypatch)
 
 
 every_path = pytest.mark.parametrize("path", PATHS, indirect=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """Shapes and options of one comparison; `segments` adds packed documents and padding."""
-
-    num_queries: int
-    num_keys: int
-    num_heads: int
-    key_heads: int
-    dtype: str = "float32"
-    causal: bool = True
-    segments: bool = False
-    dropout: float = 0.0
-    positions: bool = False
+def draw(num_queries, num_keys, heads, key_heads, batch=2):
+    """q, k, v and a cotangent of the output."""
+    random = np.random.default_rng(0)
+    shapes = [
+        (num_queries, heads),
+        (num_keys, key_heads),
+        (num_keys, key_heads),
+        (num_queries, heads),
+    ]
+    return [jnp.asarray(random.normal(size=(batch, *s, 8)), jnp.float32) for s in shapes]
 
 
-CASES = {
-    "odd length": Case(21, 21, 2, 2),
-    "grouped, packed": Case(35, 35, 6, 3, segments=True),
-    "bfloat16, encoder, multi-query": Case(19, 26, 3, 1, dtype="bfloat16", causal=False),
-    "dropout": Case(24, 24, 2, 1, dropout=0.25),
-    "positions, empty slots": Case(9, 30, 2, 2, positions=True),
-}
-
-
-def draw(case, seed=0):
-    """Arguments of `attend`, and cotangents of its output and log-sum-exp."""
-    random = np.random.default_rng(seed)
-    batch, head_dim = 2, 8
-    q_shape = (batch, case.num_queries, case.num_heads, head_dim)
-    k_shape = (batch, case.num_keys, case.key_heads, head_dim)
-    q, k, v, out_bar = (
-        jnp.asarray(random.normal(size=s), case.dtype) for s in (q_shape, k_shape, k_shape, q_shape)
-    )
-    lse_bar = jnp.asarray(random.normal(size=q_shape[:3]), jnp.float32)
-    options = {"causal": case.causal}
-    if case.segments:
-        segments = np.sort(random.integers(0, 4, (batch, case.num_queries)))
-        segments[:, :3] = segments[0, -4:] = -1
-        options["segment_ids"] = jnp.asarray(segments)
-    if case.dropout:
-        options |= {"dropout_rate": case.dropout, "dropout_rng": jax.random.key(seed)}
-    if case.positions:
-        options["q_positions"] = jnp.arange(case.num_queries) + 8
-        options["k_positions"] = jnp.stack([jnp.arange(case.num_keys) - 9] * batch)
-    return (q, k, v), options, (out_bar, lse_bar)
-
-
-def keep_factors(case, options):
-    """The dropout factors [B, H, T, S] that the rules of the call state."""
-    shape = (2, case.num_heads, case.num_queries, case.num_keys)
-    if not case.dropout:
-        return np.ones(shape)
-    seed = jax.random.bits(options["dropout_rng"], (2,), "uint32")
-    tile = Rules(Dense(), 1.0, case.dropout, seed=seed).tile(0, case.num_queries, 0, case.num_keys)
-    groups = case.num_heads // case.key_heads
-    return np.asarray(tile.keep(2, case.key_heads, groups)).reshape(shape)
-
-
-def allowed(pattern, options, b, i, j):
-    """Whether query i of sequence b may attend to key j, from the contract alone."""
-    if "q_positions" in options:
-        i, j = int(options["q_positions"][i]), int(options["k_positions"][b, j])
-        if j < 0:
-            return False
-    elif "segment_ids" in options:
-        segments = np.asarray(options["segment_ids"])[b]
-        if segments[i] != segments[j] or segments[i] < 0:
-            return False
-    in_order = j <= i or pattern.states_order or not options["causal"]
-    return bool(pattern(i, j)) and in_order
-
-
-def oracle(arrays, pattern, options, keep, bars):
-    """Output, log-sum-exp and the gradients of q, k, v, one query at a time, in float64."""
-    q, k, v, out_bar, lse_bar = (np.asarray(x, np.float64) for x in (*arrays, *bars))
-    scale, groups = q.shape[-1] ** -0.5, q.shape[2] // k.shape[2]
-    out, lse = np.zeros_like(q), np.full(q.shape[:3], -np.inf)
-    q_bar, k_bar, v_bar = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
-    for b, i in np.ndindex(q.shape[:2]):
-        js = [j for j in range(k.shape[1]) if allowed(pattern, options, b, i, j)]
-        if not js:
-            continue
-        for h in range(q.shape[2]):
-            g = h // groups
-            exps = np.exp([scale * q[b, i, h] @ k[b, j, g] for j in js])
-            lse[b, i, h] = np.log(exps.sum())
-            weights = exps / exps.sum()
-            kept = weights * keep[b, h, i, js]
-            out[b, i, h] = sum(p * v[b, j, g] for p, j in zip(kept, js, strict=True))
-            for p, w, j in zip(weights, kept, js, strict=True):
-                v_bar[b, j, g] += w * out_bar[b, i, h]
-                w_bar = keep[b, h, i, j] * (out_bar[b, i, h] @ v[b, j, g])
-                s_bar = p * (w_bar - out_bar[b, i, h] @ out[b, i, h] + lse_bar[b, i, h])
-                q_bar[b, i, h] += scale * s_bar * k[b, j, g]
-                k_bar[b, j, g] += scale * s_bar * q[b, i, h]
-    return out, lse, q_bar, k_bar, v_bar
-
-
-@functools.cache
-def expected(pattern, case_name):
-    case = CASES[case_name]
-    arrays, options, bars = draw(case)
-    return oracle(arrays, pattern, options, keep_factors(case, options), bars)
+def check(pattern, arrays, allowed, **options):
+    """Output and gradients of an `attend` call against the oracle."""
+    *arrays, out_bar = arrays
+    call = functools.partial(attend, pattern=pattern, **options)
+    out, pull = jax.vjp(jax.jit(call), *arrays)
+    keep = np.ones((*out.shape[:1], out.shape[2], out.shape[1], arrays[1].shape[1]))
+    lse_bar = np.zeros(out.shape[:3])
+    desired = oracle.attention(*arrays, out_bar, lse_bar, allowed, keep)
+    for actual, target in zip((out, *pull(out_bar)), (desired[0], *desired[2:5]), strict=True):
+        np.testing.assert_allclose(actual, target, atol=3e-5)
 
 
 @every_path
-@pytest.mark.parametrize("case_name", CASES)
-def test_output_and_gradients_equal_the_oracle(pattern, path, case_name):
-    arrays, options, bars = draw(CASES[case_name])
+def test_an_encoder_may_have_fewer_queries_than_keys(pattern, path):
+    allowed = oracle.effective(pattern, 2, 19, 26, causal=False)
+    check(pattern, draw(19, 26, 2, 1), allowed, causal=False, impl=path)
 
-    @jax.jit
-    def run(q, k, v):
-        call = functools.partial(attend_with_lse, pattern=pattern, impl=path, **options)
-        (out, lse), pull = jax.vjp(call, q, k, v)
-        return out, lse, *pull(bars)
 
-    got = run(*arrays)
-    assert [x.dtype for x in (got[0], *got[2:])] == [arrays[0].dtype] * 4
-    # bfloat16 has 8 bits: inputs of size 1 in sums of about 20 terms agree to a few hundredths.
-    atol = 0.06 if CASES[case_name].dtype == "bfloat16" else 3e-5
-    for actual, desired in zip(got, expected(pattern, case_name), strict=True):
-        np.testing.assert_allclose(np.asarray(actual, np.float64), desired, atol=atol)
+@every_path
+def test_explicit_positions_with_empty_slots(pattern, path):
+    q_positions = np.arange(9) + 8
+    k_positions = np.stack([np.arange(30) - 9, np.roll(np.arange(30), 7) - 9])
+    all_positions = oracle.effective(pattern, 2, 40, 40)[0]
+    allowed = all_positions[:, q_positions[None, :, None], k_positions[:, None, :]].swapaxes(0, 1)
+    allowed = allowed & (k_positions >= 0)[:, None, None]
+    positions = {"q_positions": jnp.asarray(q_positions), "k_positions": jnp.asarray(k_positions)}
+    check(pattern, draw(9, 30, 2, 2), allowed, impl=path, **positions)
 
 
 @every_path
 def test_gradient_is_nonzero_exactly_where_the_pattern_attends(pattern, path):
-    length = 27
-    (q, k, v), _, _ = draw(Case(length, length, 1, 1))
-    q, k, v = q[:1], k[:1], v[:1]
+    """Also between packed documents: the second sequence holds two, and padding."""
+    length, heads = 27, len(pattern.per_head())
+    q, k, v, _ = draw(length, length, heads, heads)
+    segments = np.stack([np.zeros(length, int), np.repeat([0, 1, -1], [10, 14, 3])])
 
     @jax.jit
     def jacobian(*arrays):
-        total = lambda *x: attend(*x, pattern, impl=path).sum((0, 2, 3))  # noqa: E731
-        return jax.vmap(jax.vjp(total, *arrays)[1])(jnp.eye(length))
+        call = functools.partial(attend, pattern=pattern, impl=path)
+        total = lambda *x: call(*x, segment_ids=jnp.asarray(segments)).sum((0, 3)).T  # noqa: E731
+        return jax.vmap(jax.vmap(jax.vjp(total, *arrays)[1]))(
+            jnp.eye(heads * length).reshape(heads, length, heads, length)
+        )
 
-    _, k_bar, v_bar = jacobian(q, k, v)
-    pairs = np.ndindex(length, length)
-    may = np.array([allowed(pattern, {"causal": True}, 0, *pair) for pair in pairs])
-    may = may.reshape(length, length)
-    assert (np.any(np.asarray(v_bar), axis=(1, 3, 4)) == may).all()
+    _, k_bar, v_bar = (np.asarray(x).any(-1) for x in jacobian(q, k, v))  # [H, T, B, S, K]
+    own = np.arange(heads)
+    may = oracle.effective(pattern, heads, length, length, segments=segments)
+    assert (v_bar[own, :, :, :, own].transpose(2, 0, 1, 3) == may).all()
     # A softmax over one key has no gradient to that key: only "zero elsewhere" holds for k.
-    assert not np.any(np.asarray(k_bar), axis=(1, 3, 4))[~may].any()
+    assert not (k_bar[own, :, :, :, own].transpose(2, 0, 1, 3) & ~may).any()
 
 
 @every_path
 def test_queries_without_keys_give_zeros_and_zero_gradients(path):
-    arrays, _, _ = draw(Case(12, 12, 2, 2))
+    arrays = draw(12, 12, 2, 2)[:3]
     nobody = jnp.full((2, 12), -1)
 
     @jax.jit
@@ -195,45 +106,11 @@ def test_queries_without_keys_give_zeros_and_zero_gradients(path):
     assert (lse == -jnp.inf).all()
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Bend:
-    """A learned score change that uses all it is given."""
-
-    cap: jax.Array
-    slopes: jax.Array
-
-    def __call__(self, scores, head, q_pos, k_pos):
-        distance = (q_pos - k_pos).astype(jnp.float32)
-        return self.cap * jnp.tanh(scores / self.cap) - self.slopes[head] * distance
-
-
 @every_path
-def test_learned_scores_get_gradients(path):
-    arrays, _, (out_bar, _) = draw(Case(21, 21, 4, 2))
-    score = Bend(jnp.float32(2.0), jnp.array([0.0, 0.1, 0.2, 0.3]))
-
-    def plain(q, k, v, score):
-        k, v = jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2)
-        scores = jnp.einsum("bthd,bshd->bhts", q, k) / 8**0.5
-        i, j = jnp.arange(21)[None, None, :, None], jnp.arange(21)[None, None, None, :]
-        scores = score(scores, jnp.arange(4).reshape(1, 4, 1, 1), i, j)
-        weights = jax.nn.softmax(jnp.where(j <= i, scores, -jnp.inf))
-        return jnp.einsum("bhts,bshd->bthd", weights, v)
-
-    def gradients(call):
-        return jax.jit(jax.grad(lambda *x: (call(*x) * out_bar).sum(), (0, 1, 2, 3)))(
-            *arrays, score
-        )
-
-    ours = gradients(lambda q, k, v, score: attend(q, k, v, Dense(), score=score, impl=path))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), ours, gradients(plain))
-
-
-@every_path
-def test_eager_rematerialised_and_scanned_calls_equal_the_jitted_one(path):
-    (q, k, v), options, (out_bar, _) = draw(Case(15, 15, 2, 2, dropout=0.2))
-    layer = functools.partial(attend, pattern=Banded(5), impl=path, **options)
+def test_rematerialised_and_scanned_calls_equal_the_unrolled_one(path):
+    q, k, v, out_bar = draw(15, 15, 2, 2)
+    dropout = {"dropout_rate": 0.2, "dropout_rng": jax.random.key(0)}
+    layer = functools.partial(attend, pattern=Banded(5), impl=path, **dropout)
 
     def twice(layer):
         return lambda q: jax.lax.scan(lambda q, _: (layer(q, k, v), None), q, None, length=2)[0]
@@ -244,12 +121,24 @@ def test_eager_rematerialised_and_scanned_calls_equal_the_jitted_one(path):
     unrolled = jax.jit(gradient(lambda q: layer(layer(q, k, v), k, v)))(q)
     rematerialised = jax.jit(gradient(twice(jax.checkpoint(layer, prevent_cse=False))))(q)
     np.testing.assert_allclose(rematerialised, unrolled, atol=1e-6)
-    np.testing.assert_allclose(layer(q, k, v), jax.jit(layer)(q, k, v), atol=1e-6)
+
+
+@every_path
+def test_vmapped_calls_equal_a_loop(path):
+    arrays = [jnp.stack([x, x[:, ::-1]]) for x in draw(21, 21, 4, 2)[:3]]
+    call = functools.partial(attend, pattern=Banded(5), impl=path)
+    gradient = jax.grad(lambda *x: (call(*x) ** 2).sum(), (0, 1, 2))
+    mapped = jax.jit(jax.vmap(gradient))(*arrays)
+    for i in range(2):
+        for a, b in zip(mapped, jax.jit(gradient)(*(x[i] for x in arrays)), strict=True):
+            np.testing.assert_allclose(a[i], b, atol=2e-5)
 
 
 @every_path
 def test_sharded_batch_and_heads_equal_one_device(path):
-    (q, k, v), options, _ = draw(Case(20, 20, 8, 4, segments=True, dropout=0.2))
+    q, k, v, _ = draw(20, 20, 8, 4)
+    options = {"dropout_rate": 0.2, "dropout_rng": jax.random.key(0)}
+    options["segment_ids"] = jnp.repeat(jnp.array([[0, 1, 2, -1]]), 5, axis=1).repeat(2, axis=0)
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     call = functools.partial(attend, pattern=Dense(), impl=path, **options)
     gradient = jax.jit(jax.grad(lambda q, k, v: (call(q, k, v) ** 2).sum(), (0, 1, 2)))
@@ -287,7 +176,7 @@ def test_nothing_of_the_size_of_the_score_matrix_is_made(spec):
 
 
 def test_log_sum_exp_joins_attention_over_parts():
-    (q, k, v), _, _ = draw(Case(16, 16, 2, 2))
+    q, k, v, _ = draw(16, 16, 2, 2)
     whole = attend(q, k, v, Dense(), causal=False)
     parts = [attend_with_lse(q, k[:, s], v[:, s], Dense(), causal=False) for s in np.s_[:7, 7:]]
     shares = jax.nn.softmax(jnp.stack([lse for _, lse in parts]), axis=0)[..., None]
