@@ -74,7 +74,7 @@ class GPT(nn.Module):
 
         Raises:
           ValueError: more tokens than the context holds, or a position past it, where positions
-            are known (under `jit` such a row of a learned table is NaN).
+            are known (under `jit` a learned table gives NaN there).
         """
         c = self.config
         length = inputs.shape[1]

@@ -29,6 +29,8 @@ FAST, SLOW = 32, 1
 def sinusoidal(positions: jax.Array, d_model: int) -> jax.Array:
     """Sines and cosines of positions, in turn.
 
+    Differs from the paper: the token embeddings they are added to are not multiplied by sqrt(E).
+
     Args:
       positions: integers [B, T].
       d_model: size E of an embedding, even.

@@ -59,8 +59,18 @@ def test_more_tokens_than_the_context_are_refused(make_config, init):
         GPT(config).apply({"params": init(config)}, jnp.zeros((1, 13), jnp.int32))
 
 
-def test_packed_documents_equal_separate_ones(make_config, init, tokens, logits):
-    config = make_config(attention="dense,banded(window=3)", num_layers=2)
+@pytest.mark.parametrize(
+    "positions, score",
+    [
+        ("learned", "none"),
+        ("sinusoidal", "soft_cap(cap=2.0)"),
+        ("rotary", "none"),
+        ("none", "relative_bias(buckets=6,max_distance=8),alibi"),
+    ],
+)
+def test_packed_documents_equal_separate_ones(make_config, init, tokens, logits, positions, score):
+    fields = {"positions": positions, "score": score, "num_layers": 2}
+    config = make_config(attention="dense,banded(window=3)", **fields)
     params = init(config)
     positions = jnp.array([[*range(5), *range(6), 0], [*range(12)]])
     segments = jnp.array([[0] * 5 + [1] * 6 + [-1], [4] * 12])

@@ -59,14 +59,20 @@ ORACLES = {
 
 
 @pytest.mark.parametrize(
-    "norm, activation, num_kv_heads, window",
-    [("pre", "gelu_tanh", 4, 7), ("post", "gelu", 2, 3), ("pre", "relu", 1, 1)],
+    "norm, activation, num_kv_heads, window, d_value",
+    [
+        ("pre", "gelu_tanh", 4, 7, None),
+        ("post", "gelu", 2, 3, 10),
+        ("pre", "relu", 1, 1, 6),
+        ("pre", "gelu_sigmoid", 2, 4, 3),
+    ],
 )
-def test_a_block_equals_its_formulas(make_config, norm, activation, num_kv_heads, window):
+def test_a_block_equals_its_formulas(make_config, norm, activation, num_kv_heads, window, d_value):
     config = make_config(
         num_heads=4,
         num_kv_heads=num_kv_heads,
         d_head=6,
+        d_value=d_value,
         d_ff=20,
         norm=norm,
         activation=activation,

@@ -3,7 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gptjax.attention import scores
+from gptjax.attention.patterns import Dense
 from gptjax.models.gpt import GPT
+from gptjax.models.layers import Block
+from gptjax.models.transformer import init_decoding
 
 # A cycle of one layer; cycles and a remainder; a cycle longer than the stack.
 FOUR = "banded(window=2),banded(window=4),dense,dense"
@@ -95,6 +99,99 @@ def test_remat_changes_neither_loss_nor_gradients(make_config, init, tokens):
     remat, remat_program = loss_and_gradients("block")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, remat)
     assert ("policy=" in plain_program, "policy=" in remat_program) == (False, True)
+
+
+VARIANTS = {
+    "sinusoidal": {"positions": "sinusoidal"},
+    "rotary, grouped, value heads": {"positions": "rotary", "num_kv_heads": 1, "d_value": 5},
+    "yarn": {"positions": "rotary", "rotary_scaling": "yarn", "rotary_factor": 2.0},
+    "no positions, alibi": {"positions": "none", "score": "alibi"},
+    "relative bias": {"score": "relative_bias(buckets=6,max_distance=8)"},
+    "soft cap, relative bias": {"score": "soft_cap(cap=1.0),relative_bias(buckets=4)"},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_decoding_in_chunks_equals_the_full_forward_pass(
+    make_config, init, tokens, logits, variant
+):
+    """Three layers: a cycle and a remainder; a prompt, a chunk, then tokens."""
+    config = make_config(attention="dense,banded(window=3)", **VARIANTS[variant])
+    params = init(config)
+
+    @jax.jit
+    def step(tokens, positions, cache):
+        variables = {"params": params}
+        return GPT(config).apply(
+            variables, tokens, positions=positions, cache=cache, method=GPT.decode
+        )
+
+    cache, parts = init_decoding(config, 2, 12, jnp.float32), []
+    for start, stop in ((0, 5), (5, 10), (10, 11), (11, 12)):
+        positions = jnp.tile(jnp.arange(start, stop), (2, 1))
+        part, cache = step(tokens[:, start:stop], positions, cache)
+        parts.append(part)
+    full = logits(config, params, tokens)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), full, rtol=1e-4, atol=1e-5)
+
+
+def test_all_layers_share_the_relative_bias(make_config, init, tokens, monkeypatch):
+    """Its gradient through the scan, with remat, is the sum of those of tables of each layer."""
+    monkeypatch.setattr("gptjax.models.transformer.UNROLLED_LAYERS", 0)
+    spec = "relative_bias(buckets=6,max_distance=8)"
+    config = make_config(score=spec, norm="post", remat="block")
+    params = init(config)
+    shared = params["trunk"]["relative_bias"]
+    assert shared.shape == (6, 2)
+    x = params["token_embedding"][tokens] + params["position_embedding"][None]
+
+    def scanned(table):
+        trunk = params["trunk"] | {"relative_bias": table}
+        return jnp.square(GPT(config).apply({"params": params | {"trunk": trunk}}, tokens)).mean()
+
+    def looped(tables):
+        hidden = x
+        for i in range(3):
+            layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["trunk"]["layers"])
+            score = scores.bind(scores.parse(spec), 2, {"relative_bias": tables[i]})
+            hidden, _ = Block(config, Dense()).apply({"params": layer}, hidden, score=score)
+        return jnp.square(hidden @ params["token_embedding"][:53].T).mean()
+
+    tables = jnp.tile(shared, (3, 1, 1))
+    of_each = jax.jit(jax.grad(looped))(tables)
+    assert (np.abs(of_each).max((1, 2)) > 0).all()
+    np.testing.assert_allclose(
+        jax.jit(jax.grad(scanned))(shared), of_each.sum(0), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_relative_bias_starts_beside_layers_that_start_as_without_it(make_config):
+    def made(score):
+        model = GPT(make_config(score=score))
+        return jax.jit(model.init)(jax.random.key(3), jnp.zeros((1, 1), jnp.int32))["params"]
+
+    params = made("relative_bias(buckets=512,max_distance=1000)")
+    table = params["trunk"].pop("relative_bias")
+    assert (table.dtype, table.std()) == (jnp.float32, pytest.approx(0.02, rel=0.1))
+    jax.tree.map(np.testing.assert_array_equal, made("none"), params)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (
+            {"attention": "dense,strided(stride=13)"},
+            "got stride=13, expected at most the length, 12",
+        ),
+        ({"attention": "bandit"}, "unknown attention pattern 'bandit'"),
+        ({"score": "alibis"}, "unknown score change 'alibis' .did you mean 'alibi'"),
+    ],
+)
+def test_a_specification_that_does_not_fit_stops_when_the_model_is_built(
+    make_config, fields, message
+):
+    with pytest.raises(ValueError, match=message):
+        GPT(make_config(**fields)).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
 
 
 def lowered(config):
