@@ -28,6 +28,7 @@ FIXED = (
     "training.num_steps",
     "training.seed",
 )
+MADE = ("metrics.jsonl", "checkpoints", "measured.json")  # what shows that a run has begun
 
 
 def cache_directory() -> Path:
@@ -42,7 +43,8 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def _write_json(path: Path, values: Any) -> None:
+def write_json(path: Path, values: Any) -> None:
+    """Writes `values` to `path`, whole or not at all."""
     unfinished = path.with_name(path.name + ".new")
     try:
         unfinished.write_text(json.dumps(values, indent=2) + "\n")
@@ -65,13 +67,13 @@ class WorkDirectory:
     def begin(self, experiment: str, config: ExperimentConfig, record: dict[str, Any]) -> None:
         """Claims the directory for a run, or finds that this run is already there.
 
-        A run that has made neither rows nor checkpoints, such as one whose model could not be
-        built, is not there yet.
+        A run that has made none of MADE, such as one whose model could not be built, is not there
+        yet.
 
         Args:
           experiment: the name the configuration was made from.
           config: resolved.
-          record: content hashes of what the run reads.
+          record: what else is to be the same: content hashes of what the run reads.
 
         Raises:
           ValueError: the directory holds another run (says how they differ), or something that
@@ -79,7 +81,7 @@ class WorkDirectory:
         """
         try:
             if self._config_file.exists():
-                if any((self.path / made).exists() for made in ("metrics.jsonl", "checkpoints")):
+                if any((self.path / made).exists() for made in MADE):
                     self._refuse_another(config, record)
             elif self.path.is_dir() and any(self.path.iterdir()):
                 raise ValueError(
@@ -88,7 +90,7 @@ class WorkDirectory:
                 )
             self.path.mkdir(parents=True, exist_ok=True)
             run = {"experiment": experiment, "config": to_dict(config), **record}
-            _write_json(self._config_file, run)
+            write_json(self._config_file, run)
         except OSError as error:
             raise ValueError(
                 f"--workdir: cannot write {self.path}: {error.strerror}; expected a writable "
@@ -199,7 +201,7 @@ class WorkDirectory:
 
     def write_result(self, figures: dict[str, Any]) -> None:
         """Writes result.json: the run's figures, and what made them."""
-        _write_json(self.path / "result.json", {**figures, **provenance()})
+        write_json(self.path / "result.json", {**figures, **provenance()})
 
 
 def provenance() -> dict[str, Any]:

@@ -1,0 +1,118 @@
+r"""Trials at equal budget: trains attention variants on the same data and compares them.
+
+    python -m experiments.compare --experiment=compare_smoke --workdir=runs/compare
+    python -m experiments.compare --experiment=gpt2_small --workdir=runs/gpt2_attention \
+        --variants="dense;dense,banded(window=256)" --budget=seconds --seeds=5
+
+A variant is an attention specification; semicolons stand between variants, since a specification
+is itself a list over layers. The first variant trains as the experiment says, for its `num_steps`,
+and so fixes the budget; the others train until they have spent as much of
+
+    tokens    training tokens: all take the same steps;
+    flops     executed training FLOPs (`models/costs.py`), to the nearest step;
+    seconds   training seconds, by the median of ten steps that are timed once for each variant and
+              kept in `measured.json`, so that a comparison that goes on later is the same.
+
+Learning-rate schedules are laid over each run's own length; runs of one seed see the same examples
+in the same order. Each run is a work directory below `--workdir`, as `pretrain` makes them: the
+same command goes on where it stopped, more variants or seeds add runs, and another configuration,
+budget or first variant is refused. comparison.json, .md and .png are written last.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+
+from experiments import sources
+from experiments.binary import run
+from experiments.training_run import pretrain
+from experiments.trials import report
+from experiments.trials.measure import measure_all
+from experiments.trials.plan import BUDGETS, parse_variants, plan, trial_config
+from experiments.trials.summary import summarise
+from experiments.workdir import WorkDirectory, enable_compilation_cache, provenance, write_json
+from gptjax.config import ExperimentConfig
+
+FLAGS = flags.FLAGS
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the comparison lives; it resumes there.")
+_VARIANTS = flags.DEFINE_string(
+    "variants",
+    "dense;dense,banded(window=64);strided(stride=16)",
+    "Attention specifications, joined by semicolons.",
+)
+_BUDGET = flags.DEFINE_enum("budget", "flops", list(BUDGETS), "What is equal.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each variant.", lower_bound=1)
+TABLE_WIDTH = 150
+
+
+def compare(
+    experiment: str,
+    base: ExperimentConfig,
+    workdir: WorkDirectory,
+    variants: list[str],
+    budget: str,
+    num_seeds: int,
+) -> dict[str, Any] | None:
+    """Trains what is not trained yet and writes the comparison; None where a signal ended it.
+
+    Args:
+      experiment: the name `base` was made from.
+      base: a configuration, of which `plan` makes all others.
+      workdir: new, or of this comparison.
+      variants: from `parse_variants`.
+      budget: a name in BUDGETS.
+      num_seeds: runs of each variant.
+
+    Returns:
+      The summary, see `summarise`.
+
+    Raises:
+      ValueError: `workdir` holds another comparison, or what a run says.
+    """
+    training = base.training
+    configs = {v: trial_config(base, v, training.num_steps, training.seed) for v in variants}
+    first = configs[variants[0]]
+    prepared = sources.prepare_corpus(first, sources.load_model_tokenizer(first))
+    alike = {name: str(getattr(training, name)) for name in ("eval_every", "eval_batches")}
+    workdir.begin(experiment, first, prepared.hashes | alike | {"budget": budget})
+
+    measurements = measure_all(configs, prepared.train, workdir.path / "measured.json")
+    trials = plan(base, variants, budget, num_seeds, measurements)
+    for number, trial in enumerate(trials, start=1):
+        own = WorkDirectory(str(workdir.path / trial.directory))
+        own.begin(experiment, trial.config, prepared.hashes)
+        if own.has_result():
+            continue
+        print(f"--- run {number} of {len(trials)}: {trial.variant}, seed {trial.seed}", flush=True)
+        if pretrain(experiment, trial.config, own).interrupted_by is not None:
+            return None
+
+    summary = summarise(trials, budget, measurements, workdir.path)
+    write_json(workdir.path / "comparison.json", summary | provenance())
+    (workdir.path / "comparison.md").write_text(report.markdown(summary))
+    report.plot(summary, workdir.path / "comparison.png")
+    return summary
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compares what the flags say."""
+    del argv
+    enable_compilation_cache()
+    variants = parse_variants(_VARIANTS.value, FLAGS.config.model.context_length)
+    workdir = WorkDirectory(_WORKDIR.value)
+    summary = compare(
+        FLAGS.experiment, FLAGS.config, workdir, variants, _BUDGET.value, _SEEDS.value
+    )
+    if summary is None:
+        print("stopped; the same command goes on there")
+        return
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
+    console.print(report.table(summary))
+    print(f"{workdir.path}/comparison.json, .md and .png are written")
+
+
+if __name__ == "__main__":
+    run(main, with_experiment=True)

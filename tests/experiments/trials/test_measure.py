@@ -1,0 +1,38 @@
+import pytest
+
+from experiments.sources import load_model_tokenizer, prepare_corpus
+from experiments.trials import measure as module
+from experiments.trials.measure import Measurement, measure_all
+from experiments.trials.plan import trial_config
+from gptjax.models.costs import parameter_count
+
+
+@pytest.fixture
+def split(make_config):
+    config = make_config()
+    return prepare_corpus(config, load_model_tokenizer(config)).train
+
+
+def test_a_step_is_measured_once_and_what_was_measured_is_kept(
+    make_config, split, tmp_path, monkeypatch
+):
+    kept = tmp_path / "measured.json"
+    configs = {v: trial_config(make_config(), v, 8, 0) for v in ("dense", "banded(window=2)")}
+    first = measure_all({"dense": configs["dense"]}, split, kept)["dense"]
+    assert 0 < first.seconds_per_token < 1
+    # Parameters and AdamW's two moments go in and come out in place, with gradients as large as
+    # the parameters; beside them a few arrays of the size of the logits, [4, 16, 1024].
+    parameters, logits = 4 * parameter_count(configs["dense"].model), 4 * 4 * 16 * 1024
+    assert 3 * parameters + logits < first.memory_bytes < 4 * parameters + 4 * logits
+
+    measured = []
+
+    def stub(config, _):
+        measured.append(config.model.attention)
+        return Measurement(1.0, 2)
+
+    monkeypatch.setattr(module, "measure", stub)
+    for _ in range(2):
+        both = measure_all(configs, split, kept)
+        assert both == {"dense": first, "banded(window=2)": Measurement(1.0, 2)}
+    assert measured == ["banded(window=2)"]

@@ -1,0 +1,66 @@
+import io
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from experiments.trials.report import HEADINGS, markdown, plot, table
+
+
+def make_summary(seeds=2):
+    def run(seed, shift):
+        points = [
+            {"step": s, "executed_flops": 1e9 * s, "seconds": 0.1 * s, "loss": 3 - s / 10 + shift}
+            for s in (1, 2, 3)
+        ]
+        return {"seed": seed, "curve": points}
+
+    def variant(name, shift, less_first):
+        half_width = 0.25 if seeds > 1 else None
+        return {
+            "variant": name,
+            "num_steps": 1234,
+            "loss": {"mean": 2.5, "half_width": half_width},
+            "loss_less_first": less_first and {"mean": less_first, "half_width": half_width},
+            "bits_per_byte": {"mean": 1.5, "half_width": half_width},
+            "tokens_per_second": 4321.0,
+            "seconds": 12.34,
+            "density": 0.5,
+            "executed_flops": 1.5e12,
+            "dense_equivalent_flops": 3e12,
+            "memory_bytes": 3 * 2**20,
+            "runs": [run(seed, shift + seed / 50) for seed in range(seeds)],
+        }
+
+    rows = [variant("dense", 0.0, None), variant("strided(stride=4)|dense", 0.1, -0.125)]
+    return {"budget": "flops", "variants": rows}
+
+
+def test_markdown_has_a_row_a_variant():
+    lines = markdown(make_summary()).splitlines()
+    assert lines[0] == "equal executed training FLOPs; 2 seeds"
+    bare = "1,234 | 2.5000 ± 0.2500 |  | 1.5000 ± 0.2500 | 4,321 | 12.3 | 0.500 | 1.500e+12"
+    assert lines[4] == f"| dense | {bare} | 3.000e+12 | 3.0 |"
+    assert lines[5].startswith(r"| strided(stride=4)\|dense | 1,234 | 2.5000 ± 0.2500 | -0.1250 ± ")
+    assert lines[2].count("|") == lines[3].count("|") == len(HEADINGS) + 1
+
+
+def test_one_seed_stands_without_an_interval():
+    assert "| 2.5000 |" in markdown(make_summary(seeds=1))
+
+
+def test_the_table_shows_the_same_cells():
+    shown = io.StringIO()
+    Console(width=160, file=shown).print(table(make_summary()))
+    for text in ("strided(stride=4)|dense", "-0.1250 ± 0.2500", "1.500e+12", "density: pairs"):
+        assert text in shown.getvalue()
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_plot_has_two_panels_and_a_line_a_variant(tmp_path, seeds):
+    plot(make_summary(seeds), tmp_path / "comparison.png")
+    with Image.open(tmp_path / "comparison.png") as picture:
+        assert picture.size == (1920, 864)
+        colors = {color for _, color in picture.convert("RGB").getcolors(1 << 20) or []}
+    assert {(31, 119, 180), (255, 127, 14)} <= colors  # the first two of matplotlib's cycle
+    assert (44, 160, 44) not in colors
