@@ -226,7 +226,7 @@ def _scan_tiles(
     num_keys: int,
 ) -> Any:
     """Folds `step` over the blocks that are not empty, the full ones first and unmasked."""
-    block = _scanned_block(rules, num_queries, num_keys)
+    block = block_size(rules, num_queries, num_keys)
     kinds = _kinds(rules, num_queries, num_keys, block)
     for kind in (FULL, PARTIAL):
         starts = np.argwhere(kinds == kind).astype(np.int32) * block
@@ -239,8 +239,10 @@ def _scan_tiles(
     return state
 
 
-def _scanned_block(rules: Rules, num_queries: int, num_keys: int) -> int:
-    """The block size whose blocks take less time in all."""
+def block_size(rules: Rules, num_queries: int, num_keys: int) -> int:
+    """Positions in a block: of the sizes that are scanned, the one that takes less time in all."""
+    if _is_short(num_queries, num_keys):
+        return UNROLLED_BLOCK
 
     def pairs(block: int) -> int:
         return int(np.count_nonzero(_kinds(rules, num_queries, num_keys, block))) * block**2
