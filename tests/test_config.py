@@ -138,6 +138,35 @@ def test_resolve_keeps_what_is_given():
             "config.model.num_kv_heads: got 5, expected a divisor of num_heads = 12",
         ),
         (
+            ExperimentConfig(model=ModelConfig(positions="rotary", d_head=7)),
+            "config.model.d_head: got 7 with positions=rotary and rotary_scaling=none, expected an "
+            "even number",
+        ),
+        (
+            ExperimentConfig(model=ModelConfig(positions="sinusoidal", d_model=9, d_head=4)),
+            "config.model.d_model: got 9 with positions=sinusoidal",
+        ),
+        (
+            ExperimentConfig(model=ModelConfig(rotary_scaling="yarn", rotary_factor=2.0)),
+            "config.model.rotary_scaling: got yarn with positions=learned and rotary_scaling=yarn, "
+            "expected none",
+        ),
+        (
+            ExperimentConfig(model=ModelConfig(positions="rotary", rotary_factor=2.0)),
+            "config.model.rotary_factor: got 2.0 with positions=rotary and rotary_scaling=none, "
+            "expected 1",
+        ),
+        (
+            ExperimentConfig(model=ModelConfig(positions="rotary", rotary_scaling="interpolation")),
+            "config.model.rotary_factor: got 1.0 with positions=rotary and rotary_scaling="
+            "interpolation, expected more than 1",
+        ),
+        (
+            ExperimentConfig(model=ModelConfig(positions="rotary", rotary_original_context=8)),
+            "config.model.rotary_original_context: got 8 with positions=rotary and rotary_scaling="
+            "none, expected none",
+        ),
+        (
             ExperimentConfig(optimizer=OptimizerConfig(warmup_steps=1, warmup_tokens=1)),
             "config.optimizer: got both warmup_steps and warmup_tokens, expected at most one",
         ),
@@ -161,6 +190,15 @@ def test_resolve_keeps_what_is_given():
 )
 def test_resolve_refuses_contradictions_in_one_line(config, expected):
     assert message(resolve, config).startswith(expected)
+
+
+def test_the_original_context_follows_from_the_factor_unless_given():
+    fields = {"positions": "rotary", "rotary_scaling": "yarn", "rotary_factor": 4.0}
+    for given, original in ((None, 256), (100, 100)):
+        model = ModelConfig(context_length=1024, rotary_original_context=given, **fields)
+        resolved = resolve(ExperimentConfig(model=model)).model
+        assert resolved.rotary_original_context == original
+        assert resolve(ExperimentConfig(model=resolved)).model == resolved
 
 
 def test_every_leaf_of_the_default_config_is_validated():

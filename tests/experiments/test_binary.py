@@ -102,6 +102,15 @@ WRONG = {
     "--experiment=demo --config.model.attention=dense,band": (
         "error: attention 'dense,band', column 7: unknown attention pattern 'band' (did you mean"
     ),
+    "--experiment=demo --config.model.attention=strided(stride=4096)": (
+        "error: strided(stride=4096,part=both): got stride=4096, expected at most the length, 256"
+    ),
+    "--experiment=demo --config.model.score=soft_cap(cap=high)": (
+        "error: score 'soft_cap(cap=high)', column 10: got 'cap=high)', expected soft_cap(cap: "
+    ),
+    "--experiment=demo --config.model.positions=rotary --config.model.d_head=5": (
+        "error: config.model.d_head: got 5 with positions=rotary"
+    ),
     "--experiment=demo --config.model.d_model": (
         "error: Missing value for flag --config.model.d_model"
     ),
@@ -136,6 +145,10 @@ RIGHT = {
     },
     "--experiment=demo --config.model.attention=dense,banded(window=8)": {
         "model.attention": "dense,banded(window=8)"
+    },
+    "--experiment=demo --config.model.score=soft_cap(cap=30),alibi --config.model.d_value=9": {
+        "model.score": "soft_cap(cap=30),alibi",
+        "model.d_value": 9,
     },
 }
 WITHOUT_EXPERIMENT = ("--workdir=x", "--workdri=x", "--workdir=x stray", "--raises=ValueError")

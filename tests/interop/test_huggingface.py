@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -186,6 +187,20 @@ def test_tensors_that_do_not_fit_are_refused_by_name():
     assert text == f"{name}: got dtype int8, expected floats"
     text = refusal({**state, "lm_head.weight": state["transformer.wte.weight"] + 1}, config)
     assert text.startswith("lm_head.weight: got other values than the embedding")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"positions": "rotary"}, "config.model.positions: got rotary, expected learned"),
+        ({"score": "alibi"}, "config.model.score: got alibi, expected none"),
+        ({"d_value": 4}, "config.model.d_value: got 4, expected 8"),
+        ({"num_kv_heads": 2}, "config.model.num_kv_heads: got 2, expected 4"),
+    ],
+)
+def test_models_that_theirs_cannot_be_are_refused_by_the_fields_name(change, message):
+    state, config = checkpoint("gpt2")
+    assert refusal(state, dataclasses.replace(config, **change)) == message
 
 
 def test_another_architecture_is_refused_by_its_names():
