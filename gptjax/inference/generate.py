@@ -21,11 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gptjax.attention.cache import check_decodable
 from gptjax.inference.sampling import Sampler, Texts
 from gptjax.models.gpt import GPT
-from gptjax.models.transformer import Cache, init_decoding
+from gptjax.models.transformer import Cache, attention_cycle, init_decoding
 
 _SMALLEST_BUCKET = 16  # tokens
+_PIECE = 256  # tokens of a prompt that are fed at once
 _NEVER = -1  # a stop token that no sampler picks
 
 
@@ -78,10 +80,21 @@ def start(
       prefix: static; rows are fed up to here, `lengths - 1` or more.
     """
     batch, size = tokens.shape
-    cache = init_decoding(model.config, batch, size, jnp.dtype(model.config.dtype))
-    at = jnp.arange(prefix)[None]
+    whole = any(pattern.looks_ahead for pattern in attention_cycle(model.config))
+    piece = prefix if whole else min(prefix, _PIECE)
+    dtype = jnp.dtype(model.config.dtype)
+    cache = init_decoding(model.config, batch, size, dtype, None if whole else _PIECE)
+    at = jnp.arange(-(-prefix // piece) * piece)[None]
     positions = jnp.where(at < lengths[:, None] - 1, at, -1)
-    _, cache = _feed(model, "hidden", params, tokens[:, :prefix], positions, cache)
+    fed = jnp.pad(tokens, [(0, 0), (0, at.size)])[:, : at.size]
+
+    def feed(cache: Cache, part: tuple[jax.Array, jax.Array]):
+        return _feed(model, "hidden", params, *part, cache)[1], None
+
+    def pieces(x: jax.Array) -> jax.Array:
+        return x.reshape(batch, -1, piece).swapaxes(0, 1)
+
+    cache, _ = jax.lax.scan(feed, cache, (pieces(fed), pieces(positions)))
     rngs = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), sample_indices)
     return Decoding(Texts(tokens, lengths, rngs), limits, stop_token, cache)
 
@@ -208,6 +221,9 @@ class Generator:
         lengths = np.array([prompt.size for prompt in prompts], np.int32)
         room = np.array([self.room(prompt) for prompt in prompts], np.int32)
         limits = lengths + (room if max_new_tokens is None else np.minimum(room, max_new_tokens))
+        for pattern in attention_cycle(self._config):
+            for length, limit in zip(lengths.tolist(), limits.tolist(), strict=True):
+                check_decodable(pattern, length - 1, limit)
         tokens = np.zeros((len(prompts), self._bucket(limits.max())), np.int32)
         for row, prompt in zip(tokens, prompts, strict=True):
             row[: prompt.size] = prompt

@@ -42,21 +42,30 @@ def attention_cycle(config: ModelConfig) -> tuple[attention.Pattern, ...]:
     return cycle
 
 
-def init_decoding(config: ModelConfig, batch: int, length: int, dtype: Any) -> Cache:
+def init_decoding(
+    config: ModelConfig, batch: int, length: int, dtype: Any, chunk: int | None = None
+) -> Cache:
     """Empty caches for a batch of texts of up to `length` tokens.
+
+    Args:
+      config: resolved.
+      batch: number of texts.
+      length: the most tokens of a text.
+      dtype: of keys and values.
+      chunk: the most tokens fed at once, which bounds the caches of patterns of bounded reach;
+        None: all.
 
     Returns:
       (scanned, unrolled): for each layer of the attention cycle a `KVCache` with a leading axis
-      of cycles, and one for each remaining layer.
+      of cycles, and one for each remaining layer; each as long as its pattern needs.
     """
     assert config.num_kv_heads is not None and config.d_head is not None
     cycle = attention_cycle(config)
     cycles, remainder = divmod(config.num_layers, len(cycle))
-    one = init_cache(
-        batch, length, config.num_kv_heads, config.d_head, dtype, value_dim=config.d_value
-    )
-    stacked = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], cycles, axis=0), one)
-    return (stacked,) * len(cycle) if cycles else (), (one,) * remainder
+    shape = (batch, length, config.num_kv_heads, config.d_head, dtype, config.d_value)
+    caches = [init_cache(*shape, pattern=pattern, chunk=chunk or length) for pattern in cycle]
+    stacked = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], cycles, axis=0), tuple(caches))
+    return stacked if cycles else (), tuple(caches[:remainder])
 
 
 class Transformer(nn.Module):

@@ -10,7 +10,9 @@ import jax
 import numpy as np
 import pytest
 
+from gptjax.attention.cache import KVCache
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.inference import generate
 from gptjax.inference.generate import Generator, next_logits, start
 from gptjax.inference.sampling import make_sampler
 from gptjax.models.gpt import GPT
@@ -69,9 +71,12 @@ def full_logits(model, params):
         ({}, 1e-5),
         ({"norm": "post", "attention": "banded(window=5)", "tied_embeddings": False}, 1e-5),
         ({"dtype": "bfloat16"}, 3e-2),  # 8 bits of mantissa
+        ({"attention": "banded(window=5),sinks(window=3,sinks=2),dense"}, 1e-5),
+        ({"attention": "heads(dense,fixed(stride=8,summary=2)),logsparse(window=2)"}, 1e-5),
     ],
 )
-def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
+def test_cached_logits_equal_the_full_forward_pass(changes, tolerance, monkeypatch):
+    monkeypatch.setattr(generate, "_PIECE", 8)
     model, params = make(**changes)
     texts = np.stack(prompts_of(CONTEXT, CONTEXT, CONTEXT)).astype(np.int32)
     full = jax.jit(lambda tokens: model.apply({"params": params}, tokens))(texts)
@@ -92,6 +97,34 @@ def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
         longer = dataclasses.replace(state.texts, lengths=state.texts.lengths + 1)
         state = dataclasses.replace(state, texts=longer, cache=cache)
+
+
+def test_each_layer_of_the_cycle_keeps_what_its_pattern_needs(monkeypatch):
+    monkeypatch.setattr(generate, "_PIECE", 8)
+    model, params = make(attention="dense,banded(window=5)")
+    arguments = [np.zeros((1, 48), np.int32), *np.int32([[20], [48]]), np.int32(-1), np.int32(0)]
+    state = jax.eval_shape(
+        functools.partial(start, model, prefix=24), params, *arguments, np.zeros(1, np.int32)
+    )
+    caches = jax.tree.leaves(state.cache, is_leaf=lambda node: isinstance(node, KVCache))
+    assert [cache.k.shape[:3] for cache in caches] == [(1, 1, 48), (1, 1, 12), (1, 48, 2)]
+
+
+@pytest.mark.parametrize("attention", ["prefix(length=9)", "dense,block_causal(block=4)"])
+def test_prompts_that_split_what_must_arrive_whole_are_refused(attention):
+    model, params = make(attention=attention)
+    with pytest.raises(ValueError, match="got a prompt of 7 tokens to be continued one by one"):
+        Generator(model).generate(params, prompts_of(8), max_new_tokens=5)
+
+
+def test_a_prefix_language_model_generates_after_a_whole_prefix(monkeypatch):
+    monkeypatch.setattr(generate, "_PIECE", 4)
+    model, params = make(attention="prefix(length=9)")
+    (prompt,) = prompts_of(12)
+    (text,) = Generator(model).generate(params, [prompt], max_new_tokens=6, sampler=GREEDY)
+    whole = np.concatenate([prompt, text])
+    logits = jax.jit(lambda tokens: model.apply({"params": params}, tokens))(whole[None])
+    assert text.tolist() == logits[0, 11:-1].argmax(-1).tolist()
 
 
 def test_greedy_texts_equal_a_loop_over_forward_passes(made, generator):
