@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.core import Tracer
 
@@ -81,7 +82,7 @@ class GPT(nn.Module):
         if length > c.context_length:
             raise ValueError(f"tokens: got {length} a row, expected at most {c.context_length}")
         if positions is not None and not isinstance(positions, Tracer):
-            last = int(positions.max())
+            last = np.asarray(positions).max()
             if last >= c.context_length:
                 raise ValueError(f"positions: got {last}, expected less than {c.context_length}")
         dtype = jnp.dtype(c.dtype)

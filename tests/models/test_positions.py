@@ -203,8 +203,11 @@ def test_only_a_learned_table_is_a_parameter_and_the_rest_starts_the_same(make_c
 def test_a_position_past_the_context_is_refused_where_it_is_known(make_config, init, tokens, kind):
     config = make_config(positions=kind)
     params = init(config)
-    with pytest.raises(ValueError, match="positions: got 12, expected less than 12"):
-        GPT(config).apply({"params": params}, tokens, positions=jnp.arange(1, 13)[None])
+    past = jnp.arange(1, 13)[None]
+    apply = GPT(config).apply
+    for call in (apply, jax.jit(lambda *x, positions: apply(*x, positions=past))):
+        with pytest.raises(ValueError, match="positions: got 12, expected less than 12"):
+            call({"params": params}, tokens, positions=past)
 
 
 def test_a_position_past_a_learned_table_gives_no_number_under_jit(
