@@ -1,25 +1,37 @@
 """The one attention call: checks its arguments, states its rules, picks an implementation.
 
-out = attend(q, k, v, parse("banded(window=256)")[0])
+Each implementation says what it refuses; one asked for by name that cannot compute a call raises,
+naming those that can, and "auto" chooses among those that do not refuse. Nothing falls back.
+
+    out = attend(q, k, v, parse("banded(window=256)")[0])
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 
+from gptjax.attention.algebra import Pattern, in_order
 from gptjax.attention.blockwise import blockwise
-from gptjax.attention.patterns import Pattern, in_order
+from gptjax.attention.fused import FUSED
+from gptjax.attention.implementation import Call, Implementation
 from gptjax.attention.reference import reference
 from gptjax.attention.rules import Rules, Score
-from gptjax.registry import Registry
+from gptjax.registry import Registry, unknown_name
 
-Implementation = Callable[[jax.Array, jax.Array, jax.Array, Rules], tuple[jax.Array, jax.Array]]
 IMPLEMENTATIONS: Registry[Implementation] = Registry("attention implementation")
-IMPLEMENTATIONS.register("reference")(reference)
-IMPLEMENTATIONS.register("blockwise")(blockwise)
+IMPLEMENTATIONS.register("reference")(Implementation(reference))
+IMPLEMENTATIONS.register("blockwise")(Implementation(blockwise))
+IMPLEMENTATIONS.register("fused")(FUSED)
+
+Segments = jax.Array | tuple[jax.Array, jax.Array] | None
+
+# "auto" takes the reference up to this many pairs of positions: there are no blocks to skip.
+FEW_PAIRS = 64 * 64
 
 
 def attend(
@@ -30,7 +42,7 @@ def attend(
     *,
     causal: bool = True,
     impl: str = "auto",
-    segment_ids: jax.Array | tuple[jax.Array, jax.Array] | None = None,
+    segment_ids: Segments = None,
     q_positions: jax.Array | None = None,
     k_positions: jax.Array | None = None,
     score: Score | None = None,
@@ -63,13 +75,15 @@ def attend(
         to nothing.
 
     Raises:
-        ValueError: for shapes or values that do not fit, and for an unknown implementation.
+        ValueError: in one line, for shapes, dtypes or values that do not fit, for an unknown
+            implementation, and for one that cannot compute the call.
     """
-    return attend_with_lse(
+    return _attend(
         q,
         k,
         v,
         pattern,
+        lse=False,
         causal=causal,
         impl=impl,
         segment_ids=segment_ids,
@@ -83,36 +97,40 @@ def attend(
 
 
 def attend_with_lse(
+    q: jax.Array, k: jax.Array, v: jax.Array, pattern: Pattern, **options: Any
+) -> tuple[jax.Array, jax.Array]:
+    """As `attend`, whose keywords it takes, with the log-sum-exp of each query's scores.
+
+    The log-sum-exp is float32 [B, T, H], in nats, and -inf for a query that may attend to
+    nothing; it has a gradient.
+    """
+    out, lse = _attend(q, k, v, pattern, lse=True, **options)
+    assert lse is not None, "an implementation that has no log-sum-exp refuses to give one"
+    return out, lse
+
+
+def _attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
     pattern: Pattern,
     *,
+    lse: bool,
     causal: bool = True,
     impl: str = "auto",
-    segment_ids: jax.Array | tuple[jax.Array, jax.Array] | None = None,
+    segment_ids: Segments = None,
     q_positions: jax.Array | None = None,
     k_positions: jax.Array | None = None,
     score: Score | None = None,
     scale: float | None = None,
     dropout_rate: float = 0.0,
     dropout_rng: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """As `attend`, with the float32 log-sum-exp [B, T, H] of each query's scores.
-
-    The log-sum-exp (nats) is -inf for a query that may attend to nothing; it has a gradient.
-    """
+) -> tuple[jax.Array, jax.Array | None]:
+    _check(q, k, v)
     batch, num_queries, num_heads, head_dim = q.shape
-    _, num_keys, key_heads, _ = k.shape
-    if v.shape[:3] != k.shape[:3] or k.shape[0] != batch or k.shape[3] != head_dim:
-        raise ValueError(
-            f"attend: got q {q.shape}, k {k.shape}, v {v.shape}, expected q [B, T, H, D] and "
-            "k, v [B, S, K, D]"
-        )
-    if num_heads % key_heads:
-        raise ValueError(
-            f"attend: got {num_heads} query heads and {key_heads} key heads, expected a multiple"
-        )
+    num_keys, key_heads = k.shape[1:3]
+    if impl not in ("auto", *IMPLEMENTATIONS):
+        raise unknown_name(IMPLEMENTATIONS.kind, impl, ("auto", *IMPLEMENTATIONS))
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"attend: got dropout_rate={dropout_rate}, expected 0 <= rate < 1")
     seed = None
@@ -120,26 +138,115 @@ def attend_with_lse(
         if dropout_rng is None:
             raise ValueError(f"attend: got dropout_rate={dropout_rate}, expected dropout_rng too")
         seed = jax.random.bits(dropout_rng, (2,), "uint32")
-    segments = segment_ids if isinstance(segment_ids, tuple) else (segment_ids, segment_ids)
+    paired = isinstance(segment_ids, tuple)
+    q_segments, k_segments = segment_ids if paired else (segment_ids, segment_ids)
+    pattern = in_order(pattern) if causal else pattern
     rules = Rules(
-        pattern=in_order(pattern) if causal else pattern,
+        pattern=pattern,
         scale=head_dim**-0.5 if scale is None else float(scale),
         dropout_rate=float(dropout_rate),
         q_positions=_rows("q_positions", q_positions, batch, num_queries),
         k_positions=_rows("k_positions", k_positions, batch, num_keys),
-        q_segments=_rows("segment_ids", segments[0], batch, num_queries),
-        k_segments=_rows("segment_ids", segments[1], batch, num_keys),
+        q_segments=_rows("segment_ids", q_segments, batch, num_queries),
+        k_segments=_rows("segment_ids", k_segments, batch, num_keys),
         seed=seed,
         score=score,
     )
-    if impl == "auto":
-        default = q_positions is None and k_positions is None
-        impl = _choose(jax.default_backend(), str(pattern), num_queries, num_keys, default)
-    compute = IMPLEMENTATIONS.get(impl)
-    grouped = q.reshape(batch, num_queries, key_heads, -1, head_dim).transpose(0, 2, 3, 1, 4)
-    out, lse = compute(grouped, k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3), rules)
-    out = out.transpose(0, 3, 1, 2, 4).reshape(batch, num_queries, num_heads, v.shape[-1])
-    return out, lse.transpose(0, 3, 1, 2).reshape(batch, num_queries, num_heads)
+    call = Call(
+        pattern=pattern,
+        platform=jax.default_backend(),
+        capability=getattr(jax.local_devices()[0], "compute_capability", ""),
+        num_queries=num_queries,
+        num_keys=num_keys,
+        head_dim=head_dim,
+        value_dim=v.shape[3],
+        dtype=q.dtype.name,
+        positions=q_positions is not None or k_positions is not None,
+        segments=segment_ids is not None,
+        paired_segments=paired,
+        score=score is not None,
+        dropout=seed is not None,
+        lse=lse,
+    )
+    cycle = pattern.per_head()
+    if len(cycle) == 1:
+        return _compute(q, k, v, rules, call, impl)
+    made, order = [], []
+    for first, part in enumerate(cycle[:num_heads]):
+        heads = np.arange(first, num_heads, len(cycle))
+        owners = _key_heads(heads, num_heads // key_heads)
+        part_rules = dataclasses.replace(
+            rules, pattern=part, heads=jnp.asarray(heads.reshape(len(owners), -1), jnp.int32)
+        )
+        part_call = dataclasses.replace(call, pattern=part)
+        arrays = q[:, :, heads], k[:, :, owners], v[:, :, owners]
+        made.append(_compute(*arrays, part_rules, part_call, impl))
+        order.extend(heads)
+    back = np.argsort(order)
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=2)[:, :, back], *made)
+
+
+def _key_heads(heads: np.ndarray, groups: int) -> np.ndarray:
+    """The key heads for `heads`: each once where equally many share it, else one a query head."""
+    owners = heads // groups
+    distinct, counts = np.unique(owners, return_counts=True)
+    return distinct if (counts == counts[0]).all() else owners
+
+
+def _compute(
+    q: jax.Array, k: jax.Array, v: jax.Array, rules: Rules, call: Call, impl: str
+) -> tuple[jax.Array, jax.Array | None]:
+    """One pattern in all heads: output [B, T, H, D] and log-sum-exp [B, T, H] or None."""
+    name = choose(call) if impl == "auto" else impl
+    implementation = IMPLEMENTATIONS.get(name)
+    refusal = implementation.refuses(call)
+    if refusal is not None:
+        able = [x for x in IMPLEMENTATIONS if IMPLEMENTATIONS.get(x).refuses(call) is None]
+        raise ValueError(
+            f"attend: got impl={name!r} for {call}: {refusal}; expected one of: {', '.join(able)}"
+        )
+    batch, num_queries, num_heads, head_dim = q.shape
+    q = q.reshape(batch, num_queries, k.shape[2], -1, head_dim).transpose(0, 2, 3, 1, 4)
+    k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
+    out, lse = implementation.compute(q, k, v, rules)
+    out = out.transpose(0, 3, 1, 2, 4).reshape(batch, num_queries, num_heads, v.shape[3])
+    if lse is not None:
+        lse = lse.transpose(0, 3, 1, 2).reshape(batch, num_queries, num_heads)
+    return out, lse
+
+
+@functools.cache
+def choose(call: Call) -> str:
+    """The implementation that "auto" stands for; logged with the reason, once a call."""
+    refusal = FUSED.refuses(call)
+    if call.positions:
+        name, reason = "reference", "explicit positions leave no block known to be empty"
+    elif call.num_queries * call.num_keys <= FEW_PAIRS:
+        name, reason = "reference", "too short to have blocks to skip"
+    elif refusal is None:
+        name, reason = "fused", "one kernel of the device"
+    else:
+        name = "blockwise"
+        reason = f"skips empty blocks and recomputes weights backward (fused: {refusal})"
+    logging.info("attention: %s for %s: %s", name, call, reason)
+    return name
+
+
+def _check(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
+    fits = q.ndim == k.ndim == v.ndim == 4 and k.shape[:3] == v.shape[:3]
+    if not fits or q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
+        raise ValueError(
+            f"attend: got q {q.shape}, k {k.shape}, v {v.shape}, expected q [B, T, H, D] and "
+            "k, v [B, S, K, D]"
+        )
+    if k.shape[2] == 0 or q.shape[2] % k.shape[2]:
+        raise ValueError(
+            f"attend: got {q.shape[2]} query heads and {k.shape[2]} key heads, expected a multiple"
+        )
+    if not q.dtype == k.dtype == v.dtype or not jnp.issubdtype(q.dtype, jnp.floating):
+        raise ValueError(
+            f"attend: got q {q.dtype}, k {k.dtype}, v {v.dtype}, expected one floating dtype"
+        )
 
 
 def _rows(name: str, x: jax.Array | None, batch: int, length: int) -> jax.Array | None:
@@ -151,19 +258,3 @@ def _rows(name: str, x: jax.Array | None, batch: int, length: int) -> jax.Array 
             f"attend: got {name} {x.shape}, expected ({length},) or ({batch}, {length})"
         )
     return jnp.asarray(x, jnp.int32).reshape(-1, length)
-
-
-@functools.cache
-def _choose(platform: str, pattern: str, num_queries: int, num_keys: int, default: bool) -> str:
-    """The implementation that "auto" stands for; logged once for each distinct call."""
-    if not default:
-        name, reason = "reference", "explicit positions leave no block known to be empty"
-    elif num_queries * num_keys <= 64 * 64:
-        name, reason = "reference", "too short to have blocks to skip"
-    else:
-        name, reason = "blockwise", "skips empty blocks and recomputes weights backward"
-    logging.info(
-        "attention: %s for %s, %d queries x %d keys on %s: %s",
-        *(name, pattern, num_queries, num_keys, platform, reason),
-    )
-    return name

@@ -21,7 +21,7 @@ def test_auto_says_once_what_it_chose(monkeypatch):
     for _ in range(2):
         jax.eval_shape(functools.partial(attend, pattern=Banded(5)), q, q, q)
     assert len(said) == 1
-    assert re.search(r"blockwise for banded\(window=5\), 113 queries x 113 keys on cpu", said[0])
+    assert re.search(r"blockwise for banded\(window=5\)&Causal, 113 queries x 113 keys, float32, on cpu", said[0])
 
 
 def arguments(**changes):
