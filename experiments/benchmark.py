@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments.benchmarks import SUITES
+from experiments.benchmarks.figures import lines
 from experiments.binary import run
 from experiments.workdir import provenance
 
@@ -19,8 +20,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs a suite, prints its figures for people, then for programs."""
     del argv
     figures = SUITES.get(_SUITE.value)()
-    for name, value in figures.items():
-        print(f"{name:32} {value:,.4g}")
+    print("\n".join(lines(figures)))
     print(json.dumps({"suite": _SUITE.value, **figures, **provenance()}))
 
 

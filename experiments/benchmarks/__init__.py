@@ -4,8 +4,9 @@
 def train() -> dict[str, Any]: ...
 """
 
+from experiments.benchmarks.attention import attention
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.startup import startup
 from experiments.benchmarks.train import train
 
-__all__ = ["SUITES", "startup", "train"]
+__all__ = ["SUITES", "attention", "startup", "train"]
