@@ -20,20 +20,15 @@ budget or first variant is refused. comparison.json, .md and .png are written la
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 from rich.console import Console
 
-from experiments import sources
 from experiments.binary import run
-from experiments.training_run import pretrain
-from experiments.trials import report
-from experiments.trials.measure import measure_all
-from experiments.trials.plan import BUDGETS, parse_variants, plan, trial_config
-from experiments.trials.summary import summarise
-from experiments.workdir import WorkDirectory, enable_compilation_cache, provenance, write_json
-from gptjax.config import ExperimentConfig
+from experiments.trials.comparison import compare
+from experiments.trials.plan import BUDGETS, parse_variants
+from experiments.trials.report import table
+from experiments.workdir import WorkDirectory, enable_compilation_cache
 
 FLAGS = flags.FLAGS
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the comparison lives; it resumes there.")
@@ -45,55 +40,6 @@ _VARIANTS = flags.DEFINE_string(
 _BUDGET = flags.DEFINE_enum("budget", "flops", list(BUDGETS), "What is equal.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each variant.", lower_bound=1)
 TABLE_WIDTH = 150
-
-
-def compare(
-    experiment: str,
-    base: ExperimentConfig,
-    workdir: WorkDirectory,
-    variants: list[str],
-    budget: str,
-    num_seeds: int,
-) -> dict[str, Any] | None:
-    """Trains what is not trained yet and writes the comparison; None where a signal ended it.
-
-    Args:
-      experiment: the name `base` was made from.
-      base: a configuration, of which `plan` makes all others.
-      workdir: new, or of this comparison.
-      variants: from `parse_variants`.
-      budget: a name in BUDGETS.
-      num_seeds: runs of each variant.
-
-    Returns:
-      The summary, see `summarise`.
-
-    Raises:
-      ValueError: `workdir` holds another comparison, or what a run says.
-    """
-    training = base.training
-    configs = {v: trial_config(base, v, training.num_steps, training.seed) for v in variants}
-    first = configs[variants[0]]
-    prepared = sources.prepare_corpus(first, sources.load_model_tokenizer(first))
-    alike = {name: str(getattr(training, name)) for name in ("eval_every", "eval_batches")}
-    workdir.begin(experiment, first, prepared.hashes | alike | {"budget": budget})
-
-    measurements = measure_all(configs, prepared.train, workdir.path / "measured.json")
-    trials = plan(base, variants, budget, num_seeds, measurements)
-    for number, trial in enumerate(trials, start=1):
-        own = WorkDirectory(str(workdir.path / trial.directory))
-        own.begin(experiment, trial.config, prepared.hashes)
-        if own.has_result():
-            continue
-        print(f"--- run {number} of {len(trials)}: {trial.variant}, seed {trial.seed}", flush=True)
-        if pretrain(experiment, trial.config, own).interrupted_by is not None:
-            return None
-
-    summary = summarise(trials, budget, measurements, workdir.path)
-    write_json(workdir.path / "comparison.json", summary | provenance())
-    (workdir.path / "comparison.md").write_text(report.markdown(summary))
-    report.plot(summary, workdir.path / "comparison.png")
-    return summary
 
 
 def main(argv: Sequence[str]) -> None:
@@ -110,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
         return
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)
-    console.print(report.table(summary))
+    console.print(table(summary))
     print(f"{workdir.path}/comparison.json, .md and .png are written")
 
 

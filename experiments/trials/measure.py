@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from experiments import sources
+from experiments.memory import planned_bytes
 from experiments.training_run import Program
 from experiments.workdir import write_json
 from gptjax.config import ExperimentConfig, batch_schedule
@@ -29,8 +30,7 @@ class Measurement:
 
     Attributes:
       seconds_per_token: median of a few steps over the tokens in one.
-      memory_bytes: on each device, as XLA plans them for the compiled step: arguments, results
-        and temporaries, less what results take over from arguments.
+      memory_bytes: on each device, as XLA plans them for the compiled step.
     """
 
     seconds_per_token: float
@@ -47,8 +47,6 @@ def measure(config: ExperimentConfig, split: TokenizedSplit) -> Measurement:
     sharding = partitioning.replicated(program.mesh)
     state = jax.jit(lambda: create(program.init(), program.tx), out_shardings=sharding)()
     step = program.train_step.lower(state, batch).compile()
-    planned = step.memory_analysis()
-    assert planned is not None
 
     seconds = []
     for _ in range(1 + STEPS):
@@ -57,10 +55,7 @@ def measure(config: ExperimentConfig, split: TokenizedSplit) -> Measurement:
         seconds.append(time.perf_counter() - began)
     return Measurement(
         seconds_per_token=statistics.median(seconds[1:]) / batch["tokens"].size,
-        memory_bytes=planned.argument_size_in_bytes
-        + planned.output_size_in_bytes
-        + planned.temp_size_in_bytes
-        - planned.alias_size_in_bytes,
+        memory_bytes=planned_bytes(step),
     )
 
 
