@@ -1,0 +1,186 @@
+"""What a trained model loses when its attention may reach fewer keys, before any training.
+
+The share of attention that a pattern keeps follows from two log-sum-exps, those of a query's
+scores over the keys of the model's own pattern and over those of both: exp(lse(both) - lse(own)).
+No array of weights is made, so that it holds for every implementation and length.
+
+    report = sparsify(config, params, "banded(window=64)", batches, bytes_per_target, mesh)
+"""
+
+import copy
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from rich import box
+from rich.table import Table
+
+from gptjax import attention
+from gptjax.attention.patterns import in_order
+from gptjax.config import ExperimentConfig, ModelConfig
+from gptjax.models.gpt import GPT
+from gptjax.models.transformer import attention_cycle
+from gptjax.training.evaluation import language_model_evaluator
+from gptjax.training.losses import Batch, Loss
+from gptjax.training.partitioning import put_batch
+
+
+def kept_attention(
+    config: ModelConfig, specification: str, params: Any, batch: Batch
+) -> tuple[jax.Array, jax.Array]:
+    """The attention that `specification` keeps of the model's own, summed over queries.
+
+    Args:
+      config: of the model, resolved.
+      specification: attention patterns, cycled over the layers.
+      params: the model's.
+      batch: as a loss takes it; queries count by `loss_weights`.
+
+    Returns:
+      (kept, queries): [L, H] float32, the sum over queries of the attention weights on keys that
+      the specification allows too, and the number of queries that attend to anything.
+    """
+    own, others = attention_cycle(config), attention.parse(specification)
+    layers: list[tuple[jax.Array, jax.Array]] = []
+
+    def recording(q: Any, k: Any, v: Any, pattern: attention.Pattern, **options: Any) -> jax.Array:
+        if q.shape[:2] != batch["tokens"].shape:  # Flax asks one token for the parameters' shapes
+            return attention.attend(q, k, v, pattern, **options)
+        other = others[len(layers) % len(others)]
+        out, lse = attention.attend_with_lse(q, k, v, pattern, **options)
+        both = in_order(pattern) & in_order(other)
+        _, kept = attention.attend_with_lse(q, k, v, both, **options)
+        weights = jnp.where(jnp.isneginf(lse), 0.0, batch["loss_weights"][..., None])
+        share = jnp.where(weights > 0.0, jnp.exp(kept - lse), 0.0)
+        layers.append(((weights * share).sum((0, 1)), weights.sum((0, 1))))
+        return out
+
+    # With more patterns than layers none is scanned, and what is recorded is of this very trace.
+    patterns = [own[layer % len(own)] for layer in range(config.num_layers + 1)]
+    unrolled = dataclasses.replace(
+        config, attention=",".join(map(str, patterns)), attention_impl="auto", remat="none"
+    )
+    GPT(unrolled, attend=recording).apply(
+        {"params": params},
+        batch["tokens"],
+        segment_ids=batch.get("segment_ids"),
+        positions=batch.get("positions"),
+        method=GPT.hidden,
+    )
+    kept, queries = zip(*layers, strict=True)
+    return jnp.stack(kept), jnp.stack(queries)
+
+
+def divergence(own: GPT, new: GPT) -> Loss:
+    """The loss of `new`; as metrics that of `own`, and KL(own || new) of their predictions, nats.
+
+    The models share their parameters. Logits of both exist for one row of the batch at a time.
+    """
+
+    def loss(params: Any, batch: Batch, rng: jax.Array | None):
+        del rng
+        values, weights = {"params": params}, batch["loss_weights"]
+        context: Any = {name: batch.get(name) for name in ("segment_ids", "positions")}
+        hiddens = [
+            model.apply(values, batch["tokens"], **context, method=GPT.hidden)[0]
+            for model in (own, new)
+        ]
+
+        def row(hiddens_and_targets: tuple[Any, jax.Array]):
+            hiddens, targets = hiddens_and_targets
+
+            def log_probabilities(hidden: jax.Array) -> jax.Array:
+                logits: Any = own.apply(values, hidden[None], method=GPT.logits)
+                return jax.nn.log_softmax(logits[0, :, : own.config.vocab_size])
+
+            p, q = map(log_probabilities, hiddens)
+            own_nats, nats = (-jnp.take_along_axis(x, targets[:, None], 1)[:, 0] for x in (p, q))
+            return nats, own_nats, jnp.sum(jnp.exp(p) * (p - q), axis=1)
+
+        nats, own_nats, kl = (
+            jnp.sum(each * weights) for each in jax.lax.map(row, (hiddens, batch["targets"]))
+        )
+        return nats, jnp.sum(weights), {"own_loss": own_nats, "kl": kl}
+
+    return loss
+
+
+def sparsify(
+    config: ExperimentConfig,
+    params: Any,
+    specification: str,
+    batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
+    bytes_per_target: float,
+    mesh: Mesh,
+) -> dict[str, Any]:
+    """Judges on held-out text what another attention does to a trained model.
+
+    Args:
+      config: of the run, resolved.
+      params: the trained parameters; they load under any specification.
+      specification: the attention to judge.
+      batches: makes the batches anew at each call.
+      bytes_per_target: bytes of the documents over targets in them.
+      mesh: where batches go.
+
+    Returns:
+      JSON values: `attention`, `loss` (nats a token) and `bits_per_byte`, each of the run's `own`
+      and of the `new` attention; `kl`, the mean over tokens of KL(own || new) of the predictions
+      (nats); `kept` [L][H], the share of the run's own attention that the new one keeps, the
+      mean over queries.
+    """
+    new = copy.deepcopy(config.model)
+    new.attention = specification
+    loss = divergence(GPT(config.model), GPT(new))
+    figures = language_model_evaluator(loss, batches, bytes_per_target, mesh)(params)
+
+    measure = jax.jit(functools.partial(kept_attention, config.model, specification))
+    parts = [jax.device_get(measure(params, put_batch(batch, mesh))) for batch in batches()]
+    kept, queries = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
+    bits = figures["bits_per_byte"] / figures["loss"]
+    return {
+        "attention": {"own": config.model.attention, "new": specification},
+        "loss": {"own": figures["own_loss"], "new": figures["loss"]},
+        "bits_per_byte": {"own": bits * figures["own_loss"], "new": figures["bits_per_byte"]},
+        "kl": figures["kl"],
+        "kept": (kept / np.maximum(queries, 1)).tolist(),
+    }
+
+
+def table(report: dict[str, Any]) -> Table:
+    """The kept shares of attention, a row a layer."""
+    names, kept = report["attention"], np.array(report["kept"])
+    title = f"share of the attention of {names['own']} that {names['new']} keeps"
+    made = Table("layer", title=title, box=box.SIMPLE_HEAD)
+    for heading in ("mean", *(f"head {head}" for head in range(kept.shape[1]))):
+        made.add_column(heading, justify="right")
+    for layer, shares in enumerate(kept):
+        made.add_row(str(layer), *(f"{share:.3f}" for share in (shares.mean(), *shares)))
+    return made
+
+
+def plot(report: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Draws the kept shares of attention, layers by heads, as a heat map."""
+    # Takes 1 s, and more where its font cache is built.
+    from matplotlib.figure import Figure
+
+    names, kept = report["attention"], np.array(report["kept"])
+    layers, heads = kept.shape
+    size = (max(6.4, 2.4 + 0.5 * heads), max(3.2, 1.6 + 0.3 * layers))
+    figure = Figure(figsize=size, dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(kept, vmin=0.0, vmax=1.0, cmap="viridis", aspect="auto")
+    figure.colorbar(picture, label="share of attention kept")
+    for layer, head in np.ndindex(layers, heads):
+        share = kept[layer, head]
+        color = "black" if share > 0.6 else "white"
+        axes.text(head, layer, f"{share:.2f}", ha="center", va="center", color=color, fontsize=8)
+    axes.set(xlabel="head", ylabel="layer", xticks=range(heads), yticks=range(layers))
+    axes.set_title(f"{names['new']}\nof the attention of {names['own']}", fontsize=10)
+    figure.savefig(path)
