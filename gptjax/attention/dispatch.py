@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.sharding import NamedSharding
 
 from gptjax.attention.algebra import Pattern, in_order
 from gptjax.attention.blockwise import blockwise
 from gptjax.attention.fused import FUSED
 from gptjax.attention.implementation import Call, Implementation
+from gptjax.attention.on_mesh import on_mesh
 from gptjax.attention.reference import reference
 from gptjax.attention.rules import Rules, Score
 from gptjax.registry import Registry, unknown_name
@@ -49,6 +51,7 @@ def attend(
     scale: float | None = None,
     dropout_rate: float = 0.0,
     dropout_rng: jax.Array | None = None,
+    sharding: NamedSharding | None = None,
 ) -> jax.Array:
     """Scaled dot-product attention along `pattern`.
 
@@ -69,6 +72,8 @@ def attend(
         scale: factor on the scores; 1/sqrt(D) by default.
         dropout_rate: share of attention weights dropped, 0 <= rate < 1.
         dropout_rng: key of the dropout; needed when the rate is not 0.
+        sharding: how q is divided over a mesh, along B, H or both. Only a fused kernel has to be
+            told, on several TPUs: the compiler divides all else as the arrays are.
 
     Returns:
         [B, T, H, D] in the dtype of v; zeros, with zero gradients, for a query that may attend
@@ -93,6 +98,7 @@ def attend(
         scale=scale,
         dropout_rate=dropout_rate,
         dropout_rng=dropout_rng,
+        sharding=sharding,
     )[0]
 
 
@@ -125,6 +131,7 @@ def _attend(
     scale: float | None = None,
     dropout_rate: float = 0.0,
     dropout_rng: jax.Array | None = None,
+    sharding: NamedSharding | None = None,
 ) -> tuple[jax.Array, jax.Array | None]:
     _check(q, k, v)
     batch, num_queries, num_heads, head_dim = q.shape
@@ -156,6 +163,7 @@ def _attend(
         pattern=pattern,
         platform=jax.default_backend(),
         capability=getattr(jax.local_devices()[0], "compute_capability", ""),
+        devices=1 if sharding is not None or _inside_shard_map() else jax.device_count(),
         num_queries=num_queries,
         num_keys=num_keys,
         head_dim=head_dim,
@@ -170,7 +178,7 @@ def _attend(
     )
     cycle = pattern.per_head()
     if len(cycle) == 1:
-        return _compute(q, k, v, rules, call, impl)
+        return _compute(q, k, v, rules, call, impl, sharding)
     made, order = [], []
     for first, part in enumerate(cycle[:num_heads]):
         heads = np.arange(first, num_heads, len(cycle))
@@ -180,7 +188,7 @@ def _attend(
         )
         part_call = dataclasses.replace(call, pattern=part)
         arrays = q[:, :, heads], k[:, :, owners], v[:, :, owners]
-        made.append(_compute(*arrays, part_rules, part_call, impl))
+        made.append(_compute(*arrays, part_rules, part_call, impl, sharding))
         order.extend(heads)
     back = np.argsort(order)
     return jax.tree.map(lambda *x: jnp.concatenate(x, axis=2)[:, :, back], *made)
@@ -194,7 +202,13 @@ def _key_heads(heads: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _compute(
-    q: jax.Array, k: jax.Array, v: jax.Array, rules: Rules, call: Call, impl: str
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    rules: Rules,
+    call: Call,
+    impl: str,
+    sharding: NamedSharding | None,
 ) -> tuple[jax.Array, jax.Array | None]:
     """One pattern in all heads: output [B, T, H, D] and log-sum-exp [B, T, H] or None."""
     name = choose(call) if impl == "auto" else impl
@@ -208,7 +222,10 @@ def _compute(
     batch, num_queries, num_heads, head_dim = q.shape
     q = q.reshape(batch, num_queries, k.shape[2], -1, head_dim).transpose(0, 2, 3, 1, 4)
     k, v = k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
-    out, lse = implementation.compute(q, k, v, rules)
+    compute = implementation.compute
+    if implementation.opaque and sharding is not None:
+        compute = on_mesh(compute, sharding)
+    out, lse = compute(q, k, v, rules)
     out = out.transpose(0, 3, 1, 2, 4).reshape(batch, num_queries, num_heads, v.shape[3])
     if lse is not None:
         lse = lse.transpose(0, 3, 1, 2).reshape(batch, num_queries, num_heads)
@@ -230,6 +247,11 @@ def choose(call: Call) -> str:
         reason = f"skips empty blocks and recomputes weights backward (fused: {refusal})"
     logging.info("attention: %s for %s: %s", name, call, reason)
     return name
+
+
+def _inside_shard_map() -> bool:
+    mesh = jax.sharding.get_abstract_mesh()
+    return bool(mesh.axis_names) and mesh.are_all_axes_manual
 
 
 def _check(q: jax.Array, k: jax.Array, v: jax.Array) -> None:

@@ -96,6 +96,8 @@ def _cudnn_refuses(call: Call) -> str | None:
 
 
 def _splash_refuses(call: Call) -> str | None:
+    if call.devices > 1:
+        return f"among {call.devices} devices splash attention needs the sharding of q"
     if call.dtype not in ("bfloat16", "float32"):
         return f"splash attention takes bfloat16 and float32, got {call.dtype}"
     length = max(call.num_queries, call.num_keys)
@@ -110,4 +112,4 @@ def _splash_refuses(call: Call) -> str | None:
     return None
 
 
-FUSED = Implementation(fused, refuses)
+FUSED = Implementation(fused, refuses, opaque=True)

@@ -11,6 +11,8 @@ import jax
 from gptjax.attention.algebra import Pattern
 from gptjax.attention.rules import Rules
 
+Compute = Callable[[jax.Array, jax.Array, jax.Array, Rules], tuple[jax.Array, jax.Array | None]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -20,6 +22,8 @@ class Call:
         pattern: the predicate, causality included; the same in all heads.
         platform: of the default device: "cpu", "gpu" or "tpu".
         capability: compute capability of an NVIDIA GPU, such as "9.0".
+        devices: how many the compiler may divide the call over, as far as is known; 1 inside a
+            `shard_map`, and where `attend` is told the sharding.
         num_queries, num_keys: lengths in positions.
         head_dim, value_dim: sizes of a query or key, and of a value.
         dtype: of queries, keys and values.
@@ -31,6 +35,7 @@ class Call:
     pattern: Pattern
     platform: str
     capability: str
+    devices: int
     num_queries: int
     num_keys: int
     head_dim: int
@@ -62,7 +67,9 @@ class Implementation:
             [B, K, G, T, D] in the dtype of v, and the float32 log-sum-exp [B, K, G, T] of the
             scores, in nats; None for the latter if it refuses calls that ask for it.
         refuses: in a few words why it cannot compute a call, or None if it can.
+        opaque: whether it is a kernel, which the compiler cannot divide over a mesh.
     """
 
-    compute: Callable[[jax.Array, jax.Array, jax.Array, Rules], tuple[jax.Array, jax.Array | None]]
+    compute: Compute
     refuses: Callable[[Call], str | None] = refuses_nothing
+    opaque: bool = False
