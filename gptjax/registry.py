@@ -10,9 +10,10 @@ PATTERNS.get("dense")
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
+Entry = TypeVar("Entry")
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> ValueError:
@@ -31,13 +32,13 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Entry], Entry]:
         """Returns a decorator that enters its object as `name`; a taken name raises ValueError."""
 
-        def enter(entry: T) -> T:
+        def enter(entry: Entry) -> Entry:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered twice; expected a new name")
-            self._entries[name] = entry
+            self._entries[name] = cast(T, entry)
             return entry
 
         return enter

@@ -128,12 +128,30 @@ class Pattern(abc.ABC):
     def __or__(self, other: "Pattern") -> "Pattern":
         return _combine(Or, self, other)
 
+    def __invert__(self) -> "Pattern":
+        return Not(self)
+
     def __str__(self) -> str:
         """The expression that `parse` reads back."""
         fields = [f"{f.name}={getattr(self, f.name)}" for f in dataclasses.fields(self)]
         names = (name for name in PATTERNS if PATTERNS.get(name) is type(self))
         name = next(names, type(self).__name__)
         return f"{name}({','.join(fields)})" if fields else name
+
+
+@dataclasses.dataclass(frozen=True)
+class Not(Pattern):
+    """Pairs that a pattern does not allow."""
+
+    pattern: Pattern
+
+    def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        """Allowed where `pattern` is not."""
+        return ~self.pattern(q_pos, k_pos)
+
+    def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
+        known = self.pattern.block_kinds(q_low, q_high, k_low, k_high)
+        return np.where(known == FULL, EMPTY, np.where(known == EMPTY, FULL, known))
 
 
 @dataclasses.dataclass(frozen=True)

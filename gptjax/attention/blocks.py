@@ -55,11 +55,11 @@ def block_map(
     return kinds
 
 
-def visited_pairs(pattern: Pattern, length: int, block: int) -> int:
+def visited_pairs(pattern: Pattern, num_queries: int, num_keys: int, block: int) -> int:
     """The pairs in the blocks of `block` x `block` positions that are not empty."""
-    low, high = _edges(length, block)
-    sizes = high + 1 - low
-    return int(sizes @ (block_map(pattern, length, length, block, block) != EMPTY) @ sizes)
+    (q_low, q_high), (k_low, k_high) = _edges(num_queries, block), _edges(num_keys, block)
+    some = block_map(pattern, num_queries, num_keys, block, block) != EMPTY
+    return int((q_high + 1 - q_low) @ some @ (k_high + 1 - k_low))
 
 
 @functools.lru_cache(maxsize=256)

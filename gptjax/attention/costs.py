@@ -8,8 +8,8 @@ none of it, as in PaLM, arXiv 2204.02311, appendix B.
 """
 
 from gptjax.attention.algebra import Pattern, in_order
-from gptjax.attention.blocks import visited_pairs
 from gptjax.attention.blockwise import block_size
+from gptjax.attention.factorized import factors
 from gptjax.attention.rules import Rules
 
 
@@ -20,9 +20,9 @@ def visited_block(pattern: Pattern, length: int) -> int:
 
 def executed_pairs(pattern: Pattern, length: int) -> float:
     """Pairs that blockwise attention computes in a decoder: all of every block it visits."""
-    parts = in_order(pattern).per_head()
-    pairs = (visited_pairs(part, length, visited_block(part, length)) for part in parts)
-    return sum(pairs) / len(parts)
+    heads = in_order(pattern).per_head()
+    pairs = (factor.pairs(length) for part in heads for factor in factors(part, length))
+    return sum(pairs) / len(heads)
 
 
 def forward_flops(pairs: float, head_dim: int) -> float:
@@ -33,3 +33,12 @@ def forward_flops(pairs: float, head_dim: int) -> float:
 def backward_flops(pairs: float, head_dim: int) -> float:
     """FLOPs of the backward pass: two products for each one of the forward pass."""
     return 2 * forward_flops(pairs, head_dim)
+
+
+def training_bytes(length: int, heads: int, head_dim: int, itemsize: int = 4) -> int:
+    """Bytes that the backward pass cannot do without: no array of them has a pair of positions.
+
+    Queries, keys, values, output, the gradients of these four, and the float32 log-sum-exp; tiles
+    and arrays in another order come on top, about half as much again on a CPU.
+    """
+    return length * heads * (8 * head_dim * itemsize + 4)

@@ -17,7 +17,7 @@ from absl import logging
 from jax.sharding import NamedSharding
 
 from gptjax.attention.algebra import Pattern, in_order
-from gptjax.attention.blockwise import blockwise
+from gptjax.attention.factorized import factorized
 from gptjax.attention.fused import FUSED
 from gptjax.attention.implementation import Call, Implementation
 from gptjax.attention.on_mesh import on_mesh
@@ -27,7 +27,7 @@ from gptjax.registry import Registry, unknown_name
 
 IMPLEMENTATIONS: Registry[Implementation] = Registry("attention implementation")
 IMPLEMENTATIONS.register("reference")(Implementation(reference))
-IMPLEMENTATIONS.register("blockwise")(Implementation(blockwise))
+IMPLEMENTATIONS.register("blockwise")(Implementation(factorized))
 IMPLEMENTATIONS.register("fused")(FUSED)
 
 Segments = jax.Array | tuple[jax.Array, jax.Array] | None

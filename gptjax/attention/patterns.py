@@ -134,26 +134,26 @@ class Fixed(Pattern):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self._low < 0:
+        if self.columns.low < 0:
             raise ValueError(
                 f"{self}: got summary={self.summary} with offset={self.offset}, expected "
                 "summary * (offset + 1) to be at most the stride"
             )
 
     @property
-    def _low(self) -> int:
-        return self.stride - self.summary * (self.offset + 1)
+    def columns(self) -> Columns:
+        """The keys of part 2."""
+        low = self.stride - self.summary * (self.offset + 1)
+        return Columns(self.stride, low, low + self.summary)
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
         """Part 1: the same block; part 2: low <= j mod stride < low + summary."""
-        place = k_pos % self.stride
-        same = q_pos // self.stride == k_pos // self.stride
-        summary = (place >= self._low) & (place < self._low + self.summary)
+        same, place = q_pos // self.stride == k_pos // self.stride, k_pos % self.stride
+        summary = (place >= self.columns.low) & (place < self.columns.high)
         return _part(self.part, same, summary)
 
     def closed_form(self) -> Pattern:
-        summary = Columns(self.stride, self._low, self._low + self.summary)
-        return _part(self.part, SameBlock(self.stride), summary)
+        return _part(self.part, SameBlock(self.stride), self.columns)
 
 
 @PATTERNS.register("dilated")

@@ -130,4 +130,4 @@ def test_visited_pairs_are_those_of_blocks_that_are_not_empty(pattern):
     for part in in_order(pattern).per_head():
         widths = np.repeat(np.arange(0, 37, 8), 8)[:37]
         some = brute_force(part, 37, 37, 8, 8)[np.ix_(widths // 8, widths // 8)] != EMPTY
-        assert visited_pairs(part, 37, 8) == np.count_nonzero(some)
+        assert visited_pairs(part, 37, 37, 8) == np.count_nonzero(some)

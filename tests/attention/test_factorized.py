@@ -1,0 +1,93 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.attention import attend, attend_with_lse, parse
+from gptjax.attention.factorized import factors
+from gptjax.attention.patterns import in_order
+from gptjax.attention.rules import Rules
+from tests.attention.paths import use_path
+
+SPECS = [
+    "strided(stride=8,part=2)",
+    "strided(stride=8)",
+    "fixed(stride=8,summary=3,part=2)",
+    "fixed(stride=8,summary=2,offset=1)",
+]
+LENGTH = 96
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("causal", [True, False], ids=["decoder", "encoder"])
+def test_factors_share_no_pair_and_miss_none(spec, causal, monkeypatch):
+    use_path("blockwise scanned", monkeypatch)
+    pattern = in_order(parse(spec)[0]) if causal else parse(spec)[0]
+    parts = factors(pattern, LENGTH)
+    assert len(parts) == (1 if "part=2" in spec else 2)
+    # Each pair of the text is named by its number, which the rearrangement carries along.
+    q = np.arange(LENGTH)[None, None, None, :, None]
+    k = np.arange(LENGTH)[None, None, :, None]
+    found, rules = np.zeros((LENGTH, LENGTH), int), Rules(pattern, 1.0, 0.0)
+    for part in parts:
+        q_part, k_part, _, made = part.rearranged(
+            jnp.asarray(q), jnp.asarray(k), jnp.asarray(k), rules
+        )
+        allowed = made.pattern(*np.ogrid[: q_part.shape[-2], : k_part.shape[-2]])
+        allowed = np.broadcast_to(allowed, (q_part.shape[-2], k_part.shape[-2]))
+        for row in range(len(q_part)):
+            pairs = np.ix_(q_part[row, 0, 0, :, 0], k_part[row, 0, :, 0])
+            found[pairs] += allowed
+        np.testing.assert_array_equal(part.restored(q_part), q)
+    whole = pattern(*np.ogrid[:LENGTH, :LENGTH])
+    np.testing.assert_array_equal(found, np.broadcast_to(whole, found.shape))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("causal", [True, False], ids=["packed decoder", "encoder"])
+@pytest.mark.parametrize("path", ["blockwise", "blockwise scanned"])
+def test_factors_joined_equal_the_whole(spec, causal, path, monkeypatch):
+    impl, (pattern,) = use_path(path, monkeypatch), parse(spec)
+    random = np.random.default_rng(0)
+    q, k, v, out_bar = (
+        jnp.asarray(random.normal(size=(2, LENGTH, heads, 4)), jnp.float32)
+        for heads in (4, 2, 2, 4)
+    )
+    lse_bar = jnp.asarray(random.normal(size=q.shape[:3]), jnp.float32)
+    segments = np.sort(random.integers(0, 4, (2, LENGTH)))
+    segments[1, -5:] = -1
+    options = {"segment_ids": jnp.asarray(segments)} if causal else {}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(impl, *arrays):
+        call = functools.partial(attend_with_lse, pattern=pattern, causal=causal, impl=impl)
+        made, pull = jax.vjp(lambda *x: call(*x, **options), *arrays)
+        return *made, *pull((out_bar, lse_bar))
+
+    for ours, desired in zip(run(impl, q, k, v), run("reference", q, k, v), strict=True):
+        np.testing.assert_allclose(ours, desired, atol=2e-5)
+
+
+def test_what_gains_nothing_stays_whole():
+    for spec, length in (("strided(stride=128)", 1000), ("fixed(stride=64,summary=64)", 64)):
+        assert len(factors(in_order(parse(spec)[0]), length)) == 1
+    for spec in ("dense", "banded(window=128)", "strided(stride=128,part=1)"):
+        assert len(factors(in_order(parse(spec)[0]), 4096)) == 1
+
+
+def test_the_sparse_transformers_patterns_visit_a_fraction_of_the_blocks():
+    dense = sum(part.pairs(12_288) for part in factors(in_order(parse("dense")[0]), 12_288))
+    for spec, share in (("strided(stride=128)", 0.08), ("fixed(stride=128,summary=32)", 0.3)):
+        made = factors(in_order(parse(spec)[0]), 12_288)
+        assert sum(part.pairs(12_288) for part in made) < share * dense
+
+
+def test_factors_do_not_disturb_scores_and_dropout():
+    q = jnp.ones((1, LENGTH, 1, 4))
+    options = {"dropout_rate": 0.5, "dropout_rng": jax.random.key(0)}
+    made = [
+        attend(q, q, q, parse(SPECS[1])[0], impl=i, **options) for i in ("blockwise", "reference")
+    ]
+    np.testing.assert_allclose(*made, atol=1e-6)
