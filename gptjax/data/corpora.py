@@ -9,6 +9,8 @@ A specification is the name of an entry of `CORPORA`, with a location where the 
     python_source       the source files of the standard library
     text:PATH           plain text, *.txt in directories
     jsonl:PATH#field    one JSON object a line, its `field` is the document; *.jsonl in directories
+    cifar10:PATH        the images of CIFAR-10, as bytes (`images`)
+    sample_images       pieces of a photograph that comes with matplotlib, as bytes (`images`)
 
 PATH is a file, a directory (searched through, in sorted order) or a glob; files that end in .gz or
 .zst are decompressed. To add a corpus, register a function `(location, invalid_utf8) -> Corpus`.
@@ -39,15 +41,24 @@ _SETTLED_SECONDS = 2.0  # well above the tick of any file system's time stamps
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """One text, and a name that says where it came from."""
+    """One text, and a name that says where it came from.
+
+    Bytes that are no UTF-8 stand in a text as `surrogateescape` writes them (PEP 383), from which
+    they are had back exactly.
+    """
 
     name: str
     text: str
 
     @functools.cached_property
+    def content(self) -> bytes:
+        """The bytes of the text."""
+        return self.text.encode(errors="surrogateescape")
+
+    @functools.cached_property
     def digest(self) -> bytes:
-        """SHA-256 of the UTF-8 text; the name plays no part."""
-        return hashlib.sha256(self.text.encode()).digest()
+        """SHA-256 of the content; the name plays no part."""
+        return hashlib.sha256(self.content).digest()
 
 
 def is_held_out(document: Document, fraction: float) -> bool:
@@ -98,10 +109,12 @@ class Corpus:
     def fingerprint(self) -> str | None:
         """Returns a hash of the files' paths, sizes, inodes and times, without reading them.
 
-        While it is unchanged so is the content. None when a file changed within the last two
-        seconds: a later change could then carry the same time stamp.
+        The code that reads them counts as a file of theirs. While it is unchanged so is the
+        content. None when a file changed within the last two seconds: a later change could then
+        carry the same time stamp.
         """
-        stats = [(str(path.absolute()), path.stat()) for path in (*self.files, Path(__file__))]
+        code = sorted(Path(__file__).parent.glob("*.py"))
+        stats = [(str(path.absolute()), path.stat()) for path in (*self.files, *code)]
         if time.time() - max(stat.st_ctime for _, stat in stats) < _SETTLED_SECONDS:
             return None
         fields = [(p, s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for p, s in stats]

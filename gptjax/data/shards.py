@@ -44,7 +44,7 @@ class TokenizedSplit:
         tokens: the stream, [N] uint16 or uint32.
         document_starts: place in the stream of each document, from the end-of-text before it on
             where there is one, [D] int64.
-        document_bytes: length of each document in bytes of UTF-8, [D] int64.
+        document_bytes: length of each document in bytes, [D] int64.
     """
 
     name: str
@@ -270,7 +270,7 @@ class _SplitWriter:
 
     def append(self, document: Document, tokens: np.ndarray) -> None:
         self.starts.append(self._length)
-        self._bytes.append(len(document.text.encode()))
+        self._bytes.append(len(document.content))
         self._put(self._separator)
         self._put(tokens)
 

@@ -27,6 +27,7 @@ class Tokenizer(abc.ABC):
     """A vocabulary of ids 0..vocab_size-1, and the way between them and text."""
 
     kind: ClassVar[str]  # its name in saved directories
+    encoding_errors: ClassVar[str] = "strict"  # "surrogateescape": takes bytes that are no UTF-8
     special_tokens: dict[str, int]  # name -> id; text spells them only where that is allowed
 
     @property
@@ -98,7 +99,7 @@ class Tokenizer(abc.ABC):
         Raises:
             ValueError: For a lone surrogate.
         """
-        texts = list(well_formed(texts))
+        texts = list(well_formed(texts, self.encoding_errors))
         return [np.asarray(ids, np.int32) for ids in self._encode_ordinary(texts)]
 
     def decode(self, ids: npt.ArrayLike) -> str:
@@ -141,11 +142,14 @@ class Tokenizer(abc.ABC):
         return digest.hexdigest()
 
 
-def well_formed(texts: Iterable[str]) -> Iterator[str]:
-    """Yields `texts`; a lone surrogate, which UTF-8 cannot hold, raises ValueError."""
+def well_formed(texts: Iterable[str], errors: str = "strict") -> Iterator[str]:
+    """Yields `texts`; a lone surrogate, which UTF-8 cannot hold, raises ValueError.
+
+    Under `errors="surrogateescape"` those pass that stand for a byte.
+    """
     for text in texts:
         try:
-            text.encode()
+            text.encode(errors=errors)
         except UnicodeEncodeError as error:
             found = f"U+{ord(text[error.start]):04X} at character {error.start}"
             raise ValueError(

@@ -1,6 +1,9 @@
 """Raw bytes: the UTF-8 bytes of a text are its tokens; 256 ids, none of them special.
 
-RawBytes().encode("é")  # [195, 169]
+Bytes that are no UTF-8, such as those of an image, pass where `surrogateescape` (PEP 383) wrote
+them into the text.
+
+    RawBytes().encode("é")  # [195, 169]
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,6 +20,7 @@ class RawBytes(Tokenizer):
     """Token i is byte i; documents have no end-of-text between them."""
 
     kind = "raw_bytes"
+    encoding_errors = "surrogateescape"
 
     def __init__(self):
         self.special_tokens = {}
@@ -37,7 +41,8 @@ class RawBytes(Tokenizer):
         return {}
 
     def _encode_ordinary(self, texts: Sequence[str]) -> Iterable[npt.ArrayLike]:
-        return (np.frombuffer(text.encode(), np.uint8) for text in texts)
+        encoded = (text.encode(errors=self.encoding_errors) for text in texts)
+        return (np.frombuffer(content, np.uint8) for content in encoded)
 
     def _decode(self, ids: list[int]) -> str:
         return bytes(ids).decode(errors="replace")

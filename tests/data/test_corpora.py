@@ -326,6 +326,15 @@ def test_the_fingerprint_follows_the_files(tmp_path, settled):
     assert first != corpus.fingerprint()
 
 
+def test_the_fingerprint_follows_the_code_that_reads_them(tmp_path, settled, monkeypatch):
+    (tmp_path / "x.txt").write_text("text")
+    corpus = load_corpus(f"text:{tmp_path}/x.txt")
+    first = corpus.fingerprint()
+    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "corpora.py"))
+    (tmp_path / "text_files.py").write_text("# other code")
+    assert corpus.fingerprint() != first
+
+
 def test_files_just_written_have_no_fingerprint(tmp_path):
     (tmp_path / "x.txt").write_text("one")
     assert load_corpus(f"text:{tmp_path}/x.txt").fingerprint() is None

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gptjax.tokenization import GPT1BPE, ByteLevelBPE, load_tokenizer
+from gptjax.tokenization import GPT1BPE, ByteLevelBPE, RawBytes, load_tokenizer
 
 
 def test_arrays_are_int32(tokenizer):
@@ -42,6 +42,15 @@ def test_lone_surrogates_are_refused(tokenizer):
         tokenizer.encode("ab\ud83d")
     with pytest.raises(ValueError, match=message):
         tokenizer.encode_batch(["fine", "ab\ud83d"])
+
+
+def test_escaped_bytes_are_for_raw_bytes_alone(tokenizer):
+    text = b"ab\xff".decode(errors="surrogateescape")
+    if isinstance(tokenizer, RawBytes):
+        assert tokenizer.encode(text).tolist() == [97, 98, 255]
+    else:
+        with pytest.raises(ValueError, match=r"lone surrogate, U\+DCFF at character 2; expected"):
+            tokenizer.encode(text)
 
 
 @pytest.mark.parametrize("ids", [[-1], [10**6], [0.5], [[1, 2]]])
