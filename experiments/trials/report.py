@@ -33,7 +33,7 @@ NOTES = """\
 loss: held out, nats a token; mean over seeds, ± half the 95% interval (Student's t).
 less first: the mean over seeds of the difference to the first variant's loss, likewise.
 seconds: of training steps alone. density: pairs that may attend over T (T + 1) / 2 causal pairs.
-FLOPs: executed in training, by formula, with attention in non-empty blocks of 128 positions;
+FLOPs: executed in training, by formula, with the attention pairs that are computed;
 if dense: the same with every pair of positions.
 MiB: memory of the compiled training step on each device, as XLA plans it.
 """

@@ -7,17 +7,13 @@ none of it, as in PaLM, arXiv 2204.02311, appendix B.
     forward_flops(executed_pairs(pattern, 8192), head_dim=64)
 """
 
+import functools
+
 from gptjax.attention.algebra import Pattern, in_order
-from gptjax.attention.blockwise import block_size
 from gptjax.attention.factorized import factors
-from gptjax.attention.rules import Rules
 
 
-def visited_block(pattern: Pattern, length: int) -> int:
-    """Positions in a block of blockwise attention, causality included in `pattern`."""
-    return block_size(Rules(pattern, scale=1.0, dropout_rate=0.0), length, length)
-
-
+@functools.cache
 def executed_pairs(pattern: Pattern, length: int) -> float:
     """Pairs that blockwise attention computes in a decoder: all of every block it visits."""
     heads = in_order(pattern).per_head()

@@ -10,11 +10,8 @@ Kaplan et al. 2020 (arXiv 2001.08361, section 2.1) and Chowdhery et al. 2022 (Pa
 
 import math
 
-import numpy as np
-
 from gptjax.attention import scores
-from gptjax.attention.blocks import block_map
-from gptjax.attention.patterns import in_order
+from gptjax.attention.costs import executed_pairs
 from gptjax.config import ModelConfig
 from gptjax.models.transformer import attention_cycle
 
@@ -74,16 +71,13 @@ def _pair_width(config: ModelConfig) -> int:
 
 
 def executed_training_flops_per_token(config: ModelConfig) -> float:
-    """As `training_flops_per_token`, with only the pairs in non-empty blocks of 128 positions."""
+    """As `training_flops_per_token`, with only the pairs that blockwise attention computes."""
     cycle = attention_cycle(config)
-    length, block, heads = config.context_length, 128, config.num_heads
-    pairs = 0  # over all layers and heads
+    length, heads = config.context_length, config.num_heads
+    pairs = 0.0  # over all layers and heads
     for layer in range(config.num_layers):
         per_head = cycle[layer % len(cycle)].per_head()
         for head, pattern in enumerate(per_head):
-            rows, columns = np.nonzero(block_map(in_order(pattern), length, length, block, block))
-            heights = np.minimum(block, length - rows * block)
-            widths = np.minimum(block, length - columns * block)
-            pairs += len(range(head, heads, len(per_head))) * int((heights * widths).sum())
+            pairs += len(range(head, heads, len(per_head))) * executed_pairs(pattern, length)
     attention = _pair_width(config) * pairs / (heads * length)
     return 6 * (matmul_parameters(config) + attention)

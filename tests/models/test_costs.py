@@ -136,7 +136,7 @@ def test_model_flops_of_gpt3_are_table_d1s():
     ],
 )
 def test_executed_flops_count_the_blocks_with_a_pair_in_them(make_config, specification):
-    length, block = 300, 128
+    length, block = 200, 64
     config = make_config(
         attention=specification, context_length=length, num_heads=3, d_head=4, d_value=7
     )
