@@ -1,5 +1,6 @@
 # make demo   trains, evaluates and samples a small GPT on real text
 # make test   runs the test suite
+# make proof  attention: every pattern, path and setting, the full product (half an hour or more)
 # Each sets up what it needs in $(VENV) first; nothing but Python 3.11 or newer, git and make.
 
 PYTHON ?= python3
@@ -15,13 +16,16 @@ define install
 	  || $(BIN)/python -m pip install --quiet -c constraints.txt $(1)
 endef
 
-.PHONY: demo test setup lint bench
+.PHONY: demo test proof setup lint bench
 
 demo: $(VENV)/.run-installed
 	$(BIN)/python -m experiments.demo
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+
+proof: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal tests/attention --proof $(ARGS)
 
 setup: $(VENV)/.$(EXTRAS)-installed
 
