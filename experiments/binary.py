@@ -16,9 +16,10 @@ from ml_collections import config_flags
 
 from experiments.configs import EXPERIMENTS
 from gptjax.attention import scores
-from gptjax.config import ExperimentConfig, expected, fields, limits_of, resolve
+from gptjax.config import ExperimentConfig, resolve
 from gptjax.models.transformer import attention_cycle
 from gptjax.registry import unknown_name
+from gptjax.settings import expected, fields, limits_of
 
 FLAGS = flags.FLAGS
 

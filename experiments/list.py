@@ -11,7 +11,8 @@ from absl import flags
 
 from experiments.binary import run
 from experiments.configs import EXPERIMENTS
-from gptjax.config import resolve, to_dict
+from gptjax.config import resolve
+from gptjax.settings import to_dict
 
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "Shows this one in full.")
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import jax
 
-from gptjax.config import ExperimentConfig, differences, from_dict, resolve, to_dict
+from gptjax.config import ExperimentConfig, resolve
 from gptjax.models.gpt import GPT
+from gptjax.settings import differences, from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.checkpoints import Checkpoints
 

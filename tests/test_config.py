@@ -1,6 +1,3 @@
-import dataclasses
-import json
-
 import pytest
 
 from gptjax.config import (
@@ -9,30 +6,9 @@ from gptjax.config import (
     OptimizerConfig,
     TrainingConfig,
     batch_schedule,
-    differences,
-    fields,
-    from_dict,
     resolve,
-    setting,
-    to_dict,
-    validate,
 )
-
-
-@dataclasses.dataclass
-class Inner:
-    share: float = setting(0.5, low=0.0, below=1.0)
-    rate: float = setting(1.0, above=0.0, high=2.0)
-
-
-@dataclasses.dataclass
-class Outer:
-    count: int = setting(3, low=1)
-    size: int | None = setting(None, low=1)
-    colour: str = setting("red", choices=("red", "blue"))
-    name: str | None = None
-    on: bool = True
-    inner: Inner = dataclasses.field(default_factory=Inner)
+from gptjax.settings import fields, validate
 
 
 def message(call, *args) -> str:
@@ -41,72 +17,6 @@ def message(call, *args) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
-
-
-def changed(path: str, value):
-    """An `Outer` with one leaf set, as overrides set it."""
-    config = Outer()
-    section, _, leaf = path.rpartition(".")
-    setattr(config.inner if section else config, leaf, value)
-    return config
-
-
-@pytest.mark.parametrize(
-    "path, value, expected",
-    [
-        ("count", 0, "int >= 1"),
-        ("count", True, "int >= 1"),
-        ("count", 2.5, "int >= 1"),
-        ("count", 2.0, "int >= 1"),
-        ("count", "2", "int >= 1"),
-        ("count", None, "int >= 1"),
-        ("count", (1, 2), "int >= 1"),
-        ("size", 0, "int or none >= 1"),
-        ("size", False, "int or none >= 1"),
-        ("size", "none", "int or none >= 1"),
-        ("colour", "green", "one of red, blue"),
-        ("colour", None, "one of red, blue"),
-        ("colour", 3, "one of red, blue"),
-        ("name", 3, "str or none"),
-        ("on", 1, "bool"),
-        ("on", "true", "bool"),
-        ("inner.share", -0.1, "float >= 0 and < 1"),
-        ("inner.share", 1.0, "float >= 0 and < 1"),
-        ("inner.share", float("nan"), "float >= 0 and < 1"),
-        ("inner.share", "0.5", "float >= 0 and < 1"),
-        ("inner.rate", 0.0, "float > 0 and <= 2"),
-        ("inner.rate", 2.1, "float > 0 and <= 2"),
-        ("inner.rate", float("inf"), "float > 0 and <= 2"),
-        ("inner.rate", True, "float > 0 and <= 2"),
-    ],
-)
-def test_validate_says_what_it_got_and_expected(path, value, expected):
-    text = message(validate, changed(path, value))
-    assert text == f"config.{path}: got {value!r}, expected {expected}"
-
-
-@pytest.mark.parametrize(
-    "path, value",
-    [
-        ("count", 1),
-        ("size", None),
-        ("size", 1),
-        ("colour", "blue"),
-        ("name", "none of these"),
-        ("on", False),
-        ("inner.share", 0),
-        ("inner.share", 0.999),
-        ("inner.rate", 2),
-        ("inner.rate", 1e-30),
-    ],
-)
-def test_validate_accepts_what_fits(path, value):
-    validate(changed(path, value))
-
-
-def test_an_infinite_value_without_bounds_is_refused():
-    config = OptimizerConfig(weight_decay=float("inf"))
-    assert message(validate, config).startswith("config.weight_decay: got inf, expected float")
 
 
 def test_resolve_fills_what_follows_in_a_copy():
@@ -207,46 +117,6 @@ def test_every_leaf_of_the_default_config_is_validated():
         section, leaf = path.split(".")
         setattr(getattr(config, section), leaf, object())
         assert message(validate, config).startswith(f"config.{path}: got <object"), value
-
-
-def test_dict_and_back():
-    config = resolve(ExperimentConfig(model=ModelConfig(attention="dense,banded(window=8)")))
-    values = json.loads(json.dumps(to_dict(config)))
-    assert values["model"]["attention"] == "dense,banded(window=8)"
-    assert from_dict(ExperimentConfig, values) == config
-
-
-def test_from_dict_refuses_unknown_fields_and_broken_sections():
-    text = message(from_dict, ExperimentConfig, {"model": {"num_layer": 3}})
-    assert text.startswith("unknown field 'config.model.num_layer' (did you mean")
-    assert "'config.model.num_layers'" in text
-    text = message(from_dict, ExperimentConfig, {"modle": {}})
-    assert "did you mean 'config.model'?" in text
-    text = message(from_dict, ExperimentConfig, {"model": 3})
-    assert text == "config.model: got 3, expected a section of fields"
-
-
-def test_differences_are_named_within_the_sections():
-    ours, theirs = ExperimentConfig(), ExperimentConfig()
-    ours.model.num_layers, ours.training.seed, ours.profile.num_steps = 3, 1, 5
-    assert differences(ours, theirs, ("model.", "training.")) == [
-        "model.num_layers: 3, not 12",
-        "training.seed: 1, not 0",
-    ]
-    assert differences(ours, theirs, ("training.batch_", "data.")) == []
-    assert differences(ours, ours, ("",)) == []
-
-
-def test_fields_are_dotted_leaves():
-    assert fields(Outer()) == {
-        "count": 3,
-        "size": None,
-        "colour": "red",
-        "name": None,
-        "on": True,
-        "inner.share": 0.5,
-        "inner.rate": 1.0,
-    }
 
 
 def test_the_batch_schedule_is_the_configs():

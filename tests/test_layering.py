@@ -17,14 +17,15 @@ TOP = {"experiments", "gptjax"}
 MAX_LINES = 350
 MAX_BINARY_LINES = 120
 
-BASE = {"registry", "batch_schedule", "config"}
+BASE = {"registry", "batch_schedule", "settings", "config"}
 TEXT = BASE | {"tokenization"}
 MODEL = BASE | {"attention", "models"}
 ENGINE = MODEL | {"tokenization", "training", "inference"}
 MAY_IMPORT = {
     "registry": set(),
     "batch_schedule": set(),
-    "config": {"registry", "batch_schedule"},
+    "settings": {"registry"},
+    "config": {"batch_schedule", "settings"},
     "tokenization": BASE,
     "data": TEXT,
     "attention": BASE,

@@ -15,7 +15,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from gptjax.config import ExperimentConfig, batch_schedule, to_dict
+from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.settings import to_dict
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.interruption import Interruption

@@ -21,7 +21,7 @@ CHILD = textwrap.dedent(
     from absl import flags, logging
     from absl.testing import flagsaver
     from experiments.binary import run
-    from gptjax.config import fields
+    from gptjax.settings import fields
 
     flags.DEFINE_string("workdir", None, "")
     flags.DEFINE_integer("restore_step", None, "", lower_bound=0)

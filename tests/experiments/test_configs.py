@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import EXPERIMENTS
-from gptjax.config import batch_schedule, resolve, to_dict
+from gptjax.config import batch_schedule, resolve
+from gptjax.settings import to_dict
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -13,7 +13,7 @@ import pytest
 from experiments import training_run
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
-from gptjax.config import fields
+from gptjax.settings import fields
 from gptjax.training.metrics import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from experiments.workdir import WorkDirectory
-from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, resolve, to_dict
+from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, resolve
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.models.gpt import GPT
+from gptjax.settings import to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]

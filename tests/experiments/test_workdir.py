@@ -9,8 +9,9 @@ import optax
 import pytest
 
 from experiments.workdir import WorkDirectory, cache_directory, provenance
-from gptjax.config import ExperimentConfig, ModelConfig, resolve, to_dict
+from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.gpt import GPT
+from gptjax.settings import to_dict
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.state import create
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from gptjax import attention
-from gptjax.config import ExperimentConfig, ModelConfig, from_dict, resolve, to_dict
+from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.models.layers import Block, LayerNorm
+from gptjax.settings import from_dict, to_dict
 
 Make = Callable[..., ModelConfig]
 
