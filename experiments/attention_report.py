@@ -1,0 +1,87 @@
+"""Reports what attention patterns cost, how they look and how far implementations agree.
+
+python -m experiments.attention_report --output=runs/attention
+python -m experiments.attention_report --output=runs/attention --lengths=1024,65536 \
+    --patterns="banded(window=256);strided(stride=128)|sinks(window=1,sinks=4)"
+
+Writes report.json, report.md, patterns.png with all patterns, and a picture of each.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments.binary import run
+from experiments.registered_patterns import registered_patterns
+from experiments.report import costs, parity, pictures, tables
+from experiments.workdir import enable_compilation_cache, provenance, write_json
+from gptjax.attention import Pattern, parse
+
+_OUTPUT = flags.DEFINE_string("output", None, "Directory for what the report makes.")
+_PATTERNS = flags.DEFINE_string(
+    "patterns", None, "Specifications, with semicolons between; by default all registered patterns."
+)
+_LENGTHS = flags.DEFINE_list(
+    "lengths", ["1024", "8192", "131072"], "Lengths in positions, with commas between."
+)
+
+
+def _lengths(texts: Sequence[str]) -> list[int]:
+    for text in texts:
+        if not re.fullmatch(r"[1-9]\d*", text):
+            raise ValueError(f"--lengths: got {text!r}, expected whole numbers of 1 or more")
+    return [int(text) for text in texts]
+
+
+def _picture(number: int, pattern: Pattern) -> str:
+    """A file name, short whatever the pattern."""
+    words = re.sub(r"\W+", "_", str(pattern)).strip("_")
+    return f"{number:02}_{words[:60]}.png"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Makes the report, one pattern after another."""
+    del argv
+    if _OUTPUT.value is None:
+        raise ValueError("--output: got none, expected a directory for the report")
+    lengths = _lengths(_LENGTHS.value)
+    patterns = registered_patterns(large=64, small=4)
+    if _PATTERNS.value is not None:
+        patterns = [one for text in _PATTERNS.value.split(";") for one in parse(text)]
+    output = Path(_OUTPUT.value)
+    output.mkdir(parents=True, exist_ok=True)
+    enable_compilation_cache()
+
+    rows: list[dict[str, Any]] = []
+    for number, pattern in enumerate(patterns, start=1):
+        print(f"{number} of {len(patterns)}: {pattern}", flush=True)
+        picture = _picture(number, pattern)
+        pictures.draw([pattern], output / picture, panel=640)
+        rows.append(
+            {
+                "pattern": str(pattern),
+                "picture": picture,
+                "costs": [costs.pattern_costs(pattern, length) for length in lengths],
+                "parity": parity.parity(pattern),
+            }
+        )
+    report = {
+        "heads": costs.HEADS,
+        "head_dim": costs.HEAD_DIM,
+        "dtype": costs.DTYPE,
+        "parity_lengths": parity.LENGTHS,
+        "lengths": [costs.length_costs(length) for length in lengths],
+        "patterns": rows,
+        **provenance(),
+    }
+    pictures.draw(patterns, output / "patterns.png", panel=320, columns=min(4, len(patterns)))
+    write_json(output / "report.json", report)
+    (output / "report.md").write_text(tables.markdown(report))
+    print(f"{output}/report.md, report.json and {len(patterns) + 1} pictures are written")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""What a report on attention patterns measures and draws."""

@@ -1,0 +1,147 @@
+import json
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from matplotlib import colors, image
+
+from experiments import attention_report
+from experiments.benchmarks.attention_programs import AttentionProgram, Shape
+from experiments.report import costs, parity, pictures
+from gptjax import attention
+from gptjax.attention import parse
+from gptjax.attention.blocks import FULL
+
+FLAGS = flags.FLAGS
+
+
+def report(**values):
+    FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(**values):
+        attention_report.main(["attention_report"])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    output = tmp_path_factory.mktemp("cache") / "new" / "report"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention_report, "enable_compilation_cache", lambda: None)
+        patch.setattr(parity, "LENGTHS", (301,))
+        patterns = "banded(window=3)|sinks(window=1,sinks=2),dense;strided(stride=512)"
+        report(output=str(output), patterns=patterns, lengths=["64", "1000"])
+    return output
+
+
+def test_figures_are_those_of_loops(made):
+    values = json.loads((made / "report.json").read_text())
+    band, dense, strided = values["patterns"]
+    assert [row["pattern"] for row in values["patterns"]] == [
+        "banded(window=3)|sinks(window=1,sinks=2)",
+        "dense",
+        "strided(stride=512,part=both)",
+    ]
+    pairs = sum(i - j < 3 or j < 2 for i in range(64) for j in range(i + 1))
+    assert band["costs"][0]["density"] == pytest.approx(pairs / (64 * 65 / 2))
+    # Three positions of a ring and two sinks, keys and values of 8 heads of 64, and positions.
+    assert [at["cache_bytes"] for at in band["costs"]] == [5 * (2 * 8 * 64 * 4 + 4)] * 2
+    assert dense["costs"][1]["density"] == 1
+    assert dense["costs"][1]["cache_bytes"] == 1000 * (2 * 8 * 64 * 4 + 4)
+    for row in (band, dense):
+        for at in row["costs"]:
+            executed = at["executed_density"] * at["length"] * (at["length"] + 1) / 2
+            assert at["forward_flops"] == pytest.approx(8 * 4 * 64 * executed)
+            assert at["backward_flops"] == 2 * at["forward_flops"]
+            assert at["executed_density"] >= at["density"]
+    assert strided["costs"][0]["refused"].endswith("expected at most the length, 64")
+    assert [at["length"] for at in values["lengths"]] == [64, 1000]
+    assert values["lengths"][1]["forward_flops"] == 8 * 4 * 64 * 1000**2
+
+
+def test_the_parity_matrix_is_full(made):
+    values = json.loads((made / "report.json").read_text())
+    for row in values["patterns"]:
+        cells = {(cell["implementation"], cell["dtype"]): cell for cell in row["parity"]}
+        assert set(cells) == {
+            (name, dtype) for name in attention.IMPLEMENTATIONS for dtype in parity.DTYPES
+        }
+        assert cells["reference", "float32"]["gradient_error"] == 0
+        assert 0 < cells["blockwise", "float32"]["gradient_error"] < 1e-5
+        assert 1e-5 < cells["blockwise", "bfloat16"]["output_error"] < 0.05
+        assert "no kernel for cpu" in cells["fused", "float32"]["refused"]
+
+
+def test_the_report_reads_as_tables_with_pictures(made):
+    text = (made / "report.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `banded")]
+    assert len(rows) == 3 and all(line.count(" | ") == rows[0].count(" | ") for line in rows[:2])
+    assert "`banded(window=3)\\|sinks(window=1,sinks=2)`" in rows[0]
+    assert "fused, float32: refuses 3 of 3" in text
+    names = {path.name for path in made.glob("*.png")}
+    assert len(names) == 4 and all(f"({name})" in text for name in names)
+
+
+def test_a_difference_is_found(monkeypatch):
+    def attend(q, k, v, pattern, impl):
+        if impl == "fused":
+            raise ValueError("not this one")
+        wrong = 0.25 if impl == "blockwise" else 0
+        return attention.attend(q, k, v, pattern, impl="reference") + wrong - 2 * wrong * v
+
+    monkeypatch.setattr(parity, "attend", attend)
+    monkeypatch.setattr(parity, "LENGTHS", (5,))
+    rows = parity.parity(parse("heads(dense,banded(window=2))")[0])
+    right, wrong, refused = rows[:3]
+    assert right["output_error"] == right["gradient_error"] == 0
+    assert wrong["output_error"] > 0.25 and wrong["gradient_error"] > 0.25
+    assert refused == {"implementation": "fused", "dtype": "float32", "refused": "not this one"}
+
+
+def test_training_holds_what_xla_plans():
+    band = parse("banded(window=64)")[0]
+    shape = Shape(1024, costs.HEADS, costs.HEAD_DIM, costs.DTYPE)
+    program = AttentionProgram(
+        shape, lambda *x: attention.attend(*x, band, impl="blockwise"), backward=True
+    )
+    least = costs.length_costs(1024)["training_bytes"]
+    assert least < program.bytes < 2 * least
+
+
+def test_pictures_show_each_pair_and_block(tmp_path):
+    pattern = parse("banded(window=20)")[0]
+    draw = tmp_path / "band.png"
+    pictures.draw([pattern], draw, panel=640)
+    pixels = image.imread(draw)[..., :3]
+    q_pos, k_pos = np.arange(64)[:, None], np.arange(64)[None]
+    pairs = np.count_nonzero((k_pos <= q_pos) & (q_pos - k_pos < 20))
+    of_colour = {
+        kind: np.count_nonzero(np.abs(pixels - colors.to_rgb(colour)).max(-1) < 0.01)
+        for kind, colour in pictures.COLOURS.items()
+    }
+    # Legend and the rim of a panel take a few pixels.
+    assert of_colour[FULL] == pytest.approx(pairs * 10 * 10, rel=0.02)
+
+
+def test_pictures_of_heads_are_shaded():
+    heads = parse("heads(dense,banded(window=8))")[0]
+    image = pictures.pairs(heads)
+    assert image.shape == (64, 64)
+    assert image[20, 20] == image[20, 13] == 1 and image[20, 12] == 0.5 and image[20, 21] == 0
+    blocks = pictures.blocks(parse("banded(window=300)")[0])
+    assert blocks[9, 5:11].tolist() == [0, 1, 1, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"output": None}, "--output: got none"),
+        ({"output": "x", "lengths": ["12", "0"]}, "--lengths: got '0', expected whole numbers"),
+        ({"output": "x", "patterns": "banded(window=0)"}, "window=0, expected 1 or more"),
+    ],
+)
+def test_what_a_user_gets_wrong(values, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError) as error:
+        report(**values)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
