@@ -11,6 +11,8 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from experiments.markdown import table as markdown_table
+
 HEADINGS = (
     "variant",
     "steps",
@@ -81,10 +83,7 @@ def table(summary: dict[str, Any]) -> Table:
 
 def markdown(summary: dict[str, Any]) -> str:
     """The same table as Markdown."""
-    rows = [HEADINGS, ["---"] + ["---:"] * (len(HEADINGS) - 1)]
-    rows += [_cells(variant) for variant in summary["variants"]]
-    # A bar within a cell would end it.
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines = markdown_table(HEADINGS, (_cells(variant) for variant in summary["variants"]))
     return "\n".join([title(summary), "", *lines, "", NOTES])
 
 

@@ -3,7 +3,6 @@
 summary = summarise(trials, "flops", measurements, Path("runs/compare"))
 """
 
-import functools
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +15,11 @@ from experiments.trials.measure import Measurement
 from experiments.trials.plan import Trial
 from experiments.workdir import WorkDirectory
 from gptjax import attention
+from gptjax.attention.blocks import count_pairs
 from gptjax.attention.patterns import in_order
 from gptjax.config import ExperimentConfig, ModelConfig, batch_schedule
 from gptjax.models.costs import executed_training_flops_per_token, training_flops_per_token
 from gptjax.training.metrics import read_metrics
-
-PAIRS_AT_ONCE = 1 << 24
 
 
 def interval(values: list[float]) -> dict[str, float | None]:
@@ -38,19 +36,10 @@ def density(config: ModelConfig) -> float:
     patterns, length = attention.parse(config.attention), config.context_length
     pairs = 0
     for layer in range(config.num_layers):
-        heads = patterns[layer % len(patterns)].per_head()
-        pairs += sum(_pairs(heads[h % len(heads)], length) for h in range(config.num_heads))
+        heads = in_order(patterns[layer % len(patterns)]).per_head()
+        pairs += sum(count_pairs(heads[h % len(heads)], length) for h in range(config.num_heads))
     dense = length * (length + 1) / 2
     return pairs / (config.num_layers * config.num_heads * dense)
-
-
-@functools.cache
-def _pairs(pattern: attention.Pattern, length: int) -> int:
-    """Pairs of `length` positions that may attend in a decoder, counted a few rows at a time."""
-    allowed, k_pos = in_order(pattern), np.arange(length)[None]
-    rows = max(1, PAIRS_AT_ONCE // length)
-    blocks = (np.arange(at, min(at + rows, length))[:, None] for at in range(0, length, rows))
-    return sum(int(np.count_nonzero(allowed(q_pos, k_pos))) for q_pos in blocks)
 
 
 def curve(config: ExperimentConfig, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
