@@ -1,6 +1,6 @@
 """One module a paper; importing this package registers all of them, in the papers' order."""
 
-from experiments.configs import demo, gpt1, gpt2, gpt3, trials
+from experiments.configs import demo, gpt1, gpt2, gpt3, sparse_transformer, trials
 from experiments.registry import EXPERIMENTS
 
-__all__ = ["EXPERIMENTS", "demo", "gpt1", "gpt2", "gpt3", "trials"]
+__all__ = ["EXPERIMENTS", "demo", "gpt1", "gpt2", "gpt3", "sparse_transformer", "trials"]
