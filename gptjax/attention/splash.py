@@ -82,16 +82,16 @@ def _kernel(
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as module
     from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
 
-    def info(visits: np.ndarray) -> Any:
+    def info(order: np.ndarray) -> Any:
         return MaskInfo(
-            data_next=jnp.asarray(np.maximum(visits, 0)[None]),
+            data_next=jnp.asarray(np.maximum(order, 0)[None]),
             mask_next=None,
-            block_mask=jnp.asarray((visits >= 0)[None], jnp.int8),
+            block_mask=jnp.asarray((order >= 0)[None], jnp.int8),
             partial_mask_blocks=None,
             q_sequence=np.arange(num_queries, dtype=np.int32),
         )
 
-    by_query, by_key = map(info, _visits(pattern, num_queries, num_keys, q_block, k_block))
+    by_query, by_key = map(info, visits(pattern, num_queries, num_keys, q_block, k_block))
     kernel = module.SplashAttentionKernel(
         by_query,
         by_query,
@@ -115,7 +115,7 @@ def _kernel(
 
 
 @functools.lru_cache(maxsize=64)
-def _visits(
+def visits(
     pattern: Pattern, num_queries: int, num_keys: int, q_block: int, k_block: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The blocks to visit, in order, -1 behind the last.
