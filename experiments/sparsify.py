@@ -26,7 +26,7 @@ from experiments.training_run import pretrain
 from experiments.trials.plan import trial_config
 from experiments.workdir import WorkDirectory, enable_compilation_cache, write_json
 from gptjax import attention
-from gptjax.config import ExperimentConfig, resolve
+from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
 from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run whose newest checkpoint is judged.")
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
         specification,
         sources.validation_batches(config, prepared.validation),
         prepared.validation.bytes_per_target,
-        make_mesh(config.parallelism),
+        make_mesh(ParallelismConfig()),
     )
     report |= {"workdir": str(workdir.path), "step": step}
     output.path.mkdir(parents=True, exist_ok=True)
