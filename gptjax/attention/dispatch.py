@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import logging
 from jax.sharding import NamedSharding
 
 from gptjax.attention.algebra import Pattern, in_order
+from gptjax.attention.by_head import by_head
 from gptjax.attention.factorized import factorized
 from gptjax.attention.fused import FUSED
 from gptjax.attention.implementation import Call, Implementation
@@ -134,8 +134,8 @@ def _attend(
     sharding: NamedSharding | None = None,
 ) -> tuple[jax.Array, jax.Array | None]:
     _check(q, k, v)
-    batch, num_queries, num_heads, head_dim = q.shape
-    num_keys, key_heads = k.shape[1:3]
+    batch, num_queries, _, head_dim = q.shape
+    num_keys = k.shape[1]
     if impl not in ("auto", *IMPLEMENTATIONS):
         raise unknown_name(IMPLEMENTATIONS.kind, impl, ("auto", *IMPLEMENTATIONS))
     if not 0 <= dropout_rate < 1:
@@ -176,29 +176,8 @@ def _attend(
         dropout=seed is not None,
         lse=lse,
     )
-    cycle = pattern.per_head()
-    if len(cycle) == 1:
-        return _compute(q, k, v, rules, call, impl, sharding)
-    made, order = [], []
-    for first, part in enumerate(cycle[:num_heads]):
-        heads = np.arange(first, num_heads, len(cycle))
-        owners = _key_heads(heads, num_heads // key_heads)
-        part_rules = dataclasses.replace(
-            rules, pattern=part, heads=jnp.asarray(heads.reshape(len(owners), -1), jnp.int32)
-        )
-        part_call = dataclasses.replace(call, pattern=part)
-        arrays = q[:, :, heads], k[:, :, owners], v[:, :, owners]
-        made.append(_compute(*arrays, part_rules, part_call, impl, sharding))
-        order.extend(heads)
-    back = np.argsort(order)
-    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=2)[:, :, back], *made)
-
-
-def _key_heads(heads: np.ndarray, groups: int) -> np.ndarray:
-    """The key heads for `heads`: each once where equally many share it, else one a query head."""
-    owners = heads // groups
-    distinct, counts = np.unique(owners, return_counts=True)
-    return distinct if (counts == counts[0]).all() else owners
+    one_pattern = functools.partial(_compute, call=call, impl=impl, sharding=sharding)
+    return by_head(one_pattern, q, k, v, rules, pattern.per_head())
 
 
 def _compute(
@@ -211,6 +190,7 @@ def _compute(
     sharding: NamedSharding | None,
 ) -> tuple[jax.Array, jax.Array | None]:
     """One pattern in all heads: output [B, T, H, D] and log-sum-exp [B, T, H] or None."""
+    call = dataclasses.replace(call, pattern=rules.pattern)
     name = choose(call) if impl == "auto" else impl
     implementation = IMPLEMENTATIONS.get(name)
     refusal = implementation.refuses(call)

@@ -115,6 +115,7 @@ class Slopes:
         (5, 1, 2, "blockwise"),  # parts of unlike sizes
         (4, 2, 3, "reference"),
         (2, 1, 3, "blockwise"),  # a pattern that no head has
+        (2, 2, 1, "reference"),
     ],
 )
 def test_heads_attend_as_in_calls_of_one_pattern(num_heads, key_heads, num_patterns, impl):
