@@ -9,20 +9,23 @@ takes any pattern at default positions, and segment ids with patterns that leave
 Source: both kernels are of the kind of FlashAttention-2, arXiv 2307.08691.
 """
 
+import functools
 from typing import Any
 
 import jax
 import numpy as np
 
-from gptjax.attention.algebra import And, Causal, Pattern
+from gptjax.attention.algebra import UNKNOWN, And, Causal, Pattern
 from gptjax.attention.implementation import Call, Implementation
 from gptjax.attention.patterns import Banded, Dense
 from gptjax.attention.rules import Rules
-from gptjax.attention.splash import splash
+from gptjax.attention.splash import LARGEST_BLOCK, splash
 
 # Splash attention keeps its block map in the scalar memory of a TPU core, 1 MiB: compiled for a
-# v5e, 262,144 positions fit and 300,000 do not. The map itself takes a second at most to build.
+# v5e, 262,144 positions fit and 300,000 do not.
 LONGEST_SPLASH = 262_144
+# Of a pattern without a closed form the map looks at every pair: these take 5 s.
+MOST_PAIRS_LOOKED_AT = 32_768**2
 
 
 def fused(q: jax.Array, k: jax.Array, v: jax.Array, rules: Rules) -> tuple[jax.Array, None]:
@@ -103,6 +106,9 @@ def _splash_refuses(call: Call) -> str | None:
     length = max(call.num_queries, call.num_keys)
     if length > LONGEST_SPLASH:
         return f"splash attention takes at most {LONGEST_SPLASH} positions, got {length}"
+    unknown = _pairs_looked_at(call.pattern, call.num_queries, call.num_keys)
+    if unknown > MOST_PAIRS_LOOKED_AT:
+        return f"the block map of {call.pattern} would look at {unknown:.1e} pairs one by one"
     # A query that may attend to itself has a key in its segment, whatever the segments are.
     positions = np.arange(call.num_queries)
     if call.segments and not np.all(call.pattern(positions, positions)):
@@ -110,6 +116,20 @@ def _splash_refuses(call: Call) -> str | None:
     if call.paired_segments or (call.segments and call.num_queries != call.num_keys):
         return "with segment ids of their own, queries may have no key, which splash cannot tell"
     return None
+
+
+@functools.lru_cache(maxsize=64)
+def _pairs_looked_at(pattern: Pattern, num_queries: int, num_keys: int) -> int:
+    """The pairs in blocks whose kind has no closed form; 0 where all pairs would be few enough."""
+    if num_queries * num_keys <= MOST_PAIRS_LOOKED_AT:
+        return 0
+    q_low, k_low = (np.arange(0, n, LARGEST_BLOCK) for n in (num_queries, num_keys))
+    last = LARGEST_BLOCK - 1
+    kinds = pattern.block_kinds(
+        q_low[:, None], q_low[:, None] + last, k_low[None], k_low[None] + last
+    )
+    unknown = np.broadcast_to(kinds == UNKNOWN, (len(q_low), len(k_low)))
+    return int(np.count_nonzero(unknown)) * LARGEST_BLOCK**2
 
 
 FUSED = Implementation(fused, refuses, opaque=True)

@@ -231,6 +231,14 @@ def test_splash_visits_what_the_block_map_has_and_no_more(spec):
     assert by_query.shape[1] == some.sum(1).max() and by_key.shape[0] == some.sum(0).max()
 
 
+@dataclasses.dataclass(frozen=True)
+class Odd(Pattern):
+    """A pattern of which only pairs are known."""
+
+    def __call__(self, q_pos, k_pos):
+        return (q_pos - k_pos) % 2 == 1
+
+
 @pytest.mark.parametrize(
     ("of_call", "reason"),
     [
@@ -255,6 +263,9 @@ def test_splash_visits_what_the_block_map_has_and_no_more(spec):
         (call(platform="tpu", devices=4), "among 4 devices splash attention needs the sharding"),
         (call(platform="tpu", dtype="float16"), "bfloat16 and float32, got float16"),
         (call(platform="tpu", num_keys=LONGEST_SPLASH + 1), f"at most {LONGEST_SPLASH} positions"),
+        (call(Odd(), platform="tpu", num_queries=50_000, num_keys=50_000), "look at 1.3e+09 pairs"),
+        (call(Odd(), platform="tpu", num_queries=32_768, num_keys=32_768), None),
+        (call(BANDED, platform="tpu", num_queries=131_072, num_keys=131_072), None),
         (call(SUMMARIES, platform="tpu"), None),
         (call(SUMMARIES, platform="tpu", segments=True), "may be empty"),
         (call(platform="tpu", segments=True, num_keys=200), "queries may have no key"),
