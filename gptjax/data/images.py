@@ -2,8 +2,8 @@
 
 An image is written pixel by pixel, R, G, B, row by row, as the Sparse Transformer reads images
 (arXiv 1904.10509, section 5.3). The tokenizer `bytes` has no end-of-text, so that with a
-`context_length` of the bytes of an image each window is one. Differs from the paper: an image's first
-byte is predicted after the image before it, at the end of that one's window.
+`context_length` of the bytes of an image each window is one. Differs from the paper: the first byte
+of an image is predicted after the image before it, at the end of that one's window.
 
     load_corpus("cifar10:cifar-10-batches-bin")
 """
