@@ -5,20 +5,16 @@ A directory named by its step (`checkpoints/300/`) is a whole checkpoint: the it
 of `sha256sum`. orbax alone restores a flipped bit silently; here one changed byte is an error that
 names the file and the previous good checkpoint.
 
-A save is built under the name `saving.STEP` and gets its own name, by one rename, after the
-manifest is in it; only then are older checkpoints removed. Whenever the run is killed, every
-directory named by a step is therefore complete, and a missing manifest is damage.
+Of several processes each writes the parts of arrays that it holds, to a file system that all of
+them share; process 0 does all else, once the others are done. They save, wait and restore together.
 
     with Checkpoints(workdir / "checkpoints", keep=2) as checkpoints:
         restored = checkpoints.restore(params=abstract_params, opt_state=abstract_opt_state)
         checkpoints.save(step, params=params, opt_state=opt_state, data=data, config=config)
 """
 
-import fcntl
 import logging
-import math
 import os
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
@@ -27,7 +23,8 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
-from gptjax.training.manifest import find_damage, write_manifest
+from gptjax.training.processes import on_first, together
+from gptjax.training.step_directories import StepDirectories
 
 ARRAY_ITEMS = ("params", "optimizer")
 JSON_ITEMS = ("data", "config", "metrics")
@@ -48,18 +45,26 @@ class Restored(TypedDict):
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last `keep`, and the best by validation loss.
+    """The checkpoints of one run: the last ones, the best, and some for good.
 
-    Reading never changes the directory. The first save or removal claims it with a lock, which
-    the kernel releases when the process ends, and clears what a killed save left behind.
+    Reading never changes the directory. The first save or removal claims it for this run, and
+    clears what a killed save left behind.
     """
 
-    def __init__(self, directory: str | os.PathLike, *, keep: int = 2):
-        """`directory`: on a local or shared file system; created by the first save."""
+    def __init__(
+        self, directory: str | os.PathLike, *, keep: int = 2, keep_every: int | None = None
+    ):
+        """Opens what may not be there yet.
+
+        Args:
+          directory: on a local or shared file system; created by the first save.
+          keep: checkpoints that are kept because they are the newest; the one of the lowest
+            validation loss is kept besides.
+          keep_every: steps whose multiples are kept for good.
+        """
         _silence_orbax()
-        self.directory = Path(directory).absolute()
-        self._keep = keep
-        self._lock: int | None = None
+        self._directories = StepDirectories(directory, keep, keep_every)
+        self.directory = self._directories.path
         self._pending: tuple[int, Future] | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in ARRAY_ITEMS}
@@ -74,9 +79,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of all checkpoints, ascending; they are complete, but not yet verified."""
-        if not self.directory.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
+        return self._directories.steps()
 
     def latest_step(self) -> int | None:
         """Step of the newest checkpoint, None where there is none."""
@@ -84,7 +87,19 @@ class Checkpoints:
 
     def good_steps(self) -> list[int]:
         """Steps of the checkpoints whose files all match their manifest, ascending."""
-        return [step for step in self.steps() if self._damage(step) is None]
+        return [step for step in self.steps() if self._directories.damage(step) is None]
+
+    def good_before(self, step: int) -> int | None:
+        """The newest step below `step` whose files all match their manifest, or None."""
+        return on_first(lambda: self._directories.good_before(step))
+
+    def claim(self) -> None:
+        """Takes the directory for this run, once, and clears what killed saves left in it.
+
+        Raises:
+          ValueError: another process writes there, or it cannot be written.
+        """
+        on_first(self._directories.claim)
 
     def save(
         self,
@@ -116,13 +131,7 @@ class Checkpoints:
         """
         assert metrics is None or "loss" in metrics, metrics
         self.wait()
-        self._claim()
-        latest = self.latest_step()
-        if latest is not None and step <= latest:
-            raise ValueError(
-                f"cannot save step {step} in {self.directory}: it holds step {latest}; expected a "
-                f"later step, or later checkpoints removed first"
-            )
+        on_first(lambda: self._directories.admit(step))
         items = {
             "params": ocp.args.StandardSave(params),
             "optimizer": ocp.args.StandardSave(opt_state),
@@ -131,22 +140,13 @@ class Checkpoints:
         }
         if metrics is not None:
             items["metrics"] = ocp.args.JsonSave(metrics)
-        unfinished = self.directory / f"saving.{step}"
-        try:
-            self._checkpointer.save(unfinished, args=ocp.args.Composite(**items))
-        except WRITE_ERRORS as error:
-            raise self._unwritable(error, step) from error
-        self._pending = step, self._finisher.submit(self._finish, step, unfinished)
+        together(lambda: self._begin(step, ocp.args.Composite(**items)))
+        self._pending = step, self._finisher.submit(self._finish, step)
 
     def wait(self) -> None:
         """Blocks until the last save is complete; raises ValueError where it failed."""
-        if self._pending is None:
-            return
-        (step, future), self._pending = self._pending, None
-        try:
-            future.result()
-        except WRITE_ERRORS as error:
-            raise self._unwritable(error, step) from error
+        if self._pending is not None:
+            together(self._wait_here)
 
     def restore(self, step: int | None = None, *, params: Any, opt_state: Any) -> Restored:
         """Restores a verified checkpoint, the newest by default.
@@ -160,7 +160,7 @@ class Checkpoints:
           ValueError: there is no such checkpoint, a file of it is damaged (names the file and the
             previous good step), or a shape, dtype or path differs from the target's.
         """
-        step = self._verified(step)
+        step = on_first(lambda: self._directories.verified(step))
         targets = {"params": params, "optimizer": opt_state}
         for item, target in targets.items():
             self._check_target(step, item, target)
@@ -189,7 +189,7 @@ class Checkpoints:
         Raises:
           ValueError: as `restore`.
         """
-        step = self._verified(step, item="params")
+        step = on_first(lambda: self._directories.verified(step, item="params"))
         if abstract_params is None:
             device = SingleDeviceSharding(jax.local_devices()[0])
             abstract_params = jax.tree.map(
@@ -202,114 +202,50 @@ class Checkpoints:
     def remove_after(self, step: int) -> None:
         """Removes the checkpoints of later steps, damaged ones too, so that saving goes on."""
         self.wait()
-        self._claim()
-        self._remove([later for later in self.steps() if later > step])
+        on_first(lambda: self._directories.remove_after(step))
 
     def close(self) -> None:
         """Waits for the last save, ends the threads and releases the directory."""
         try:
-            self.wait()
+            self._wait_here()
         finally:
             self._finisher.shutdown()
             self._checkpointer.close()
-            self._release()
+            self._directories.release()
 
-    def _claim(self) -> None:
-        """Locks the directory for this process, once, and clears what killed saves left in it."""
-        if jax.process_index() != 0:
-            return
-        if self._lock is not None:
-            if not self.directory.is_dir():
-                raise self._unwritable("the directory has vanished")
-            return
+    def _begin(self, step: int, args: ocp.args.Composite) -> None:
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.directory, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for leftover in [*self.directory.glob("saving.*"), *self.directory.glob("removing.*")]:
-                shutil.rmtree(leftover)
-        except BlockingIOError as error:
-            self._release()
-            raise self._unwritable("another process is writing checkpoints there") from error
-        except OSError as error:
-            self._release()
-            raise self._unwritable(error) from error
+            self._checkpointer.save(self._directories.unfinished(step), args=args)
+        except WRITE_ERRORS as error:
+            raise self._directories.unwritable(error, step) from error
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def _finish(self, step: int, unfinished: Path) -> None:
-        """Waits for orbax, writes the manifest, names the checkpoint, and removes older ones."""
+    def _finish(self, step: int) -> None:
+        """Waits for orbax, that is, for all processes, and names the checkpoint by its step."""
         self._checkpointer.wait_until_finished()
-        if jax.process_index() != 0:
-            return
-        write_manifest(unfinished)
-        unfinished.rename(self.directory / str(step))
-        steps = self.steps()
-        kept = set(steps[-self._keep :])
-        losses = {step: loss for step in steps if (loss := self._loss(step)) is not None}
-        if losses:
-            kept.add(min(losses, key=lambda step: losses[step]))
-        self._remove([step for step in steps if step not in kept])
+        if jax.process_index() == 0:
+            self._directories.complete(step)
 
-    def _remove(self, steps: list[int]) -> None:
-        """Deletes checkpoints; killed half-way, none stays under the name of its step."""
-        if jax.process_index() != 0:
+    def _wait_here(self) -> None:
+        if self._pending is None:
             return
-        for step in steps:
-            removing = (self.directory / str(step)).rename(self.directory / f"removing.{step}")
-            shutil.rmtree(removing)
-
-    def _loss(self, step: int) -> float | None:
-        """Validation loss saved with a checkpoint; None without one, or where it is damaged."""
-        if not self._has(step, "metrics") or self._damage(step, item="metrics"):
-            return None
-        loss = self._read(step, metrics=ocp.args.JsonRestore())["metrics"]["loss"]
-        return loss if math.isfinite(loss) else None
+        (step, future), self._pending = self._pending, None
+        try:
+            future.result()
+        except WRITE_ERRORS as error:
+            raise self._directories.unwritable(error, step) from error
 
     def _has(self, step: int, item: str) -> bool:
-        return (self.directory / str(step) / item).is_dir()
+        return (self._directories[step] / item).is_dir()
 
     def _read(self, step: int, **args: Any) -> Any:
         """Restores the named items of a checkpoint by orbax."""
-        return self._checkpointer.restore(
-            self.directory / str(step), args=ocp.args.Composite(**args)
-        )
+        return self._checkpointer.restore(self._directories[step], args=ocp.args.Composite(**args))
 
     def _saved_tree(self, step: int, item: str) -> Any:
         """The tree of an array item, its leaves carrying `shape` and `dtype`."""
-        metadata = self._checkpointer.metadata(self.directory / str(step)).item_metadata
+        metadata = self._checkpointer.metadata(self._directories[step]).item_metadata
         assert metadata is not None
         return metadata[item].tree
-
-    def _verified(self, step: int | None, item: str | None = None) -> int:
-        """Returns the step to restore once its files match the manifest; ValueError otherwise."""
-        steps = self.steps()
-        if not steps:
-            raise ValueError(f"no checkpoint in {self.directory}")
-        if step is None:
-            step = steps[-1]
-        if step not in steps:
-            raise ValueError(
-                f"no checkpoint of step {step} in {self.directory}; expected one of: "
-                f"{', '.join(map(str, steps))}"
-            )
-        damage = self._damage(step, item)
-        if damage is None:
-            return step
-        earlier = (other for other in reversed(steps) if other < step)
-        previous = next((other for other in earlier if self._damage(other) is None), None)
-        advice = (
-            "there is no good checkpoint before it"
-            if previous is None
-            else f"use --restore_step={previous} (the previous good checkpoint)"
-        )
-        raise ValueError(f"checkpoint {step} in {self.directory} is corrupt: {damage}; {advice}")
-
-    def _damage(self, step: int, item: str | None = None) -> str | None:
-        return find_damage(self.directory / str(step), item)
 
     def _check_target(self, step: int, item: str, target: Any) -> None:
         """Raises ValueError where a path, shape or dtype differs: orbax would cast in silence."""
@@ -320,15 +256,6 @@ class Checkpoints:
                     f"checkpoint {step} in {self.directory} does not fit: {item} {path} is "
                     f"{saved.get(path, 'not in it')}, expected {wanted.get(path, 'nothing there')}"
                 )
-
-    def _unwritable(self, reason: object, step: int | None = None) -> ValueError:
-        """The one line for a disk that is full, read-only or gone."""
-        what = "save" if step is None else f"save step {step}"
-        latest = self.latest_step()
-        return ValueError(
-            f"cannot {what} in {self.directory}: {str(reason).partition(chr(10))[0]}; "
-            f"last good checkpoint: {'none' if latest is None else latest}"
-        )
 
 
 def _describe(tree: Any) -> dict[str, str]:

@@ -14,6 +14,7 @@ from experiments import training_run
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
 from gptjax.settings import fields
+from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.metrics import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def _rows(path):
 
 
 def _steps(path):
-    return sorted(int(checkpoint.name) for checkpoint in (path / "checkpoints").iterdir())
+    return Checkpoints(path / "checkpoints").steps()
 
 
 def _assert_same_end(path, other):

@@ -254,7 +254,15 @@ def test_keeps_the_last_and_the_best(tmp_path):
         assert checkpoints.steps() == [2, 5, 6]
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         _save(checkpoints, 7, _state(), metrics={"loss": 1.25})
-    assert sorted(os.listdir(tmp_path)) == ["7"]
+    assert sorted(os.listdir(tmp_path)) == ["7", "lock"]
+
+
+def test_multiples_of_keep_every_are_kept_for_good(tmp_path):
+    with Checkpoints(tmp_path, keep=1, keep_every=3) as checkpoints:
+        for step in range(1, 9):
+            _save(checkpoints, step, _state())
+        checkpoints.wait()
+        assert checkpoints.good_steps() == [3, 6, 8]
 
 
 def test_an_existing_or_earlier_step_is_an_error(copied):
@@ -289,9 +297,9 @@ def test_leftovers_of_a_killed_save_are_ignored_then_cleared(copied):
     with Checkpoints(directory) as checkpoints:
         assert checkpoints.steps() == [20, 30]
         assert _restore(checkpoints, states[30])["step"] == 30
-        assert len(os.listdir(directory)) == 5  # reading changes nothing
+        assert len(os.listdir(directory)) == 6  # reading changes nothing
         _save(checkpoints, 40, states[10])
-    assert sorted(os.listdir(directory)) == ["20", "30", "40"]
+    assert sorted(os.listdir(directory)) == ["20", "30", "40", "lock"]
 
 
 def test_a_vanished_or_impossible_directory_is_an_error(tmp_path):

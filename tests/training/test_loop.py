@@ -103,7 +103,7 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
 
 
 def _steps(workdir):
-    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    return Checkpoints(workdir / "checkpoints").steps()
 
 
 def _without_speed(rows):
@@ -283,7 +283,7 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("gptjax.training.checkpoints.write_manifest", full)
+    monkeypatch.setattr("gptjax.training.step_directories.write_manifest", full)
     with pytest.raises(ValueError, match=r"cannot save step 4.*No space left on device") as error:
         _fit(tmp_path, _config())
     assert "\n" not in str(error.value)

@@ -1,0 +1,56 @@
+"""What several processes of one run decide together, and what one of them decides for all.
+
+Every process calls these functions, in the same order, from its main thread. A `ValueError` on one
+process is raised on all of them: none is left waiting for another that has stopped.
+
+    step = on_first(lambda: newest_good_step(directory))
+"""
+
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+T = TypeVar("T")
+
+
+def together(call: Callable[[], T]) -> T:
+    """What `call` returns here.
+
+    Raises:
+      ValueError: it was raised on any process; with the message of the first of them.
+    """
+    if jax.process_count() == 1:
+        return call()
+    result, error = None, None
+    try:
+        result = call()
+    except ValueError as caught:
+        error = caught
+    message = next(filter(None, _gather(str(error or ""))), None)
+    if message is not None:
+        raise error or ValueError(message)
+    return result  # pyright: ignore[reportReturnType]
+
+
+def on_first(call: Callable[[], T]) -> T:
+    """What `call`, of process 0 alone, returns there, as JSON keeps it; on every process.
+
+    Raises:
+      ValueError: `call` raised it.
+    """
+    if jax.process_count() == 1:
+        return call()
+    value = together(lambda: call() if jax.process_index() == 0 else None)
+    return json.loads(_gather(json.dumps(value))[0])
+
+
+def _gather(text: str) -> list[str]:
+    """The texts of all processes, in order."""
+    content = np.frombuffer(text.encode(), np.uint8)
+    longest = multihost_utils.process_allgather(np.int32(content.size)).max()
+    padded = np.pad(content, (0, longest - content.size))
+    return [bytes(row).rstrip(b"\0").decode() for row in multihost_utils.process_allgather(padded)]
