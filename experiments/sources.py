@@ -13,6 +13,7 @@ from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.corpora import load_corpus
 from gptjax.data.loader import evaluation_batches, train_batches
 from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
+from gptjax.data.skipping import Ranges
 from gptjax.tokenization import Tokenizer, load_tokenizer
 
 
@@ -57,9 +58,16 @@ def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCo
 
 
 def training_batches(
-    config: ExperimentConfig, split: TokenizedSplit, start_step: int
+    config: ExperimentConfig, split: TokenizedSplit, start_step: int, skipped: Ranges = ()
 ) -> Iterator[Batch]:
-    """This process's rows of the batch of `start_step` and of every later step."""
+    """This process's rows of the batch of `start_step` and of every later step.
+
+    Args:
+      config: resolved.
+      split: what to train on.
+      start_step: steps taken before.
+      skipped: ranges of examples that the run leaves out.
+    """
     return train_batches(
         split,
         batch_schedule(config),
@@ -68,6 +76,7 @@ def training_batches(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         document_masking=config.data.document_masking,
+        skipped=skipped,
     )
 
 

@@ -5,12 +5,12 @@
 
 Example e belongs to epoch e // n, where n is the number of full windows, and is the window at
 place e % n of that epoch's permutation. Nothing depends on the number of processes, on the batch
-sizes before, or on where the run was resumed.
+sizes before, or on where the run was resumed. Examples may be left out by number (`skipping`).
 """
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import grain
 import numpy as np
@@ -18,6 +18,7 @@ from grain.experimental import index_shuffle
 
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.shards import Batch, TokenizedSplit
+from gptjax.data.skipping import Ranges, nth_example
 
 
 def train_batches(
@@ -29,6 +30,7 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     document_masking: bool = False,
+    skipped: Ranges = (),
     prefetch: int = 4,
 ) -> Iterator[Batch]:
     """Yields the batch of `start_step` and of every later step, without end.
@@ -42,6 +44,7 @@ def train_batches(
             has rows p B / P to (p + 1) B / P - 1.
         process_count: P.
         document_masking: whether batches tell documents apart, see `TokenizedSplit.batch`.
+        skipped: ranges of examples that are left out.
         prefetch: batches made ahead.
 
     Returns:
@@ -50,13 +53,13 @@ def train_batches(
     Raises:
         ValueError: the split is shorter than a window, or P does not divide a batch size.
     """
-    num_windows = split.full_windows(schedule.context_length)
+    split.full_windows(schedule.context_length)
     for _, batch_size in schedule.stages:
         _rows(batch_size, process_index, process_count)
 
     def batch_at(step: int) -> Batch:
         rows = _rows(schedule.batch_size_at(step), process_index, process_count)
-        windows = [example_window(seed, schedule.examples(step) + i, num_windows) for i in rows]
+        windows = step_windows(split, schedule, seed, step, rows, skipped)
         return split.batch(np.array(windows), schedule.context_length, document_masking)
 
     return _prefetched(batch_at, start_step, sys.maxsize, prefetch)
@@ -87,6 +90,20 @@ def evaluation_batches(
         return split.batch(index * batch_size + rows, context_length, document_masking)
 
     return _prefetched(batch_at, 0, num_batches, prefetch)
+
+
+def step_windows(
+    split: TokenizedSplit,
+    schedule: BatchSchedule,
+    seed: int,
+    step: int,
+    rows: Iterable[int],
+    skipped: Ranges = (),
+) -> list[int]:
+    """Returns the windows that `rows` of the batch of `step` are; see `train_batches`."""
+    num_windows = split.full_windows(schedule.context_length)
+    first = schedule.examples(step)
+    return [example_window(seed, nth_example(first + row, skipped), num_windows) for row in rows]
 
 
 def example_window(seed: int, example: int, num_windows: int) -> int:

@@ -157,3 +157,12 @@ def test_batches_that_do_not_divide_are_refused(split):
 def test_a_split_shorter_than_a_window_is_refused(split):
     with pytest.raises(ValueError, match="expected at least one window of context_length = 9999"):
         train_batches(split, BatchSchedule(1, 9999), 0)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_skipped_examples_are_left_out_and_the_others_move_up(split, start):
+    schedule, skipped, num_windows = BatchSchedule(4, T), ((0, 2), (9, 14)), split.full_windows(T)
+    left = [e for e in range(200) if not any(a <= e < b for a, b in skipped)]
+    batches = take(train_batches(split, schedule, seed=3, start_step=start, skipped=skipped), 6)
+    rows = [window_of(split, row) for batch in batches for row in batch["tokens"]]
+    assert rows == [example_window(3, e, num_windows) for e in left[4 * start : 4 * start + 24]]
