@@ -15,6 +15,7 @@ from gptjax.data.loader import evaluation_batches, train_batches
 from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
 from gptjax.data.skipping import Ranges
 from gptjax.tokenization import Tokenizer, load_tokenizer
+from gptjax.training.processes import on_first
 
 
 def load_model_tokenizer(config: ExperimentConfig) -> Tokenizer:
@@ -50,9 +51,15 @@ def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCo
             "documents to train on, or python_docs or python_source to try things out"
         )
     corpus = load_corpus(config.data.corpus, invalid_utf8=config.data.invalid_utf8)
-    prepared = prepare(
-        corpus, tokenizer, cache_directory() / "tokens", config.data.validation_fraction
-    )
+
+    def make() -> PreparedCorpus:
+        return prepare(
+            corpus, tokenizer, cache_directory() / "tokens", config.data.validation_fraction
+        )
+
+    if jax.process_count() > 1:
+        on_first(lambda: make().corpus_hash)  # where they share a cache, the others find it there
+    prepared = make()
     prepared.train.full_windows(config.model.context_length)
     return prepared
 

@@ -20,6 +20,7 @@ from gptjax.models.gpt import GPT
 from gptjax.settings import differences, from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.processes import on_first
 
 FIXED = (
     "model.",
@@ -28,8 +29,9 @@ FIXED = (
     "training.batch_",
     "training.num_steps",
     "training.seed",
+    "training.skip_grad_norm",
 )
-MADE = ("metrics.jsonl", "checkpoints", "measured.json")  # what shows that a run has begun
+MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a run has begun
 
 
 def cache_directory() -> Path:
@@ -66,7 +68,7 @@ class WorkDirectory:
         self._config_file = self.path / "config.json"
 
     def begin(self, experiment: str, config: ExperimentConfig, record: dict[str, Any]) -> None:
-        """Claims the directory for a run, or finds that this run is already there.
+        """Makes the directory that of a run, or finds that this run is already there.
 
         A run that has made none of MADE, such as one whose model could not be built, is not there
         yet.
@@ -80,9 +82,14 @@ class WorkDirectory:
           ValueError: the directory holds another run (says how they differ), or something that
             is not a run, or cannot be written.
         """
+        on_first(lambda: self._begin_here(experiment, config, record))
+
+    def _begin_here(
+        self, experiment: str, config: ExperimentConfig, record: dict[str, Any]
+    ) -> None:
         try:
             if self._config_file.exists():
-                if any((self.path / made).exists() for made in MADE):
+                if any(any(self.path.glob(made)) for made in MADE):
                     self._refuse_another(config, record)
             elif self.path.is_dir() and any(self.path.iterdir()):
                 raise ValueError(
@@ -100,6 +107,9 @@ class WorkDirectory:
 
     def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Copies the run's tokenizer here, so that what lies there is whole whenever it is."""
+        on_first(lambda: self._keep_here(tokenizer))
+
+    def _keep_here(self, tokenizer: Tokenizer) -> None:
         kept, unfinished = self.path / "tokenizer", self.path / "tokenizer.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         tokenizer.save(unfinished)
@@ -145,8 +155,10 @@ class WorkDirectory:
 
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
-        keep = self.config().checkpoint.keep
-        return Checkpoints(self.path / "checkpoints", keep=keep)
+        config = self.config().checkpoint
+        return Checkpoints(
+            self.path / "checkpoints", keep=config.keep, keep_every=config.keep_every
+        )
 
     def resolve_step(self, step: int | None) -> int:
         """The checkpoint that `step` names; None is the newest, and there must be one."""

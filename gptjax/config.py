@@ -90,6 +90,9 @@ class TrainingConfig:
     batch_ramp_tokens: int | None = setting(None, low=1)
     loss_chunk: int | None = setting(None, low=1)  # positions whose logits exist at once; none: all
     seed: int = setting(0, low=0, high=2**31 - 1)
+    skip_grad_norm: float | None = setting(None, above=1.0)  # times the median of the last ones
+    rollback_after: int | None = setting(None, low=1)  # steps in a row that are not finite
+    skip_data: bool = False  # whether a rollback leaves out the examples of those steps
     log_every: int = setting(10, low=1)  # steps
     eval_every: int = setting(1000, low=1)  # steps; the last step is always evaluated
     eval_batches: int | None = setting(None, low=1)  # none: the whole validation split
@@ -101,6 +104,7 @@ class CheckpointConfig:
 
     every_steps: int = setting(1000, low=1)  # the last step is always saved
     keep: int = setting(2, low=1)  # newest; the best by validation loss is kept besides
+    keep_every: int | None = setting(None, low=1)  # steps; its multiples are kept for good
     init_from: str | None = None  # work directory whose parameters a new run starts from
 
 
@@ -217,5 +221,9 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
         raise ValueError(
             f"config.training.batch_ramp_start: got {ramp[0]}, expected at most batch_size = "
             f"{training.batch_size}"
+        )
+    if training.skip_data and training.rollback_after is None:
+        raise ValueError(
+            "config.training.skip_data: got True without rollback_after, expected it to be given"
         )
     return config

@@ -93,6 +93,10 @@ def test_resolve_keeps_what_is_given():
             "config.training.batch_ramp_start: got 9, expected at most batch_size = 8",
         ),
         (
+            ExperimentConfig(training=TrainingConfig(skip_data=True)),
+            "config.training.skip_data: got True without rollback_after, expected it to be given",
+        ),
+        (
             ExperimentConfig(training=TrainingConfig(seed=-1)),
             "config.training.seed: got -1, expected int >= 0 and <= 2147483647",
         ),

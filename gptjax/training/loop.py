@@ -160,7 +160,7 @@ def fit(
         )
 
     with Interruption() as interruption, Trace(config.profile, first, trace_directory) as trace:
-        while done < total and interruption.name is None:
+        while done < total and not interruption.requested(done):
             began = time.monotonic()
             batch = put_batch(next(batches), mesh)
             waited += time.monotonic() - began

@@ -56,6 +56,8 @@ def test_a_run_says_what_it_is(tmp_path):
         ("training__eval_every", 7),
         ("checkpoint__every_steps", 5),
         ("checkpoint__keep", 1),
+        ("checkpoint__keep_every", 10),
+        ("training__rollback_after", 3),
         ("checkpoint__init_from", "elsewhere"),
         ("parallelism__strategy", "mesh"),
         ("parallelism__data", 2),
@@ -80,6 +82,7 @@ def test_what_does_not_change_the_run_may_change(tmp_path, field, value):
         ("training__batch_size", 4, 8),
         ("training__num_steps", 11, 1000),
         ("training__seed", 1, 0),
+        ("training__skip_grad_norm", 5.0, None),
     ],
 )
 def test_another_run_is_refused_with_what_differs(tmp_path, field, value, was):
