@@ -6,7 +6,9 @@ outcome = pretrain("demo", config, WorkDirectory("runs/demo"))
 import time
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from experiments import sources
 from experiments.workdir import WorkDirectory
@@ -15,9 +17,10 @@ from gptjax.models.costs import parameter_count, training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.training import losses, metrics, optimizers, partitioning
 from gptjax.training.evaluation import language_model_evaluator
+from gptjax.training.gradients import gradient_sums, on_each_device
 from gptjax.training.loop import Outcome, fit, make_train_step
 from gptjax.training.start import start
-from gptjax.training.state import rng
+from gptjax.training.state import TrainState, create, rng
 
 
 class Program:
@@ -27,23 +30,42 @@ class Program:
       mesh: where state and batches live.
       loss: of training and of evaluation.
       tx: the optimizer.
+      target: the shapes of the state's arrays, and where each lives.
       train_step: jitted `(state, batch) -> (state, metrics)`; it donates the state.
     """
 
-    def __init__(self, config: ExperimentConfig):
-        """Raises ValueError where a batch does not divide over the mesh."""
-        batches, seed = batch_schedule(config), config.training.seed
-        self.mesh = partitioning.make_mesh(config.parallelism)
-        partitioning.check_divides(batches, self.mesh)
-        self._model, self._seed = GPT(config.model), seed
-        self.loss = losses.language_model(self._model, config.training.loss_chunk)
-        schedule = optimizers.learning_rate(config.optimizer, batches)
-        self.tx = optimizers.make_optimizer(config.optimizer, schedule)
-        self.train_step = make_train_step(self.loss, self.tx, schedule, seed)
+    def __init__(self, config: ExperimentConfig, mesh: Mesh | None = None):
+        """`mesh`: by default what `config.parallelism` says of all devices.
 
-    def init(self) -> Any:
-        """Random parameters."""
-        return self._model.init(rng(self._seed, "params"), jnp.zeros((1, 1), jnp.int32))["params"]
+        Raises:
+          ValueError: batches or parameters do not divide over the mesh.
+        """
+        self._config, training, optimizer = config, config.training, config.optimizer
+        self.mesh = partitioning.make_mesh(config.parallelism) if mesh is None else mesh
+        partitioning.check_divides(config, self.mesh)
+        model = GPT(config.model, **partitioning.model_attributes(config, self.mesh))
+        self.loss = losses.language_model(model, training.loss_chunk)
+        schedule = optimizers.learning_rate(optimizer, batch_schedule(config))
+        self.tx = optimizers.make_optimizer(optimizer, schedule)
+        self.target = partitioning.placed(jax.eval_shape(self.fresh), self.mesh)
+        sums = gradient_sums(self.loss, training.accumulate)
+        if config.parallelism.strategy == "pmap":
+            sums = on_each_device(sums, self.mesh)
+        self.train_step = make_train_step(
+            sums,
+            self.tx,
+            schedule,
+            training.seed,
+            optimizer.ema_decay,
+            jax.tree.map(lambda leaf: leaf.sharding, self.target),
+        )
+
+    def fresh(self, params: Any = None) -> TrainState:
+        """The state before the first step, of `params` or else of random parameters."""
+        if params is None:
+            key = rng(self._config.training.seed, "params")
+            params = GPT(self._config.model).init(key, jnp.zeros((1, 1), jnp.int32))["params"]
+        return create(params, self.tx, averaged=self._config.optimizer.ema_decay is not None)
 
 
 def pretrain(
@@ -83,9 +105,8 @@ def pretrain(
         metrics.Progress(training.num_steps) as progress,
     ):
         state = start(
-            program.init,
-            program.tx,
-            partitioning.replicated(program.mesh),
+            program.fresh,
+            program.target,
             checkpoints,
             restore_step=restore_step,
             init_from=config.checkpoint.init_from,

@@ -189,7 +189,9 @@ class WorkDirectory:
         return GPT(self.config().model)
 
     def params(self, step: int | None = None) -> Any:
-        """Parameters of the checkpoint of `step`, the newest by default.
+        """Parameters of the checkpoint of `step`, the newest by default, as the run judges them.
+
+        They are their average where the run keeps one.
 
         Raises:
           ValueError: there is no such checkpoint, or it is damaged or of another model.
@@ -201,8 +203,9 @@ class WorkDirectory:
         targets = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
         )
+        item = "params" if self.config().optimizer.ema_decay is None else "ema"
         with self.checkpoints() as checkpoints:
-            return checkpoints.restore_params(step, targets)
+            return checkpoints.restore_params(step, targets, item)
 
     def has_result(self) -> bool:
         """Whether the run has ended."""

@@ -47,7 +47,7 @@ class ModelConfig:
     attention_dropout: float = setting(0.0, low=0.0, below=1.0)
     residual_dropout: float = setting(0.0, low=0.0, below=1.0)
     dtype: str = setting("float32", choices=("float32", "bfloat16"))  # of the computation
-    remat: str = setting("none", choices=("none", "block"))
+    remat: str = setting("none", choices=("none", "block", "dots"))  # what is computed again
 
 
 @dataclasses.dataclass
@@ -78,6 +78,7 @@ class OptimizerConfig:
     epsilon: float = setting(1e-8, above=0.0)
     weight_decay: float = setting(0.1, low=0.0)  # decoupled; never on biases and gains
     clip_norm: float | None = setting(1.0, above=0.0)
+    ema_decay: float | None = setting(None, above=0.0, below=1.0)  # of averaged parameters
 
 
 @dataclasses.dataclass
@@ -88,6 +89,7 @@ class TrainingConfig:
     batch_size: int = setting(8, low=1)  # sequences
     batch_ramp_start: int | None = setting(None, low=1)  # sequences
     batch_ramp_tokens: int | None = setting(None, low=1)
+    accumulate: int = setting(1, low=1)  # microbatches, one after another, that make up a batch
     loss_chunk: int | None = setting(None, low=1)  # positions whose logits exist at once; none: all
     seed: int = setting(0, low=0, high=2**31 - 1)
     skip_grad_norm: float | None = setting(None, above=1.0)  # times the median of the last ones
@@ -110,10 +112,14 @@ class CheckpointConfig:
 
 @dataclasses.dataclass
 class ParallelismConfig:
-    """Where a batch's rows go."""
+    """What is divided over the devices: the sizes of a mesh's axes, whose product they are."""
 
-    strategy: str = setting("single", choices=("single", "mesh"))
-    data: int | None = setting(None, low=1)  # devices on the mesh's data axis; none: all
+    strategy: str = setting("single", choices=("single", "mesh", "pmap"))
+    data: int | None = setting(None, low=1)  # shares of a batch; none: what the others leave
+    fsdp: int = setting(1, low=1)  # shares of the parameters, and of a batch besides
+    tensor: int = setting(1, low=1)  # shares of heads, feed-forward and vocabulary
+    sequence: int = setting(1, low=1)  # shares of a row's positions
+    sequence_attention: str = setting("gather", choices=("gather", "ring"))  # of keys and values
 
 
 @dataclasses.dataclass
@@ -176,6 +182,38 @@ def _resolve_positions(model: ModelConfig) -> None:
         model.rotary_original_context = max(1, round(model.context_length / model.rotary_factor))
 
 
+def _check_parallelism(config: ExperimentConfig) -> None:
+    """Refuses axes that a strategy does not have, and what cannot be divided exactly."""
+    model, parallelism = config.model, config.parallelism
+    strategy, sequence = parallelism.strategy, parallelism.sequence
+    without = {
+        "single": ("data", "fsdp", "tensor", "sequence"),
+        "pmap": ("fsdp", "tensor", "sequence"),
+    }
+    for axis in without.get(strategy, ()):
+        if getattr(parallelism, axis) not in (None, 1):
+            raise ValueError(
+                f"config.parallelism.{axis}: got {getattr(parallelism, axis)} with strategy="
+                f"{strategy}, expected 1 (or strategy=mesh)"
+            )
+    if model.context_length % sequence:
+        raise ValueError(
+            f"config.parallelism.sequence: got {sequence}, expected a divisor of context_length = "
+            f"{model.context_length}"
+        )
+    if sequence > 1 and model.attention_dropout:
+        raise ValueError(
+            f"config.model.attention_dropout: got {model.attention_dropout} with "
+            f"parallelism.sequence={sequence}, expected 0"
+        )
+    for name in ("embedding_dropout", "attention_dropout", "residual_dropout"):
+        if strategy == "pmap" and getattr(model, name):
+            raise ValueError(
+                f"config.model.{name}: got {getattr(model, name)} with strategy=pmap, expected 0 "
+                "(or strategy=mesh, whose dropout does not depend on the devices)"
+            )
+
+
 def resolve(config: ExperimentConfig) -> ExperimentConfig:
     """Returns a checked copy in which every field that follows from others is filled in.
 
@@ -226,4 +264,5 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
         raise ValueError(
             "config.training.skip_data: got True without rollback_after, expected it to be given"
         )
+    _check_parallelism(config)
     return config

@@ -19,7 +19,6 @@ from experiments.workdir import write_json
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.shards import TokenizedSplit
 from gptjax.training import partitioning
-from gptjax.training.state import create
 
 STEPS = 10
 
@@ -44,8 +43,8 @@ def measure(config: ExperimentConfig, split: TokenizedSplit) -> Measurement:
     batch = partitioning.put_batch(
         next(sources.training_batches(config, split, at_full_size)), program.mesh
     )
-    sharding = partitioning.replicated(program.mesh)
-    state = jax.jit(lambda: create(program.init(), program.tx), out_shardings=sharding)()
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, program.target)
+    state = jax.jit(program.fresh, out_shardings=sharding)()
     step = program.train_step.lower(state, batch).compile()
 
     seconds = []

@@ -86,7 +86,10 @@ class GPT(nn.Module):
             if last >= c.context_length:
                 raise ValueError(f"positions: got {last}, expected less than {c.context_length}")
         dtype = jnp.dtype(c.dtype)
-        x = self.token_embedding[inputs] if inputs.ndim == 2 else inputs.astype(jnp.float32)
+        if inputs.ndim == 2:
+            x = self.constrain(self.token_embedding, ("vocab", "embed"))[inputs]
+        else:
+            x = inputs.astype(jnp.float32)
         x = self._positioned(x, positions).astype(dtype)
         x = self.dropout(x, deterministic=deterministic)
         x = self.constrain(x, ("batch", "sequence", "embed"))
@@ -101,17 +104,19 @@ class GPT(nn.Module):
     def _positioned(self, x: jax.Array, positions: jax.Array | None) -> jax.Array:
         """`x` [B, T, E] with what the model's kind of positions adds to embeddings."""
         c = self.config
-        if c.positions == "learned" and positions is None:
-            return x + self.position_embedding[None, : x.shape[1]]
         at = jnp.arange(x.shape[1])[None] if positions is None else positions
         if c.positions == "learned":
+            table = self.constrain(self.position_embedding, (None, "embed"))
+            if positions is None:
+                return x + table[None, : x.shape[1]]
             # Past the table `take` gives NaN, where an index would give the last row.
-            return x + jnp.take(self.position_embedding, jnp.maximum(at, 0), axis=0)
+            return x + jnp.take(table, jnp.maximum(at, 0), axis=0)
         return x + sinusoidal(at, c.d_model) if c.positions == "sinusoidal" else x
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Hidden states [B, T, E] to logits over the padded vocabulary [B, T, V'], float32."""
-        return self.head(hidden, self.token_embedding)
+        logits = self.head(hidden, self.token_embedding)
+        return self.constrain(logits, ("batch", "sequence", "vocab"))
 
     def __call__(self, inputs: jax.Array, **context: Any) -> jax.Array:
         """Logits [B, T, V] in float32; arguments are those of `hidden`, without a cache."""

@@ -27,6 +27,13 @@ from gptjax.models.positions import rotation
 # a loop, which made a training step of 6 layers about a fifth shorter on a CPU.
 UNROLLED_LAYERS = 8
 
+# What a layer keeps of its forward pass where the rest is computed again: "block" its input alone,
+# "dots" also the results of its projections.
+REMAT_POLICIES = {
+    "block": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
 Cache = tuple[tuple[KVCache, ...], tuple[KVCache, ...]]
 
 
@@ -96,7 +103,7 @@ class Transformer(nn.Module):
             Block(c, pattern, self.causal, self.attend, self.constrain, parent=None)
             for pattern in attention_cycle(c)
         ]
-        params = self.param("layers", self._init_layers, blocks[0], x.dtype)
+        params = self.param("layers", self._init_layers, x.dtype)
         score = self._score()
         turned = None
         if c.positions == "rotary":
@@ -118,8 +125,10 @@ class Transformer(nn.Module):
             )
 
         unrolled = c.num_layers <= UNROLLED_LAYERS
-        if c.remat == "block":
-            layer = jax.checkpoint(layer, prevent_cse=unrolled, static_argnums=(0,))
+        if c.remat != "none":
+            layer = jax.checkpoint(
+                layer, prevent_cse=unrolled, static_argnums=(0,), policy=REMAT_POLICIES[c.remat]
+            )
 
         def cycle_of_layers(x: jax.Array, layers: Any):
             stack, caches = layers
@@ -166,7 +175,9 @@ class Transformer(nn.Module):
         }
         return scores.bind(changes, c.num_heads, learned)
 
-    def _init_layers(self, rng: jax.Array, block: Block, dtype: Any) -> Any:
-        token = jnp.zeros((1, 1, self.config.d_model), dtype)
-        keys = jax.random.split(rng, self.config.num_layers)
+    def _init_layers(self, rng: jax.Array, dtype: Any) -> Any:
+        c = self.config
+        block = Block(c, attention_cycle(c)[0], parent=None)  # one token needs no mesh
+        token = jnp.zeros((1, 1, c.d_model), dtype)
+        keys = jax.random.split(rng, c.num_layers)
         return jax.vmap(lambda key: block.init(key, token)["params"])(keys)

@@ -1,9 +1,9 @@
 """Checkpoints of a run: saved in the background, hashed, and verified before they are restored.
 
 A directory named by its step (`checkpoints/300/`) is a whole checkpoint: the items `params`,
-`optimizer`, `data`, `config` and `metrics`, written by orbax, and `manifest.sha256`, in the format
-of `sha256sum`. orbax alone restores a flipped bit silently; here one changed byte is an error that
-names the file and the previous good checkpoint.
+`optimizer`, `data`, `config`, and where there are any `ema` and `metrics`, written by orbax, and
+`manifest.sha256`, in the format of `sha256sum`. orbax alone restores a flipped bit silently; here
+one changed byte is an error that names the file and the previous good checkpoint.
 
 Of several processes each writes the parts of arrays that it holds, to a file system that all of
 them share; process 0 does all else, once the others are done. They save, wait and restore together.
@@ -26,7 +26,7 @@ from jax.sharding import SingleDeviceSharding
 from gptjax.training.processes import on_first, together
 from gptjax.training.step_directories import StepDirectories
 
-ARRAY_ITEMS = ("params", "optimizer")
+ARRAY_ITEMS = ("params", "optimizer", "ema")
 JSON_ITEMS = ("data", "config", "metrics")
 
 # What orbax and tensorstore raise when a disk is full, read-only or gone.
@@ -39,6 +39,7 @@ class Restored(TypedDict):
     step: int
     params: Any
     opt_state: Any
+    ema: Any
     data: dict
     config: dict
     metrics: dict | None
@@ -109,6 +110,7 @@ class Checkpoints:
         opt_state: Any,
         data: dict,
         config: dict,
+        ema: Any = None,
         metrics: dict | None = None,
     ) -> None:
         """Copies the arrays to the host and writes them, in the background, as checkpoint `step`.
@@ -122,6 +124,7 @@ class Checkpoints:
           opt_state: optimizer state, a tree of arrays.
           data: position in the data and hashes of corpus and tokenizer; JSON values.
           config: the resolved configuration; JSON values.
+          ema: average of the parameters, or None where none is kept.
           metrics: validation metrics of these parameters, where they were just evaluated; the
             checkpoint of the lowest `loss` is kept.
 
@@ -138,6 +141,8 @@ class Checkpoints:
             "data": ocp.args.JsonSave(data),
             "config": ocp.args.JsonSave(config),
         }
+        if ema is not None:
+            items["ema"] = ocp.args.StandardSave(ema)
         if metrics is not None:
             items["metrics"] = ocp.args.JsonSave(metrics)
         together(lambda: self._begin(step, ocp.args.Composite(**items)))
@@ -148,20 +153,24 @@ class Checkpoints:
         if self._pending is not None:
             together(self._wait_here)
 
-    def restore(self, step: int | None = None, *, params: Any, opt_state: Any) -> Restored:
+    def restore(
+        self, step: int | None = None, *, params: Any, opt_state: Any, ema: Any = None
+    ) -> Restored:
         """Restores a verified checkpoint, the newest by default.
 
         Args:
           step: which checkpoint; None for the newest.
           params: tree of `jax.ShapeDtypeStruct`s with the target shardings.
           opt_state: likewise, for the optimizer state.
+          ema: likewise, for the average of the parameters; None to leave it.
 
         Raises:
           ValueError: there is no such checkpoint, a file of it is damaged (names the file and the
             previous good step), or a shape, dtype or path differs from the target's.
         """
         step = on_first(lambda: self._directories.verified(step))
-        targets = {"params": params, "optimizer": opt_state}
+        targets = {"params": params, "optimizer": opt_state, "ema": ema}
+        targets = {item: target for item, target in targets.items() if target is not None}
         for item, target in targets.items():
             self._check_target(step, item, target)
         args: dict[str, Any] = {
@@ -173,31 +182,35 @@ class Checkpoints:
             step=step,
             params=items["params"],
             opt_state=items["optimizer"],
+            ema=items.get("ema"),
             data=items["data"],
             config=items["config"],
             metrics=items.get("metrics"),
         )
 
-    def restore_params(self, step: int | None = None, abstract_params: Any = None) -> Any:
+    def restore_params(
+        self, step: int | None = None, abstract_params: Any = None, item: str = "params"
+    ) -> Any:
         """Restores the parameters alone; only their files are read and verified.
 
         Args:
           step: which checkpoint; None for the newest.
           abstract_params: tree of `jax.ShapeDtypeStruct`s with the target shardings; None for
             the shapes and dtypes saved, on the first device.
+          item: "params", or "ema" for their average.
 
         Raises:
           ValueError: as `restore`.
         """
-        step = on_first(lambda: self._directories.verified(step, item="params"))
+        step = on_first(lambda: self._directories.verified(step, item=item))
         if abstract_params is None:
             device = SingleDeviceSharding(jax.local_devices()[0])
             abstract_params = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-                self._saved_tree(step, "params"),
+                self._saved_tree(step, item),
             )
-        self._check_target(step, "params", abstract_params)
-        return self._read(step, params=ocp.args.StandardRestore(abstract_params))["params"]
+        self._check_target(step, item, abstract_params)
+        return self._read(step, **{item: ocp.args.StandardRestore(abstract_params)})[item]
 
     def remove_after(self, step: int) -> None:
         """Removes the checkpoints of later steps, damaged ones too, so that saving goes on."""
@@ -249,7 +262,8 @@ class Checkpoints:
 
     def _check_target(self, step: int, item: str, target: Any) -> None:
         """Raises ValueError where a path, shape or dtype differs: orbax would cast in silence."""
-        saved, wanted = _describe(self._saved_tree(step, item)), _describe(target)
+        saved = _describe(self._saved_tree(step, item)) if self._has(step, item) else {}
+        wanted = _describe(target)
         for path in sorted(saved.keys() | wanted.keys()):
             if saved.get(path) != wanted.get(path):
                 raise ValueError(

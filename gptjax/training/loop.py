@@ -19,8 +19,9 @@ from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.settings import to_dict
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.evaluation import Evaluator
+from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
-from gptjax.training.losses import Batch, Loss
+from gptjax.training.losses import Batch
 from gptjax.training.metrics import MetricsWriter, Progress, Throughput
 from gptjax.training.optimizers import Schedule, update
 from gptjax.training.partitioning import put_batch
@@ -31,26 +32,44 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_train_step(
-    loss: Loss, tx: optax.GradientTransformation, schedule: Schedule, seed: int
+    sums: GradientSums,
+    tx: optax.GradientTransformation,
+    schedule: Schedule,
+    seed: int,
+    ema_decay: float | None = None,
+    sharding: TrainState | None = None,
 ) -> jax.stages.Wrapped:
-    """The jitted pure step `(state, batch) -> (state, metrics)`; it donates the state."""
+    """The jitted pure step `(state, batch) -> (state, metrics)`; it donates the state.
+
+    Args:
+      sums: from `gradient_sums`, of the loss.
+      tx: the optimizer.
+      schedule: its learning rate, for the metrics.
+      seed: of the run.
+      ema_decay: of the average of the parameters; None where the state has none.
+      sharding: where each leaf of the state lives; None leaves that to the compiler.
+    """
 
     def train_step(state: TrainState, batch: Batch):
-        def mean_loss(params: Any):
-            dropout = jax.random.fold_in(rng(seed, "dropout"), state.step)
-            loss_sum, weight, metric_sums = loss(params, batch, dropout)
-            return loss_sum / weight, jax.tree.map(lambda value: value / weight, metric_sums)
-
-        (value, metrics), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        dropout = jax.random.fold_in(rng(seed, "dropout"), state.step)
+        (loss_sum, weight, metric_sums), grad_sums = sums(state.params, batch, dropout)
+        loss, metrics, grads = jax.tree.map(
+            lambda x: x / weight, (loss_sum, metric_sums, grad_sums)
+        )
         params, opt_state = update(tx, grads, state.opt_state, state.params)
+        ema = (
+            None
+            if ema_decay is None
+            else optax.incremental_update(params, state.ema, 1 - ema_decay)
+        )
         metrics |= {
-            "loss": value,
+            "loss": loss,
             "learning_rate": schedule(state.step),
             "grad_norm": optax.tree.norm(grads),
         }
-        return TrainState(state.step + 1, params, opt_state), metrics
+        return TrainState(state.step + 1, params, opt_state, ema), metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(sharding, None))
 
 
 @dataclasses.dataclass
@@ -143,7 +162,7 @@ def fit(
 
     def evaluate() -> None:
         for split, evaluator in evaluators.items():
-            evaluation[split] = evaluator(state.params)
+            evaluation[split] = evaluator(state.judged)
             row = {"step": done, "split": split, **evaluation[split]}
             _check_finite(row, checkpoints)
             writer.write(row)
@@ -154,6 +173,7 @@ def fit(
             done,
             params=state.params,
             opt_state=state.opt_state,
+            ema=state.ema,
             data=data_record,
             config=to_dict(config),
             metrics=evaluation.get("validation") if evaluated == done else None,

@@ -1,34 +1,92 @@
-"""Where arrays live: a mesh, and the sharding of state and batches on it.
+"""Where arrays live: a mesh, and how parameters, activations and batches are divided over it.
 
-mesh = make_mesh(config.parallelism)
-check_divides(batch_schedule(config), mesh)
-batch = put_batch(next(batches), mesh)
+Rows of a batch are divided over the axes `data` and `fsdp`, positions over `sequence`. `fsdp`
+divides every large parameter besides, and what an optimizer keeps of it, and each layer's are
+gathered when it is their turn (ZeRO-3, arXiv 1910.02054, section 5); `tensor` divides heads,
+feed-forward and vocabulary (Megatron, arXiv 1909.08053, section 3).
+
+    mesh = make_mesh(config.parallelism)
+    model = GPT(config.model, **model_attributes(config, mesh))
+    target = placed(jax.eval_shape(init), mesh)
+    batch = put_batch(next(batches), mesh)
 """
 
-from collections.abc import Mapping
+import functools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from gptjax.batch_schedule import BatchSchedule
-from gptjax.config import ParallelismConfig
+from gptjax import attention
+from gptjax.attention.over_sequence import over_sequence
+from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
+
+AXES = ("data", "fsdp", "sequence", "tensor")
+
+# Parameter path -> the mesh axis that divides each of its own axes. Layers are stacked in front.
+PARAMETERS = (
+    (r"token_embedding|head/kernel", ("tensor", "fsdp")),
+    (r"position_embedding", (None, "fsdp")),
+    (r"trunk/layers/attention/(query|key|value)/kernel", (None, "fsdp", "tensor", None)),
+    (r"trunk/layers/attention/(query|key|value)/bias", (None, "tensor", None)),
+    (r"trunk/layers/attention/out/kernel", (None, "tensor", None, "fsdp")),
+    (r"trunk/layers/feed_forward/up/kernel", (None, "fsdp", "tensor")),
+    (r"trunk/layers/feed_forward/up/bias", (None, "tensor")),
+    (r"trunk/layers/feed_forward/down/kernel", (None, "tensor", "fsdp")),
+    (r"trunk/layers/(attention/out|feed_forward/down)/bias", (None, None)),
+    (r"trunk/layers/\w+_norm/(scale|bias)", (None, None)),
+    (r"trunk/final_norm/(scale|bias)", (None,)),
+    (r"trunk/relative_bias", (None, None)),
+)
+
+# What the modules call the axes of activations -> the mesh axes that divide them.
+ACTIVATIONS: dict[str | None, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "sequence": "sequence",
+    "heads": "tensor",
+    "ff": "tensor",
+    "vocab": "tensor",
+    "embed": None,
+    None: None,
+}
 
 
-def make_mesh(config: ParallelismConfig) -> Mesh:
-    """A mesh with one axis, "data": one device under `single`, `config.data` or all under `mesh`.
+def mesh_shape(config: ParallelismConfig, num_devices: int) -> tuple[int, ...]:
+    """The sizes of AXES on so many devices: all 1 where strategy is single.
 
     Raises:
-      ValueError: more devices are asked for than there are.
+      ValueError: the sizes of the axes do not multiply to the number of devices.
     """
-    devices = jax.devices()
-    count = 1 if config.strategy == "single" else (config.data or len(devices))
-    if count > len(devices):
+    devices = 1 if config.strategy == "single" else num_devices
+    others = config.fsdp * config.tensor * config.sequence
+    data = config.data or max(1, devices // others)
+    if data * others != devices:
+        given = f"{config.data or 'none'}, fsdp={config.fsdp}"
         raise ValueError(
-            f"config.parallelism.data: got {count}, expected at most the {len(devices)} devices "
-            "there are"
+            f"config.parallelism: got data={given}, tensor={config.tensor}, sequence="
+            f"{config.sequence}, expected sizes whose product is {devices}, the devices there are"
         )
-    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count])
+    return data, config.fsdp, config.sequence, config.tensor
+
+
+def make_mesh(config: ParallelismConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh of a resolved `config`, with all of AXES: one device where strategy is single.
+
+    Args:
+      config: sizes of the axes.
+      devices: all there are, by default.
+
+    Raises:
+      ValueError: as `mesh_shape`.
+    """
+    devices = jax.devices() if devices is None else devices
+    shape = mesh_shape(config, len(devices))
+    devices = devices[: math.prod(shape)]
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def num_chips(mesh: Mesh) -> int:
@@ -36,31 +94,99 @@ def num_chips(mesh: Mesh) -> int:
     return 1 if mesh.devices.flat[0].platform == "cpu" else mesh.size
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on every device of the mesh."""
-    return NamedSharding(mesh, PartitionSpec())
+def _spec(path: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
+    axes = next((axes for form, axes in PARAMETERS if re.fullmatch(form, path)), None)
+    if axes is None or len(axes) != len(shape):
+        raise ValueError(
+            f"partitioning: got parameter {path!r} {list(shape)}, expected a rule for it in "
+            "partitioning.PARAMETERS"
+        )
+    for size, axis in zip(shape, axes, strict=True):
+        if axis is not None and size % mesh.shape[axis]:
+            raise ValueError(
+                f"config.parallelism.{axis}: got {mesh.shape[axis]}, which does not divide "
+                f"{size}, the axis of parameter {path} {list(shape)} it is to; expected a divisor"
+            )
+    return PartitionSpec(*axes)
 
 
-def check_divides(batches: BatchSchedule, mesh: Mesh) -> None:
-    """Checks that every batch of a run, those of the ramp too, divides over the data axis.
+def placed(state: Any, mesh: Any) -> Any:
+    """`state` as `jax.ShapeDtypeStruct`s that say where each leaf lives.
+
+    A leaf is told by the names of the mappings it ends in, whatever they are in: an optimizer's
+    `mu` of a parameter lives where the parameter does. Leaves in no mapping, such as counts, are
+    copied to every device.
+
+    Args:
+      state: a tree of arrays or of their shapes.
+      mesh: with AXES; an abstract mesh will do.
+
+    Raises:
+      ValueError: naming a parameter that no rule covers, or that an axis does not divide.
+    """
+
+    def place(keys: Any, leaf: Any) -> jax.ShapeDtypeStruct:
+        names: list[str] = []
+        for key in reversed(keys):
+            if not isinstance(key, jax.tree_util.DictKey):
+                break
+            names.insert(0, key.key)
+        spec = _spec("/".join(names), leaf.shape, mesh) if names else PartitionSpec()
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+
+    return jax.tree_util.tree_map_with_path(place, state)
+
+
+def model_attributes(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
+    """What a model of a resolved `config` is given so that the mesh divides what it computes."""
+    parallelism = config.parallelism
+    if parallelism.strategy != "mesh":
+        return {}
+    queries = _sharding(mesh, "batch", "sequence", "heads", None)
+    if parallelism.sequence > 1:
+        attend = over_sequence(queries, parallelism.sequence_attention)
+    else:
+        queries = _sharding(mesh, "batch", None, "heads", None)
+        attend = functools.partial(attention.attend, sharding=queries)
+
+    def constrain(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+        return jax.lax.with_sharding_constraint(x, _sharding(mesh, *axes))
+
+    return {"attend": attend, "constrain": constrain}
+
+
+def _sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
+    """Where an activation lives whose axes are called `axes`."""
+    return NamedSharding(mesh, PartitionSpec(*(ACTIVATIONS[axis] for axis in axes)))
+
+
+def check_divides(config: ExperimentConfig, mesh: Mesh) -> None:
+    """Checks that every batch of a run, those of the ramp too, divides over the mesh.
 
     Raises:
       ValueError: one does not.
     """
-    shards = mesh.shape["data"]
+    shards, parts = mesh.shape["data"] * mesh.shape["fsdp"], config.training.accumulate
+    batches = batch_schedule(config)
     for step, size in batches.stages:
-        if size % shards:
+        if size % (shards * parts):
             name = "batch_size" if size == batches.batch_size else "batch_ramp_start"
             raise ValueError(
                 f"config.training.{name}: got {size} sequences (from step {step}), expected a "
-                f"multiple of the {shards} devices of config.parallelism.data"
+                f"multiple of {shards * parts}: {parts} microbatches (training.accumulate) over "
+                f"{shards} devices (parallelism.data x fsdp)"
             )
 
 
+def batch_sharding(mesh: Mesh, num_axes: int) -> NamedSharding:
+    """Where arrays [B] or [B, T] of a batch live, of one or two axes."""
+    return _sharding(mesh, *("batch", "sequence")[:num_axes])
+
+
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows of arrays [B, ...], divided over the mesh's data axis."""
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
-    return {
-        name: jax.make_array_from_process_local_data(sharding, array)
-        for name, array in batch.items()
-    }
+    """This process's rows of arrays [B] or [B, T], divided over the mesh."""
+
+    def put(array: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(batch_sharding(mesh, array.ndim), array)
+
+    return {name: put(array) for name, array in batch.items()}

@@ -1,25 +1,23 @@
 """Where a run starts from: its own checkpoint, another run's parameters, or random ones.
 
-state = start(init, tx, sharding, checkpoints, restore_step=None, init_from=None)
+target = placed(jax.eval_shape(fresh), mesh)
+state = start(fresh, target, checkpoints, restore_step=None, init_from=None)
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from absl import logging
 
 from gptjax.training.checkpoints import Checkpoints
-from gptjax.training.state import TrainState, create
+from gptjax.training.state import TrainState
 
 
 def start(
-    init: Callable[[], Any],
-    tx: optax.GradientTransformation,
-    sharding: jax.sharding.Sharding,
+    fresh: Callable[..., TrainState],
+    target: TrainState,
     checkpoints: Checkpoints,
     *,
     restore_step: int | None,
@@ -28,9 +26,8 @@ def start(
     """The state a run goes on from; shapes first, so that nothing is made twice.
 
     Args:
-      init: makes random parameters.
-      tx: the optimiser.
-      sharding: where the state lives.
+      fresh: makes the state before the first step, of given parameters or else of random ones.
+      target: of what shape that state is and where each leaf is to live.
       checkpoints: of this run; the newest is resumed where there is one.
       restore_step: the checkpoint to resume instead; later ones are removed.
       init_from: work directory of another run, whose newest parameters a new run starts with.
@@ -38,25 +35,16 @@ def start(
     Raises:
       ValueError: no such checkpoint, or it is damaged or of another model.
     """
-
-    def place(tree: Any) -> Any:
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
-        )
-
-    def fresh() -> TrainState:
-        return create(init(), tx)
-
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
     if checkpoints.latest_step() is not None:
-        target = place(jax.eval_shape(fresh))
         restored = checkpoints.restore(
-            restore_step, params=target.params, opt_state=target.opt_state
+            restore_step, params=target.params, opt_state=target.opt_state, ema=target.ema
         )
         if restore_step is not None:
             checkpoints.remove_after(restore_step)
         logging.info("resuming from step %d", restored["step"])
-        step = jax.device_put(jnp.int32(restored["step"]), sharding)
-        return TrainState(step, restored["params"], restored["opt_state"])
+        step = jax.device_put(jnp.int32(restored["step"]), sharding.step)
+        return TrainState(step, restored["params"], restored["opt_state"], restored["ema"])
     if restore_step is not None:
         raise ValueError(
             f"--restore_step: got {restore_step}, but {checkpoints.directory} has no checkpoint"
@@ -64,5 +52,5 @@ def start(
     if init_from is None:
         return jax.jit(fresh, out_shardings=sharding)()
     with Checkpoints(Path(init_from) / "checkpoints") as others:
-        params = others.restore_params(None, place(jax.eval_shape(init)))
-    return jax.jit(lambda params: create(params, tx), out_shardings=sharding)(params)
+        params = others.restore_params(None, target.params)
+    return jax.jit(fresh, out_shardings=sharding)(params)

@@ -14,16 +14,27 @@ import optax
 
 @flax.struct.dataclass
 class TrainState:
-    """Steps taken (int32 scalar), float32 parameters, and the optimiser's state."""
+    """Steps taken (int32 scalar), float32 parameters, and the optimiser's state.
+
+    Attributes:
+      ema: exponential moving average of the parameters, or None where none is kept.
+    """
 
     step: jax.Array
     params: Any
     opt_state: Any
+    ema: Any = None
+
+    @property
+    def judged(self) -> Any:
+        """The parameters that are evaluated: the average where one is kept."""
+        return self.params if self.ema is None else self.ema
 
 
-def create(params: Any, tx: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params))
+def create(params: Any, tx: optax.GradientTransformation, averaged: bool = False) -> TrainState:
+    """The state before the first step; where it is `averaged`, the average starts there."""
+    ema = jax.tree.map(jnp.copy, params) if averaged else None
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), ema)
 
 
 def rng(seed: int, name: str) -> jax.Array:

@@ -27,7 +27,8 @@ def _run(path, config, restore_step=None):
 def _rows(path):
     """What metrics.jsonl says, without how fast it went."""
     rows = read_metrics(path / "metrics.jsonl")
-    return [{k: v for k, v in r.items() if k not in ("tokens_per_second", "mfu")} for r in rows]
+    speed = ("tokens_per_second", "mfu", "executed_mfu")
+    return [{k: v for k, v in row.items() if k not in speed} for row in rows]
 
 
 def _steps(path):
@@ -101,7 +102,8 @@ def test_starting_a_finished_run_again_changes_nothing(copy, whole, make_config)
         make_config(
             training__log_every=1,
             parallelism__strategy="mesh",
-            parallelism__data=2,
+            parallelism__sequence=2,
+            parallelism__fsdp=4,
             checkpoint__keep=5,
         ),
     )
@@ -133,11 +135,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_leads_to_the_same_end(
     _assert_same_end(copy, whole)
 
 
-def test_a_run_resumes_on_a_mesh_of_one_device_to_the_same_bits(copy, whole, make_config):
+def test_a_run_resumes_on_a_mesh_to_the_same_figures(copy, whole, make_config):
+    """Dropout too: its bits do not depend on where a row or a position lives."""
     shutil.rmtree(copy / "checkpoints/8")
-    outcome = _run(copy, make_config(parallelism__strategy="mesh", parallelism__data=1))
+    mesh = {"strategy": "mesh", "data": 2, "fsdp": 2, "sequence": 2, "sequence_attention": "ring"}
+    outcome = _run(copy, make_config(**{f"parallelism__{k}": v for k, v in mesh.items()}))
     assert outcome.steps == 2
-    _assert_same_end(copy, whole)
+    for row, expected in zip(_rows(copy), _rows(whole), strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -193,8 +198,12 @@ def test_init_from_starts_with_another_runs_parameters(whole, tmp_path, make_con
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"parallelism__strategy": "mesh", "parallelism__data": 9}, "at most the 8 devices"),
-        ({"parallelism__strategy": "mesh", "parallelism__data": 3}, "a multiple of the 3 devices"),
+        ({"parallelism__strategy": "mesh", "parallelism__data": 9}, "product is 8, the devices"),
+        ({"parallelism__strategy": "mesh"}, "got 4 sequences .* a multiple of 8"),
+        (
+            {"parallelism__strategy": "mesh", "parallelism__tensor": 8},
+            "tensor: got 8, .* does not divide 1, ",
+        ),
     ],
 )
 def test_what_no_mesh_can_run_is_refused_before_training(tmp_path, make_config, changes, message):

@@ -60,7 +60,7 @@ def test_a_run_says_what_it_is(tmp_path):
         ("training__rollback_after", 3),
         ("checkpoint__init_from", "elsewhere"),
         ("parallelism__strategy", "mesh"),
-        ("parallelism__data", 2),
+        ("parallelism__sequence_attention", "ring"),
         ("profile__num_steps", 3),
     ],
 )

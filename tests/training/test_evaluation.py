@@ -60,11 +60,13 @@ def _oracle(split, params, targets):
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_every_target_counts_once_whatever_the_windows_and_the_mesh(split, devices):
-    mesh = make_mesh(ParallelismConfig(strategy="mesh", data=devices))
+    mesh = make_mesh(ParallelismConfig(strategy="mesh"), jax.devices()[:devices])
     evaluate = _evaluator(split, mesh)
     assert split.num_targets % 8, "the last window is to be partial"
     for seed in (0, 1):  # twice, so that the batches are made anew
-        row = evaluate(jax.device_put(_params(seed), SINGLE.devices[0] if devices == 1 else None))
+        row = evaluate(
+            jax.device_put(_params(seed), SINGLE.devices.item() if devices == 1 else None)
+        )
         nats, hits = _oracle(split, _params(seed), None)
         assert row["loss"] == pytest.approx(nats / split.num_targets, rel=1e-5)
         assert row["perplexity"] == pytest.approx(math.exp(nats / split.num_targets), rel=1e-4)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.config import (
     CheckpointConfig,
@@ -21,11 +22,12 @@ from gptjax.config import (
 )
 from gptjax.models.gpt import GPT
 from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.gradients import gradient_sums
 from gptjax.training.loop import fit, make_train_step
 from gptjax.training.losses import language_model
 from gptjax.training.metrics import MetricsWriter, Progress, Throughput, read_metrics
 from gptjax.training.optimizers import learning_rate, make_optimizer
-from gptjax.training.partitioning import make_mesh, replicated
+from gptjax.training.partitioning import make_mesh
 from gptjax.training.start import start
 from gptjax.training.state import create
 
@@ -68,18 +70,26 @@ def _judge(params):
 
 def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, devices=1):
     """Starts or resumes the run in `workdir`; returns its outcome and the rows written by now."""
-    mesh = make_mesh(ParallelismConfig(strategy="mesh", data=devices))
+    mesh = make_mesh(ParallelismConfig(strategy="mesh"), jax.devices()[:devices])
     schedule = learning_rate(config.optimizer, batch_schedule(config))
     tx = make_optimizer(config.optimizer, schedule)
+
+    def fresh():
+        return create({"kernel": jnp.zeros(3)}, tx)
+
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+        jax.eval_shape(fresh),
+    )
     with (
         Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
         MetricsWriter(workdir) as writer,
         Progress(config.training.num_steps) as progress,
     ):
         state = start(
-            lambda: {"kernel": jnp.zeros(3)},
-            tx,
-            replicated(mesh),
+            fresh,
+            target,
             checkpoints,
             restore_step=None,
             init_from=None,
@@ -87,7 +97,7 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
         writer.truncate_after(int(state.step))
         outcome = fit(
             state,
-            make_train_step(loss, tx, schedule, seed=7),
+            make_train_step(gradient_sums(loss), tx, schedule, seed=7),
             _batches(int(state.step), hook),
             config,
             mesh=mesh,
@@ -292,7 +302,7 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(tmp_path, monkeypatch):
 def test_every_step_drops_out_anew():
     """The same batch, and parameters that do not move."""
     tx, batch = optax.sgd(0.0), next(_batches(0))
-    train_step = make_train_step(_loss, tx, optax.constant_schedule(0.0), seed=7)
+    train_step = make_train_step(gradient_sums(_loss), tx, optax.constant_schedule(0.0), seed=7)
     state, losses = create({"kernel": jnp.zeros(3)}, tx), []
     for _ in range(5):
         state, metrics = train_step(state, batch)
@@ -306,7 +316,7 @@ def test_the_step_donates_its_state():
         config.optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config))
     )
     state = create({"kernel": jnp.zeros(3)}, tx)
-    make_train_step(_loss, tx, schedule, seed=7)(state, next(_batches(0)))
+    make_train_step(gradient_sums(_loss), tx, schedule, seed=7)(state, next(_batches(0)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 
 
@@ -318,7 +328,8 @@ def test_a_gpt_starts_at_chance_and_learns_a_batch_by_heart(make_model, make_bat
         optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config))
     )
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-    state, train_step = create(params, tx), make_train_step(language_model(model), tx, schedule, 0)
+    sums = gradient_sums(language_model(model))
+    state, train_step = create(params, tx), make_train_step(sums, tx, schedule, 0)
     losses = []
     for _ in range(60):
         state, metrics = train_step(state, make_batch())

@@ -1,76 +1,168 @@
-import jax
-import numpy as np
-import pytest
+import math
 
-from gptjax.batch_schedule import BatchSchedule
-from gptjax.config import OptimizerConfig, ParallelismConfig
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from experiments.configs import EXPERIMENTS
+from gptjax.config import (
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParallelismConfig,
+    TrainingConfig,
+    resolve,
+)
 from gptjax.models.gpt import GPT
-from gptjax.training.loop import make_train_step
-from gptjax.training.losses import language_model
-from gptjax.training.optimizers import learning_rate, make_optimizer
-from gptjax.training.partitioning import check_divides, make_mesh, put_batch, replicated
+from gptjax.training.optimizers import make_optimizer
+from gptjax.training.partitioning import AXES, check_divides, make_mesh, placed, put_batch
 from gptjax.training.state import create
 
 
-def _mesh(data, strategy="mesh"):
-    return make_mesh(ParallelismConfig(strategy=strategy, data=data))
+def _mesh(**axes):
+    return make_mesh(ParallelismConfig(strategy="mesh", **axes))
 
 
-def test_a_mesh_has_the_devices_asked_for():
+def _sizes(mesh):
+    return tuple(mesh.shape[axis] for axis in ("data", "fsdp", "tensor", "sequence"))
+
+
+def test_a_mesh_has_the_sizes_asked_for_and_data_is_what_they_leave():
     assert jax.device_count() == 8
-    assert _mesh(None).shape == {"data": 8}
-    assert _mesh(2).shape == {"data": 2}
-    assert _mesh(None, "single").shape == _mesh(8, "single").shape == {"data": 1}
+    assert _sizes(_mesh()) == (8, 1, 1, 1)
+    assert _sizes(_mesh(fsdp=4)) == (2, 4, 1, 1)
+    assert _sizes(_mesh(data=1, fsdp=2, tensor=2, sequence=2)) == (1, 2, 2, 2)
+    assert _sizes(make_mesh(ParallelismConfig(strategy="pmap"))) == (8, 1, 1, 1)
+    assert _sizes(make_mesh(ParallelismConfig())) == (1, 1, 1, 1)
+    assert (
+        _sizes(make_mesh(ParallelismConfig(strategy="mesh", tensor=2), jax.devices()[:4]))[0] == 2
+    )
 
 
-def test_more_devices_than_there_are_is_refused():
-    with pytest.raises(ValueError, match=r"parallelism\.data: got 9, expected at most the 8 dev"):
-        _mesh(9)
+@pytest.mark.parametrize("axes", [{"data": 9}, {"data": 2}, {"fsdp": 3}, {"tensor": 16}])
+def test_sizes_that_do_not_multiply_to_the_devices_are_refused(axes):
+    with pytest.raises(ValueError, match=r"product is 8, the devices there are$") as error:
+        _mesh(**axes)
+    given = ParallelismConfig(**axes)
+    assert f"data={given.data or 'none'}, fsdp={given.fsdp}, tensor=" in str(error.value)
 
 
-def test_each_device_holds_its_rows_in_order():
-    batch = {"tokens": np.arange(24).reshape(8, 3), "loss_weights": np.arange(8.0)}
-    put = put_batch(batch, _mesh(4))
-    for name, array in batch.items():
-        np.testing.assert_array_equal(put[name], array)
-        for shard in put[name].addressable_shards:
-            np.testing.assert_array_equal(shard.data, array[2 * shard.device.id :][:2])
+@pytest.mark.parametrize("axes", [{"data": 4, "fsdp": 2}, {"data": 2, "sequence": 4}])
+def test_each_device_holds_its_rows_and_positions(axes):
+    batch = {"tokens": np.arange(64).reshape(8, 8), "loss_weights": np.arange(8.0)}
+    mesh = _mesh(**axes)
+    put = put_batch(batch, mesh)
+    parts = axes.get("sequence", 1)
+    rows, columns = 8 // (8 // parts), 8 // parts
+    for (data, fsdp, sequence, _), device in np.ndenumerate(mesh.devices):
+        first = rows * (data * mesh.shape["fsdp"] + fsdp)
+        mine = slice(first, first + rows), slice(sequence * columns, (sequence + 1) * columns)
+        for name, array in batch.items():
+            (shard,) = [s for s in put[name].addressable_shards if s.device == device]
+            np.testing.assert_array_equal(shard.data, array[mine[: array.ndim]])
 
 
 def test_batches_that_do_not_divide_are_refused_before_training():
-    mesh = _mesh(4)
-    check_divides(BatchSchedule(8, 16), mesh)
-    check_divides(BatchSchedule(24, 16, ramp_start=4, ramp_tokens=4096), mesh)
+    mesh = _mesh(data=2, fsdp=2, tensor=2)
+
+    def check(batch_size, ramp=(None, None), accumulate=1):
+        training = TrainingConfig(
+            batch_size=batch_size,
+            batch_ramp_start=ramp[0],
+            batch_ramp_tokens=ramp[1],
+            accumulate=accumulate,
+        )
+        check_divides(ExperimentConfig(ModelConfig(context_length=16), training=training), mesh)
+
+    check(8)
+    check(8, accumulate=2)
+    check(24, (4, 4096))
     with pytest.raises(ValueError, match=r"\.batch_size: got 6 sequences \(from step 0\), expec"):
-        check_divides(BatchSchedule(6, 16), mesh)
-    with pytest.raises(ValueError, match=r"\.batch_ramp_start: got 2 sequences .* the 4 devices"):
-        check_divides(BatchSchedule(8, 16, ramp_start=2, ramp_tokens=1024), mesh)
+        check(6)
+    with pytest.raises(ValueError, match=r"multiple of 12: 3 microbatches .* over 4 devices"):
+        check(8, accumulate=3)
+    with pytest.raises(ValueError, match=r"\.batch_ramp_start: got 2 sequences .* over 4 devices"):
+        check(8, (2, 1024))
     with pytest.raises(ValueError, match=r"\.batch_size: got 10 sequences \(from step [1-9]"):
-        check_divides(BatchSchedule(10, 16, ramp_start=4, ramp_tokens=1024), mesh)
+        check(10, (4, 1024))
 
 
-def test_every_mesh_trains_as_one_device_does(make_model, random_params, make_batch):
-    """Dropout too: its bits do not depend on where a row lives."""
-    config = make_model(
-        num_layers=1,
-        embedding_dropout=0.1,
-        residual_dropout=0.1,
-        attention_dropout=0.1,
+def _state(config):
+    """The shapes of the state of a resolved `config`, with an average of the parameters."""
+    tx = make_optimizer(config.optimizer, optax.constant_schedule(0.1))
+
+    def fresh():
+        tokens = jnp.zeros((1, 1), jnp.int32)
+        params = GPT(config.model).init(jax.random.key(0), tokens)["params"]
+        return create(params, tx, averaged=True)
+
+    return jax.eval_shape(fresh)
+
+
+def _small(optimizer="adamw", **fields):
+    model = ModelConfig(vocab_size=500, num_layers=2, num_heads=4, d_model=32, **fields)
+    return resolve(ExperimentConfig(model, optimizer=OptimizerConfig(name=optimizer)))
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, "untied, with learned scores"])
+def test_the_table_covers_every_parameter_and_divides_nearly_all_of_them(name):
+    if name in EXPERIMENTS:
+        config = resolve(EXPERIMENTS.get(name)())
+    else:
+        config = _small(tied_embeddings=False, score="relative_bias")
+    mesh = AbstractMesh((1, 4, 1, 1), AXES)
+    leaves = jax.tree.leaves(placed(_state(config), mesh))
+    whole = sum(math.prod(leaf.shape) for leaf in leaves)
+    held = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
+    assert held < 0.3 * whole
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_an_optimizer_keeps_of_a_parameter_lives_where_it_does(optimizer):
+    state = placed(_state(_small(optimizer)), AbstractMesh((1, 2, 2, 2), AXES))
+    assert state.step.sharding.spec == PartitionSpec()
+    params = _by_path(state.params)
+    assert params["token_embedding"].spec == PartitionSpec("tensor", "fsdp")
+    query = params["trunk/layers/attention/query/kernel"]
+    assert query.spec == PartitionSpec(None, "fsdp", "tensor", None)
+    assert _by_path(state.ema) == params
+    kept = _by_path(state.opt_state)
+    owners = {path: [own for own in params if path.endswith("/" + own)] for path in kept}
+    for path, owner in owners.items():
+        longest = max(owner, key=len, default=None)
+        expected = PartitionSpec() if longest is None else params[longest].spec
+        assert kept[path].spec == expected, path
+    assert sum(bool(owner) for owner in owners.values()) >= len(params)
+
+
+def _by_path(tree):
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.sharding
+        for path, leaf in leaves
+    }
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"trunk": {"layers": {"gate": {"kernel": (2, 8, 8)}}}}, r"'trunk/layers/gate/kernel' \[2"),
+        ({"token_embedding": (8,)}, r"'token_embedding' \[8\], expected a rule"),
+        ({"kernel": (8, 8)}, r"parameter 'kernel'"),
+        ({"token_embedding": (50257, 8)}, r"parallelism\.tensor: got 2, .* 50257, .* token_embed"),
+        ({"position_embedding": (8, 3)}, r"parallelism\.fsdp: got 2, .* 3, .* position_embedding"),
+    ],
+)
+def test_a_parameter_without_a_rule_or_a_fitting_size_is_named(tree, expected):
+    mesh = AbstractMesh((1, 2, 2, 2), AXES)
+    shapes = jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
+        tree,
+        is_leaf=lambda x: isinstance(x, tuple),
     )
-    optimizer = OptimizerConfig(learning_rate=0.01, warmup_steps=2, decay_steps=5)
-    schedule = learning_rate(optimizer, BatchSchedule(8, 8))
-    tx = make_optimizer(optimizer, schedule)
-    train_step = make_train_step(language_model(GPT(config)), tx, schedule, seed=3)
-
-    def train(mesh):
-        state = jax.device_put(create(random_params(config), tx), replicated(mesh))
-        rows = []
-        for step in range(5):
-            state, metrics = train_step(state, put_batch(make_batch(step), mesh))
-            rows.append([float(metrics["loss"]), float(metrics["grad_norm"])])
-        return rows
-
-    rows = train(_mesh(None, "single"))
-    assert len({loss for loss, _ in rows}) == 5
-    for data in (2, 8):
-        np.testing.assert_allclose(train(_mesh(data)), rows, rtol=1e-5)
+    with pytest.raises(ValueError, match=expected) as error:
+        placed((optax.EmptyState(), shapes), mesh)
+    assert "\n" not in str(error.value)

@@ -5,15 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.config import ParallelismConfig
 from gptjax.training.checkpoints import Checkpoints
-from gptjax.training.partitioning import make_mesh, replicated
+from gptjax.training.partitioning import make_mesh
 from gptjax.training.start import start
 from gptjax.training.state import create
 
 TX = optax.adam(0.1)
-MESH = replicated(make_mesh(ParallelismConfig(strategy="mesh", data=4)))
+MESH = NamedSharding(make_mesh(ParallelismConfig(strategy="mesh")), PartitionSpec())
 
 
 def _init(width=3):
@@ -37,10 +38,16 @@ def _save(workdir, *steps):
 
 def _start(workdir, *, restore_step=None, init_from=None, init=None):
     init_from = None if init_from is None else str(init_from)
+
+    def fresh(params=None):
+        return create((init or _init())() if params is None else params, TX)
+
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=MESH),
+        jax.eval_shape(fresh),
+    )
     with Checkpoints(workdir / "checkpoints", keep=9) as checkpoints:
-        state = start(
-            init or _init(), TX, MESH, checkpoints, restore_step=restore_step, init_from=init_from
-        )
+        state = start(fresh, target, checkpoints, restore_step=restore_step, init_from=init_from)
         steps = checkpoints.steps()
     assert all(leaf.sharding == MESH for leaf in jax.tree.leaves(state))
     return state, steps

@@ -1,0 +1,75 @@
+"""Sums of a loss over a batch and their gradient: at once, in microbatches, or by device.
+
+Sums add up: over microbatches, over devices, whatever the weight in each. What asked for them
+divides once, by the weight of all.
+
+    sums, grads = gradient_sums(loss, accumulate=4)(params, batch, rng)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from gptjax.training.losses import Batch, Loss
+
+Sums = tuple[jax.Array, jax.Array, dict[str, jax.Array]]  # what a loss returns
+GradientSums = Callable[[Any, Batch, jax.Array], tuple[Sums, Any]]
+
+
+def gradient_sums(loss: Loss, accumulate: int = 1) -> GradientSums:
+    """A function from (params, batch, rng) to what `loss` returns, and the gradient of its sum.
+
+    Args:
+      loss: whose weight does not depend on the parameters.
+      accumulate: microbatches, which are computed one after another; a divisor of the rows. Each
+        draws its own random bits.
+    """
+
+    def at_once(params: Any, batch: Batch, rng: jax.Array) -> tuple[Sums, Any]:
+        def loss_sum(params: Any) -> tuple[jax.Array, Any]:
+            total, weight, metric_sums = loss(params, batch, rng)
+            return total, (weight, metric_sums)
+
+        (total, others), grads = jax.value_and_grad(loss_sum, has_aux=True)(params)
+        return (total, *others), grads
+
+    def in_parts(params: Any, batch: Batch, rng: jax.Array) -> tuple[Sums, Any]:
+        def part(i: Any) -> tuple[Any, Batch, jax.Array]:
+            return params, {name: x[i] for name, x in parts.items()}, jax.random.fold_in(rng, i)
+
+        def add(total: Any, i: jax.Array) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, at_once(*part(i))), None
+
+        # Every accumulate-th row, so that each device of a mesh divides up its own rows.
+        parts = {
+            name: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1)
+            for name, x in batch.items()
+        }
+        shapes = jax.eval_shape(lambda: at_once(*part(0)))
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(add, nothing, jnp.arange(accumulate))[0]
+
+    return at_once if accumulate == 1 else in_parts
+
+
+def on_each_device(sums: GradientSums, mesh: Mesh) -> GradientSums:
+    """`sums` of each device's own rows, added up over the devices at the end: data parallelism.
+
+    One program for a device and one sum over the devices' axis, as `jax.pmap` with `psum`, which
+    is itself a `shard_map` by now. Parameters are whole on every device.
+
+    Args:
+      sums: draws no random bits, which would be those of a device's rows.
+      mesh: its axis "data" divides the rows.
+    """
+
+    def on_one(params: Any, batch: Batch, rng: jax.Array) -> tuple[Sums, Any]:
+        return jax.lax.psum(sums(params, batch, rng), "data")
+
+    whole, rows = PartitionSpec(), PartitionSpec("data")
+    return jax.shard_map(
+        on_one, mesh=mesh, in_specs=(whole, rows, whole), out_specs=whole, check_vma=False
+    )
