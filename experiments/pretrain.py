@@ -6,9 +6,11 @@ python -m experiments.pretrain --experiment=demo --workdir=runs/wide --config.mo
 
 from collections.abc import Sequence
 
+import jax
 from absl import flags
 
 from experiments.binary import run
+from experiments.processes import connect
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import resolve
@@ -23,10 +25,13 @@ _RESTORE_STEP = flags.DEFINE_integer(
 def main(argv: Sequence[str]) -> None:
     """Trains what the flags say."""
     del argv
+    connect()
     enable_compilation_cache()
     workdir = WorkDirectory(_WORKDIR.value)
     outcome = pretrain(FLAGS.experiment, resolve(FLAGS.config), workdir, _RESTORE_STEP.value)
     step = int(outcome.state.step)
+    if jax.process_index() != 0:
+        return
     if outcome.interrupted_by is not None:
         print(f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there")
     else:

@@ -36,7 +36,7 @@ def connect() -> None:
         )
     try:
         if counted:
-            jax.distributed.initialize(coordinator, *given)
+            jax.distributed.initialize(coordinator, *given, cluster_detection_method="deactivate")
         elif coordinator == "detect":
             jax.distributed.initialize()
     except (RuntimeError, ValueError) as error:

@@ -8,17 +8,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from absl import logging
 from jax.sharding import Mesh
 
 from experiments import sources
 from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.data.shards import PreparedCorpus
+from gptjax.data.skipping import Ranges, skip_steps
 from gptjax.models.costs import parameter_count, training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.training import losses, metrics, optimizers, partitioning
 from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.gradients import gradient_sums, on_each_device
 from gptjax.training.loop import Outcome, fit, make_train_step
+from gptjax.training.spikes import NotFiniteError, guarded
 from gptjax.training.start import start
 from gptjax.training.state import TrainState, create, rng
 
@@ -46,7 +50,7 @@ class Program:
         model = GPT(config.model, **partitioning.model_attributes(config, self.mesh))
         self.loss = losses.language_model(model, training.loss_chunk)
         schedule = optimizers.learning_rate(optimizer, batch_schedule(config))
-        self.tx = optimizers.make_optimizer(optimizer, schedule)
+        self.tx = guarded(optimizers.make_optimizer(optimizer, schedule), training.skip_grad_norm)
         self.target = partitioning.placed(jax.eval_shape(self.fresh), self.mesh)
         sums = gradient_sums(self.loss, training.accumulate)
         if config.parallelism.strategy == "pmap":
@@ -91,42 +95,9 @@ def pretrain(
     workdir.begin(experiment, config, prepared.hashes)
     workdir.keep_tokenizer(tokenizer)
 
-    program, training = Program(config), config.training
-    evaluate = language_model_evaluator(
-        program.loss,
-        sources.validation_batches(config, prepared.validation),
-        prepared.validation.bytes_per_target,
-        program.mesh,
-    )
-    peak = metrics.matmul_peak_flops(config.model.dtype) * partitioning.num_chips(program.mesh)
-    with (
-        workdir.checkpoints() as checkpoints,
-        metrics.MetricsWriter(workdir.path) as writer,
-        metrics.Progress(training.num_steps) as progress,
-    ):
-        state = start(
-            program.fresh,
-            program.target,
-            checkpoints,
-            restore_step=restore_step,
-            init_from=config.checkpoint.init_from,
-        )
-        writer.truncate_after(int(state.step))
-        outcome = fit(
-            state,
-            program.train_step,
-            sources.training_batches(config, prepared.train, int(state.step)),
-            config,
-            mesh=program.mesh,
-            evaluators={"validation": evaluate},
-            checkpoints=checkpoints,
-            data_record=prepared.hashes,
-            writer=writer,
-            progress=progress,
-            throughput=metrics.Throughput(training_flops_per_token(config.model), peak),
-            trace_directory=workdir.path / "tensorboard",
-        )
-    if outcome.interrupted_by is None and (outcome.steps or not workdir.has_result()):
+    outcome = _train(config, Program(config), prepared, workdir, restore_step)
+    ended = outcome.interrupted_by is None and (outcome.steps > 0 or not workdir.has_result())
+    if ended and jax.process_index() == 0:
         rows = workdir.path / "metrics.jsonl"
         metrics.plot_loss(rows, workdir.path / "loss.png", experiment)
         workdir.write_result(
@@ -139,3 +110,67 @@ def pretrain(
             }
         )
     return outcome
+
+
+def _train(
+    config: ExperimentConfig,
+    program: Program,
+    prepared: PreparedCorpus,
+    workdir: WorkDirectory,
+    restore_step: int | None,
+) -> Outcome:
+    """Trains from the newest checkpoint, and again from one before where steps are not finite."""
+    training = config.training
+    evaluate = language_model_evaluator(
+        program.loss,
+        sources.validation_batches(config, prepared.validation),
+        prepared.validation.bytes_per_target,
+        program.mesh,
+    )
+    peak = metrics.matmul_peak_flops(config.model.dtype) * partitioning.num_chips(program.mesh)
+    with (
+        workdir.checkpoints() as checkpoints,
+        metrics.MetricsWriter(workdir.path) as writer,
+        metrics.Progress(training.num_steps, enabled=jax.process_index() == 0) as progress,
+    ):
+        checkpoints.claim()
+        skipped: Ranges | None = None
+        failed = 0
+        while True:
+            state, data = start(
+                program.fresh,
+                program.target,
+                checkpoints,
+                restore_step=restore_step,
+                init_from=config.checkpoint.init_from,
+            )
+            if skipped is None:
+                skipped = tuple((a, b) for a, b in data.get("skipped_examples", ()))
+            writer.truncate_after(int(state.step))
+            try:
+                return fit(
+                    state,
+                    program.train_step,
+                    sources.training_batches(config, prepared.train, int(state.step), skipped),
+                    config,
+                    mesh=program.mesh,
+                    evaluators={"validation": evaluate},
+                    checkpoints=checkpoints,
+                    data_record=prepared.hashes | {"skipped_examples": skipped},
+                    writer=writer,
+                    progress=progress,
+                    throughput=metrics.Throughput(training_flops_per_token(config.model), peak),
+                    trace_directory=workdir.path / "tensorboard",
+                )
+            except NotFiniteError as error:
+                first, last = error.first_step, error.last_step
+                if training.rollback_after is None or first <= failed:
+                    raise  # what fails again at the same step would do so for ever
+                good = checkpoints.good_before(first)
+                checkpoints.remove_after(-1 if good is None else good)
+                if training.skip_data:
+                    skipped = skip_steps(skipped, batch_schedule(config), first - 1, last)
+                failed, restore_step = first, None
+                logging.warning(
+                    "%s; going back to step %d, skipped examples: %s", error, good or 0, skipped
+                )

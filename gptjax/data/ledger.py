@@ -8,11 +8,8 @@ import dataclasses
 import itertools
 from collections.abc import Iterable
 
-from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.corpora import Corpus, is_held_out
-from gptjax.data.loader import step_windows
 from gptjax.data.shards import TokenizedSplit
-from gptjax.data.skipping import Ranges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,22 +29,17 @@ class Passage:
     tokens: int
 
 
-def passages(
-    split: TokenizedSplit, schedule: BatchSchedule, seed: int, step: int, skipped: Ranges = ()
-) -> list[Passage]:
-    """Returns what the batch of `step` (counted from 0) holds, row by row.
+def passages(split: TokenizedSplit, windows: Iterable[int], context_length: int) -> list[Passage]:
+    """Returns what a batch holds, row by row.
 
     Args:
         split: what is trained on.
-        schedule: of the run.
-        seed: of the run.
-        step: steps taken before.
-        skipped: ranges of examples that the run leaves out.
+        windows: those that the batch's rows are.
+        context_length: tokens a window.
     """
-    length, starts, found = schedule.context_length, split.document_starts, []
-    rows = range(schedule.batch_size_at(step))
-    for row, window in enumerate(step_windows(split, schedule, seed, step, rows, skipped)):
-        begin, end = window * length, (window + 1) * length
+    starts, found = split.document_starts, []
+    for row, window in enumerate(windows):
+        begin, end = window * context_length, (window + 1) * context_length
         first, last = starts.searchsorted([begin, end - 1], side="right") - 1
         for document in range(first, last + 1):
             start = int(starts[document])

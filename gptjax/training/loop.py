@@ -26,6 +26,7 @@ from gptjax.training.metrics import MetricsWriter, Progress, Throughput
 from gptjax.training.optimizers import Schedule, update
 from gptjax.training.partitioning import put_batch
 from gptjax.training.profile import Trace
+from gptjax.training.spikes import NotFiniteError, counts
 from gptjax.training.state import TrainState, rng
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
@@ -56,7 +57,7 @@ def make_train_step(
         loss, metrics, grads = jax.tree.map(
             lambda x: x / weight, (loss_sum, metric_sums, grad_sums)
         )
-        params, opt_state = update(tx, grads, state.opt_state, state.params)
+        params, opt_state = update(tx, grads, state.opt_state, state.params, loss)
         ema = (
             None
             if ema_decay is None
@@ -66,6 +67,7 @@ def make_train_step(
             "loss": loss,
             "learning_rate": schedule(state.step),
             "grad_norm": optax.tree.norm(grads),
+            **counts(opt_state),
         }
         return TrainState(state.step + 1, params, opt_state, ema), metrics
 
@@ -83,8 +85,8 @@ class Outcome:
     data_wait_fraction: float  # of the time between batches
 
 
-def _check_finite(row: Mapping[str, Any], checkpoints: Checkpoints) -> None:
-    """Refuses a training row, or an evaluation row, whose loss or gradient norm is not finite."""
+def _check_finite(row: Mapping[str, Any], checkpoints: Checkpoints, steps: int = 1) -> None:
+    """Refuses a row whose loss or gradient norm is not finite, by now for so many `steps`."""
     for name in ("loss", "grad_norm"):
         value = row.get(name, 0.0)
         if not math.isfinite(value):
@@ -92,10 +94,13 @@ def _check_finite(row: Mapping[str, Any], checkpoints: Checkpoints) -> None:
             good = checkpoints.latest_step()
             last = "there is no checkpoint yet" if good is None else f"last good checkpoint: {good}"
             where = f"{row['split']} {name}" if "split" in row else name
-            raise ValueError(
+            message = (
                 f"step {row['step']}: {where} is {value}, expected a finite number; {last} "
                 f"(in {checkpoints.directory})"
             )
+            if "split" in row:
+                raise ValueError(message)
+            raise NotFiniteError(message, row["step"] - steps + 1, row["step"])
 
 
 def fit(
@@ -126,15 +131,17 @@ def fit(
       mesh: where batches go.
       evaluators: by the name of the split they judge; "validation" decides the best checkpoint.
       checkpoints: where to save.
-      data_record: kept in each checkpoint: what the data order was made from.
+      data_record: kept in each checkpoint: what the data order was made from; the ranges of its
+        `skipped_examples`, where there are any, are in each row too.
       writer: takes a row every `log_every` steps and after each evaluation.
       progress: shows the same to a person.
       throughput: tokens/s and MFU.
       trace_directory: where `config.profile` has its trace written.
 
     Raises:
-      ValueError: a loss or gradient norm that is not finite (names the step, the metric, and the
-        last good checkpoint); nothing of that step is saved.
+      NotFiniteError: a loss or gradient norm is not finite, for `training.rollback_after` steps in
+        a row or else for one (names the step, the metric, and the last good checkpoint).
+      ValueError: so is that of an evaluation, or a disk is full. Nothing of that step is saved.
     """
     training, total = config.training, config.training.num_steps
     schedule = batch_schedule(config)
@@ -150,10 +157,14 @@ def fit(
         if pending is None:
             return
         (step, metrics), pending = pending, None
-        row = {"step": step} | {name: float(x) for name, x in jax.device_get(metrics).items()}
-        _check_finite(row, checkpoints)
+        row = {"step": step} | {name: x.item() for name, x in jax.device_get(metrics).items()}
+        steps = row.pop("nonfinite_steps", 1)
+        if steps >= (training.rollback_after or 1):
+            _check_finite(row, checkpoints, steps)
         throughput.add(schedule.tokens(step) - schedule.tokens(step - 1))
         if step % training.log_every == 0 or step == total:
+            if data_record.get("skipped_examples"):
+                row["skipped_examples"] = data_record["skipped_examples"]
             row |= throughput.take()
             writer.write(row)
             progress.update(row)

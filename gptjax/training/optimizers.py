@@ -154,9 +154,10 @@ def _muon(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransfor
 
 
 def update(
-    tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any
+    tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any, loss: jax.Array
 ) -> tuple[Any, Any]:
-    """One update: the new parameters and optimiser state."""
+    """One update: the new parameters and optimiser state; an optimiser may look at the loss."""
+    tx = optax.with_extra_args_support(tx)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes on purpose
-        updates, opt_state = tx.update(grads, opt_state, params)
+        updates, opt_state = tx.update(grads, opt_state, params, loss=loss)
         return optax.apply_updates(params, updates), opt_state

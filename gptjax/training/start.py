@@ -1,17 +1,19 @@
 """Where a run starts from: its own checkpoint, another run's parameters, or random ones.
 
 target = placed(jax.eval_shape(fresh), mesh)
-state = start(fresh, target, checkpoints, restore_step=None, init_from=None)
+state, data = start(fresh, target, checkpoints, restore_step=None, init_from=None)
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import logging
 
 from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.processes import on_first
 from gptjax.training.state import TrainState
 
 
@@ -22,8 +24,8 @@ def start(
     *,
     restore_step: int | None,
     init_from: str | None,
-) -> TrainState:
-    """The state a run goes on from; shapes first, so that nothing is made twice.
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state a run goes on from, and what was recorded of its data: nothing of a new run.
 
     Args:
       fresh: makes the state before the first step, of given parameters or else of random ones.
@@ -35,22 +37,38 @@ def start(
     Raises:
       ValueError: no such checkpoint, or it is damaged or of another model.
     """
-    sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
-    if checkpoints.latest_step() is not None:
-        restored = checkpoints.restore(
-            restore_step, params=target.params, opt_state=target.opt_state, ema=target.ema
-        )
+    if on_first(checkpoints.latest_step) is None:
         if restore_step is not None:
-            checkpoints.remove_after(restore_step)
-        logging.info("resuming from step %d", restored["step"])
-        step = jax.device_put(jnp.int32(restored["step"]), sharding.step)
-        return TrainState(step, restored["params"], restored["opt_state"], restored["ema"])
+            raise ValueError(
+                f"--restore_step: got {restore_step}, but {checkpoints.directory} has no checkpoint"
+            )
+        return begin(fresh, target, init_from), {}
+    state, data = resume(target, checkpoints, restore_step)
     if restore_step is not None:
-        raise ValueError(
-            f"--restore_step: got {restore_step}, but {checkpoints.directory} has no checkpoint"
-        )
+        checkpoints.remove_after(restore_step)
+    logging.info("resuming from step %d", int(state.step))
+    return state, data
+
+
+def begin(
+    fresh: Callable[..., TrainState], target: TrainState, init_from: str | None
+) -> TrainState:
+    """The state before the first step; shapes first, so that nothing is made twice."""
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
     if init_from is None:
         return jax.jit(fresh, out_shardings=sharding)()
     with Checkpoints(Path(init_from) / "checkpoints") as others:
         params = others.restore_params(None, target.params)
     return jax.jit(fresh, out_shardings=sharding)(params)
+
+
+def resume(
+    target: TrainState, checkpoints: Checkpoints, step: int | None
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state after `step`, the newest of `checkpoints` by default, and its data record."""
+    restored = checkpoints.restore(
+        step, params=target.params, opt_state=target.opt_state, ema=target.ema
+    )
+    done = jax.device_put(jnp.int32(restored["step"]), target.step.sharding)
+    state = TrainState(done, restored["params"], restored["opt_state"], restored["ema"])
+    return state, restored["data"]

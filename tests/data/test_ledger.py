@@ -7,7 +7,7 @@ import pytest
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.corpora import is_held_out, load_corpus
 from gptjax.data.ledger import document_names, passages
-from gptjax.data.loader import train_batches
+from gptjax.data.loader import step_windows, train_batches
 
 LETTERS = string.ascii_letters[:30]
 TEXTS = [letter * (1 + 7 * i % 23) for i, letter in enumerate(LETTERS)]
@@ -19,7 +19,9 @@ def test_passages_are_what_the_batches_hold(make_split, length, skipped):
     split, schedule = make_split(TEXTS), BatchSchedule(6, length, 3, 12 * length)
     batches = train_batches(split, schedule, seed=4, skipped=skipped)
     for step, batch in zip(range(8), batches, strict=False):
-        told = passages(split, schedule, 4, step, skipped)
+        rows = range(schedule.batch_size_at(step))
+        windows = step_windows(split, schedule, 4, step, rows, skipped)
+        told = passages(split, windows, length)
         for row, tokens in enumerate(batch["tokens"]):
             here = [passage for passage in told if passage.row == row]
             text = ""

@@ -87,7 +87,7 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
         MetricsWriter(workdir) as writer,
         Progress(config.training.num_steps) as progress,
     ):
-        state = start(
+        state, _ = start(
             fresh,
             target,
             checkpoints,

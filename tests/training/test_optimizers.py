@@ -141,7 +141,7 @@ def _ours(params, gradients, config=CONFIG):
     to_float32 = jax.jit(lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree))
     params = to_float32(jax.tree.map(jnp.asarray, params))
     state = tx.init(params)
-    step = jax.jit(lambda grads, state, params: update(tx, grads, state, params))
+    step = jax.jit(lambda grads, state, params: update(tx, grads, state, params, 0.0))
     for grads in gradients:
         params, state = step(jax.tree.map(np.float32, grads), state, params)
     return params
@@ -206,7 +206,7 @@ def test_muon_makes_matrices_orthogonal_and_leaves_the_rest_to_adamw(make_model,
     for name in ("muon", "adamw"):
         config = OptimizerConfig(name=name, weight_decay=0.0, clip_norm=None)
         tx = make_optimizer(config, lambda step: jnp.float32(1e-2))
-        new, _ = update(tx, grads, tx.init(params), params)
+        new, _ = update(tx, grads, tx.init(params), params, 0.0)
         changes[name] = jax.tree.map(lambda a, b: np.asarray(a - b), params, new)
     layers, adamw_layers = (changes[name]["trunk"]["layers"] for name in ("muon", "adamw"))
     grad = np.asarray(grads["trunk"]["layers"]["attention"]["query"]["kernel"])

@@ -27,12 +27,16 @@ def _state(step):
     return jax.tree.map(lambda leaf: jnp.full(leaf.shape, step, leaf.dtype), state)
 
 
+def _data(step):
+    return {"skipped_examples": [[step, step + 1]]}
+
+
 def _save(workdir, *steps):
     with Checkpoints(workdir / "checkpoints", keep=9) as checkpoints:
         for step in steps:
             state = _state(step)
             checkpoints.save(
-                step, params=state.params, opt_state=state.opt_state, data={}, config={}
+                step, params=state.params, opt_state=state.opt_state, data=_data(step), config={}
             )
 
 
@@ -47,8 +51,11 @@ def _start(workdir, *, restore_step=None, init_from=None, init=None):
         jax.eval_shape(fresh),
     )
     with Checkpoints(workdir / "checkpoints", keep=9) as checkpoints:
-        state = start(fresh, target, checkpoints, restore_step=restore_step, init_from=init_from)
+        state, data = start(
+            fresh, target, checkpoints, restore_step=restore_step, init_from=init_from
+        )
         steps = checkpoints.steps()
+    assert data == (_data(int(state.step)) if int(state.step) else {})
     assert all(leaf.sharding == MESH for leaf in jax.tree.leaves(state))
     return state, steps
 

@@ -1,0 +1,96 @@
+"""Steps that change nothing: those that are not finite, and those whose gradient is an outlier.
+
+PaLM (arXiv 2204.02311, section 5.1) met its loss spikes by going back some hundred steps and
+leaving out the data that came there. An outlier is told here by the median of the last gradient
+norms. Outliers count among these: where gradients grow for good, the median follows them within
+half the window.
+
+    tx = guarded(make_optimizer(config.optimizer, schedule), skip_grad_norm=10.0)
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+WINDOW = 101  # norms; odd, so that the median is one of them
+
+
+class GuardState(NamedTuple):
+    """What is known of the steps before.
+
+    Attributes:
+      inner: state of the optimizer.
+      norms: the last finite gradient norms, newest last, [WINDOW] float32; infinite before the
+        first, so that nothing is an outlier until half of them are known.
+      skipped_steps: steps that changed nothing, int32 scalar.
+      nonfinite_steps: how many of the last steps were not finite, without one between that was;
+        int32 scalar.
+    """
+
+    inner: Any
+    norms: jax.Array
+    skipped_steps: jax.Array
+    nonfinite_steps: jax.Array
+
+
+class NotFiniteError(ValueError):
+    """A loss or a gradient norm that is not finite ended a run.
+
+    Attributes:
+      first_step: the first of the steps, one after another, that were not.
+      last_step: the last of them.
+    """
+
+    def __init__(self, message: str, first_step: int, last_step: int):
+        super().__init__(message)
+        self.first_step, self.last_step = first_step, last_step
+
+
+def guarded(
+    tx: optax.GradientTransformation, skip_grad_norm: float | None
+) -> optax.GradientTransformationExtraArgs:
+    """`tx`, whose parameters and state stay as they are at a step that is not finite or an outlier.
+
+    Args:
+      tx: the optimizer.
+      skip_grad_norm: a step is an outlier whose gradient norm is above this times the median of
+        the last ones; None: none is.
+
+    Returns:
+      An optimizer whose `update` takes the `loss` besides; its state is a `GuardState`.
+    """
+
+    def init(params: Any) -> GuardState:
+        count = jnp.zeros((), jnp.int32)
+        return GuardState(tx.init(params), jnp.full(WINDOW, jnp.inf, jnp.float32), count, count)
+
+    def update(
+        grads: Any, state: Any, params: Any = None, *, loss: jax.Array, **_: Any
+    ) -> tuple[Any, GuardState]:
+        norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        applied = finite
+        if skip_grad_norm is not None:
+            applied &= norm <= skip_grad_norm * jnp.sort(state.norms)[WINDOW // 2]
+        updates, inner = tx.update(grads, state.inner, params)
+        return _where(applied, updates, optax.tree.zeros_like(updates)), GuardState(
+            _where(applied, inner, state.inner),
+            jnp.where(finite, jnp.append(state.norms[1:], norm), state.norms),
+            state.skipped_steps + (~applied).astype(jnp.int32),
+            jnp.where(finite, 0, state.nonfinite_steps + 1),
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def counts(opt_state: Any) -> dict[str, jax.Array]:
+    """`skipped_steps` and `nonfinite_steps` of a guarded optimizer; nothing of another."""
+    if not isinstance(opt_state, GuardState):
+        return {}
+    return {name: getattr(opt_state, name) for name in ("skipped_steps", "nonfinite_steps")}
+
+
+def _where(condition: jax.Array, tree: Any, other: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), tree, other)
