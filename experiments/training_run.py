@@ -16,7 +16,11 @@ from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.shards import PreparedCorpus
 from gptjax.data.skipping import Ranges, skip_steps
-from gptjax.models.costs import parameter_count, training_flops_per_token
+from gptjax.models.costs import (
+    executed_training_flops_per_token,
+    parameter_count,
+    training_flops_per_token,
+)
 from gptjax.models.gpt import GPT
 from gptjax.training import losses, metrics, optimizers, partitioning
 from gptjax.training.evaluation import language_model_evaluator
@@ -25,6 +29,8 @@ from gptjax.training.loop import Outcome, fit, make_train_step
 from gptjax.training.spikes import NotFiniteError, guarded
 from gptjax.training.start import start
 from gptjax.training.state import TrainState, create, rng
+from gptjax.training.statistics import layer_statistics
+from gptjax.training.throughput import Throughput, matmul_peak_flops
 
 
 class Program:
@@ -36,6 +42,7 @@ class Program:
       tx: the optimizer.
       target: the shapes of the state's arrays, and where each lives.
       train_step: jitted `(state, batch) -> (state, metrics)`; it donates the state.
+      statistics: jitted `(state, batch) -> ` sizes of each layer's gradient and output.
     """
 
     def __init__(self, config: ExperimentConfig, mesh: Mesh | None = None):
@@ -55,6 +62,7 @@ class Program:
         sums = gradient_sums(self.loss, training.accumulate)
         if config.parallelism.strategy == "pmap":
             sums = on_each_device(sums, self.mesh)
+        self.statistics = layer_statistics(sums, model, training.seed, self.mesh)
         self.train_step = make_train_step(
             sums,
             self.tx,
@@ -69,7 +77,7 @@ class Program:
         if params is None:
             key = rng(self._config.training.seed, "params")
             params = GPT(self._config.model).init(key, jnp.zeros((1, 1), jnp.int32))["params"]
-        return create(params, self.tx, averaged=self._config.optimizer.ema_decay is not None)
+        return create(params, self.tx, with_ema=self._config.optimizer.ema_decay is not None)
 
 
 def pretrain(
@@ -127,7 +135,7 @@ def _train(
         prepared.validation.bytes_per_target,
         program.mesh,
     )
-    peak = metrics.matmul_peak_flops(config.model.dtype) * partitioning.num_chips(program.mesh)
+    peak = matmul_peak_flops(config.model.dtype) * partitioning.num_chips(program.mesh)
     with (
         workdir.checkpoints() as checkpoints,
         metrics.MetricsWriter(workdir.path) as writer,
@@ -159,7 +167,12 @@ def _train(
                     data_record=prepared.hashes | {"skipped_examples": skipped},
                     writer=writer,
                     progress=progress,
-                    throughput=metrics.Throughput(training_flops_per_token(config.model), peak),
+                    throughput=Throughput(
+                        training_flops_per_token(config.model),
+                        executed_training_flops_per_token(config.model),
+                        peak,
+                    ),
+                    statistics=program.statistics,
                     trace_directory=workdir.path / "tensorboard",
                 )
             except NotFiniteError as error:

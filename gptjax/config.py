@@ -97,6 +97,7 @@ class TrainingConfig:
     skip_data: bool = False  # whether a rollback leaves out the examples of those steps
     log_every: int = setting(10, low=1)  # steps
     eval_every: int = setting(1000, low=1)  # steps; the last step is always evaluated
+    statistics_every: int | None = setting(None, low=1)  # steps; of layers' sizes; none: never
     eval_batches: int | None = setting(None, low=1)  # none: the whole validation split
 
 

@@ -27,7 +27,7 @@ from gptjax.attention import Pattern, attend, parse
 from gptjax.attention.blocks import count_pairs
 from gptjax.attention.costs import backward_flops, executed_pairs, forward_flops
 from gptjax.attention.patterns import Dense, in_order
-from gptjax.training.metrics import matmul_peak_flops
+from gptjax.training.throughput import matmul_peak_flops
 
 DIRECTIONS = {"forward": False, "forward_backward": True}
 CPU_TARGETS: dict[str, Target] = {
@@ -214,7 +214,9 @@ def _with_torch(
     arguments = dataclasses.asdict(shape) | {"backward": backward, "window": window}
     with contextlib.ExitStack() as stack:
         try:
-            run, version = stack.enter_context(torch_program(program=program, **arguments))
+            run, version = stack.enter_context(
+                torch_program("torch_attention", program=program, **arguments)
+            )
         except ValueError as error:
             yield {program: str(error)}
         else:

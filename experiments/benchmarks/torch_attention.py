@@ -7,14 +7,14 @@ PyTorch's threads would disturb those of JAX in one process, and PyTorch is opti
 """
 
 import functools
-import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+from experiments.benchmarks.torch_program import serve
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -55,14 +55,5 @@ def _run(
     return run
 
 
-def _say_in_one_line(kind: type[BaseException], error: BaseException, _: Any) -> None:
-    print(f"{kind.__name__}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    sys.excepthook = _say_in_one_line
-    run = _run(**json.loads(sys.argv[1]))
-    run()  # compiles
-    print(f"torch {torch.__version__} on {DEVICE}", flush=True)
-    for _ in sys.stdin:
-        print(run(), flush=True)
+    serve(_run, f"torch {torch.__version__} on {DEVICE}")

@@ -1,7 +1,9 @@
 """A program of PyTorch's, timed from here while it runs in a process of its own.
 
-with torch_program(program="sdpa", backward=True, length=4096, ...) as (run, version):
+with torch_program("torch_attention", program="sdpa", length=4096, ...) as (run, version):
     seconds = run()
+
+    serve(make, version)   # in that process
 """
 
 import contextlib
@@ -9,19 +11,19 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from experiments.benchmarks.interleaved import Program
 
 
 @contextlib.contextmanager
-def torch_program(**arguments: Any) -> Iterator[tuple[Program, str]]:
-    """Starts `torch_attention`, which ends with the context, and waits until it has compiled.
+def torch_program(module: str, **arguments: Any) -> Iterator[tuple[Program, str]]:
+    """Starts `module`, which ends with the context, and waits until it has compiled.
 
     Args:
-        **arguments: program ("sdpa" or "flex"), backward, length, heads, head_dim, dtype, and the
-            window of flex.
+        module: beside this one, which calls `serve`.
+        **arguments: of what makes its program, as JSON has them.
 
     Yields:
         What runs it once and returns its seconds; the version of PyTorch, and its device.
@@ -29,8 +31,7 @@ def torch_program(**arguments: Any) -> Iterator[tuple[Program, str]]:
     Raises:
         ValueError: it does not run here, with the last line of what it said.
     """
-    module = "experiments.benchmarks.torch_attention"
-    command = [sys.executable, "-m", module, json.dumps(arguments)]
+    command = [sys.executable, "-m", f"experiments.benchmarks.{module}", json.dumps(arguments)]
     with (
         tempfile.TemporaryFile("w+") as said,
         subprocess.Popen(
@@ -45,7 +46,7 @@ def torch_program(**arguments: Any) -> Iterator[tuple[Program, str]]:
                 process.wait()
                 said.seek(0)
                 last = (said.read().splitlines() or ["it ended without a word"])[-1]
-                raise ValueError(f"PyTorch's attention does not run here: {last}")
+                raise ValueError(f"PyTorch does not run here: {last}")
             return line.strip()
 
         def run() -> float:
@@ -53,3 +54,22 @@ def torch_program(**arguments: Any) -> Iterator[tuple[Program, str]]:
             return float(answer())
 
         yield run, answer()
+
+
+def serve(make: Callable[..., Program], version: str) -> None:
+    """The other side: makes a program, runs it once, then once more for each line it reads.
+
+    Args:
+        make: of the program, from the arguments of `torch_program`.
+        version: of PyTorch, and its device.
+    """
+    sys.excepthook = _say_in_one_line
+    run = make(**json.loads(sys.argv[1]))
+    run()  # compiles
+    print(version, flush=True)
+    for _ in sys.stdin:
+        print(run(), flush=True)
+
+
+def _say_in_one_line(kind: type[BaseException], error: BaseException, _: Any) -> None:
+    print(f"{kind.__name__}: {str(error).partition(chr(10))[0]}", file=sys.stderr)

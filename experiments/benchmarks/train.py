@@ -1,86 +1,169 @@
-"""One training step against the matmul peak of the machine, measured in the same process.
+"""Training against PyTorch and against the machine: speed, and what goes on beside the steps.
 
-python -m experiments.benchmark --suite=train
+Our step and that of the same model and optimizer in PyTorch, eager and compiled, run in turn, each
+rival in a process of its own, and ratios are formed round by round; the matmul peak is measured in
+the same rounds. The targets of two CPU cores are in float32, those of a GPU in bfloat16.
+
+    python -m experiments.benchmark --suite=train
 """
 
-import itertools
-import resource
+import dataclasses
+import os
 import statistics
-import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from experiments.benchmarks.beside_steps import beside_steps, memory_over_saves
+from experiments.benchmarks.figures import Target, judged
+from experiments.benchmarks.interleaved import Program, interleaved, ratio
 from experiments.benchmarks.registry import SUITES
-from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, batch_schedule, resolve
-from gptjax.models.costs import executed_training_flops_per_token, training_flops_per_token
-from gptjax.models.gpt import GPT
-from gptjax.training import losses, optimizers
-from gptjax.training.gradients import gradient_sums
-from gptjax.training.loop import make_train_step
-from gptjax.training.metrics import matmul_peak_flops
-from gptjax.training.state import create, rng
-
-STEPS = 12
+from experiments.benchmarks.torch_program import torch_program
+from experiments.benchmarks.training_program import TrainingProgram
+from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, resolve
+from gptjax.training.throughput import matmul_peak_flops
 
 
-def _peak_memory_bytes() -> int:
-    """The device's own count where it keeps one, else the process's largest resident size."""
-    stats = jax.devices()[0].memory_stats() or {}
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(stats.get("peak_bytes_in_use", kilobytes * 1024))
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Of a decoder, and of its batches."""
+
+    vocab_size: int
+    context_length: int
+    num_layers: int
+    num_heads: int
+    d_model: int
+    batch_size: int
+    dtype: str = "float32"
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """Resolved; all that is not a field of the shape is as by default."""
+        fields = dataclasses.asdict(self)
+        training = TrainingConfig(batch_size=fields.pop("batch_size"))
+        return resolve(ExperimentConfig(model=ModelConfig(**fields), training=training))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What is measured.
+
+    Attributes:
+      models: by name, each with the number of rounds.
+      depth: whose layers are those of `depths`, whose compile times are compared.
+      beside: beside whose steps the input pipeline, logging and saving are measured.
+      saved: what is saved `saves` times.
+    """
+
+    models: Mapping[str, tuple[Shape, int]]
+    depth: Shape
+    beside: Shape
+    saved: Shape
+    depths: tuple[int, int] = (4, 48)
+    saves: int = 50
+
+
+SMALL = Shape(256, 256, 6, 6, 384, batch_size=16)
+SHALLOW = Shape(256, 128, 4, 4, 128, batch_size=4)
+CPU = Sizes(
+    models={
+        "six_layers": (SMALL, 8),
+        # The vocabulary as nanoGPT pads it, so that both compute the same logits.
+        "gpt2_small": (Shape(50304, 512, 12, 12, 768, batch_size=2), 3),
+    },
+    depth=SHALLOW,
+    beside=SMALL,
+    saved=dataclasses.replace(SHALLOW, d_model=256),
+)
+GPU = dataclasses.replace(
+    CPU,
+    models={"gpt2_small": (Shape(50304, 1024, 12, 12, 768, batch_size=16, dtype="bfloat16"), 20)},
+)
+ALWAYS: dict[str, Target] = {
+    "compilation.deep_over_shallow": ("at most", 1.5),
+    "beside_steps.share_of_step": ("at most", 0.03),
+    "saves.growth_bytes": ("at most", 50e6),
+}
+CPU_TARGETS: dict[str, Target] = {
+    **ALWAYS,
+    "six_layers.mfu": ("at least", 0.6),
+    "six_layers.over_torch": ("at least", 1.5),
+    "gpt2_small.over_torch": ("at least", 1.8),
+}
+GPU_TARGETS: dict[str, Target] = {
+    **ALWAYS,
+    "gpt2_small.mfu": ("at least", 0.5),
+    "gpt2_small.over_torch": ("at least", 1.1),
+}
 
 
 @SUITES.register("train")
 def train() -> dict[str, Any]:
-    """6 layers x 384 x 6 heads, context 256, batch 16, vocabulary 256, AdamW, clip 1.0, float32.
+    """The whole suite; about ten minutes on two CPU cores."""
+    # Read when JAX first meets the GPU, most of whose memory it would take from PyTorch otherwise.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if jax.default_backend() == "gpu":
+        return judged(measured(GPU), GPU_TARGETS)
+    return judged(measured(CPU), CPU_TARGETS)
 
-    Each step is timed between two measurements of the matmul peak, so that a machine that slows
-    down slows both; figures are medians over the steps.
-    """
-    model_config = ModelConfig(
-        vocab_size=256, context_length=256, num_layers=6, num_heads=6, d_model=384
-    )
-    config = resolve(ExperimentConfig(model=model_config, training=TrainingConfig(batch_size=16)))
-    model, batches = GPT(config.model), batch_schedule(config)
-    loss = losses.language_model(model)
-    schedule = optimizers.learning_rate(config.optimizer, batches)
-    tx = optimizers.make_optimizer(config.optimizer, schedule)
-    params = model.init(rng(0, "params"), jnp.zeros((1, 1), jnp.int32))["params"]
-    state = create(params, tx)
-    shape = (config.training.batch_size, config.model.context_length)
-    tokens = np.random.default_rng(0).integers(0, config.model.vocab_size, shape, np.int32)
-    batch = jax.device_put(
-        {"tokens": tokens, "targets": tokens, "loss_weights": np.ones(shape, np.float32)}
-    )
 
-    began = time.perf_counter()
-    step = make_train_step(gradient_sums(loss), tx, schedule, seed=0).lower(state, batch).compile()
-    compiled = time.perf_counter()
-    state, metrics = jax.block_until_ready(step(state, batch))
-    first = time.perf_counter()
-
-    seconds, peaks = [], [matmul_peak_flops()]
-    for _ in range(STEPS):
-        start = time.perf_counter()
-        state, metrics = jax.block_until_ready(step(state, batch))
-        seconds.append(time.perf_counter() - start)
-        peaks.append(matmul_peak_flops())
-    flops = training_flops_per_token(config.model) * tokens.size
-    around = [(before + after) / 2 for before, after in itertools.pairwise(peaks)]
-    mfu = statistics.median(flops / s / peak for s, peak in zip(seconds, around, strict=True))
-    rate = tokens.size / statistics.median(seconds)
-    executed = executed_training_flops_per_token(config.model)
-    return {
-        "tokens_per_second": rate,
-        "model_flops_per_second": rate * training_flops_per_token(config.model),
-        "executed_flops_per_second": rate * executed,
-        "matmul_peak_flops_per_second": statistics.median(peaks),
-        "mfu": mfu,
-        "compile_seconds": compiled - began,
-        "first_step_seconds": first - compiled,
-        "peak_memory_bytes": _peak_memory_bytes(),
-        "final_loss": float(metrics["loss"]),
+def measured(sizes: Sizes) -> dict[str, Any]:
+    """The suite's parts, without targets."""
+    models = {name: _model(shape, rounds) for name, (shape, rounds) in sizes.models.items()}
+    return models | {
+        "compilation": _compilation(sizes.depth, sizes.depths),
+        "beside_steps": beside_steps(TrainingProgram(sizes.beside.config)),
+        "saves": memory_over_saves(TrainingProgram(sizes.saved.config), sizes.saves),
     }
+
+
+def _model(shape: Shape, rounds: int) -> dict[str, Any]:
+    """Our step against PyTorch's two and the matmul peak."""
+    ours = TrainingProgram(shape.config)
+    first = ours()
+    programs: dict[str, Program] = {
+        "ours": ours,
+        "matmul_flop": lambda: 1 / matmul_peak_flops(shape.dtype),
+    }
+    figures: dict[str, Any] = {}
+    over, seconds, shares = [], [], []
+    for name, compiled in (("torch_eager", False), ("torch_compiled", True)):
+        arguments = dataclasses.asdict(shape) | {"compiled": compiled}
+        try:
+            with torch_program("torch_gpt", **arguments) as (theirs, version):
+                timed = interleaved(programs | {name: theirs}, rounds)
+        except ValueError as error:
+            figures[name] = str(error)
+            timed = interleaved(programs, rounds)
+        else:
+            figures["torch"] = version
+            figures[f"{name}_tokens_per_second"] = ours.tokens / statistics.median(timed[name])
+            over.append(ratio(timed, name, "ours"))
+        seconds += timed["ours"]
+        shares.append(ratio(timed, "matmul_flop", "ours"))
+    if over:
+        figures["over_torch"] = min(over)
+    share = statistics.mean(shares)
+    return figures | {
+        "tokens_per_second": ours.tokens / statistics.median(seconds),
+        "mfu": ours.flops * share,
+        "executed_mfu": ours.executed_flops * share,
+        "compile_seconds": ours.compile_seconds,
+        "first_step_seconds": first,
+        "bytes": ours.bytes,
+    }
+
+
+def _compilation(shape: Shape, depths: tuple[int, int]) -> dict[str, float]:
+    """Seconds to compile a step of few and of many layers."""
+
+    def of(num_layers: int) -> Program:
+        config = dataclasses.replace(shape, num_layers=num_layers).config
+        return lambda: TrainingProgram(config).compile_seconds
+
+    shallow, deep = depths
+    of(shallow)()  # what every compilation needs is then there
+    seconds = interleaved({"shallow": of(shallow), "deep": of(deep)}, rounds=3)
+    figures = {f"{name}_seconds": statistics.median(seconds[name]) for name in seconds}
+    return figures | {"deep_over_shallow": ratio(seconds, "deep", "shallow")}

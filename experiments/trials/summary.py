@@ -62,7 +62,7 @@ def curve(config: ExperimentConfig, rows: list[dict[str, Any]]) -> list[dict[str
             seconds.append(seconds[-1] + trained / row["tokens_per_second"])
             logged.append(row["step"])
     for row in rows:
-        if "split" in row:
+        if row.get("split") == "validation":
             step = row["step"]
             points.append(
                 {

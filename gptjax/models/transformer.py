@@ -7,6 +7,8 @@ checkpoint of one specification loads under any other. `lax.scan` over a pure `B
 this in the open, where `nn.scan` would name and seed parameters by their place in the cycle.
 
     hidden, _ = Transformer(config).apply({"params": params}, x)
+
+Where the collection "statistics" is mutable, the sizes of what each layer puts out are sown there.
 """
 
 from collections.abc import Callable
@@ -108,6 +110,7 @@ class Transformer(nn.Module):
         turned = None
         if c.positions == "rotary":
             turned = rotation(c, jnp.arange(x.shape[1])[None] if positions is None else positions)
+        observing = self.is_mutable_collection("statistics") and not self.is_initializing()
         dropping = not deterministic and max(c.residual_dropout, c.attention_dropout) > 0.0
         rngs = jax.random.split(self.make_rng("dropout"), c.num_layers) if dropping else None
 
@@ -133,27 +136,32 @@ class Transformer(nn.Module):
         def cycle_of_layers(x: jax.Array, layers: Any):
             stack, caches = layers
             updated: list[Any] = []
+            seen: list[Any] = []
             for i in range(len(blocks)):
                 layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
                 x, new = layer(i, x, layer_params, rng, None if caches is None else caches[i])
                 updated.append(new)
-            return x, None if caches is None else tuple(updated)
+                seen.append(_sizes(x) if observing else None)
+            return x, (None if caches is None else tuple(updated), seen)
 
         cycles = c.num_layers // len(blocks)
         scanned = cycles * len(blocks)
         stack = (params, rngs)
         scanned_cache: Any = None if cache is None else cache[0]
         unrolled_cache: Any = None if cache is None else cache[1]
+        seen: list[Any] = []
         if cycles:
             in_cycles = jax.tree.map(
                 lambda leaf: leaf[:scanned].reshape(cycles, len(blocks), *leaf.shape[1:]), stack
             )
-            x, scanned_cache = jax.lax.scan(
+            x, (scanned_cache, by_place) = jax.lax.scan(
                 cycle_of_layers,
                 x,
                 (in_cycles, scanned_cache),
                 unroll=unrolled,
             )
+            in_order = jax.tree.map(lambda *places: jnp.stack(places, 1).ravel(), *by_place)
+            seen.append(in_order)
         updated: list[Any] = []
         for i in range(c.num_layers - scanned):
             layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[scanned + i], stack)
@@ -161,6 +169,10 @@ class Transformer(nn.Module):
                 i, x, layer_params, rng, None if unrolled_cache is None else unrolled_cache[i]
             )
             updated.append(new)
+            seen.append(jax.tree.map(jnp.ravel, _sizes(x)) if observing else None)
+        if observing:
+            layers = jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen)
+            self.sow("statistics", "layers", layers)
         if c.norm == "pre":
             x = LayerNorm(c, name="final_norm")(x)
         return x, None if cache is None else (scanned_cache, tuple(updated))
@@ -181,3 +193,9 @@ class Transformer(nn.Module):
         token = jnp.zeros((1, 1, c.d_model), dtype)
         keys = jax.random.split(rng, c.num_layers)
         return jax.vmap(lambda key: block.init(key, token)["params"])(keys)
+
+
+def _sizes(x: jax.Array) -> dict[str, jax.Array]:
+    """Root mean square and largest magnitude of all numbers of `x`, float32."""
+    x = x.astype(jnp.float32)
+    return {"rms": jnp.sqrt(jnp.mean(jnp.square(x))), "max": jnp.max(jnp.abs(x))}

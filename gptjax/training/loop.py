@@ -22,12 +22,14 @@ from gptjax.training.evaluation import Evaluator
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
 from gptjax.training.losses import Batch
-from gptjax.training.metrics import MetricsWriter, Progress, Throughput
+from gptjax.training.metrics import MetricsWriter, Progress
 from gptjax.training.optimizers import Schedule, update
 from gptjax.training.partitioning import put_batch
 from gptjax.training.profile import Trace
 from gptjax.training.spikes import NotFiniteError, counts
-from gptjax.training.state import TrainState, rng
+from gptjax.training.state import TrainState, averaged, rng
+from gptjax.training.statistics import Statistics
+from gptjax.training.throughput import Throughput
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -53,16 +55,10 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch):
         dropout = jax.random.fold_in(rng(seed, "dropout"), state.step)
-        (loss_sum, weight, metric_sums), grad_sums = sums(state.params, batch, dropout)
-        loss, metrics, grads = jax.tree.map(
-            lambda x: x / weight, (loss_sum, metric_sums, grad_sums)
-        )
+        (total, weight, others), grads = sums(state.params, batch, dropout)
+        loss, metrics, grads = jax.tree.map(lambda x: x / weight, (total, others, grads))
         params, opt_state = update(tx, grads, state.opt_state, state.params, loss)
-        ema = (
-            None
-            if ema_decay is None
-            else optax.incremental_update(params, state.ema, 1 - ema_decay)
-        )
+        ema = averaged(state.ema, params, ema_decay)
         metrics |= {
             "loss": loss,
             "learning_rate": schedule(state.step),
@@ -116,6 +112,7 @@ def fit(
     writer: MetricsWriter,
     progress: Progress,
     throughput: Throughput,
+    statistics: Statistics,
     trace_directory: Path,
 ) -> Outcome:
     """Trains from `state.step` to `config.training.num_steps`.
@@ -136,6 +133,7 @@ def fit(
       writer: takes a row every `log_every` steps and after each evaluation.
       progress: shows the same to a person.
       throughput: tokens/s and MFU.
+      statistics: of layers, asked for every `statistics_every` steps.
       trace_directory: where `config.profile` has its trace written.
 
     Raises:
@@ -195,8 +193,14 @@ def fit(
             began = time.monotonic()
             batch = put_batch(next(batches), mesh)
             waited += time.monotonic() - began
-            trace.before_step(done)
-            state, metrics = train_step(state, batch)
+            if training.statistics_every and (done + 1) % training.statistics_every == 0:
+                settle()
+                sizes = jax.device_get(statistics(state, batch))
+                writer.write({"step": done + 1, "split": "layers", **sizes})
+                throughput.restart()
+            trace.before_step(done, state)
+            with jax.profiler.StepTraceAnnotation("train", step_num=done):
+                state, metrics = train_step(state, batch)
             settle()
             done += 1
             pending = (done, metrics)

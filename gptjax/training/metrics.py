@@ -1,20 +1,18 @@
-"""What a run says about itself: metrics.jsonl, TensorBoard, a progress bar, a loss curve, speed.
+"""What a run says about itself: metrics.jsonl, TensorBoard, a progress bar, a loss curve.
 
     with Progress(num_steps) as progress, MetricsWriter(workdir) as writer:
         writer.truncate_after(restored_step)
-        throughput.add(tokens)
         row = {"step": step, "loss": loss, **throughput.take()}
         writer.write(row)
         progress.update(row)
     plot_loss(workdir / "metrics.jsonl", workdir / "loss.png", title="demo")
 
 A row of metrics.jsonl is one JSON object. Training rows carry `step, loss (nats a token),
-learning_rate, grad_norm, tokens_per_second, mfu`; evaluation rows `step, split, loss, perplexity,
-bits_per_byte`.
+learning_rate, grad_norm, tokens_per_second, mfu, executed_mfu`; evaluation rows `step, split, loss,
+perplexity, bits_per_byte`; rows of the split "layers" lists with a number a layer.
 """
 
 import datetime
-import functools
 import json
 import math
 import os
@@ -24,7 +22,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -72,14 +69,14 @@ class MetricsWriter:
             raise self._unwritable(error) from error
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a row, which holds `step`; scalars that are not finite become null.
+        """Appends a row, which holds `step`; numbers that are not finite become null.
 
         Raises:
           ValueError: the disk is full or the file cannot be written.
         """
         if not self._enabled:
             return
-        values = {name: _json_scalar(value) for name, value in row.items()}
+        values = {name: _json(value) for name, value in row.items()}
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +107,11 @@ class MetricsWriter:
         if self._tensorboard is None:
             self._tensorboard = self._open_tensorboard(None)
         split = row.get("split", "train")
-        for name, value in row.items():
+        scalars = {name: value for name, value in row.items() if not isinstance(value, list)}
+        for name, values in row.items():
+            if isinstance(values, list):
+                scalars |= {f"{name}/{i:03}": value for i, value in enumerate(values)}
+        for name, value in scalars.items():
             if name not in ("step", "split") and isinstance(value, int | float):
                 self._tensorboard.add_scalar(f"{split}/{name}", value, row["step"])
 
@@ -229,7 +230,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Shows a training row: `step`, and what it has of `loss, tokens_per_second, mfu`."""
+        """Shows a training row: `step`, and what it has of loss, tokens a second and both MFUs."""
         if not self._enabled:
             return
         step, now = int(row["step"]), self._clock()
@@ -254,14 +255,16 @@ class Progress:
             print(line, file=self._console.file, flush=True)
 
     def _figures(self, row: Mapping[str, Any], now: float) -> str:
-        """Returns a line such as `loss 3.214  12,345 tokens/s  MFU 41%  0:01:23 left`."""
+        """Returns `loss 3.214  12,345 tokens/s  MFU 41% (executed 38%)  0:01:23 left`, say."""
         figures = []
         if row.get("loss") is not None:
             figures.append(f"loss {row['loss']:.3f}")
         if row.get("tokens_per_second") is not None:
             figures.append(f"{row['tokens_per_second']:,.0f} tokens/s")
         if row.get("mfu") is not None:
-            figures.append(f"MFU {row['mfu']:.0%}")
+            executed = row.get("executed_mfu")
+            rest = "" if executed is None else f" (executed {executed:.0%})"
+            figures.append(f"MFU {row['mfu']:.0%}{rest}")
         assert self._start is not None
         first_step, first_time = self._start
         if row["step"] > first_step:
@@ -271,65 +274,10 @@ class Progress:
         return "  ".join(figures)
 
 
-class Throughput:
-    """Tokens a second and model FLOPs utilisation over the window since they were last taken."""
-
-    def __init__(
-        self,
-        model_flops_per_token: float,
-        peak_flops_per_second: float | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        """`peak_flops_per_second`: of all devices together; None where unknown, and MFU is None.
-
-        Source: MFU = model FLOPs a second / peak FLOPs a second (PaLM, 2204.02311, appendix B).
-        """
-        self._model_flops_per_token = model_flops_per_token
-        self._peak_flops_per_second = peak_flops_per_second
-        self._clock = clock
-        self.restart()
-
-    def restart(self) -> None:
-        """Begins a new window now: after compilation, an evaluation or a save."""
-        self._tokens = 0
-        self._since = self._clock()
-
-    def add(self, tokens: int) -> None:
-        """Counts the tokens of a step."""
-        self._tokens += tokens
-
-    def take(self) -> dict[str, float | None]:
-        """Returns `tokens_per_second` and `mfu` (0 to 1, or None), and begins a new window."""
-        seconds = self._clock() - self._since
-        tokens_per_second = self._tokens / seconds if seconds > 0 else 0.0
-        mfu = None
-        if self._peak_flops_per_second is not None:
-            mfu = tokens_per_second * self._model_flops_per_token / self._peak_flops_per_second
-        self.restart()
-        return {"tokens_per_second": tokens_per_second, "mfu": mfu}
-
-
-def matmul_peak_flops(dtype: str = "float32") -> float:
-    """Measures the default device's matmul FLOP/s: the best of many square products, in 0.4 s.
-
-    Args:
-      dtype: of the operands, "float32" (at JAX's default precision) or "bfloat16".
-    """
-    size = 1024 if jax.default_backend() == "cpu" else 8192
-    products = 4  # in one call, so that dispatching it does not count
-    operand = jnp.full((size, size), 1.0 / size, dtype)
-    multiply = jax.jit(lambda a, b: functools.reduce(jnp.matmul, [b] * products, a))
-    multiply(operand, operand).block_until_ready()
-    best, deadline = math.inf, time.perf_counter() + 0.25
-    while (start := time.perf_counter()) < deadline:
-        multiply(operand, operand).block_until_ready()
-        best = min(best, time.perf_counter() - start)
-    return products * 2 * size**3 / best
-
-
-def _json_scalar(value: Any) -> Any:
-    """A number, string or None as JSON holds it; NaN and infinities become None."""
+def _json(value: Any) -> Any:
+    """Numbers, alone or in lists, a string or None as JSON holds them; not finite ones are None."""
     if isinstance(value, np.generic | np.ndarray | jax.Array):
-        value = value.item()
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,10 +1,11 @@
 """A trace of a few steps, for TensorBoard's profiler, as `config.profile` asks.
 
 with Trace(config.profile, first_step, directory) as trace:
-    trace.before_step(step)
+    trace.before_step(step, state)
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -24,8 +25,15 @@ class Trace:
     def __enter__(self) -> "Trace":
         return self
 
-    def before_step(self, step: int) -> None:
-        """Starts or stops the trace where it is due; call it before each step."""
+    def before_step(self, step: int, state: Any) -> None:
+        """Starts or stops the trace where it is due; call it before each step.
+
+        Args:
+          step: which is to come.
+          state: which the steps before make; they are over before a trace starts or stops.
+        """
+        if step in (self._start, self._stop):
+            jax.block_until_ready(state)
         if self._start <= step < self._stop and not self._running:
             jax.profiler.start_trace(self._directory)
             self._running = True

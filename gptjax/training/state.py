@@ -31,10 +31,15 @@ class TrainState:
         return self.params if self.ema is None else self.ema
 
 
-def create(params: Any, tx: optax.GradientTransformation, averaged: bool = False) -> TrainState:
-    """The state before the first step; where it is `averaged`, the average starts there."""
-    ema = jax.tree.map(jnp.copy, params) if averaged else None
+def create(params: Any, tx: optax.GradientTransformation, with_ema: bool = False) -> TrainState:
+    """The state before the first step; an average starts at the same parameters."""
+    ema = jax.tree.map(jnp.copy, params) if with_ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), ema)
+
+
+def averaged(ema: Any, params: Any, decay: float | None) -> Any:
+    """The average after one more step, decay ema + (1 - decay) params; None without a decay."""
+    return None if decay is None else optax.incremental_update(params, ema, 1 - decay)
 
 
 def rng(seed: int, name: str) -> jax.Array:

@@ -94,6 +94,21 @@ def test_the_result_is_that_of_the_last_evaluation(whole):
     assert result["versions"]["jax"] == jax.__version__
 
 
+def test_statistics_of_layers_are_rows_of_their_own_and_change_nothing(
+    tmp_path, whole, make_config
+):
+    _run(tmp_path / "run", make_config(training__statistics_every=3))
+    rows = _rows(tmp_path / "run")
+    sizes = {row["step"]: row for row in rows if row.get("split") == "layers"}
+    assert list(sizes) == [3, 6]
+    others = [row for row in rows if row.get("split") != "layers"]
+    assert others == _rows(whole)
+    (of_whole,) = (row["grad_norm"] for row in others if row["step"] == 6)
+    (of_layer,) = sizes[6]["gradient_norm"]
+    assert 0 < of_layer < of_whole  # the embeddings have the rest
+    assert sizes[3]["activation_max"] > sizes[3]["activation_rms"]
+
+
 def test_starting_a_finished_run_again_changes_nothing(copy, whole, make_config):
     """Not even with other settings, of those that are free to change."""
     before = {name: (copy / name).read_bytes() for name in ("metrics.jsonl", "result.json")}

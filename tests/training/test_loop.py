@@ -25,13 +25,14 @@ from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.loop import fit, make_train_step
 from gptjax.training.losses import language_model
-from gptjax.training.metrics import MetricsWriter, Progress, Throughput, read_metrics
+from gptjax.training.metrics import MetricsWriter, Progress, read_metrics
 from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.partitioning import make_mesh
 from gptjax.training.start import start
 from gptjax.training.state import create
+from gptjax.training.throughput import Throughput
 
-SPEED = ("tokens_per_second", "mfu")
+SPEED = ("tokens_per_second", "mfu", "executed_mfu")
 
 
 def _config(num_steps=10, log_every=2, eval_every=5, every_steps=4):
@@ -106,7 +107,8 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
             data_record={"corpus_hash": "c0ffee"},
             writer=writer,
             progress=progress,
-            throughput=Throughput(6.0, 1e9),
+            throughput=Throughput(6.0, 5.0, 1e9),
+            statistics=lambda state, batch: {},
             trace_directory=workdir / "tensorboard",
         )
     return outcome, read_metrics(workdir / "metrics.jsonl")
@@ -136,6 +138,7 @@ def test_rows_are_written_at_their_steps_with_what_a_row_has(whole):
         assert row.keys() == {"step", "loss", "learning_rate", "grad_norm", "bias", *SPEED}
         assert row["learning_rate"] == pytest.approx(0.05)
         assert row["mfu"] == pytest.approx(row["tokens_per_second"] * 6.0 / 1e9)
+        assert row["executed_mfu"] == pytest.approx(row["mfu"] * 5 / 6)
     assert [row["step"] for row in evaluations] == [5, 10]
     for row in evaluations:
         assert row.keys() == {"step", "split", "loss", "perplexity", "bits_per_byte"}

@@ -11,15 +11,7 @@ from matplotlib import image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
-from gptjax.training import metrics
-from gptjax.training.metrics import (
-    MetricsWriter,
-    Progress,
-    Throughput,
-    matmul_peak_flops,
-    plot_loss,
-    read_metrics,
-)
+from gptjax.training.metrics import MetricsWriter, Progress, plot_loss, read_metrics
 
 
 class Clock:
@@ -111,6 +103,19 @@ def test_damage_before_the_last_line_is_named(tmp_path):
         read_metrics(tmp_path / "absent")
 
 
+def test_lists_stand_in_a_row_and_are_a_scalar_an_entry_in_tensorboard(tmp_path):
+    sizes = jnp.array([1.5, np.nan, 2.5])
+    with MetricsWriter(tmp_path) as writer:
+        writer.write({"step": 3, "split": "layers", "activation_rms": sizes})
+    (row,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert row == {"step": 3, "split": "layers", "activation_rms": [1.5, None, 2.5]}
+    values = [value for event in _events(tmp_path) for value in event.summary.value]
+    assert {value.tag: value.simple_value for value in values} == {
+        "layers/activation_rms/000": 1.5,
+        "layers/activation_rms/002": 2.5,
+    }
+
+
 def test_tensorboard_has_the_scalars_and_forgets_steps_after_a_resumption(tmp_path):
     with MetricsWriter(tmp_path) as writer:
         writer.write(_training_row(10, loss=3.0))
@@ -148,41 +153,22 @@ def test_a_full_disk_is_one_line(tmp_path):
         writer.write(_training_row(1, loss=1.0))
 
 
-def test_throughput_is_tokens_over_the_window():
-    clock = Clock()
-    throughput = Throughput(model_flops_per_token=2e6, peak_flops_per_second=1e10, clock=clock)
-    clock.now += 40  # compilation
-    throughput.restart()
-    for _ in range(4):
-        throughput.add(1000)
-        clock.now += 0.5
-    assert throughput.take() == {"tokens_per_second": 2000.0, "mfu": pytest.approx(0.4)}
-    throughput.add(3000)
-    clock.now += 1.0
-    assert throughput.take()["tokens_per_second"] == 3000.0
-    assert Throughput(2e6, clock=clock).take() == {"tokens_per_second": 0.0, "mfu": None}
-
-
-def test_matmul_peak_counts_two_flops_a_multiply_add(monkeypatch):
-    seconds = iter(np.arange(0, 100, 0.125).tolist())
-    monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(seconds))
-    measured = matmul_peak_flops("bfloat16")
-    assert measured == 4 * (2 * 1024**3) / 0.125
-
-
 def test_without_a_terminal_progress_is_a_plain_line_every_ten_seconds():
     clock, output = Clock(), io.StringIO()
     console = Console(file=output, width=20)
     with Progress(1000, console=console, clock=clock) as progress:
         for step in range(1, 101):
             clock.now += 0.5
-            progress.update({"step": step, "loss": 4.0, "tokens_per_second": 12345.6, "mfu": 0.414})
+            speed = {"tokens_per_second": 12345.6, "mfu": 0.414, "executed_mfu": 0.377}
+            progress.update({"step": step, "loss": 4.0, **speed})
         progress.update({"step": 1000, "loss": 1.5})
     lines = output.getvalue().splitlines()
     assert [line.split("  ")[0] for line in lines] == [
         f"step {step}/1000" for step in (1, 21, 41, 61, 81, 1000)
     ]
-    assert lines[2] == "step 41/1000  loss 4.000  12,346 tokens/s  MFU 41%  0:08:00 left"
+    assert lines[2] == (
+        "step 41/1000  loss 4.000  12,346 tokens/s  MFU 41% (executed 38%)  0:08:00 left"
+    )
     assert lines[-1] == "step 1000/1000  loss 1.500  0:00:00 left"
     assert "\x1b" not in output.getvalue()
 

@@ -17,7 +17,7 @@ def calls(monkeypatch):
 def _run(config, directory, first, last, calls):
     with Trace(config, first, directory) as trace:
         for step in range(first, last):
-            trace.before_step(step)
+            trace.before_step(step, jnp.zeros(3))
             calls.append(step)
 
 
@@ -38,7 +38,9 @@ def test_nothing_is_traced_unless_asked(tmp_path, calls):
 
 def test_a_trace_is_written(tmp_path):
     with Trace(ProfileConfig(start_step=0, num_steps=1), 0, tmp_path / "tensorboard") as trace:
-        trace.before_step(0)
-        jnp.ones(3).block_until_ready()
-        trace.before_step(1)
-    assert list(tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb"))
+        trace.before_step(0, state := jnp.zeros(3))
+        with jax.profiler.StepTraceAnnotation("train", step_num=0):
+            state = jnp.sin(state)
+        trace.before_step(1, state)
+    (written,) = tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb")
+    assert b"step_num" in written.read_bytes()

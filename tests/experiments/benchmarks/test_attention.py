@@ -19,13 +19,13 @@ SPARSE = parse("banded(window=64),strided(stride=64,part=2)")
 
 
 @contextlib.contextmanager
-def no_torch(**arguments):
+def no_torch(module, **arguments):
     raise ValueError("not here")
     yield
 
 
 @contextlib.contextmanager
-def some_torch(**arguments):
+def some_torch(module, **arguments):
     yield lambda: 1.0, "torch 0.0"
 
 

@@ -7,7 +7,7 @@ SIZES = {"backward": True, "length": 64, "heads": 2, "head_dim": 8, "dtype": "fl
 
 def test_a_program_is_timed_in_a_process_of_its_own():
     pytest.importorskip("torch")
-    with torch_program(program="sdpa", **SIZES) as (run, version):
+    with torch_program("torch_attention", program="sdpa", **SIZES) as (run, version):
         assert version.startswith("torch ")
         assert 0 < run() < 60 and run() > 0
 
@@ -15,6 +15,6 @@ def test_a_program_is_timed_in_a_process_of_its_own():
 def test_a_program_that_does_not_run_says_why():
     with (
         pytest.raises(ValueError, match=r"does not run here: (KeyError: 'nothing'|ModuleNotFound)"),
-        torch_program(program="nothing", **SIZES),
+        torch_program("torch_attention", program="nothing", **SIZES),
     ):
         pass

@@ -1,0 +1,121 @@
+"""What a run would take, without starting it: memory on each device, FLOPs a step, whether it fits.
+
+Bytes of parameters, optimizer and their average are exact: shapes and shardings give them, on a
+mesh without devices. The rest, activations and gradients above all, is an estimate: what XLA plans
+for one step of the largest batch, compiled for virtual CPU devices in a process of its own. Other
+devices have other kernels, and a CPU may compute in float32 what they compute in bfloat16.
+
+    python -m experiments.pretrain --experiment=gpt3_175b --dry_run --device_memory_gib=80 \
+      --config.parallelism.strategy=mesh --config.parallelism.fsdp=64
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, AxisType
+
+from experiments.training_run import Program
+from gptjax.config import ExperimentConfig
+from gptjax.models.costs import (
+    executed_training_flops_per_token,
+    parameter_count,
+    training_flops_per_token,
+)
+from gptjax.settings import to_dict
+from gptjax.training.partitioning import AXES, mesh_shape
+
+GIB = 2**30
+
+
+def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) -> dict[str, Any]:
+    """The figures of a resolved `config`, for one JSON line; bytes are those of each device.
+
+    Args:
+      config: its parallelism may ask for more devices than there are; an axis `data` left open is
+        what the other axes leave of the devices there are.
+      device_memory_gib: what `fits` compares with; None: what the device at hand says it has.
+
+    Raises:
+      ValueError: the batch or a parameter does not divide over the mesh.
+    """
+    parallelism = config.parallelism
+    others = parallelism.fsdp * parallelism.tensor * parallelism.sequence
+    shape = mesh_shape(parallelism, others * (parallelism.data or 0) or jax.device_count())
+    mesh = AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    target = Program(config, mesh).target  # pyright: ignore[reportArgumentType] - shapes alone
+    exact = {
+        "parameter_bytes": bytes_of_each_device(target.params),
+        "optimizer_bytes": bytes_of_each_device(target.opt_state),
+        "average_bytes": bytes_of_each_device(target.ema),
+    }
+    total = _planned_in_a_child(config, mesh.size)
+    memory = _device_memory() if device_memory_gib is None else round(device_memory_gib * GIB)
+    tokens = config.training.batch_size * config.model.context_length
+    return {
+        "parameters": parameter_count(config.model),
+        "mesh": dict(mesh.shape),
+        **exact,
+        "estimated_activation_bytes": total - sum(exact.values()),
+        "estimated_total_bytes": total,
+        "device_memory_bytes": memory,
+        "estimated_to_fit": None if memory is None else total <= memory,
+        "flops_per_step": training_flops_per_token(config.model) * tokens,
+        "executed_flops_per_step": executed_training_flops_per_token(config.model) * tokens,
+    }
+
+
+def bytes_of_each_device(target: Any) -> int:
+    """Of a tree of `jax.ShapeDtypeStruct`s that say where they live, on the fullest device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(target)
+    )
+
+
+def table(figures: Mapping[str, Any]) -> Iterator[str]:
+    """The figures of `dry_run` as lines for people."""
+    axes = ", ".join(f"{name}={size}" for name, size in figures["mesh"].items())
+    devices = math.prod(figures["mesh"].values())
+    yield f"{figures['parameters']:,} parameters on {devices} devices ({axes})"
+    yield f"  {'on each device':42} {'GiB':>12}"
+    for name, label in (
+        ("parameter_bytes", "parameters"),
+        ("optimizer_bytes", "optimizer"),
+        ("average_bytes", "average of the parameters"),
+        ("estimated_activation_bytes", "activations and gradients (an estimate)"),
+        ("estimated_total_bytes", "together (an estimate)"),
+        ("device_memory_bytes", "memory of a device"),
+    ):
+        if figures[name] is not None:
+            yield f"  {label:42} {figures[name] / GIB:12,.3f}"
+    yield f"  {'FLOPs a step, as if dense':42} {figures['flops_per_step']:12.3e}"
+    yield f"  {'FLOPs a step, executed':42} {figures['executed_flops_per_step']:12.3e}"
+    yield {
+        True: "it should fit",
+        False: "it should NOT fit",
+        None: "whether it fits is not known: --device_memory_gib says what a device has",
+    }[figures["estimated_to_fit"]]
+
+
+def _device_memory() -> int | None:
+    """Bytes that the first device lets a program have, where it says so."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+
+
+def _planned_in_a_child(config: ExperimentConfig, devices: int) -> int:
+    """Bytes of a training step on each of as many virtual devices, in a process that has them."""
+    child = subprocess.run(
+        [sys.executable, "-m", "experiments.planned_step"],
+        input=json.dumps({"config": to_dict(config), "devices": devices}),
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(child.stdout)
