@@ -216,6 +216,8 @@ def _share(lse: jax.Array, joined: jax.Array) -> jax.Array:
 
 
 def _backward(ring: _Ring, residuals: Any, out_bar: jax.Array) -> Any:
+    # Else XLA sees that the same keys went round before, and keeps them since.
+    residuals, out_bar = jax.lax.optimization_barrier((residuals, out_bar))
     q, k, v, score, places, out, lse = residuals
     out_bar, out = out_bar.astype(jnp.float32), out.astype(jnp.float32)
     zeros = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, jnp.float32))

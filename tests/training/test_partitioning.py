@@ -97,7 +97,7 @@ def _state(config):
     def fresh():
         tokens = jnp.zeros((1, 1), jnp.int32)
         params = GPT(config.model).init(jax.random.key(0), tokens)["params"]
-        return create(params, tx, averaged=True)
+        return create(params, tx, with_ema=True)
 
     return jax.eval_shape(fresh)
 

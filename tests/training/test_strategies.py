@@ -1,0 +1,166 @@
+"""Every strategy and shape of mesh against one device: the losses, and what devices exchange."""
+
+import collections
+import math
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.training_run import Program
+from gptjax.config import (
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ParallelismConfig,
+    TrainingConfig,
+    resolve,
+)
+from gptjax.training.partitioning import put_batch
+
+ROWS, LENGTH, LAYERS, WIDTH, VOCABULARY = 8, 16, 2, 16, 64
+STEPS = 20
+STRATEGIES = {
+    "pmap": {"strategy": "pmap"},
+    "data": {"strategy": "mesh"},
+    "fsdp": {"strategy": "mesh", "fsdp": 8},
+    "tensor": {"strategy": "mesh", "tensor": 4},
+    "gather": {"strategy": "mesh", "sequence": 4},
+    "ring": {"strategy": "mesh", "sequence": 4, "sequence_attention": "ring"},
+    "all but data": {"strategy": "mesh", "fsdp": 2, "tensor": 2, "sequence": 2},
+}
+
+
+def _config(strategy="single", *, model=None, training=None, **parallelism):
+    return resolve(
+        ExperimentConfig(
+            model=ModelConfig(
+                vocab_size=50,
+                vocab_multiple=VOCABULARY,
+                context_length=LENGTH,
+                num_heads=4,
+                d_model=WIDTH,
+                **{"num_layers": LAYERS, "attention": "dense,banded(window=6)", **(model or {})},
+            ),
+            optimizer=OptimizerConfig(learning_rate=0.01, warmup_steps=2, schedule="constant"),
+            training=TrainingConfig(batch_size=ROWS, **(training or {})),
+            parallelism=ParallelismConfig(strategy=strategy, **parallelism),
+        )
+    )
+
+
+def _batch(step):
+    """Rows of a few documents, some targets without weight, more of them in later rows."""
+    rng = np.random.default_rng(step)
+    tokens = np.cumsum(rng.integers(3, size=(ROWS, LENGTH + 1)), axis=1, dtype=np.int32) % 50
+    weights = rng.random((ROWS, LENGTH)) < np.linspace(1, 0.2, ROWS)[:, None]
+    return {
+        "tokens": tokens[:, :-1],
+        "targets": tokens[:, 1:],
+        "loss_weights": weights.astype(np.float32),
+        "segment_ids": np.sort(rng.integers(3, size=(ROWS, LENGTH), dtype=np.int32), axis=1),
+    }
+
+
+class Run:
+    """A run of a configuration, from NumPy's random parameters; its step is compiled once."""
+
+    def __init__(self, config, random_params):
+        self.program = Program(config)
+        where = jax.tree.map(lambda leaf: leaf.sharding, self.program.target)
+        fresh = self.program.fresh(random_params(config.model))
+        self.state = jax.tree.map(jax.device_put, jax.device_get(fresh), where)
+        self.compiled = self.program.train_step.lower(self.state, self._put(0)).compile()
+
+    def _put(self, step):
+        return put_batch(_batch(step), self.program.mesh)
+
+    def train(self, steps=STEPS):
+        """Loss and gradient norm of each step."""
+        rows = []
+        for _ in range(steps):
+            self.state, metrics = self.compiled(self.state, self._put(int(self.state.step)))
+            rows.append([float(metrics["loss"]), float(metrics["grad_norm"])])
+        return np.array(rows)
+
+    def exchanged(self):
+        """Collective -> the shapes that it makes, over the whole compiled step."""
+        made = collections.defaultdict(list)
+        text = re.sub(r"/\*index=\d+\*/", "", self.compiled.as_text())
+        names = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
+        for shapes, name in re.findall(rf"= (\(?[^=]*?) ({names})(?:-start)?\(", text):
+            for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
+                made[name].append(tuple(map(int, shape.split(","))) if shape else ())
+        return made
+
+
+@pytest.fixture(scope="module")
+def make_run(random_params):
+    """Returns a function from a strategy, or from what `_config` takes, to a `Run`."""
+
+    def make(name="", **changes):
+        return Run(_config(**{**STRATEGIES.get(name, {}), **changes}), random_params)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def expected(make_run):
+    """What one device computes."""
+    rows = make_run().train()
+    assert rows[-1, 0] < rows[0, 0] - 0.1
+    return rows
+
+
+@pytest.fixture(scope="module", params=STRATEGIES)
+def run(request, make_run):
+    run = make_run(request.param)
+    run.name = request.param
+    return run
+
+
+def _elements(shapes):
+    return sum(map(math.prod, shapes))
+
+
+def test_every_strategy_trains_as_one_device_does(run, expected):
+    np.testing.assert_allclose(run.train(), expected, rtol=1e-5)
+
+
+def test_devices_exchange_what_the_strategy_needs_and_no_more(run):
+    made = run.exchanged()
+    params = run.program.target.params
+    sizes = [leaf.size for leaf in jax.tree.leaves(params)]
+    layer = max(leaf.size // LAYERS for leaf in jax.tree.leaves(params["trunk"]["layers"]))
+    mesh = run.program.mesh.shape
+    keys = (ROWS // mesh["data"] // mesh["fsdp"], LENGTH, 4 // mesh["tensor"], 4)
+    if run.name in ("pmap", "data"):
+        # Every gradient once and a few numbers, the loss and its weight. The compiler reduces the
+        # two gradients of the tied table apart, on a CPU.
+        twice = 0 if run.name == "pmap" else params["token_embedding"].size
+        assert made.keys() == {"all-reduce"}
+        assert sum(sizes) <= _elements(made["all-reduce"]) <= sum(sizes) + twice + 2
+    if run.name == "fsdp":
+        # Each kernel of a layer and each table when it is their turn.
+        assert made.keys() == {"all-gather", "all-reduce"}
+        tables = [params[name].shape for name in ("token_embedding", "position_embedding")]
+        gathered = [math.prod(shape) for shape in made["all-gather"] if shape not in tables]
+        assert len(gathered) >= 6 * LAYERS and max(gathered) <= layer
+    if run.name == "tensor":
+        # Sums of activations: one forward and one backward for each branch of a layer.
+        assert made.keys() == {"all-reduce"}
+        rows = ROWS // mesh["data"]
+        assert made["all-reduce"].count((rows, LENGTH, WIDTH)) >= 4 * LAYERS
+    if run.name in ("gather", "all but data"):
+        assert made["all-gather"].count(keys) == 2 * LAYERS
+        assert len(made["reduce-scatter"]) == 2 * LAYERS
+        assert "collective-permute" not in made
+    if run.name == "ring":
+        # "dense" goes all the way round, "banded(window=6)" two hops of 4 positions: keys
+        # and values forward, with their gradients backward, which go home at last.
+        # On a CPU the compiler keeps those of the forward pass.
+        sent = (3 + 2) * 2 + (3 + 2) * 2 + 2 * 2
+        share = (keys[0], LENGTH // 4, *keys[2:])
+        assert made["collective-permute"].count(share) in (sent, sent + (3 + 2) * 2)
+        assert keys not in made["all-gather"]
