@@ -37,20 +37,21 @@ def gradient_sums(loss: Loss, accumulate: int = 1) -> GradientSums:
         return (total, *others), grads
 
     def in_parts(params: Any, batch: Batch, rng: jax.Array) -> tuple[Sums, Any]:
-        def part(i: Any) -> tuple[Any, Batch, jax.Array]:
-            return params, {name: x[i] for name, x in parts.items()}, jax.random.fold_in(rng, i)
+        def part(rows: Batch, i: Any) -> tuple[Sums, Any]:
+            return at_once(params, rows, jax.random.fold_in(rng, i))
 
-        def add(total: Any, i: jax.Array) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, at_once(*part(i))), None
+        def add(total: Any, rows_and_index: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, part(*rows_and_index)), None
 
         # Every accumulate-th row, so that each device of a mesh divides up its own rows.
         parts = {
             name: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1)
             for name, x in batch.items()
         }
-        shapes = jax.eval_shape(lambda: at_once(*part(0)))
+        first = {name: x[0] for name, x in parts.items()}
+        shapes = jax.eval_shape(part, first, 0)
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return jax.lax.scan(add, nothing, jnp.arange(accumulate))[0]
+        return jax.lax.scan(add, nothing, (parts, jnp.arange(accumulate)))[0]
 
     return at_once if accumulate == 1 else in_parts
 

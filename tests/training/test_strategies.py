@@ -5,6 +5,7 @@ import math
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +18,9 @@ from gptjax.config import (
     TrainingConfig,
     resolve,
 )
+from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.partitioning import put_batch
+from gptjax.training.start import begin, resume
 
 ROWS, LENGTH, LAYERS, WIDTH, VOCABULARY = 8, 16, 2, 16, 64
 STEPS = 20
@@ -164,3 +167,54 @@ def test_devices_exchange_what_the_strategy_needs_and_no_more(run):
         share = (keys[0], LENGTH // 4, *keys[2:])
         assert made["collective-permute"].count(share) in (sent, sent + (3 + 2) * 2)
         assert keys not in made["all-gather"]
+
+
+def test_dropout_does_not_depend_on_the_mesh(make_run, expected):
+    dropout = {f"{where}_dropout": 0.1 for where in ("embedding", "attention", "residual")}
+    alone = make_run(model=dropout).train(5)
+    assert np.abs(alone - expected[:5]).min() > 1e-3
+    divided = make_run(model=dropout, strategy="mesh", fsdp=2, tensor=2).train(5)
+    np.testing.assert_allclose(divided, alone, rtol=1e-5)
+
+
+def test_under_fsdp_scanned_layers_are_gathered_one_by_one(make_run):
+    """Twelve layers, in a loop: what is gathered in it is of one, forward and backward."""
+    run = make_run("fsdp", model={"num_layers": 12, "attention": "dense"})
+    layers = run.program.target.params["trunk"]["layers"]
+    largest = max(leaf.size // 12 for leaf in jax.tree.leaves(layers))
+    tables = [(VOCABULARY, WIDTH), (LENGTH, WIDTH)]
+    gathered = [shape for shape in run.exchanged()["all-gather"] if shape not in tables]
+    assert 6 <= len(gathered) <= 12
+    assert max(map(math.prod, gathered)) <= largest
+
+
+def test_random_parameters_do_not_depend_on_the_mesh():
+    def begun(**parallelism):
+        program = Program(_config(**parallelism))
+        state = begin(program.fresh, program.target, None)
+        for leaf, target in zip(*map(jax.tree.leaves, (state, program.target)), strict=True):
+            assert leaf.sharding == target.sharding
+        return jax.device_get(state)
+
+    alone, divided = begun(), begun(strategy="mesh", fsdp=2, tensor=2, sequence=2)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), divided, alone)
+
+
+@pytest.mark.parametrize("name", ["fsdp", "all but data"])
+def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, random_params, tmp_path):
+    config = _config(**STRATEGIES[name])
+    program = Program(config)
+    fresh = program.fresh(random_params(config.model)).replace(step=jnp.int32(STEPS))
+    placed = jax.tree.map(lambda x, leaf: jax.device_put(x, leaf.sharding), fresh, program.target)
+    saved = jax.device_get(placed)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(
+            STEPS, params=placed.params, opt_state=placed.opt_state, data={}, config={}
+        )
+        checkpoints.wait()
+        for parallelism in STRATEGIES.values():
+            target = Program(_config(**parallelism)).target
+            state, _ = resume(target, checkpoints, None)
+            jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), saved)
+            for leaf, wanted in zip(*map(jax.tree.leaves, (state, target)), strict=True):
+                assert leaf.sharding == wanted.sharding
