@@ -50,7 +50,8 @@ def continued(
     config.checkpoint.init_from = str(workdir.path)
     config.data.tokenizer = str(workdir.path / "tokenizer")
     config.training.batch_ramp_start = config.training.batch_ramp_tokens = None
-    config.optimizer.learning_rate = learning_rate or own.optimizer.learning_rate
+    if learning_rate is not None:
+        config.optimizer.learning_rate = learning_rate
     return resolve(config)
 
 

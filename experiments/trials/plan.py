@@ -8,6 +8,7 @@ experiment has it, fixes how much of it every other run spends.
 
 import copy
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 
@@ -23,6 +24,7 @@ BUDGETS: dict[str, Callable[[ExperimentConfig, Measurement], float]] = {
     "seconds": lambda config, measured: measured.seconds_per_token,
 }
 SCHEDULED = ("warmup_steps", "warmup_tokens", "decay_steps", "decay_tokens")
+LONGEST_NAME = 80  # characters of a variant in the name of its folder; a hash stands for more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,10 @@ class Trial:
     def directory(self) -> str:
         """Where the run lies below the comparison's directory; another for each trial."""
         signs = {"(": "{", ")": "}", ",": "+", "|": "-or-", "&": "-and-"}
-        return f"runs/{self.variant.translate(str.maketrans(signs))}/seed{self.seed}"
+        name = self.variant.translate(str.maketrans(signs))
+        if len(name) > LONGEST_NAME:
+            name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(self.variant.encode()).hexdigest()[:12]}"
+        return f"runs/{name}/seed{self.seed}"
 
 
 def parse_variants(text: str, context_length: int) -> list[str]:

@@ -149,6 +149,9 @@ class Not(Pattern):
         """Allowed where `pattern` is not."""
         return ~self.pattern(q_pos, k_pos)
 
+    def repeats(self) -> Repeats | None:
+        return self.pattern.repeats()
+
     def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
         known = self.pattern.block_kinds(q_low, q_high, k_low, k_high)
         return np.where(known == FULL, EMPTY, np.where(known == EMPTY, FULL, known))

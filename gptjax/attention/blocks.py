@@ -39,7 +39,10 @@ def block_map(
     known = pattern.block_kinds(q_low[:, None], q_high[:, None], k_low[None], k_high[None])
     kinds = np.array(np.broadcast_to(known, (len(q_low), len(k_low))), np.int8)
 
-    rows, columns = np.nonzero(kinds == UNKNOWN)
+    unknown = np.argwhere(kinds == UNKNOWN)
+    first, alike = _alike(pattern, unknown, min(num_queries, num_keys), query_block, key_block)
+    rows, columns = unknown[first].T
+    looked = np.empty(len(rows), np.int8)
     step = max(1, PAIRS_AT_ONCE // (query_block * key_block))
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
@@ -48,11 +51,30 @@ def block_map(
         real = (q_pos < num_queries)[:, :, None] & (k_pos < num_keys)[:, None, :]
         allowed = pattern(q_pos[:, :, None], k_pos[:, None, :])
         every, some_pair = (allowed | ~real).all((1, 2)), (allowed & real).any((1, 2))
-        kinds[rows[some], columns[some]] = np.where(
-            every, FULL, np.where(some_pair, PARTIAL, EMPTY)
-        )
+        looked[some] = np.where(every, FULL, np.where(some_pair, PARTIAL, EMPTY))
+    kinds[*unknown.T] = looked[alike]
     kinds.flags.writeable = False
     return kinds
+
+
+def _alike(
+    pattern: Pattern, blocks: np.ndarray, length: int, query_block: int, key_block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Groups blocks (row, column) that a repeating pattern makes equal.
+
+    Returns:
+        The index of one block of each group, and the group of each block.
+    """
+    repeats, (rows, columns) = pattern.repeats(), blocks.T
+    if repeats is None or query_block != key_block:
+        return np.arange(len(blocks)), np.arange(len(blocks))
+    start = np.minimum(rows, columns) * query_block
+    whole = (np.maximum(rows, columns) + 1) * query_block <= length
+    group = np.stack([rows - columns, start % repeats.every, np.full(len(blocks), -1)], 1)
+    alone = ~whole | (start < repeats.after)
+    group[alone, 2] = np.flatnonzero(alone)
+    _, first, alike = np.unique(group, axis=0, return_index=True, return_inverse=True)
+    return first, alike.reshape(-1)
 
 
 def visited_pairs(pattern: Pattern, num_queries: int, num_keys: int, block: int) -> int:

@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gptjax.attention.algebra import Pattern, in_order
+from gptjax.attention.algebra import EMPTY, Causal, Pattern, in_order
+from gptjax.attention.blocks import block_map
 from gptjax.attention.dispatch import attend
 
 STATIC: dict[str, Any] = {"static": True}
 Caches = TypeVar("Caches")
+BLOCK = 128  # positions of a block in which `check_decodable` looks
 
 
 @jax.tree_util.register_dataclass
@@ -117,8 +119,8 @@ def cached_attend(
         **options: further keywords of `attend`: impl, score, scale.
 
     Returns:
-        Output [B, T, H, Dv] and the cache with the chunk in it. Where positions are traced, a
-        sequence whose chunk splits what must arrive whole (see Raises) has outputs of NaN.
+        Output [B, T, H, Dv] and the cache with the chunk in it. Where positions are traced, what
+        would raise for their values gives outputs of NaN.
 
     Raises:
         ValueError: the chunk is longer, or the pattern reaches farther, than the cache was made
@@ -137,11 +139,10 @@ def cached_attend(
     )
     held = {"q_positions": positions, "k_positions": written.positions}
     out = attend(q, written.k, written.v, pattern, **held, **options)
+    wrong = (positions >= cache.chunk) & (cache.near is None)
     if pattern.looks_ahead:
-        split = _is_split(pattern, cache.positions, positions)
-        _refuse_split(pattern, split, positions)
-        out = jnp.where(split[:, None, None, None], jnp.nan, out)
-    return out, written
+        wrong |= refuse_split(pattern, cache.positions, positions)[:, None]
+    return jnp.where(wrong[:, :, None, None], jnp.nan, out), written
 
 
 def rollback(cache: Caches, lengths: jax.Array) -> Caches:
@@ -167,12 +168,16 @@ def check_decodable(pattern: Pattern, prompt: int, length: int) -> None:
         ValueError: a query would have to attend to a key that comes in a later chunk.
     """
     for part in in_order(pattern).per_head() if pattern.looks_ahead else ():
-        q_pos, k_pos = np.arange(length)[:, None], np.arange(prompt, length)[None, :]
-        if (part(q_pos, k_pos) & (q_pos < k_pos)).any():
-            raise ValueError(
-                f"attention {part}: got a prompt of {prompt} tokens to be continued one by one, "
-                "expected one that holds all that earlier tokens may look ahead to"
-            )
+        ahead = part & ~Causal()
+        for row, column in np.argwhere(block_map(ahead, length, length, BLOCK, BLOCK) != EMPTY):
+            q_pos = np.arange(row * BLOCK, min((row + 1) * BLOCK, length))
+            k_pos = np.arange(max(column * BLOCK, prompt), min((column + 1) * BLOCK, length))
+            if ahead(q_pos[:, None], k_pos[None, :]).any():
+                raise ValueError(
+                    f"attention {part}: got {prompt} tokens at once, to be continued one by one, "
+                    "expected at once all that earlier tokens look ahead to (of a prompt, all but "
+                    "the last token are)"
+                )
 
 
 def _check(cache: KVCache, pattern: Pattern, size: int, positions: jax.Array) -> None:
@@ -196,15 +201,21 @@ def _check(cache: KVCache, pattern: Pattern, size: int, positions: jax.Array) ->
         )
 
 
-def _is_split(pattern: Pattern, held: jax.Array, positions: jax.Array) -> jax.Array:
-    """Whether queries [B, S] that came before may attend to keys of the chunk [B, T]: bool [B]."""
+def refuse_split(pattern: Pattern, held: jax.Array, positions: jax.Array) -> jax.Array:
+    """Whether queries that came before may attend to keys of a chunk, which must come with them.
+
+    Args:
+        pattern: one that looks ahead.
+        held: int32 [B, S], the positions in the cache.
+        positions: int32 [B, T], those of the chunk.
+
+    Returns:
+        bool [B]; where it is known and true, ValueError is raised instead.
+    """
     start = jnp.where(positions >= 0, positions, jnp.iinfo(jnp.int32).max).min(1, keepdims=True)
     earlier = (held >= 0) & (held < start)
     ahead = in_order(pattern)(held[:, :, None], positions[:, None, :])
-    return (ahead & earlier[:, :, None] & (positions >= 0)[:, None, :]).any((1, 2))
-
-
-def _refuse_split(pattern: Pattern, split: jax.Array, positions: jax.Array) -> None:
+    split = (ahead & earlier[:, :, None] & (positions >= 0)[:, None, :]).any((1, 2))
     known = _known(split)
     if known is not None and known.any():
         row = np.asarray(positions)[known.argmax()]
@@ -212,6 +223,7 @@ def _refuse_split(pattern: Pattern, split: jax.Array, positions: jax.Array) -> N
             f"cached_attend: got positions from {row[row >= 0].min()} on in a chunk of their own, "
             f"but {pattern} lets earlier ones attend to them; expected all in one chunk"
         )
+    return split
 
 
 def _known(x: jax.Array) -> np.ndarray | None:

@@ -10,15 +10,23 @@ none of it, as in PaLM, arXiv 2204.02311, appendix B.
 import functools
 
 from gptjax.attention.algebra import Pattern, in_order
-from gptjax.attention.factorized import factors
+from gptjax.attention.factorized import Factor, factors
 
 
 @functools.cache
-def executed_pairs(pattern: Pattern, length: int) -> float:
-    """Pairs that blockwise attention computes in a decoder: all of every block it visits."""
-    heads = in_order(pattern).per_head()
-    pairs = (factor.pairs(length) for part in heads for factor in factors(part, length))
-    return sum(pairs) / len(heads)
+def executed_pairs(pattern: Pattern, length: int, factorized: bool = True) -> float:
+    """Pairs that blockwise attention computes in a decoder: all of every block it visits.
+
+    Args:
+        pattern: of all heads; causality is added.
+        length: of queries and keys, in positions.
+        factorized: False for calls with a score change or dropout, which stay whole.
+    """
+    heads, pairs = in_order(pattern).per_head(), 0
+    for part in heads:
+        padded, parts = factors(part, length) if factorized else (length, (Factor(part),))
+        pairs += sum(factor.pairs(padded) for factor in parts)
+    return pairs / len(heads)
 
 
 def forward_flops(pairs: float, head_dim: int) -> float:

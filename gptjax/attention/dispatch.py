@@ -34,6 +34,8 @@ Segments = jax.Array | tuple[jax.Array, jax.Array] | None
 
 # "auto" takes the reference up to this many pairs of positions: there are no blocks to skip.
 FEW_PAIRS = 64 * 64
+# And, with explicit positions, which leave no block known to be empty, while scores are small.
+MANY_PAIRS = 1 << 20
 
 
 def attend(
@@ -147,6 +149,13 @@ def _attend(
         seed = jax.random.bits(dropout_rng, (2,), "uint32")
     paired = isinstance(segment_ids, tuple)
     q_segments, k_segments = segment_ids if paired else (segment_ids, segment_ids)
+    if (q_segments is None) != (k_segments is None):
+        raise ValueError("attend: got segment_ids of one side only, expected both or neither")
+    learned = jax.tree.leaves(score)
+    if not all(isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating) for x in learned):
+        raise ValueError(
+            f"attend: got score {score!r}, expected a registered pytree of floating-point arrays"
+        )
     pattern = in_order(pattern) if causal else pattern
     rules = Rules(
         pattern=pattern,
@@ -154,8 +163,8 @@ def _attend(
         dropout_rate=float(dropout_rate),
         q_positions=_rows("q_positions", q_positions, batch, num_queries),
         k_positions=_rows("k_positions", k_positions, batch, num_keys),
-        q_segments=_rows("segment_ids", q_segments, batch, num_queries),
-        k_segments=_rows("segment_ids", k_segments, batch, num_keys),
+        q_segments=_rows("segment_ids", q_segments, batch, num_queries, each=True),
+        k_segments=_rows("segment_ids", k_segments, batch, num_keys, each=True),
         seed=seed,
         score=score,
     )
@@ -216,9 +225,10 @@ def _compute(
 def choose(call: Call) -> str:
     """The implementation that "auto" stands for; logged with the reason, once a call."""
     refusal = FUSED.refuses(call)
-    if call.positions:
+    pairs = call.num_queries * call.num_keys
+    if call.positions and pairs <= MANY_PAIRS:
         name, reason = "reference", "explicit positions leave no block known to be empty"
-    elif call.num_queries * call.num_keys <= FEW_PAIRS:
+    elif pairs <= FEW_PAIRS:
         name, reason = "reference", "too short to have blocks to skip"
     elif refusal is None:
         name, reason = "fused", "one kernel of the device"
@@ -251,12 +261,15 @@ def _check(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
         )
 
 
-def _rows(name: str, x: jax.Array | None, batch: int, length: int) -> jax.Array | None:
-    """`x` [length] or [batch, length] as int32 [1 or batch, length]."""
+def _rows(
+    name: str, x: jax.Array | None, batch: int, length: int, each: bool = False
+) -> jax.Array | None:
+    """`x` [length] or [batch, length] as int32 [1 or batch, length], or one row for each."""
     if x is None:
         return None
     if x.shape not in ((length,), (1, length), (batch, length)):
         raise ValueError(
             f"attend: got {name} {x.shape}, expected ({length},) or ({batch}, {length})"
         )
-    return jnp.asarray(x, jnp.int32).reshape(-1, length)
+    rows = jnp.asarray(x, jnp.int32).reshape(-1, length)
+    return jnp.broadcast_to(rows, (batch, length)) if each else rows

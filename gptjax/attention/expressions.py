@@ -45,6 +45,8 @@ class _Reader:
             names = ", ".join(self.registry)
             raise self.unreadable((error.offset or 1) - 1, f"expressions of: {names}") from None
         parts = body.elts if isinstance(body, ast.Tuple) else [body]
+        if not parts:
+            raise self.unreadable(0, f"expressions of: {', '.join(self.registry)}")
         return tuple(self.expression(part) for part in parts)
 
     def expression(self, node: ast.expr) -> Any:

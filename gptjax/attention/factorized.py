@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gptjax.attention.algebra import PARTIAL, UNKNOWN, And, Causal, Pattern
+from gptjax.attention.algebra import PARTIAL, UNKNOWN, And, Causal, Or, Pattern
 from gptjax.attention.blocks import visited_pairs
 from gptjax.attention.blockwise import block_size, blockwise
 from gptjax.attention.patterns import Fixed, Strided
@@ -130,7 +130,7 @@ class Selected(Pattern):
         return np.where(known == PARTIAL, UNKNOWN, known)
 
 
-def factors(pattern: Pattern, length: int) -> tuple[Factor, ...]:
+def factors(pattern: Pattern, length: int) -> tuple[int, tuple[Factor, ...]]:
     """The smaller attentions that make up `pattern`, which share no pair.
 
     Args:
@@ -138,44 +138,73 @@ def factors(pattern: Pattern, length: int) -> tuple[Factor, ...]:
         length: of queries and keys, in positions.
 
     Returns:
-        One factor, the whole text, unless more of them visit fewer pairs.
+        The length to fill the text up to, and the factors: one, the whole text, unless more of
+        them visit fewer pairs.
     """
-    whole = Factor(pattern)
+    whole = (Factor(pattern),)
+    stride, parts = _divided(pattern)
+    padded = length + -length % stride
+    # Only causality hides what fills up the last stride from the positions of the text.
+    if not parts or (padded > length and not _is_causal(pattern)):
+        return length, whole
+    fewer = sum(part.pairs(padded) for part in parts) < whole[0].pairs(length)
+    return (padded, parts) if fewer else (length, whole)
+
+
+def _divided(pattern: Pattern) -> tuple[int, tuple[Factor, ...]]:
+    """The stride of a strided or fixed pattern, and its factors; (1, ()) of others."""
     inner, order = pattern, Everything()
-    if isinstance(pattern, And) and isinstance(pattern.right, Causal):
-        inner, order = pattern.left, pattern.right
+    match pattern:
+        case Or(left, right):
+            for one, other in ((left, right), (right, left)):
+                stride, parts = _divided(one)
+                if parts:
+                    return stride, (*parts, Factor(other & ~one))
+        case And(left, Causal() as right):
+            inner, order = left, right
     match inner:
         case Strided(stride, 2):
-            parts = (Remainders(order, stride),)
+            return stride, (Remainders(order, stride),)
         case Strided(stride, "both"):
             # Distances 0 and stride, the two nearest of a remainder, are in the first part.
-            parts = (Factor(Near(stride + 1) & order), Remainders(~Near(2) & order, stride))
-        case Fixed(stride, part=2) | Fixed(stride, part="both"):
-            columns, own = inner.columns, SameBlock(stride)
-            parts = (Summaries(order, columns),)
-            if inner.part == "both":
-                parts = (Factor(own & order), Summaries(~own & order, columns))
-        case _:
-            return (whole,)
-    fits = length % stride == 0
-    fewer = fits and sum(part.pairs(length) for part in parts) < whole.pairs(length)
-    return parts if fewer else (whole,)
+            near = Factor(Near(stride + 1) & order)
+            return stride, (near, Remainders(~Near(2) & order, stride))
+        case Fixed(stride, part=2):
+            return stride, (Summaries(order, inner.columns),)
+        case Fixed(stride, part="both"):
+            own = SameBlock(stride)
+            return stride, (Factor(own & order), Summaries(~own & order, inner.columns))
+    return 1, ()
+
+
+def _is_causal(pattern: Pattern) -> bool:
+    if isinstance(pattern, Or):
+        return _is_causal(pattern.left) and _is_causal(pattern.right)
+    return isinstance(pattern, And) and isinstance(pattern.right, Causal)
 
 
 def factorized(
     q: jax.Array, k: jax.Array, v: jax.Array, rules: Rules
 ) -> tuple[jax.Array, jax.Array]:
-    """Blockwise attention, in factors where that is less; arguments as `reference.reference`."""
+    """Blockwise attention, in factors where that is less; arguments as `reference.reference`.
+
+    Scores and dropout see and number positions of the text: with them it stays whole.
+    """
+    length = q.shape[3]
     explicit = rules.q_positions is not None or rules.k_positions is not None
     by_position = explicit or rules.score is not None or rules.seed is not None
-    if by_position or q.shape[3] != k.shape[2]:
+    if by_position or length != k.shape[2]:
         return blockwise(q, k, v, rules)
-    parts = factors(rules.pattern, q.shape[3])
+    padded, parts = factors(rules.pattern, length)
+    more = padded - length
+    if more:
+        rules = rules.padded(length, more, more)
+        q, k, v = (jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, more), (0, 0)]) for x in (q, k, v))
     outs, lses = [], []
     for part in parts:
         out, lse = blockwise(*part.rearranged(q, k, v, rules))
-        outs.append(part.restored(out))
-        lses.append(part.restored(lse[..., None]))
+        outs.append(part.restored(out)[..., :length, :])
+        lses.append(part.restored(lse[..., None])[..., :length, :])
     return (outs[0], lses[0][..., 0]) if len(parts) == 1 else _joined(outs, lses)
 
 

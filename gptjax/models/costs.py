@@ -74,10 +74,12 @@ def executed_training_flops_per_token(config: ModelConfig) -> float:
     """As `training_flops_per_token`, with only the pairs that blockwise attention computes."""
     cycle = attention_cycle(config)
     length, heads = config.context_length, config.num_heads
+    whole = config.score != "none" or config.attention_dropout > 0
     pairs = 0.0  # over all layers and heads
     for layer in range(config.num_layers):
         per_head = cycle[layer % len(cycle)].per_head()
         for head, pattern in enumerate(per_head):
-            pairs += len(range(head, heads, len(per_head))) * executed_pairs(pattern, length)
+            computed = executed_pairs(pattern, length, factorized=not whole)
+            pairs += len(range(head, heads, len(per_head))) * computed
     attention = _pair_width(config) * pairs / (heads * length)
     return 6 * (matmul_parameters(config) + attention)

@@ -16,11 +16,12 @@ from flax import linen as nn
 from jax.core import Tracer
 
 from gptjax import attention
+from gptjax.attention.cache import refuse_split
 from gptjax.config import ModelConfig
 from gptjax.models.heads import LanguageModelHead, padded_vocab_size
 from gptjax.models.layers import identity
 from gptjax.models.positions import sinusoidal
-from gptjax.models.transformer import Cache, Transformer
+from gptjax.models.transformer import Cache, Transformer, attention_cycle
 
 
 class GPT(nn.Module):
@@ -93,6 +94,11 @@ class GPT(nn.Module):
         x = self._positioned(x, positions).astype(dtype)
         x = self.dropout(x, deterministic=deterministic)
         x = self.constrain(x, ("batch", "sequence", "embed"))
+        if cache is not None and positions is not None:
+            for pattern, held in zip(attention_cycle(c), cache[0] or cache[1], strict=False):
+                if pattern.looks_ahead:
+                    layer = held.positions.reshape(-1, *held.positions.shape[-2:])[0]
+                    refuse_split(pattern, layer, positions)
         return self.trunk(
             x,
             segment_ids=segment_ids,

@@ -96,7 +96,11 @@ class Attention(nn.Module):
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
         if cache is not None:
-            assert positions is not None, "a cache needs positions"
+            if positions is None or segment_ids is not None or not self.causal:
+                raise ValueError(
+                    "cache: got one with segment_ids, without positions or in an encoder, expected "
+                    "positions alone, in a decoder"
+                )
             out, cache = cached_attend(q, k, v, cache, self.pattern, positions, score=score)
         else:
             dropping = c.attention_dropout > 0.0 and not deterministic

@@ -30,7 +30,8 @@ STRIDED = Strided(32)
     [
         (call(Dense(), 64, "cpu"), "reference", "too short"),
         (call(Dense(), 65, "cpu"), "blockwise", "skips empty blocks"),
-        (call(Dense(), 2048, "cpu", positions=True), "reference", "explicit positions"),
+        (call(Dense(), 1024, "cpu", positions=True), "reference", "explicit positions"),
+        (call(Dense(), 2048, "cpu", positions=True), "blockwise", "recomputes weights"),
         (call(Dense(), 2048, "gpu"), "fused", "one kernel"),
         (call(Banded(256), 2048, "gpu"), "fused", "one kernel"),
         (call(STRIDED, 2048, "gpu"), "blockwise", "fused: cuDNN masks dense"),
@@ -41,7 +42,7 @@ STRIDED = Strided(32)
         (call(STRIDED, 2048, "tpu", dtype="float32", segments=True), "fused", "one kernel"),
         (call(STRIDED, 2048, "tpu", devices=8), "blockwise", "fused: among 8 devices"),
         (call(STRIDED, 2048, "tpu", dropout=True), "blockwise", "fused: its kernels have no drop"),
-        (call(Dense(), 2048, "tpu", positions=True), "reference", "explicit positions"),
+        (call(Dense(), 1024, "tpu", positions=True), "reference", "explicit positions"),
     ],
 )
 def test_auto_says_once_what_it_chose_and_why(of_call, choice, reason, monkeypatch):

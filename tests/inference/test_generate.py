@@ -113,7 +113,7 @@ def test_each_layer_of_the_cycle_keeps_what_its_pattern_needs(monkeypatch):
 @pytest.mark.parametrize("attention", ["prefix(length=9)", "dense,block_causal(block=4)"])
 def test_prompts_that_split_what_must_arrive_whole_are_refused(attention):
     model, params = make(attention=attention)
-    with pytest.raises(ValueError, match="got a prompt of 7 tokens to be continued one by one"):
+    with pytest.raises(ValueError, match="got 7 tokens at once"):
         Generator(model).generate(params, prompts_of(8), max_new_tokens=5)
 
 

@@ -56,7 +56,15 @@ def test_every_registered_model_has_its_published_size(name):
 
 def test_only_the_demo_and_the_smoke_experiments_have_no_published_size():
     others = set(EXPERIMENTS) - set(PUBLISHED)
-    assert {name for name in others if not name.endswith("_smoke")} == {"demo"}
+    others = {name for name in others if not name.endswith("_smoke")}
+    assert {name for name in others if not name.startswith("sparse_transformer_")} == {"demo"}
+
+
+@pytest.mark.parametrize(("name", "published"), [("enwik8", 95e6), ("cifar10", 59e6)])
+def test_sparse_transformers_have_the_papers_size_but_for_its_factored_positions(name, published):
+    config = resolve(EXPERIMENTS.get(f"sparse_transformer_{name}")()).model
+    table = config.context_length * config.d_model
+    assert parameter_count(config) - table == pytest.approx(published, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,8 @@ def test_an_interrupted_comparison_goes_on_in_the_run_it_stopped_in(
 ):
     config, whole = make_config(training__seed=3), sources.training_batches
 
-    def interrupted(config, split, start_step):
-        for number, batch in enumerate(whole(config, split, start_step)):
+    def interrupted(config, *rest):
+        for number, batch in enumerate(whole(config, *rest)):
             if config.model.attention != "dense" and number == 3:
                 signal.raise_signal(signal.SIGTERM)
             yield batch

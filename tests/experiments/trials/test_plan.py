@@ -5,7 +5,7 @@ import pytest
 
 from experiments.sources import load_model_tokenizer, prepare_corpus, training_batches
 from experiments.trials.measure import Measurement
-from experiments.trials.plan import parse_variants, plan, trial_config
+from experiments.trials.plan import Trial, parse_variants, plan, trial_config
 from gptjax.config import (
     ExperimentConfig,
     ModelConfig,
@@ -154,3 +154,11 @@ def test_each_trial_has_a_directory_of_its_own():
     assert all(directory.count("/") == 2 for directory in directories)
     assert trials[0].directory == "runs/dense/seed5"
     assert trials[2].directory == "runs/heads{dense+sinks{window=2+sinks=1}}+dense/seed5"
+
+
+def test_a_long_variant_has_a_folder_of_its_own_with_a_short_name():
+    offsets = ",".join(f"fixed(stride=128,summary=16,offset={i})" for i in range(8))
+    config = ExperimentConfig()
+    one, other = (Trial(f"heads({offsets}){end}", 0, config) for end in ("", "|dense"))
+    assert one.directory != other.directory
+    assert max(len(part) for part in one.directory.split("/")) < 100
