@@ -10,11 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import training_run
+from experiments import sources, training_run
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
 from gptjax.settings import fields
 from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.metrics import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -158,6 +159,33 @@ def test_a_run_resumes_on_a_mesh_to_the_same_figures(copy, whole, make_config):
     assert outcome.steps == 2
     for row, expected in zip(_rows(copy), _rows(whole), strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_an_average_of_the_parameters_is_judged_kept_and_resumed(tmp_path, make_config):
+    config = make_config(optimizer__ema_decay=0.5)
+    whole, copy = tmp_path / "whole", tmp_path / "copy"
+    _run(whole, config)
+    average = WorkDirectory(str(whole)).params()
+    with Checkpoints(whole / "checkpoints") as checkpoints:
+        params = checkpoints.restore_params()  # they load alone
+        kept = checkpoints.restore_params(item="ema")
+    jax.tree.map(np.testing.assert_array_equal, average, kept)
+    assert not np.array_equal(average["token_embedding"], params["token_embedding"])
+
+    prepared = sources.prepare_corpus(config, sources.load_model_tokenizer(config))
+    program = training_run.Program(config)
+    evaluate = language_model_evaluator(
+        program.loss,
+        sources.validation_batches(config, prepared.validation),
+        prepared.validation.bytes_per_target,
+        program.mesh,
+    )
+    assert evaluate(average)["loss"] == _rows(whole)[-1]["loss"] != evaluate(params)["loss"]
+
+    shutil.copytree(whole, copy)
+    shutil.rmtree(copy / "checkpoints/8")
+    assert _run(copy, config).steps == 2
+    _assert_same_end(copy, whole)
 
 
 @pytest.mark.parametrize(
