@@ -47,7 +47,7 @@ class ModelConfig:
     attention_dropout: float = setting(0.0, low=0.0, below=1.0)
     residual_dropout: float = setting(0.0, low=0.0, below=1.0)
     dtype: str = setting("float32", choices=("float32", "bfloat16"))  # of the computation
-    remat: str = setting("none", choices=("none", "block", "dots"))  # what is computed again
+    remat: str = setting("none", choices=("none", "block", "dots"))  # computed again backward
 
 
 @dataclasses.dataclass
@@ -78,7 +78,7 @@ class OptimizerConfig:
     epsilon: float = setting(1e-8, above=0.0)
     weight_decay: float = setting(0.1, low=0.0)  # decoupled; never on biases and gains
     clip_norm: float | None = setting(1.0, above=0.0)
-    ema_decay: float | None = setting(None, above=0.0, below=1.0)  # of averaged parameters
+    ema_decay: float | None = setting(None, above=0.0, below=1.0)  # none: no average is kept
 
 
 @dataclasses.dataclass

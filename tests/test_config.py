@@ -4,6 +4,7 @@ from gptjax.config import (
     ExperimentConfig,
     ModelConfig,
     OptimizerConfig,
+    ParallelismConfig,
     TrainingConfig,
     batch_schedule,
     resolve,
@@ -95,6 +96,31 @@ def test_resolve_keeps_what_is_given():
         (
             ExperimentConfig(training=TrainingConfig(skip_data=True)),
             "config.training.skip_data: got True without rollback_after, expected it to be given",
+        ),
+        (
+            ExperimentConfig(parallelism=ParallelismConfig(fsdp=2)),
+            "config.parallelism.fsdp: got 2 with strategy=single, expected 1 (or strategy=mesh)",
+        ),
+        (
+            ExperimentConfig(parallelism=ParallelismConfig("pmap", data=8, tensor=2)),
+            "config.parallelism.tensor: got 2 with strategy=pmap, expected 1 (or strategy=mesh)",
+        ),
+        (
+            ExperimentConfig(parallelism=ParallelismConfig("mesh", sequence=3)),
+            "config.parallelism.sequence: got 3, expected a divisor of context_length = 1024",
+        ),
+        (
+            ExperimentConfig(
+                ModelConfig(attention_dropout=0.1),
+                parallelism=ParallelismConfig("mesh", sequence=2),
+            ),
+            "config.model.attention_dropout: got 0.1 with parallelism.sequence=2, expected 0",
+        ),
+        (
+            ExperimentConfig(
+                ModelConfig(residual_dropout=0.1), parallelism=ParallelismConfig("pmap")
+            ),
+            "config.model.residual_dropout: got 0.1 with strategy=pmap, expected 0 (or strategy=mesh",
         ),
         (
             ExperimentConfig(training=TrainingConfig(seed=-1)),
