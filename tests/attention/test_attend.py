@@ -1,5 +1,6 @@
 """The contract of `attend` beyond the proof: shapes, positions, gradients, transformations."""
 
+import dataclasses
 import functools
 import re
 
@@ -11,7 +12,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gptjax.attention import attend, attend_with_lse, parse
-from gptjax.attention.patterns import Banded, Dense
+from gptjax.attention.patterns import Banded, Dense, Pattern
 from gptjax.attention.rules import Rules
 from tests.attention import oracle
 from tests.attention.paths import PATHS, use_path
@@ -183,3 +184,30 @@ def test_log_sum_exp_joins_attention_over_parts():
     np.testing.assert_allclose(
         sum(s * o for s, (o, _) in zip(shares, parts, strict=True)), whole, atol=1e-6
     )
+
+
+@every_path
+def test_a_pattern_is_its_predicate_alone(path):
+    """Also of a pattern that is not registered and has no closed form."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Even(Pattern):
+        def __call__(self, q_pos, k_pos):
+            return (q_pos - k_pos) % 2 == 0
+
+    i, j = np.ogrid[:21, :21]
+    allowed = np.broadcast_to(((i - j) % 2 == 0) & (j <= i), (1, 2, 21, 21))
+    check(Even(), draw(21, 21, 2, 1), allowed, impl=path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"segment_ids": (np.zeros((2, 5), int), None)}, "expected both or neither"),
+        ({"score": lambda scores, head, q_pos, k_pos: scores}, "expected a registered pytree"),
+    ],
+)
+def test_half_a_pair_of_segments_and_a_score_jax_cannot_see_are_refused(options, message):
+    q, k, v, _ = draw(5, 5, 2, 2)
+    with pytest.raises(ValueError, match=message):
+        attend(q, k, v, Dense(), **options)

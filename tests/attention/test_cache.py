@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptjax.attention import attend, cached_attend, init_cache
+from gptjax.attention import attend, cached_attend, init_cache, scores
 from gptjax.attention.cache import check_decodable, num_slots, rollback
 from gptjax.attention.patterns import Banded, BlockCausal, Dense, Heads, Prefix, Sinks
 
@@ -13,10 +13,9 @@ LENGTHS = np.array([11, 8])  # two prompts of a batch, the second padded
 TOTAL = 17
 
 
-def draw(length=TOTAL, batch=2):
+def draw(length=TOTAL, batch=2, heads=(4, 2, 2), dtype="float32"):
     random = np.random.default_rng(0)
-    heads = (4, 2, 2)
-    return [jnp.asarray(random.normal(size=(batch, length, h, 8)), jnp.float32) for h in heads]
+    return [jnp.asarray(random.normal(size=(batch, length, h, 8)), dtype) for h in heads]
 
 
 def feed(step, cache, arrays, done, sizes):
@@ -28,24 +27,33 @@ def feed(step, cache, arrays, done, sizes):
     return step(*chunk, cache, jnp.asarray(positions))
 
 
-@pytest.mark.parametrize("impl", ["auto", "blockwise"])
-def test_prompt_then_chunks_then_tokens_equal_the_full_forward(pattern, impl):
+@pytest.mark.parametrize(
+    ("impl", "dtype", "heads", "change"),
+    [
+        ("auto", "float32", (4, 2, 2), "none"),
+        ("blockwise", "bfloat16", (3, 1, 1), "none"),
+        ("blockwise", "float32", (2, 2, 2), "alibi,relative_bias(buckets=4,max_distance=6)"),
+    ],
+)
+def test_prompt_then_chunks_then_tokens_equal_the_full_forward(pattern, impl, dtype, heads, change):
     if isinstance(pattern, BlockCausal):
         chunks = [np.array([7, 14]), np.array([10, 3])]  # whole blocks of 7
     else:
         chunks = [LENGTHS, np.array([3, 3]), *[np.array([1, 1])] * 3]
-    arrays = draw()
-    full = attend(*arrays, pattern, impl="reference")
+    arrays, changes = draw(heads=heads, dtype=dtype), scores.parse(change)
+    learned = {n: jnp.ones(s) * 0.3 for n, s in scores.learned_shapes(changes, heads[0]).items()}
+    score = scores.bind(changes, heads[0], learned)
+    full = attend(*arrays, pattern, impl="reference", score=score)
     largest = max(map(max, chunks))
-    cache = init_cache(2, 24, 2, 8, jnp.float32, pattern=pattern, chunk=largest)
-    step = jax.jit(lambda *x: cached_attend(*x[:4], pattern, x[4], impl=impl))
+    cache = init_cache(2, 24, heads[1], 8, dtype, pattern=pattern, chunk=largest)
+    step = jax.jit(lambda *x: cached_attend(*x[:4], pattern, x[4], impl=impl, score=score))
+    atol = 1e-5 if dtype == "float32" else 0.04  # 8 bits of mantissa
     done = np.zeros(2, int)
     for sizes in chunks:
         out, cache = feed(step, cache, arrays, done, sizes)
         for b in range(2):
-            np.testing.assert_allclose(
-                out[b, : sizes[b]], full[b, done[b] : done[b] + sizes[b]], atol=1e-5
-            )
+            desired = full[b, done[b] : done[b] + sizes[b]].astype("float32")
+            np.testing.assert_allclose(out[b, : sizes[b]].astype("float32"), desired, atol=atol)
         done += sizes
 
 
@@ -159,6 +167,12 @@ def test_positions_past_the_context_are_refused():
     x = jnp.ones((1, 2, 1, 2))
     with pytest.raises(ValueError, match="got position 4, expected at most 3"):
         cached_attend(x, x, x, init_cache(1, 4, 1, 2, jnp.float32), Dense(), jnp.array([[3, 4]]))
+
+
+def test_compiled_code_gives_nan_past_the_end_of_a_cache():
+    x, cache = jnp.ones((1, 1, 1, 2)), init_cache(1, 4, 1, 2, jnp.float32)
+    step = jax.jit(lambda p: cached_attend(x, x, x, cache, Dense(), p)[0])
+    assert not np.isnan(step(jnp.array([[3]]))).any() and np.isnan(step(jnp.array([[4]]))).all()
 
 
 def test_a_cache_goes_through_a_scan_over_layers():
