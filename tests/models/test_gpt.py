@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gptjax.models.gpt import GPT
+from gptjax.models.transformer import init_decoding
 
 
 def test_logits_have_the_true_vocabulary_in_float32(make_config, init, tokens):
@@ -118,3 +119,21 @@ def test_bfloat16_is_the_dtype_of_activations_and_not_of_gradients(make_config, 
 
     gradients = jax.eval_shape(jax.grad(loss), params)
     assert {g.dtype for g in jax.tree.leaves(gradients)} == {jnp.dtype("float32")}
+
+
+def test_a_cache_refuses_segments_and_a_prefix_in_pieces(make_config, init, tokens):
+    config = make_config(attention="dense,prefix(length=5)")
+    cache = init_decoding(config, 2, 12, jnp.float32)
+
+    def decode(cache, part, **context):
+        at = jnp.broadcast_to(jnp.arange(12)[part], tokens[:, part].shape)
+        options = {"positions": at, "cache": cache, "method": GPT.decode, **context}
+        return GPT(config).apply({"params": init(config)}, tokens[:, part], **options)
+
+    with pytest.raises(ValueError, match="cache: got one with segment_ids"):
+        decode(cache, np.s_[:3], segment_ids=jnp.zeros((2, 3), jnp.int32))
+    _, begun = decode(cache, np.s_[:3])
+    with pytest.raises(
+        ValueError, match=r"from 3 on in a chunk of their own, but prefix\(length=5\)"
+    ):
+        decode(begun, np.s_[3:6])
