@@ -68,14 +68,14 @@ def language_model(model: GPT, chunk: int | None = None) -> Loss:
 
     def in_chunks(params: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
         rows, length = targets.shape
-        split = (rows, -1, chunk)
 
         def chunks_first(x: jax.Array) -> jax.Array:
-            return x.reshape(*split, *x.shape[2:]).swapaxes(0, 1)
+            # Of positions far apart, so that each device of a mesh divides up its own.
+            return jnp.moveaxis(x.reshape(rows, chunk, -1, *x.shape[2:]), 2, 0)
 
         one = jax.checkpoint(lambda part: nats_of(params, *part))
         nats = jax.lax.map(one, (chunks_first(hidden), chunks_first(targets)))
-        return nats.swapaxes(0, 1).reshape(rows, length)
+        return jnp.moveaxis(nats, 0, 2).reshape(rows, length)
 
     def loss(params: Any, batch: Batch, rng: jax.Array | None):
         hidden, _ = model.apply(
