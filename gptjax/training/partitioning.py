@@ -104,8 +104,8 @@ def _spec(path: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
     for size, axis in zip(shape, axes, strict=True):
         if axis is not None and size % mesh.shape[axis]:
             raise ValueError(
-                f"config.parallelism.{axis}: got {mesh.shape[axis]}, which does not divide "
-                f"{size}, the axis of parameter {path} {list(shape)} it is to; expected a divisor"
+                f"config.parallelism.{axis}: got {mesh.shape[axis]}, expected a divisor of {size}, "
+                f"the size of the axis of parameter {path} {list(shape)} that it divides"
             )
     return PartitionSpec(*axes)
 
