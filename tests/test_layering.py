@@ -103,7 +103,7 @@ def shape_violations(path: str, source: str, tree: ast.Module) -> Iterator[str]:
     stem = Path(path).stem
     if lines > MAX_LINES:
         yield f"{path}: {lines} lines; expected at most {MAX_LINES}"
-    if Path(path).parent.name == "experiments" and is_binary(tree) and lines >= MAX_BINARY_LINES:
+    if str(Path(path).parent) == "experiments" and is_binary(tree) and lines >= MAX_BINARY_LINES:
         yield f"{path}: a binary of {lines} lines; expected fewer than {MAX_BINARY_LINES}"
     if stem in BANNED_NAMES or stem.endswith(("_utils", "_helpers", "_common", "_v2")):
         yield f"{path}: the name says nothing of what is inside"

@@ -27,14 +27,8 @@ from gptjax.config import ExperimentConfig, resolve
 from gptjax.training.metrics import read_metrics
 
 TINY = {
-    "model": {
-        "vocab_size": 256,
-        "context_length": 16,
-        "num_layers": 1,
-        "num_heads": 1,
-        "d_model": 8,
-    }
-    | {"residual_dropout": 0.1},
+    "model": {"vocab_size": 256, "context_length": 16, "num_layers": 1, "num_heads": 1}
+    | {"d_model": 8, "residual_dropout": 0.1},
     "data": {"tokenizer": "bytes", "validation_fraction": 0.2},
     "training": {"num_steps": 200, "batch_size": 4, "log_every": 1}
     | {"eval_every": 7, "eval_batches": 1},

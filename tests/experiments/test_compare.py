@@ -44,6 +44,7 @@ def test_bad_input_is_one_line_before_anything_runs(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_smoke_experiment_compares_three_variants(tmp_path):
     command = [sys.executable, "-m", "experiments.compare", "--experiment=compare_smoke"]
     done = subprocess.run(
