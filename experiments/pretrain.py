@@ -8,7 +8,6 @@ python -m experiments.pretrain --experiment=gpt2_xl --dry_run --device_memory_gi
 import json
 from collections.abc import Sequence
 
-import jax
 from absl import flags
 
 from experiments.binary import run
@@ -45,8 +44,6 @@ def main(argv: Sequence[str]) -> None:
     workdir = WorkDirectory(_WORKDIR.value)
     outcome = pretrain(FLAGS.experiment, config, workdir, _RESTORE_STEP.value)
     step = int(outcome.state.step)
-    if jax.process_index() != 0:
-        return
     if outcome.interrupted_by is not None:
         print(f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there")
     else:

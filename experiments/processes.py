@@ -4,6 +4,9 @@ python -m experiments.pretrain ... --coordinator=host0:8476 --num_processes=2 --
 srun python -m experiments.pretrain ... --coordinator=detect
 """
 
+import os
+import sys
+
 import jax
 from absl import flags
 
@@ -22,7 +25,9 @@ _PROCESS_ID = flags.DEFINE_integer(
 
 
 def connect() -> None:
-    """Waits for all processes that the flags speak of; call it before anything is computed.
+    """Waits for all processes that the flags speak of, of which only process 0 then prints.
+
+    To be called before anything is computed.
 
     Raises:
       ValueError: flags are missing or contradict each other, or the processes do not meet.
@@ -43,3 +48,5 @@ def connect() -> None:
         raise ValueError(
             f"--coordinator: got {coordinator}, but no processes met: {error}"
         ) from error
+    if coordinator is not None and jax.process_index() != 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115

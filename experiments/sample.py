@@ -9,13 +9,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from experiments.binary import run
+from experiments.processes import connect
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.inference.text import TextStream, encode_prompt
+from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run to sample from.")
 _STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the newest.")
@@ -63,6 +66,7 @@ def read_prompt(prompt: str | None, prompt_file: str | None) -> str:
 def main(argv: Sequence[str]) -> None:
     """Prints prompt and continuation, `--num_samples` times."""
     del argv
+    connect()
     sampler = make_sampler(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value)
     workdir = WorkDirectory(_WORKDIR.value)
     tokenizer, generator = workdir.tokenizer(), Generator(workdir.model())
@@ -72,7 +76,8 @@ def main(argv: Sequence[str]) -> None:
         fits = f"{room} new tokens fit in the context after the prompt's {prompt.size}"
         print(f"note: only {fits}", file=sys.stderr)
     enable_compilation_cache()
-    params = workdir.params(workdir.resolve_step(_STEP.value))
+    mesh = make_mesh(workdir.config().parallelism) if jax.process_count() > 1 else None
+    params = workdir.params(workdir.resolve_step(_STEP.value), mesh)
 
     for index in range(_NUM_SAMPLES.value):
         if _NUM_SAMPLES.value > 1:

@@ -65,40 +65,48 @@ def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCo
 
 
 def training_batches(
-    config: ExperimentConfig, split: TokenizedSplit, start_step: int, skipped: Ranges = ()
+    config: ExperimentConfig,
+    split: TokenizedSplit,
+    start_step: int,
+    skipped: Ranges = (),
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """This process's rows of the batch of `start_step` and of every later step.
+    """One share of the rows of the batch of `start_step` and of every later step.
 
     Args:
       config: resolved.
       split: what to train on.
       start_step: steps taken before.
       skipped: ranges of examples that the run leaves out.
+      share: which share, and of how many.
     """
     return train_batches(
         split,
         batch_schedule(config),
         config.training.seed,
         start_step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=share[0],
+        process_count=share[1],
         document_masking=config.data.document_masking,
         skipped=skipped,
     )
 
 
 def validation_batches(
-    config: ExperimentConfig, split: TokenizedSplit
+    config: ExperimentConfig, split: TokenizedSplit, share: tuple[int, int] = (0, 1)
 ) -> Callable[[], Iterator[Batch]]:
-    """Makes, at each call, the batches of `split` anew: `training.eval_batches` of them, or all."""
+    """Makes, at each call, the batches of `split` anew: `training.eval_batches` of them, or all.
+
+    Of the rows of each it makes one `share`: which, and of how many.
+    """
 
     def batches() -> Iterator[Batch]:
         whole = evaluation_batches(
             split,
             config.model.context_length,
             config.training.batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=share[0],
+            process_count=share[1],
             document_masking=config.data.document_masking,
         )
         return itertools.islice(whole, config.training.eval_batches)

@@ -128,10 +128,10 @@ def _train(
     restore_step: int | None,
 ) -> Outcome:
     """Trains from the newest checkpoint, and again from one before where steps are not finite."""
-    training = config.training
+    training, share = config.training, partitioning.batch_share(program.mesh)
     evaluate = language_model_evaluator(
         program.loss,
-        sources.validation_batches(config, prepared.validation),
+        sources.validation_batches(config, prepared.validation, share),
         prepared.validation.bytes_per_target,
         program.mesh,
     )
@@ -139,7 +139,7 @@ def _train(
     with (
         workdir.checkpoints() as checkpoints,
         metrics.MetricsWriter(workdir.path) as writer,
-        metrics.Progress(training.num_steps, enabled=jax.process_index() == 0) as progress,
+        metrics.Progress(training.num_steps) as progress,
     ):
         checkpoints.claim()
         skipped: Ranges | None = None
@@ -155,11 +155,14 @@ def _train(
             if skipped is None:
                 skipped = tuple((a, b) for a, b in data.get("skipped_examples", ()))
             writer.truncate_after(int(state.step))
+            batches = sources.training_batches(
+                config, prepared.train, int(state.step), skipped, share
+            )
             try:
                 return fit(
                     state,
                     program.train_step,
-                    sources.training_batches(config, prepared.train, int(state.step), skipped),
+                    batches,
                     config,
                     mesh=program.mesh,
                     evaluators={"validation": evaluate},

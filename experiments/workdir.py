@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
-from gptjax.config import ExperimentConfig, resolve
+from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.settings import differences, from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.partitioning import make_mesh, placed
 from gptjax.training.processes import on_first
 
 FIXED = (
@@ -188,10 +190,12 @@ class WorkDirectory:
         """The run's model."""
         return GPT(self.config().model)
 
-    def params(self, step: int | None = None) -> Any:
-        """Parameters of the checkpoint of `step`, the newest by default, as the run judges them.
+    def params(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
+        """Parameters of a checkpoint, as the run judges them: their average where it keeps one.
 
-        They are their average where the run keeps one.
+        Args:
+          step: of the checkpoint, the newest by default.
+          mesh: what they are divided over; by default they are on the first device.
 
         Raises:
           ValueError: there is no such checkpoint, or it is damaged or of another model.
@@ -199,13 +203,11 @@ class WorkDirectory:
         abstract = jax.eval_shape(
             self.model().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 1), "int32")
         )["params"]
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        targets = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
-        )
+        if mesh is None:
+            mesh = make_mesh(ParallelismConfig(), jax.local_devices())
         item = "params" if self.config().optimizer.ema_decay is None else "ema"
         with self.checkpoints() as checkpoints:
-            return checkpoints.restore_params(step, targets, item)
+            return checkpoints.restore_params(step, placed(abstract, mesh), item)
 
     def has_result(self) -> bool:
         """Whether the run has ended."""

@@ -199,17 +199,15 @@ class Progress:
         *,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
-        enabled: bool = True,
     ):
-        """`num_steps`: the step at which the run ends; `enabled`: whether anything is shown."""
+        """`num_steps`: the step at which the run ends."""
         self._num_steps = num_steps
-        self._enabled = enabled
         self._console = console or Console()
         self._clock = clock
         self._start: tuple[int, float] | None = None
         self._printed = -math.inf
         self._bar: RichProgress | None = None
-        if enabled and self._console.is_terminal and not self._console.is_dumb_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             columns = (
                 TextColumn("step {task.completed}/{task.total}"),
                 BarColumn(bar_width=None),
@@ -231,8 +229,6 @@ class Progress:
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Shows a training row: `step`, and what it has of loss, tokens a second and both MFUs."""
-        if not self._enabled:
-            return
         step, now = int(row["step"]), self._clock()
         self._start = self._start or (step, now)
         figures = self._figures(row, now)
@@ -244,8 +240,6 @@ class Progress:
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """Shows an evaluation row: `step`, `split`, `loss` and, where it has it, bits per byte."""
-        if not self._enabled:
-            return
         bits = row.get("bits_per_byte")
         rest = "" if bits is None else f"  {bits:.3f} bits per byte"
         line = f"step {row['step']} {row['split']}: loss {row['loss']:.3f}{rest}"

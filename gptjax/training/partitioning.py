@@ -183,6 +183,24 @@ def batch_sharding(mesh: Mesh, num_axes: int) -> NamedSharding:
     return _sharding(mesh, *("batch", "sequence")[:num_axes])
 
 
+def batch_share(mesh: Mesh) -> tuple[int, int]:
+    """Which share of the rows of each batch this process is to give `put_batch`, and of how many.
+
+    Raises:
+      ValueError: its devices hold none, or rows that do not follow each other.
+    """
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    indices = batch_sharding(mesh, 1).addressable_devices_indices_map((shards,)).values()
+    held = sorted({(index or (slice(None),))[0].start or 0 for index in indices})
+    if not held or held != list(range(held[0], held[0] + len(held))) or held[0] % len(held):
+        raise ValueError(
+            f"config.parallelism: got a mesh {dict(mesh.shape)} whose process {jax.process_index()}"
+            f" of {jax.process_count()} holds the parts {held} of a batch, expected equal shares, "
+            "one after another (strategy=mesh or pmap)"
+        )
+    return held[0] // len(held), shards // len(held)
+
+
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This process's rows of arrays [B] or [B, T], divided over the mesh."""
 
