@@ -40,10 +40,10 @@ def poison(monkeypatch):
     def make(examples, times=10**9, skipped=None):
         left = dict.fromkeys(examples, times)
 
-        def poisoned(config, split, start_step, skipped_since=()):
+        def poisoned(config, split, start_step, skipped_since=(), share=(0, 1)):
             ranges = skipped_since if skipped is None else skipped
             rows = {e: split.batch(np.array(_windows(config, split, e)), 16) for e in left}
-            for batch in BATCHES(config, split, start_step, ranges):
+            for batch in BATCHES(config, split, start_step, ranges, share):
                 for example, row in rows.items():
                     bad = (batch["tokens"] == row["tokens"]).all(axis=1)
                     if bad.any() and left[example]:
@@ -116,7 +116,7 @@ def test_skipped_examples_are_remembered_by_a_run_that_goes_on(
 
     def interrupting(*args):
         for step, batch in enumerate(poisoned(*args), start=args[2]):
-            if step == 6 and len(args) == 4 and args[3]:
+            if step == 6 and args[3]:
                 signal.raise_signal(signal.SIGTERM)
             yield batch
 
