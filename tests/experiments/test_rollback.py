@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import sources, training_run
+from experiments import replay, sources, training_run
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
 from gptjax.data.loader import step_windows
@@ -103,6 +103,18 @@ def test_the_data_of_a_bad_step_is_left_out_as_if_it_had_never_been_there(
     poison([21], skipped=((20, 24),))
     _run(tmp_path / "without", make_config())
     _assert_same_end(tmp_path / "back", tmp_path / "without", without=["skipped_examples"])
+
+
+def test_a_run_that_went_back_is_replayed_without_what_it_skipped(
+    tmp_path, make_config, poison, monkeypatch
+):
+    monkeypatch.setattr(replay, "Program", training_run.Program)
+    config = make_config(training__rollback_after=1, training__skip_data=True)
+    poison([21])
+    _run(tmp_path, config)
+    prepared = sources.prepare_corpus(config, sources.load_model_tokenizer(config))
+    compared = list(replay.replay(config, prepared, WorkDirectory(str(tmp_path)), 0, 8))
+    assert [comparison.difference for comparison in compared] == [0.0] * 6
 
 
 def test_skipped_examples_are_remembered_by_a_run_that_goes_on(

@@ -1,0 +1,100 @@
+"""Trains a stretch of a run again and compares every loss with what the run wrote.
+
+python -m experiments.verify --workdir=runs/demo                        # the whole run
+python -m experiments.verify --workdir=runs/demo --from_step=200 --to_step=250
+python -m experiments.verify --workdir=runs/demo --documents_of_step=7  # what it trained on there
+
+Exit code 0 where all agree, 1 where some differ. On the same machine, cores, mesh and versions
+losses are the same to the last bit; elsewhere --relative_tolerance=1e-5 says what is the same.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from experiments.binary import run
+from experiments.processes import connect
+from experiments.replay import replay, skipped_examples
+from experiments.sources import prepare_corpus
+from experiments.workdir import WorkDirectory, enable_compilation_cache
+from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
+from gptjax.data.corpora import load_corpus
+from gptjax.data.ledger import document_names, passages
+from gptjax.data.loader import step_windows
+from gptjax.data.shards import PreparedCorpus
+from gptjax.training.metrics import read_metrics
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
+_FROM_STEP = flags.DEFINE_integer("from_step", 0, "0, or the step of a checkpoint.", lower_bound=0)
+_TO_STEP = flags.DEFINE_integer("to_step", None, "By default the run's last row.", lower_bound=0)
+_TOLERANCE = flags.DEFINE_float(
+    "relative_tolerance", 0.0, "Up to which losses agree; 0: to the last bit.", lower_bound=0.0
+)
+_SINGLE = flags.DEFINE_bool("single", False, "Replays on one device, whatever the run took.")
+_DOCUMENTS_OF_STEP = flags.DEFINE_integer(
+    "documents_of_step", None, "Lists what this step trained on instead.", lower_bound=1
+)
+
+
+def list_documents(
+    workdir: WorkDirectory, config: ExperimentConfig, prepared: PreparedCorpus, step: int
+) -> None:
+    """Prints the documents of the batch of `step` (counted from 1), row by row."""
+    batches = batch_schedule(config)
+    rows = range(batches.batch_size_at(step - 1))
+    skipped = skipped_examples(workdir)
+    windows = step_windows(prepared.train, batches, config.training.seed, step - 1, rows, skipped)
+    found = passages(prepared.train, windows, config.model.context_length)
+    corpus = load_corpus(config.data.corpus or "", invalid_utf8=config.data.invalid_utf8)
+    numbers = {passage.document for passage in found}
+    names = document_names(corpus, config.data.validation_fraction, numbers)
+    print(f"{'row':>5}  {'document':>9}  {'tokens':>19}  name")
+    for passage in found:
+        tokens = f"{passage.first} to {passage.first + passage.tokens - 1}"
+        name = names[passage.document]
+        print(f"{passage.row:>5}  {passage.document:>9}  {tokens:>19}  {name}")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints a line a row, and a last one that says how many agree."""
+    del argv
+    connect()
+    enable_compilation_cache()
+    workdir = WorkDirectory(_WORKDIR.value)
+    config = workdir.config()
+    prepared = prepare_corpus(config, workdir.tokenizer())
+    if prepared.corpus_hash != workdir.record().get("corpus_hash"):
+        raise ValueError(
+            f"config.data.corpus: got {config.data.corpus!r} as it is now, expected its content of "
+            "when the run was trained on it"
+        )
+    if _DOCUMENTS_OF_STEP.value is not None:
+        list_documents(workdir, config, prepared, _DOCUMENTS_OF_STEP.value)
+        return
+    if _SINGLE.value:
+        config.parallelism = ParallelismConfig()
+    first, last = _FROM_STEP.value, _TO_STEP.value
+    if last is None:
+        last = max((row["step"] for row in read_metrics(workdir.path / "metrics.jsonl")), default=0)
+    differ = rows = 0
+    for comparison in replay(config, prepared, workdir, first, last):
+        if not rows:
+            print(f"{'step':>9}  {'split':10}  {'recorded':>12}  {'replayed':>12}  difference")
+        agrees = comparison.difference <= _TOLERANCE.value
+        rows, differ = rows + 1, differ + (not agrees)
+        losses = (comparison.recorded, comparison.replayed)
+        recorded, replayed = ("not finite" if x is None else f"{x:.8f}" for x in losses)
+        print(
+            f"{comparison.step:>9}  {comparison.split:10}  {recorded:>12}  {replayed:>12}  "
+            f"{comparison.difference:>10.2g}{'' if agrees else '  differs'}",
+            flush=True,
+        )
+    if not rows:
+        raise ValueError(f"--to_step: got {last} from step {first}, expected rows between them")
+    print(f"steps {first} to {last}: {rows - differ} of {rows} rows agree")
+    sys.exit(1 if differ else 0)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,159 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import replay, verify
+from experiments.sources import load_model_tokenizer, prepare_corpus, training_batches
+from experiments.training_run import Program, pretrain
+from experiments.workdir import WorkDirectory
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, make_config):
+    """A run of 8 steps with rows at 2, 4, 6 and 8, evaluated at 4 and 8, kept at 6 and 8."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    pretrain("tiny", make_config(), WorkDirectory(str(path)))
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once():
+    """One program for all replays on one device."""
+    programs = {}
+
+    def once(config):
+        key = str(config.parallelism)
+        return programs[key] if key in programs else programs.setdefault(key, Program(config))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "Program", once)
+        yield
+
+
+@pytest.fixture
+def changed(whole, tmp_path):
+    """A copy of the run whose rows of step 6 say the next float32 for a loss."""
+    path = Path(shutil.copytree(whole, tmp_path / "copy"))
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["step"] == 6:
+            row["loss"] = float(np.nextafter(np.float32(row["loss"]), np.float32(np.inf)))
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _verify(path, capsys, **given):
+    """What the binary prints, line by line, and its exit code."""
+    flags.FLAGS(["verify"])
+    with flagsaver.flagsaver(workdir=str(path), **given), pytest.raises(SystemExit) as ended:
+        verify.main(["verify"])
+    return capsys.readouterr().out.splitlines(), ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("given", "rows"),
+    [
+        ({}, [(2, "train"), (4, "train"), (4, "validation"), (6, "train"), (8, "train")]),
+        ({"from_step": 6}, [(8, "train")]),
+        ({"from_step": 8, "to_step": 8}, []),
+    ],
+)
+def test_a_run_comes_out_the_same_to_the_last_bit(whole, capsys, given, rows):
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    lines, code = _verify(whole, capsys, **given)
+    told = [tuple(line.split()[:2]) for line in lines[1:-1]]
+    assert told == [(str(step), split) for step, split in [*rows, (8, "validation")]]
+    count = len(rows) + 1
+    first = given.get("from_step", 0)
+    assert lines[-1] == f"steps {first} to 8: {count} of {count} rows agree"
+    assert code == 0
+    assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+
+
+def test_one_bit_of_one_row_is_told_and_tolerated_on_request(changed, capsys):
+    lines, code = _verify(changed, capsys)
+    assert [line.split()[0] for line in lines if line.endswith("differs")] == ["6"]
+    assert (lines[-1], code) == ("steps 0 to 8: 5 of 6 rows agree", 1)
+    lines, code = _verify(changed, capsys, relative_tolerance=1e-5)
+    assert (lines[-1], code) == ("steps 0 to 8: 6 of 6 rows agree", 0)
+    _, code = _verify(changed, capsys, from_step=6)  # the row of its own step is not replayed
+    assert code == 0
+
+
+def test_a_loss_that_is_not_finite_agrees_with_null():
+    assert replay.Comparison(3, "train", None, None).difference == 0.0
+    assert replay.Comparison(3, "train", None, 1.0).difference == np.inf
+    assert replay.Comparison(3, "train", 2.0, 1.0).difference == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"from_step": 3}, r"no checkpoint of step 3 in .*; expected one of: 6, 8"),
+        ({"from_step": 6, "to_step": 7}, r"--to_step: got 7 from step 6, expected rows between"),
+    ],
+)
+def test_what_cannot_be_replayed_is_one_line(whole, capsys, given, message):
+    flags.FLAGS(["verify"])
+    with (
+        flagsaver.flagsaver(workdir=str(whole), **given),
+        pytest.raises(ValueError, match=message),
+    ):
+        verify.main(["verify"])
+
+
+def test_another_text_under_the_same_name_is_refused(whole, folder):
+    document = folder / "00.txt"
+    text = document.read_text()
+    document.write_text(text + " again")
+    flags.FLAGS(["verify"])
+    try:
+        with (
+            flagsaver.flagsaver(workdir=str(whole)),
+            pytest.raises(ValueError, match=r"config\.data\.corpus: got .* as it is now, expected"),
+        ):
+            verify.main(["verify"])
+    finally:
+        document.write_text(text)
+
+
+def test_the_documents_of_a_step_hold_its_tokens(whole, make_config, folder, capsys):
+    flags.FLAGS(["verify"])
+    with flagsaver.flagsaver(workdir=str(whole), documents_of_step=3):
+        verify.main(["verify"])
+    lines = capsys.readouterr().out.splitlines()[1:]
+
+    tokenizer = load_model_tokenizer(make_config())
+    prepared = prepare_corpus(make_config(), tokenizer)
+    batch = next(training_batches(make_config(), prepared.train, 2))
+    assert sorted({int(line.split()[0]) for line in lines}) == [0, 1, 2, 3]
+    for row, tokens in enumerate(batch["tokens"]):
+        held = []
+        for line in lines:
+            at, _, first, _, last, name = line.split()
+            if int(at) == row:
+                text = Path(name.partition("@")[0]).read_text()
+                document = [tokenizer.end_of_text, *tokenizer.encode_batch([text])[0].tolist()]
+                held += [*document, tokenizer.end_of_text][int(first) : int(last) + 1]
+        assert held == tokens.tolist()
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_the_exit_code(changed):
+    command = [sys.executable, "-m", "experiments.verify", f"--workdir={changed}"]
+    done = subprocess.run(
+        command,
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "5 of 6 rows agree" in done.stdout
