@@ -1,5 +1,6 @@
 import json
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,12 +31,19 @@ def trained(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return tmp_path_factory.mktemp("comparison") / "runs"
+def begun(tmp_path_factory, make_config):
+    """A comparison of which no run was trained yet."""
+    path = tmp_path_factory.mktemp("begun") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        stopped = SimpleNamespace(interrupted_by="SIGTERM")
+        patch.setattr(comparison, "pretrain", lambda *run: stopped)
+        assert run_comparison(path, make_config(training__seed=3)) is None
+    return path
 
 
-def test_runs_are_compared_and_done_once(path, make_config, trained):
+def test_runs_are_compared_and_done_once(tmp_path, make_config, trained):
     """One seed; the same again; a second seed."""
+    path = tmp_path / "runs"
     config = make_config(training__seed=3)
     summary = run_comparison(path, config)
     assert trained == [("dense", 3), ("banded(window=2)", 3)]
@@ -83,10 +91,10 @@ def test_runs_are_compared_and_done_once(path, make_config, trained):
         ({}, {"variants": VARIANTS[::-1]}, "model.attention: 'banded.window=2.', not 'dense'"),
     ],
 )
-def test_another_comparison_is_refused(path, make_config, trained, changes, options, difference):
+def test_another_comparison_is_refused(begun, make_config, trained, changes, options, difference):
     config = make_config(**{"training__seed": 3} | changes)
     with pytest.raises(ValueError, match=f"another run; expected .* {difference}") as error:
-        run_comparison(path, config, **options)
+        run_comparison(begun, config, **options)
     assert "\n" not in str(error.value)
     assert trained == []
 
