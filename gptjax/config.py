@@ -55,7 +55,7 @@ class DataConfig:
     """What is read, and how it becomes tokens."""
 
     corpus: str | None = None  # python_docs, python_source, text:PATH, jsonl:PATH#field
-    tokenizer: str | None = None  # bytes, gpt2:DIR, gpt1:DIR, sentencepiece:FILE, a folder
+    tokenizer: str | None = None  # bytes, gpt2:DIR, gpt1:DIR, sentencepiece:FILE, chat:X, a folder
     validation_fraction: float = setting(0.05, above=0.0, below=1.0)  # of documents, by hash
     invalid_utf8: str = setting("error", choices=("error", "replace"))
     document_masking: bool = False  # whether packed documents are hidden from each other

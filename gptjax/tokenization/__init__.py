@@ -1,14 +1,16 @@
-"""Text to token ids and back: one protocol, four kinds of tokenizer.
+"""Text to token ids and back: one protocol, five kinds of tokenizer.
 
     tokenizer = load_tokenizer("gpt2:DIR")          # or bytes, gpt1:DIR, sentencepiece:FILE, a name
     ids = tokenizer.encode("Hello", allowed_special=("<|endoftext|>",))   # int32 [tokens]
     tokenizer.decode(ids)
 
 The kinds are raw bytes (`raw_bytes`), GPT-2's byte-level BPE (`byte_level_bpe`), GPT-1's BPE
-(`gpt1_bpe`) and SentencePiece (`sentencepiece_model`).
+(`gpt1_bpe`), SentencePiece (`sentencepiece_model`), and any of these with the tokens of a chat
+(`chat`).
 """
 
 from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
+from gptjax.tokenization.chat import ChatTokenizer
 from gptjax.tokenization.gpt1_bpe import GPT1BPE
 from gptjax.tokenization.loading import load_tokenizer
 from gptjax.tokenization.protocol import END_OF_TEXT, Tokenizer
@@ -19,6 +21,7 @@ __all__ = [
     "END_OF_TEXT",
     "GPT1BPE",
     "ByteLevelBPE",
+    "ChatTokenizer",
     "RawBytes",
     "SentencePiece",
     "Tokenizer",

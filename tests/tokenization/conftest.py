@@ -13,6 +13,7 @@ from gptjax.tokenization import (
     END_OF_TEXT,
     GPT1BPE,
     ByteLevelBPE,
+    ChatTokenizer,
     RawBytes,
     SentencePiece,
     Tokenizer,
@@ -75,6 +76,7 @@ MAKERS: dict[str, Callable[[], Tokenizer]] = {
     "gpt1_bpe": lambda: GPT1BPE(
         {"<unk>": 0, "a": 1, "b": 2, "a</w>": 3, "b</w>": 4, "ab</w>": 5}, [("a", "b</w>")]
     ),
+    "chat": lambda: ChatTokenizer(ByteLevelBPE.train([CODE], 300)),
 }
 
 
