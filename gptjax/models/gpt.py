@@ -95,10 +95,9 @@ class GPT(nn.Module):
         x = self.dropout(x, deterministic=deterministic)
         x = self.constrain(x, ("batch", "sequence", "embed"))
         if cache is not None and positions is not None:
-            for pattern, held in zip(attention_cycle(c), cache[0] or cache[1], strict=False):
+            for pattern, held in zip(attention_cycle(c), cache, strict=False):
                 if pattern.looks_ahead:
-                    layer = held.positions.reshape(-1, *held.positions.shape[-2:])[0]
-                    refuse_split(pattern, layer, positions)
+                    refuse_split(pattern, held.positions, positions)
         return self.trunk(
             x,
             segment_ids=segment_ids,

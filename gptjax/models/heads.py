@@ -42,3 +42,22 @@ class LanguageModelHead(nn.Module):
             real = jnp.arange(table.shape[0]) < c.vocab_size
             logits = jnp.where(real[None, None], logits, -jnp.inf)
         return logits
+
+
+class ScalarHead(nn.Module):
+    """One number for each position: a reward, or what a value network expects.
+
+    Source: Stiennon et al. 2020 (arXiv 2009.01325, appendix B.1) for the initial kernel,
+    N(0, 1 / (E + 1)).
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array) -> jax.Array:
+        """Maps hidden [B, T, E] to [B, T], computed in float32."""
+        width = self.config.d_model
+        kernel = self.param("kernel", nn.initializers.normal((width + 1) ** -0.5), (width,))
+        bias = self.param("bias", nn.initializers.zeros, ())
+        hidden = hidden.astype(jnp.float32)
+        return jnp.einsum("bte,e->bt", hidden, kernel, preferred_element_type=jnp.float32) + bias

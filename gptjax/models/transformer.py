@@ -8,9 +8,13 @@ this in the open, where `nn.scan` would name and seed parameters by their place 
 
     hidden, _ = Transformer(config).apply({"params": params}, x)
 
+With a cache layers come one after another, each with a cache of its own. `unstacked` parameters are
+then read where they lie, where a slice of a stack would be copied for every token.
+
 Where the collection "statistics" is mutable, the sizes of what each layer puts out are sown there.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +40,7 @@ REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
-Cache = tuple[tuple[KVCache, ...], tuple[KVCache, ...]]
+Cache = tuple[KVCache, ...]  # one a layer
 
 
 def attention_cycle(config: ModelConfig) -> tuple[attention.Pattern, ...]:
@@ -51,10 +55,16 @@ def attention_cycle(config: ModelConfig) -> tuple[attention.Pattern, ...]:
     return cycle
 
 
+def attention_of_layers(config: ModelConfig) -> tuple[attention.Pattern, ...]:
+    """The pattern of each layer."""
+    cycle = attention_cycle(config)
+    return tuple(cycle[i % len(cycle)] for i in range(config.num_layers))
+
+
 def init_decoding(
     config: ModelConfig, batch: int, length: int, dtype: Any, chunk: int | None = None
 ) -> Cache:
-    """Empty caches for a batch of texts of up to `length` tokens.
+    """Empty caches for a batch of texts of up to `length` tokens, one a layer.
 
     Args:
       config: resolved.
@@ -63,18 +73,27 @@ def init_decoding(
       dtype: of keys and values.
       chunk: the most tokens fed at once, which bounds the caches of patterns of bounded reach;
         None: all.
-
-    Returns:
-      (scanned, unrolled): for each layer of the attention cycle a `KVCache` with a leading axis
-      of cycles, and one for each remaining layer; each as long as its pattern needs.
     """
     assert config.num_kv_heads is not None and config.d_head is not None
-    cycle = attention_cycle(config)
-    cycles, remainder = divmod(config.num_layers, len(cycle))
     shape = (batch, length, config.num_kv_heads, config.d_head, dtype, config.d_value)
-    caches = [init_cache(*shape, pattern=pattern, chunk=chunk or length) for pattern in cycle]
-    stacked = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], cycles, axis=0), tuple(caches))
-    return stacked if cycles else (), tuple(caches[:remainder])
+    return tuple(
+        init_cache(*shape, pattern=pattern, chunk=chunk or length)
+        for pattern in attention_of_layers(config)
+    )
+
+
+def unstacked(params: Any) -> Any:
+    """`params` of a model with each layer's in a tree of its own, for decoding."""
+    trunk = params["trunk"]
+    if isinstance(trunk["layers"], tuple):
+        return params
+    num_layers = jax.tree.leaves(trunk["layers"])[0].shape[0]
+    return params | {"trunk": trunk | {"layers": _split(trunk["layers"], num_layers)}}
+
+
+@functools.partial(jax.jit, static_argnames="num_layers")
+def _split(layers: Any, num_layers: int) -> tuple[Any, ...]:
+    return tuple(_layer_of(layers, i) for i in range(num_layers))
 
 
 class Transformer(nn.Module):
@@ -98,14 +117,14 @@ class Transformer(nn.Module):
         """Maps [B, T, E] to hidden states [B, T, E] and the cache with T more entries.
 
         Arguments are those of `Block`, the cache that of `init_decoding`; `positions`, 0..T-1 by
-        default, are what queries and keys are rotated by.
+        default, are what queries and keys are rotated by. A cache allows no dropout.
         """
         c = self.config
         blocks = [
             Block(c, pattern, self.causal, self.attend, self.constrain, parent=None)
             for pattern in attention_cycle(c)
         ]
-        params = self.param("layers", self._init_layers, x.dtype)
+        params = self._layers(x.dtype)
         score = self._score()
         turned = None
         if c.positions == "rotary":
@@ -114,7 +133,7 @@ class Transformer(nn.Module):
         dropping = not deterministic and max(c.residual_dropout, c.attention_dropout) > 0.0
         rngs = jax.random.split(self.make_rng("dropout"), c.num_layers) if dropping else None
 
-        def layer(i: int, x: jax.Array, params: Any, rng: Any, cache: KVCache | None):
+        def layer(i: int, x: jax.Array, params: Any, rng: Any, cache: KVCache | None = None):
             return blocks[i].apply(
                 {"params": params},
                 x,
@@ -127,6 +146,14 @@ class Transformer(nn.Module):
                 rngs=None if rng is None else {"dropout": rng},
             )
 
+        if cache is not None:
+            updated: list[Any] = []
+            for i, held in enumerate(cache):
+                of_layer = params[i] if isinstance(params, tuple) else _layer_of(params, i)
+                x, new = layer(i % len(blocks), x, of_layer, None, held)
+                updated.append(new)
+            return self._final(x), tuple(updated)
+
         unrolled = c.num_layers <= UNROLLED_LAYERS
         if c.remat != "none":
             layer = jax.checkpoint(
@@ -134,48 +161,40 @@ class Transformer(nn.Module):
             )
 
         def cycle_of_layers(x: jax.Array, layers: Any):
-            stack, caches = layers
-            updated: list[Any] = []
             seen: list[Any] = []
             for i in range(len(blocks)):
-                layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
-                x, new = layer(i, x, layer_params, rng, None if caches is None else caches[i])
-                updated.append(new)
+                x, _ = layer(i, x, *_layer_of(layers, i))
                 seen.append(_sizes(x) if observing else None)
-            return x, (None if caches is None else tuple(updated), seen)
+            return x, seen
 
         cycles = c.num_layers // len(blocks)
         scanned = cycles * len(blocks)
         stack = (params, rngs)
-        scanned_cache: Any = None if cache is None else cache[0]
-        unrolled_cache: Any = None if cache is None else cache[1]
         seen: list[Any] = []
         if cycles:
             in_cycles = jax.tree.map(
                 lambda leaf: leaf[:scanned].reshape(cycles, len(blocks), *leaf.shape[1:]), stack
             )
-            x, (scanned_cache, by_place) = jax.lax.scan(
-                cycle_of_layers,
-                x,
-                (in_cycles, scanned_cache),
-                unroll=unrolled,
-            )
+            x, by_place = jax.lax.scan(cycle_of_layers, x, in_cycles, unroll=unrolled)
             in_order = jax.tree.map(lambda *places: jnp.stack(places, 1).ravel(), *by_place)
             seen.append(in_order)
-        updated: list[Any] = []
         for i in range(c.num_layers - scanned):
-            layer_params, rng = jax.tree.map(lambda leaf, i=i: leaf[scanned + i], stack)
-            x, new = layer(
-                i, x, layer_params, rng, None if unrolled_cache is None else unrolled_cache[i]
-            )
-            updated.append(new)
+            x, _ = layer(i, x, *_layer_of(stack, scanned + i))
             seen.append(jax.tree.map(jnp.ravel, _sizes(x)) if observing else None)
         if observing:
             layers = jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen)
             self.sow("statistics", "layers", layers)
-        if c.norm == "pre":
-            x = LayerNorm(c, name="final_norm")(x)
-        return x, None if cache is None else (scanned_cache, tuple(updated))
+        return self._final(x), None
+
+    def _final(self, x: jax.Array) -> jax.Array:
+        return LayerNorm(self.config, name="final_norm")(x) if self.config.norm == "pre" else x
+
+    def _layers(self, dtype: Any) -> Any:
+        """The parameters of all layers, stacked, or a tuple of each one's where given so."""
+        given = self.variables.get("params", {}).get("layers")
+        if isinstance(given, tuple):
+            return given
+        return self.param("layers", self._init_layers, dtype)
 
     def _score(self) -> scores.Scores | None:
         """The change of the scores, whose learned arrays all layers share."""
@@ -193,6 +212,10 @@ class Transformer(nn.Module):
         token = jnp.zeros((1, 1, c.d_model), dtype)
         keys = jax.random.split(rng, c.num_layers)
         return jax.vmap(lambda key: block.init(key, token)["params"])(keys)
+
+
+def _layer_of(stack: Any, i: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], stack)
 
 
 def _sizes(x: jax.Array) -> dict[str, jax.Array]:
