@@ -11,11 +11,11 @@ import jax
 from experiments.workdir import cache_directory
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.corpora import load_corpus
-from gptjax.data.loader import evaluation_batches, train_batches
+from gptjax.data.loader import ALL, Share, evaluation_batches, train_batches
 from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
 from gptjax.data.skipping import Ranges
 from gptjax.tokenization import Tokenizer, load_tokenizer
-from gptjax.training.processes import on_first
+from gptjax.training.processes import check_alike, on_first, together
 
 
 def load_model_tokenizer(config: ExperimentConfig) -> Tokenizer:
@@ -59,7 +59,8 @@ def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCo
 
     if jax.process_count() > 1:
         on_first(lambda: make().corpus_hash)  # where they share a cache, the others find it there
-    prepared = make()
+    prepared = together(make)
+    check_alike(prepared.hashes)
     prepared.train.full_windows(config.model.context_length)
     return prepared
 
@@ -69,35 +70,34 @@ def training_batches(
     split: TokenizedSplit,
     start_step: int,
     skipped: Ranges = (),
-    share: tuple[int, int] = (0, 1),
+    share: Share = ALL,
 ) -> Iterator[Batch]:
-    """One share of the rows of the batch of `start_step` and of every later step.
+    """A share of the rows of the batch of `start_step` and of every later step.
 
     Args:
       config: resolved.
       split: what to train on.
       start_step: steps taken before.
       skipped: ranges of examples that the run leaves out.
-      share: which share, and of how many.
+      share: which parts of each batch, and of how many.
     """
     return train_batches(
         split,
         batch_schedule(config),
         config.training.seed,
         start_step,
-        process_index=share[0],
-        process_count=share[1],
+        share=share,
         document_masking=config.data.document_masking,
         skipped=skipped,
     )
 
 
 def validation_batches(
-    config: ExperimentConfig, split: TokenizedSplit, share: tuple[int, int] = (0, 1)
+    config: ExperimentConfig, split: TokenizedSplit, share: Share = ALL
 ) -> Callable[[], Iterator[Batch]]:
     """Makes, at each call, the batches of `split` anew: `training.eval_batches` of them, or all.
 
-    Of the rows of each it makes one `share`: which, and of how many.
+    Of the rows of each it makes a `share`: which parts, and of how many.
     """
 
     def batches() -> Iterator[Batch]:
@@ -105,8 +105,7 @@ def validation_batches(
             split,
             config.model.context_length,
             config.training.batch_size,
-            process_index=share[0],
-            process_count=share[1],
+            share=share,
             document_masking=config.data.document_masking,
         )
         return itertools.islice(whole, config.training.eval_batches)

@@ -22,10 +22,12 @@ from gptjax.models.costs import (
     training_flops_per_token,
 )
 from gptjax.models.gpt import GPT
+from gptjax.settings import fields
 from gptjax.training import losses, metrics, optimizers, partitioning
 from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.gradients import gradient_sums, on_each_device
 from gptjax.training.loop import Outcome, fit, make_train_step
+from gptjax.training.processes import check_alike
 from gptjax.training.spikes import NotFiniteError, guarded
 from gptjax.training.start import start
 from gptjax.training.state import TrainState, create, rng
@@ -98,6 +100,8 @@ def pretrain(
       ValueError: another run is in `workdir`, or what the configuration names cannot be had.
     """
     began = time.monotonic()
+    given = {f"config.{path}": value for path, value in fields(config).items()}
+    check_alike({"--experiment": experiment, "--restore_step": restore_step} | given)
     tokenizer = sources.load_model_tokenizer(config)
     prepared = sources.prepare_corpus(config, tokenizer)
     workdir.begin(experiment, config, prepared.hashes)

@@ -20,6 +20,9 @@ from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.shards import Batch, TokenizedSplit
 from gptjax.data.skipping import Ranges, nth_example
 
+Share = tuple[tuple[int, ...], int]  # numbers of parts, from 0, and how many parts P there are
+ALL: Share = ((0,), 1)
+
 
 def train_batches(
     split: TokenizedSplit,
@@ -27,8 +30,7 @@ def train_batches(
     seed: int,
     start_step: int = 0,
     *,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: Share = ALL,
     document_masking: bool = False,
     skipped: Ranges = (),
     prefetch: int = 4,
@@ -40,25 +42,24 @@ def train_batches(
         schedule: sequences a step, and their length T.
         seed: decides the permutation of every epoch.
         start_step: the step of the first batch; nothing before it is read.
-        process_index: which rows of each batch to yield: with B rows and P processes, process p
-            has rows p B / P to (p + 1) B / P - 1.
-        process_count: P.
+        share: which rows of each batch to yield: of P parts of B rows, part p has rows p B / P to
+            (p + 1) B / P - 1.
         document_masking: whether batches tell documents apart, see `TokenizedSplit.batch`.
         skipped: ranges of examples that are left out.
         prefetch: batches made ahead.
 
     Returns:
-        Iterator over batches, [B / P, T], as `TokenizedSplit.batch` describes them.
+        Iterator over batches, [B times the share, T], as `TokenizedSplit.batch` describes them.
 
     Raises:
         ValueError: the split is shorter than a window, or P does not divide a batch size.
     """
     split.full_windows(schedule.context_length)
     for _, batch_size in schedule.stages:
-        _rows(batch_size, process_index, process_count)
+        _rows(batch_size, share)
 
     def batch_at(step: int) -> Batch:
-        rows = _rows(schedule.batch_size_at(step), process_index, process_count)
+        rows = _rows(schedule.batch_size_at(step), share)
         windows = step_windows(split, schedule, seed, step, rows, skipped)
         return split.batch(np.array(windows), schedule.context_length, document_masking)
 
@@ -70,8 +71,7 @@ def evaluation_batches(
     context_length: int,
     batch_size: int,
     *,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: Share = ALL,
     document_masking: bool = False,
     prefetch: int = 4,
 ) -> Iterator[Batch]:
@@ -83,7 +83,7 @@ def evaluation_batches(
     Raises:
         ValueError: P does not divide the batch size.
     """
-    rows = np.array(_rows(batch_size, process_index, process_count))
+    rows = np.array(_rows(batch_size, share))
     num_batches = -(-split.all_windows(context_length) // batch_size)
 
     def batch_at(index: int) -> Batch:
@@ -117,14 +117,15 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def _rows(batch_size: int, process_index: int, process_count: int) -> range:
-    if batch_size % process_count:
+def _rows(batch_size: int, share: Share) -> list[int]:
+    held, parts = share
+    if batch_size % parts:
         raise ValueError(
-            f"batch size {batch_size} does not divide among {process_count} processes; "
-            f"expected a multiple of {process_count}"
+            f"batch size {batch_size} does not divide into {parts} parts; expected a multiple of "
+            f"{parts}"
         )
-    share = batch_size // process_count
-    return range(process_index * share, (process_index + 1) * share)
+    size = batch_size // parts
+    return [row for part in held for row in range(part * size, (part + 1) * size)]
 
 
 class _Batches(grain.sources.RandomAccessDataSource[Batch]):

@@ -24,8 +24,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from gptjax import attention
 from gptjax.attention.over_sequence import over_sequence
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
+from gptjax.training.device_order import ordered
 
 AXES = ("data", "fsdp", "sequence", "tensor")
+
+Share = tuple[tuple[int, ...], int]  # parts of a batch, and how many parts it has
 
 # Parameter path -> the mesh axis that divides each of its own axes. Layers are stacked in front.
 PARAMETERS = (
@@ -81,12 +84,12 @@ def make_mesh(config: ParallelismConfig, devices: Sequence[Any] | None = None) -
       devices: all there are, by default.
 
     Raises:
-      ValueError: as `mesh_shape`.
+      ValueError: as `mesh_shape` and `device_order.ordered`.
     """
     devices = jax.devices() if devices is None else devices
     shape = mesh_shape(config, len(devices))
-    devices = devices[: math.prod(shape)]
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    arranged = ordered(devices[: math.prod(shape)], shape)
+    return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def num_chips(mesh: Mesh) -> int:
@@ -183,28 +186,47 @@ def batch_sharding(mesh: Mesh, num_axes: int) -> NamedSharding:
     return _sharding(mesh, *("batch", "sequence")[:num_axes])
 
 
-def batch_share(mesh: Mesh) -> tuple[int, int]:
-    """Which share of the rows of each batch this process is to give `put_batch`, and of how many.
+@functools.cache
+def batch_share(mesh: Mesh) -> Share:
+    """The parts of each batch whose rows this process is to give `put_batch`, and of how many.
+
+    Parts are of equal size. The devices of a host may hold parts that do not follow each other,
+    and hosts may hold the same.
 
     Raises:
-      ValueError: its devices hold none, or rows that do not follow each other.
+      ValueError: the devices of this process hold none.
     """
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     indices = batch_sharding(mesh, 1).addressable_devices_indices_map((shards,)).values()
-    held = sorted({(index or (slice(None),))[0].start or 0 for index in indices})
-    if not held or held != list(range(held[0], held[0] + len(held))) or held[0] % len(held):
+    held = tuple(sorted({(index or (slice(None),))[0].start or 0 for index in indices}))
+    if not held:
         raise ValueError(
-            f"config.parallelism: got a mesh {dict(mesh.shape)} whose process {jax.process_index()}"
-            f" of {jax.process_count()} holds the parts {held} of a batch, expected equal shares, "
-            "one after another (strategy=mesh or pmap)"
+            f"config.parallelism: got a mesh {dict(mesh.shape)} with no device of process "
+            f"{jax.process_index()} of {jax.process_count()}, expected one of all devices "
+            "(strategy=mesh or pmap)"
         )
-    return held[0] // len(held), shards // len(held)
+    return held, shards
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This process's rows of arrays [B] or [B, T], divided over the mesh."""
+    if jax.process_count() == 1:
+        return {
+            name: jax.device_put(array, batch_sharding(mesh, array.ndim))
+            for name, array in batch.items()
+        }
+    held, shards = batch_share(mesh)
 
     def put(array: np.ndarray) -> jax.Array:
-        return jax.make_array_from_process_local_data(batch_sharding(mesh, array.ndim), array)
+        size = len(array) // len(held)
+
+        def of_a_device(index: Any) -> np.ndarray:
+            row = held.index((index[0].start or 0) // size) * size
+            return array[(slice(row, row + size), *index[1:])]
+
+        shape = size * shards, *array.shape[1:]
+        return jax.make_array_from_callback(
+            shape, batch_sharding(mesh, array.ndim), of_a_device, dtype=array.dtype
+        )
 
     return {name: put(array) for name, array in batch.items()}

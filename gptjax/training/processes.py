@@ -7,8 +7,8 @@ process is raised on all of them: none is left waiting for another that has stop
 """
 
 import json
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -46,6 +46,24 @@ def on_first(call: Callable[[], T]) -> T:
         return call()
     value = together(lambda: call() if jax.process_index() == 0 else None)
     return json.loads(_gather(json.dumps(value))[0])
+
+
+def check_alike(values: Mapping[str, Any]) -> None:
+    """Checks that all processes have the same of what JSON keeps, by name.
+
+    Raises:
+      ValueError: naming the first that differs.
+    """
+    if jax.process_count() == 1:
+        return
+    first, *others = map(json.loads, _gather(json.dumps(values)))
+    for process, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other.get(name) != value:
+                raise ValueError(
+                    f"{name}: got {other.get(name)!r} in process {process}, expected {value!r} as "
+                    "in process 0"
+                )
 
 
 def _gather(text: str) -> list[str]:

@@ -89,27 +89,31 @@ def test_a_step_far_on_is_reached_at_once(split):
     assert rows == [example_window(0, 2 * 10**12 + i, num_windows) for i in range(2)]
 
 
-@pytest.mark.parametrize("process_count", [2, 4])
-def test_processes_share_the_rows_of_each_batch_in_order(split, process_count):
-    schedule = BatchSchedule(8, T, 4, 30 * T)
+@pytest.mark.parametrize(
+    "shares", [((0,), (1,)), ((0,), (1,), (2,), (3,)), ((0, 3), (1, 2)), ((2,), (0, 1, 3))]
+)
+def test_shares_have_the_rows_of_their_parts(split, shares):
+    """Also of parts that do not follow each other, as the devices of a TPU host may hold them."""
+    schedule, parts = BatchSchedule(8, T, 4, 30 * T), sum(map(len, shares))
 
-    def together(batches_of):
-        parts = [batches_of(process) for process in range(process_count)]
-        return [
-            {key: np.concatenate([part[key] for part in step]) for key in step[0]}
-            for step in zip(*parts, strict=True)
-        ]
+    def train(share):
+        batches = train_batches(split, schedule, 5, document_masking=True, share=share)
+        return take(batches, 12)
 
-    def train(process, count=process_count):
-        options = {"process_index": process, "process_count": count, "document_masking": True}
-        return take(train_batches(split, schedule, 5, **options), 12)
+    def evaluation(share):
+        return list(evaluation_batches(split, T, 8, document_masking=True, share=share))
 
-    def evaluation(process, count=process_count):
-        options = {"process_index": process, "process_count": count, "document_masking": True}
-        return list(evaluation_batches(split, T, 8, **options))
-
-    assert_equal(together(train), train(0, 1))
-    assert_equal(together(evaluation), evaluation(0, 1))
+    for batches in (train, evaluation):
+        whole = batches(((0,), 1))
+        for held in shares:
+            expected = [
+                {
+                    name: np.concatenate([np.split(array, parts)[part] for part in held])
+                    for name, array in batch.items()
+                }
+                for batch in whole
+            ]
+            assert_equal(batches((held, parts)), expected)
 
 
 @pytest.mark.parametrize("context_length", [1, 5, 1000])
@@ -148,10 +152,10 @@ def test_batches_are_made_ahead_by_another_thread(split, monkeypatch):
 
 
 def test_batches_that_do_not_divide_are_refused(split):
-    with pytest.raises(ValueError, match=r"batch size 3 does not divide among 2 processes; expec"):
-        train_batches(split, BatchSchedule(12, T, 3, 1000), 0, process_count=2)
+    with pytest.raises(ValueError, match=r"batch size 3 does not divide into 2 parts; expec"):
+        train_batches(split, BatchSchedule(12, T, 3, 1000), 0, share=((0,), 2))
     with pytest.raises(ValueError, match="expected a multiple of 4"):
-        evaluation_batches(split, T, 6, process_count=4)
+        evaluation_batches(split, T, 6, share=((0,), 4))
 
 
 def test_a_split_shorter_than_a_window_is_refused(split):

@@ -2,7 +2,8 @@
 
     python -m tests.experiments.pair --plan=FILE --coordinator=... --num_processes=2 --process_id=0
 
-The plan is JSON: `resumed` and `stopped` are runs, each with its `workdir` and `config`.
+The plan is JSON: `resumed`, `long`, `stopped` and `other` are runs, each with its `workdir` and
+`config`. The devices of `stopped` are not in order: every second one is another process's.
 """
 
 import json
@@ -21,11 +22,11 @@ from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig
 from gptjax.inference.generate import Generator
 from gptjax.settings import from_dict
-from gptjax.training.partitioning import make_mesh
+from gptjax.training import partitioning
 
 _PLAN = flags.DEFINE_string("plan", None, "File of the plan.")
 
-BATCHES = sources.training_batches
+BATCHES, ORDERED = sources.training_batches, partitioning.ordered
 
 
 def _slowly(*args):
@@ -38,23 +39,35 @@ def _slowly(*args):
         yield batch
 
 
+def _alternating(devices, shape):
+    return np.array(devices).reshape(jax.process_count(), -1).T.reshape(shape)
+
+
 def main(_):
     """Writes, beside the plan, what this process has seen."""
     connect()
     plan = json.loads(Path(_PLAN.value).read_text())
     seen = {"devices": [jax.device_count(), jax.local_device_count()]}
-    for name in ("resumed", "stopped"):
+    for name in ("resumed", "long", "stopped"):
         config = from_dict(ExperimentConfig, plan[name]["config"])
-        if name == "stopped":
-            sources.training_batches = _slowly
+        changed = name == "stopped"
+        sources.training_batches = _slowly if changed else BATCHES
+        partitioning.ordered = _alternating if changed else ORDERED
         outcome = pretrain("pair", config, WorkDirectory(plan[name]["workdir"]))
         seen[name] = {"step": int(outcome.state.step), "steps": outcome.steps}
         seen[name]["interrupted_by"] = outcome.interrupted_by
 
+    config = from_dict(ExperimentConfig, plan["other"]["config"])
+    config.optimizer.learning_rate *= 1 + jax.process_index()
+    try:
+        pretrain("pair", config, WorkDirectory(plan["other"]["workdir"]))
+    except ValueError as error:
+        seen["other"] = str(error)
+
     workdir = WorkDirectory(plan["resumed"]["workdir"])
-    params = workdir.params(mesh=make_mesh(workdir.config().parallelism))
+    params = workdir.params(mesh=partitioning.make_mesh(workdir.config().parallelism))
     prompts = [np.arange(1, 4), np.array([7])]
-    texts = Generator(workdir.model()).generate(params, prompts, max_new_tokens=8, seed=3)
+    texts = Generator(workdir.model(), params).generate(prompts, max_new_tokens=8, seed=3)
     seen["texts"] = [text.tolist() for text in texts]
     file = Path(_PLAN.value).with_name(f"seen_{jax.process_index()}.json")
     file.write_text(json.dumps(seen))

@@ -28,6 +28,8 @@ MESHES = {
     "alone": {},
     "resumed": {"strategy": "mesh", "tensor": 8},  # every process holds every row of a batch
     "stopped": {"strategy": "mesh", "fsdp": 4},
+    "long": {"strategy": "mesh", "sequence": 8},  # every process holds half of every row
+    "other": {"strategy": "mesh"},
     "after": {"strategy": "mesh", "fsdp": 2, "tensor": 4},
 }
 BATCHES = sources.training_batches
@@ -39,7 +41,7 @@ def configs(make_config):
     return {
         name: make_config(
             **shape,
-            training__num_steps=12,
+            training__num_steps=3 if name == "long" else 12,
             training__log_every=1,
             checkpoint__keep_every=3,
             **{f"parallelism__{axis}": size for axis, size in mesh.items()},
@@ -95,7 +97,7 @@ def runs(tmp_path_factory, configs):
 
     plan = {
         name: {"workdir": str(folder / name), "config": to_dict(configs[name])}
-        for name in ("resumed", "stopped")
+        for name in ("resumed", "stopped", "long", "other")
     }
     (folder / "plan.json").write_text(json.dumps(plan))
     ended, codes = _pair("tests.experiments.pair", f"--plan={folder / 'plan.json'}")
@@ -169,6 +171,25 @@ def test_two_processes_go_on_with_the_run_of_one(runs):
 
 
 @pytest.mark.slow
+def test_two_processes_share_the_positions_of_a_row(runs):
+    folder, _ = runs
+    rows, expected = (read_metrics(folder / name / "metrics.jsonl") for name in ("long", "alone"))
+    assert [row["step"] for row in rows] == [1, 2, 3, 3]
+    for row, like in zip(rows[:3], expected, strict=False):
+        assert row["loss"] == pytest.approx(like["loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_that_are_told_different_things_all_stop(runs, configs):
+    folder, (first, second) = runs
+    rate = configs["other"].optimizer.learning_rate
+    message = f"config.optimizer.learning_rate: got {2 * rate} in process 1, expected {rate} as in"
+    assert first["other"] == second["other"]
+    assert first["other"].startswith(message)
+    assert not (folder / "other").exists()
+
+
+@pytest.mark.slow
 def test_a_signal_to_one_stops_both_after_the_same_step_and_one_goes_on(runs, configs):
     folder, (first, _) = runs
     step = first["stopped"]["step"]
@@ -184,5 +205,5 @@ def test_generation_is_that_of_one_process(runs):
     folder, seen = runs
     workdir = WorkDirectory(str(folder / "resumed"))
     prompts = [np.arange(1, 4), np.array([7])]
-    texts = Generator(workdir.model()).generate(workdir.params(), prompts, max_new_tokens=8, seed=3)
+    texts = Generator(workdir.model(), workdir.params()).generate(prompts, max_new_tokens=8, seed=3)
     assert seen[0]["texts"] == [text.tolist() for text in texts]

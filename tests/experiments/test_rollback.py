@@ -40,7 +40,7 @@ def poison(monkeypatch):
     def make(examples, times=10**9, skipped=None):
         left = dict.fromkeys(examples, times)
 
-        def poisoned(config, split, start_step, skipped_since=(), share=(0, 1)):
+        def poisoned(config, split, start_step, skipped_since=(), share=((0,), 1)):
             ranges = skipped_since if skipped is None else skipped
             rows = {e: split.batch(np.array(_windows(config, split, e)), 16) for e in left}
             for batch in BATCHES(config, split, start_step, ranges, share):
