@@ -11,6 +11,7 @@ A specification is the name of an entry of `CORPORA`, with a location where the 
     jsonl:PATH#field    one JSON object a line, its `field` is the document; *.jsonl in directories
     cifar10:PATH        the images of CIFAR-10, as bytes (`images`)
     sample_images       pieces of a photograph that comes with matplotlib, as bytes (`images`)
+    instructions        made-up prose that goes with small tasks (`instructions_text`)
 
 PATH is a file, a directory (searched through, in sorted order) or a glob; files that end in .gz or
 .zst are decompressed. To add a corpus, register a function `(location, invalid_utf8) -> Corpus`.
