@@ -17,6 +17,7 @@ import numpy as np
 from grain.experimental import index_shuffle
 
 from gptjax.batch_schedule import BatchSchedule
+from gptjax.data.mixture import Mixture, Rows
 from gptjax.data.shards import Batch, TokenizedSplit
 from gptjax.data.skipping import Ranges, nth_example
 
@@ -90,6 +91,61 @@ def evaluation_batches(
         return split.batch(index * batch_size + rows, context_length, document_masking)
 
     return _prefetched(batch_at, 0, num_batches, prefetch)
+
+
+def mixture_batches(
+    mixture: Mixture,
+    schedule: BatchSchedule,
+    start_step: int = 0,
+    *,
+    share: Share = ALL,
+    skipped: Ranges = (),
+    prefetch: int = 4,
+) -> Iterator[Batch]:
+    """Yields the batch of `start_step` and of every later step, without end.
+
+    Args:
+        mixture: what the examples are, and the seed of their order.
+        schedule: examples a step.
+        start_step: the step of the first batch; nothing before it is made.
+        share: which rows of each batch to yield, see `train_batches`.
+        skipped: ranges of examples that are left out.
+        prefetch: batches made ahead.
+
+    Raises:
+        ValueError: P does not divide a batch size.
+    """
+    for _, batch_size in schedule.stages:
+        _rows(batch_size, share)
+
+    def batch_at(step: int) -> Batch:
+        first = schedule.examples(step)
+        rows = _rows(schedule.batch_size_at(step), share)
+        return mixture.batch(np.array([nth_example(first + row, skipped) for row in rows]))
+
+    return _prefetched(batch_at, start_step, sys.maxsize, prefetch)
+
+
+def evaluation_rows(
+    rows: Rows, batch_size: int, *, share: Share = ALL, prefetch: int = 4
+) -> Iterator[Batch]:
+    """Yields every row once, in order, in batches of one shape; the last is filled with padding.
+
+    Args:
+        rows: such as make padding of what lies past their last.
+        batch_size: rows a batch.
+        share: which rows of each batch to yield, see `train_batches`.
+        prefetch: batches made ahead.
+
+    Raises:
+        ValueError: P does not divide the batch size.
+    """
+    held = np.array(_rows(batch_size, share))
+
+    def batch_at(index: int) -> Batch:
+        return rows.batch(index * batch_size + held)
+
+    return _prefetched(batch_at, 0, -(-len(rows) // batch_size), prefetch)
 
 
 def step_windows(
