@@ -1,0 +1,38 @@
+#!/bin/bash
+# GPU hosts reached by ssh, a process a host that takes all its GPUs. From the repository, which all
+# hosts see under the same path:
+#
+#   HOSTS="host0 host1" docs/clusters/gpu_hosts.sh \
+#     --experiment=gpt2_small --workdir=/shared/runs/small
+#
+# Ctrl-C has all of them save and leave. PORT (8476) is free on the first host; PYTHON: the
+# interpreter, if it is not that of `make setup`.
+set -euo pipefail
+
+read -ra hosts <<< "${HOSTS:?the names of the hosts, the first of which the others reach}"
+port=${PORT:-8476}
+process_file='"${TMPDIR:-/tmp}"'/gptjax-$port.pid # the host there expands it
+pretrain=$(printf '%q ' "${PYTHON:-.venv/bin/python}" -m experiments.pretrain "$@" \
+  "--coordinator=${hosts[0]}:$port" "--num_processes=${#hosts[@]}")
+
+leave() {
+  trap '' INT TERM
+  ssh -n "${hosts[0]}" "kill -TERM \$(cat $process_file)"
+}
+trap leave INT TERM
+
+connections=()
+for i in "${!hosts[@]}"; do
+  ssh -n "${hosts[i]}" \
+    "cd $(printf %q "$PWD") && echo \$\$ > $process_file && exec $pretrain --process_id=$i" &
+  connections+=($!)
+done
+
+failed=0
+for connection in "${connections[@]}"; do
+  until wait "$connection"; do
+    code=$?
+    kill -0 "$connection" 2> /dev/null || { failed=$code && break; } # else a signal came
+  done
+done
+exit "$failed"
