@@ -1,0 +1,95 @@
+"""The best of n answers, and answers kept by rejection: what a reward is worth without training.
+
+Stiennon et al. 2020 (arXiv 2009.01325, appendix G.3) for the KL divergence of best-of-n; Nakano
+et al. 2021 (WebGPT, arXiv 2112.09332, appendix I) for estimating its reward from more answers.
+
+    index = best(scores)
+    curve = [(kl_of_best(n), expected_best(scores, n).mean()) for n in (1, 2, 4, 8, 16)]
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import gammaln
+
+
+def best(scores: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """The index [B] int32 of the highest of scores [B, N], of those of `mask`, the first of equals.
+
+    Args:
+      scores: [B, N] float32, of N answers to each prompt.
+      mask: [B, N] bool, which answers there are; None: all. 0 for a prompt without any.
+    """
+    candidates = scores if mask is None else jnp.where(mask, scores, -jnp.inf)
+    return jnp.argmax(candidates, axis=1).astype(jnp.int32)
+
+
+def kl_of_best(n: int) -> float:
+    """log n - (n - 1) / n nats: the divergence of the best of n from one answer.
+
+    Exact for distinct scores of a continuous kind, at most that otherwise.
+
+    Raises:
+      ValueError: n below 1.
+    """
+    if n < 1:
+        raise ValueError(f"n: got {n}, expected 1 or more")
+    return math.log(n) - (n - 1) / n
+
+
+def expected_best(scores: np.ndarray, n: int) -> np.ndarray:
+    """The mean score of the best of n answers, over all ways to take n of the N there are.
+
+    Unbiased, and of much less variance than taking n once: the i-th lowest of N is the best of
+    C(i - 1, n - 1) of the C(N, n) subsets.
+
+    Args:
+      scores: [B, N].
+      n: at most N.
+
+    Returns:
+      [B] float64.
+
+    Raises:
+      ValueError: n below 1 or above N.
+    """
+    ordered = np.sort(np.asarray(scores, np.float64), axis=1)
+    count = ordered.shape[1]
+    if not 1 <= n <= count:
+        raise ValueError(f"n: got {n}, expected 1 to {count}, the answers to each prompt")
+    rank = np.arange(n, count + 1)
+
+    def log_choose(of: np.ndarray | int, take: int) -> np.ndarray:
+        return gammaln(np.add(of, 1)) - gammaln(take + 1) - gammaln(np.subtract(of, take - 1))
+
+    shares = np.exp(log_choose(rank - 1, n - 1) - log_choose(count, n))
+    return ordered[:, n - 1 :] @ shares
+
+
+def accepted(
+    rng: jax.Array, scores: jax.Array, temperature: float, mask: jax.Array | None = None
+) -> jax.Array:
+    """Which answers rejection sampling keeps, [B, N] bool: exp((score - best) / temperature).
+
+    What is kept follows policy(y | x) exp(r(x, y) / temperature), the policy that RLHF with
+    beta = temperature seeks, as far as the best of N is the best there is.
+
+    Args:
+      rng: key of the draws.
+      scores: [B, N] float32, of N answers that the policy drew to each prompt.
+      temperature: above 0; towards 0 the best alone is kept.
+      mask: [B, N] bool, which answers there are; None: all.
+
+    Raises:
+      ValueError: a temperature of 0 or less.
+
+    Source: Liu et al. 2023 (arXiv 2309.06657), statistical rejection sampling.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature: got {temperature}, expected more than 0")
+    mask = jnp.ones(scores.shape, bool) if mask is None else mask
+    candidates = jnp.where(mask, scores, -jnp.inf)
+    chance = jnp.exp((candidates - jnp.max(candidates, axis=1, keepdims=True)) / temperature)
+    return mask & (jax.random.uniform(rng, scores.shape) < chance)

@@ -1,0 +1,151 @@
+"""Rewards of answers: reward models, Python functions and rubrics, weighted and added up.
+
+The rule-based rewards are those of GPT-4 (arXiv 2303.08774, section 6): a classifier reads the
+prompt (or not), the answer and a rubric, and its class is worth a score.
+
+    refusal = RuleBased("Is this a refusal? (A) yes (B) no", classify, {"A": 1.0, "B": -0.5})
+    rewards = [
+        Reward("model", score_texts, batched=True),
+        Reward("refusal", refusal, weight=0.5),
+    ]
+    total, parts = composed(rewards, prompts, responses)
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Reward:
+    """One part of a reward.
+
+    Attributes:
+      name: under which it is logged.
+      function: (prompt, response) -> float, a `RuleBased` among them; or, `batched`, (prompts,
+        responses) -> [N] numbers, as a reward model gives them.
+      weight: its share of the total; 0 logs it alone.
+      batched: whether the function takes all texts at once.
+    """
+
+    name: str
+    function: Callable[[Any, Any], Any]
+    weight: float = 1.0
+    batched: bool = False
+
+    def scores(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
+        """What each response earns, unweighted, [N] float32.
+
+        Raises:
+          ValueError: naming the reward, and the row of the first response, for which its function
+            raises, or gives anything but a finite number.
+        """
+        if self.batched:
+            try:
+                given = np.asarray(self.function(prompts, responses))
+            except Exception as error:  # whatever a user's function raises is named
+                raise self._wrong(f"of {len(prompts)} rows", error) from error
+            if given.shape != (len(prompts),):
+                raise ValueError(
+                    f"reward {self.name!r}: got shape {list(given.shape)}, expected "
+                    f"[{len(prompts)}], a number a row"
+                )
+            rows = given.tolist()
+        else:
+            rows = [
+                self._one(i, *texts) for i, texts in enumerate(zip(prompts, responses, strict=True))
+            ]
+        return np.array([self._number(i, x, prompts[i]) for i, x in enumerate(rows)], np.float32)
+
+    def _one(self, i: int, prompt: str, response: str) -> Any:
+        try:
+            return self.function(prompt, response)
+        except Exception as error:  # whatever a user's function raises is named
+            raise self._wrong(_row(i, prompt), error) from error
+
+    def _number(self, i: int, given: Any, prompt: str) -> float:
+        try:
+            number = float(given)
+        except (TypeError, ValueError):
+            number = np.nan
+        if isinstance(given, str) or not abs(number) <= float(np.finfo(np.float32).max):
+            raise ValueError(
+                f"reward {self.name!r}, {_row(i, prompt)}: got {given!r}, expected a finite number"
+            )
+        return number
+
+    def _wrong(self, where: str, error: Exception) -> ValueError:
+        said = " ".join(str(error).split())
+        return ValueError(
+            f"reward {self.name!r}, {where}: got {type(error).__name__}: {said}, expected a number"
+        )
+
+
+def _row(i: int, prompt: str) -> str:
+    text = repr(prompt)
+    return f"row {i} (prompt {text if len(text) <= 40 else text[:37] + '...'})"
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleBased:
+    """A reward by rubric: a function (prompt, response) -> float for `Reward`.
+
+    Attributes:
+      rubric: what the classifier is told to judge by, its classes among it.
+      classify: (rubric, prompt, response) -> the name of a class; prompt is None where the rubric
+        is about the response alone. Usually it asks a language model.
+      scores: what each class is worth.
+      reads_prompt: whether the classifier sees the prompt.
+
+    Source: arXiv 2303.08774, section 6, "Model-Assisted Safety Pipeline".
+    """
+
+    rubric: str
+    classify: Callable[[str, str | None, str], str]
+    scores: Mapping[str, float]
+    reads_prompt: bool = True
+
+    def __call__(self, prompt: str, response: str) -> float:
+        """The score of the response's class; an unknown class raises ValueError."""
+        found = self.classify(self.rubric, prompt if self.reads_prompt else None, response)
+        if found not in self.scores:
+            raise ValueError(f"class {found!r}, not one of: {', '.join(self.scores)}")
+        return float(self.scores[found])
+
+
+def composed(
+    rewards: Sequence[Reward], prompts: Sequence[str], responses: Sequence[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The weighted sum of rewards, and each by its name.
+
+    Args:
+      rewards: one or more, of different names.
+      prompts: N texts.
+      responses: N texts.
+
+    Returns:
+      Totals [N] float32; and of each reward what it gave, unweighted, [N] float32.
+
+    Raises:
+      ValueError: no rewards, a name twice, a weight that is not finite, more or fewer responses
+        than prompts, or what `Reward.scores` raises.
+    """
+    names = [reward.name for reward in rewards]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"rewards: got {names}, expected one or more of different names")
+    if len(prompts) != len(responses):
+        raise ValueError(
+            f"responses: got {len(responses)}, expected {len(prompts)}, one for each prompt"
+        )
+    for reward in rewards:
+        if not np.isfinite(reward.weight):
+            raise ValueError(
+                f"reward {reward.name!r}: got weight {reward.weight}, expected a finite number"
+            )
+    parts = {reward.name: reward.scores(prompts, responses) for reward in rewards}
+    total = np.zeros(len(prompts), np.float32)
+    for reward in rewards:
+        total += np.float32(reward.weight) * parts[reward.name]
+    return total, parts
