@@ -47,7 +47,8 @@ def _filler(rng: np.random.Generator) -> str:
         f"a {a} is in the {b}.",
         f"{a} and {b} go to the {c}.",
         f"can you copy the {a}, sort the {b} or pick the {c}?",
-    )[rng.integers(4)]
+        f"reverse the {a}, count the {b}, add a {c} and take it.",
+    )[rng.integers(5)]
 
 
 def document_text(index: int) -> str:
