@@ -17,12 +17,10 @@ PATH is a file, a directory or a glob, as for corpora. To add a set, register a 
 
 from collections.abc import Callable
 
-from absl import logging
-
 from gptjax.data.chat_format import Conversation, Message, conversation_of
 from gptjax.data.instructions_sets import demonstrations, parse_options
 from gptjax.data.message_trees import threads, tree_of
-from gptjax.data.records import Records, Row, read_rows
+from gptjax.data.records import Records, Row, log_dropped, read_rows
 from gptjax.registry import Registry
 
 CONVERSATIONS: Registry[Callable[[str, str], Records[Conversation]]] = Registry(
@@ -47,12 +45,6 @@ def load_conversations(spec: str) -> Records[Conversation]:
     records = CONVERSATIONS.get(name)(spec, location)
     log_dropped(records)
     return records
-
-
-def log_dropped(records: Records) -> None:
-    """Logs how many items a set has lost, and why."""
-    for reason, count in records.dropped.items():
-        logging.warning("%s: dropped %d rows: %s", records.name, count, reason)
 
 
 @CONVERSATIONS.register("jsonl")

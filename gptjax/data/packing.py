@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gptjax.data.chat_format import ChatTemplate, Conversation
-from gptjax.data.records import Records, sift
+from gptjax.data.records import Records, log_dropped, sift
 from gptjax.data.shards import Batch
 
 
@@ -123,6 +123,7 @@ def pack(
         ),
         conversations.dropped,
     )
+    log_dropped(rendered, conversations.dropped)
     lengths = np.array([len(ids) for ids, _ in rendered], np.int64)
     return PackedRows(
         conversations.name,

@@ -22,11 +22,11 @@ from collections.abc import Callable
 from typing import Any
 
 from gptjax.data.chat_format import Conversation, Message, messages_of
-from gptjax.data.conversations import log_dropped, with_input
+from gptjax.data.conversations import with_input
 from gptjax.data.instructions_sets import parse_options, ranked_tasks
 from gptjax.data.message_trees import ranked_answers, tree_of
 from gptjax.data.rankings import Ranking
-from gptjax.data.records import Records, Row, read_rows, sift
+from gptjax.data.records import Records, Row, log_dropped, read_rows, sift
 from gptjax.registry import Registry
 
 RANKINGS: Registry[Callable[[str, str], Records[Ranking]]] = Registry("set of rankings")

@@ -12,9 +12,9 @@ import dataclasses
 import numpy as np
 
 from gptjax.data.chat_format import ChatTemplate, Conversation, before_answer, prompt_of
-from gptjax.data.conversations import CONVERSATIONS, log_dropped
+from gptjax.data.conversations import CONVERSATIONS
 from gptjax.data.preferences import RANKINGS
-from gptjax.data.records import Records, read_rows, sift
+from gptjax.data.records import Records, log_dropped, read_rows, sift
 from gptjax.data.shards import Batch
 from gptjax.registry import unknown_name
 
@@ -105,5 +105,5 @@ def prompt_rows(
     kept = prompts.without(
         lambda prompt: None if len(template.prompt(prompt)) <= max_prompt_tokens else too_long
     )
-    log_dropped(kept)
+    log_dropped(kept, prompts.dropped)
     return PromptRows(kept, template.tokenizer.padding, tuple(map(template.prompt, kept)))

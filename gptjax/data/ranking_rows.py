@@ -14,9 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gptjax.data.chat_format import ChatTemplate
-from gptjax.data.conversations import log_dropped
 from gptjax.data.rankings import Ranking
-from gptjax.data.records import Records
+from gptjax.data.records import Records, log_dropped
 from gptjax.data.shards import Batch
 
 
@@ -149,6 +148,6 @@ def ranking_rows(
         return None
 
     kept = rankings.without(reason)
-    log_dropped(kept)
+    log_dropped(kept, rankings.dropped)
     padding = template.tokenizer.padding
     return RankingRows(kept, padding, tuple(prompts), tuple(answers), share_prompts)

@@ -13,6 +13,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
+from absl import logging
+
 from gptjax.data.text_files import find_files, open_bytes
 
 Item = TypeVar("Item")
@@ -183,3 +185,10 @@ def sift(
         elif item is not None:
             kept.append(item)
     return Records(name, tuple(kept), dict(counts))
+
+
+def log_dropped(records: Records, before: Mapping[str, int] | None = None) -> None:
+    """Logs how many items a set has lost, and why; `before` are counts that were logged already."""
+    for reason, count in records.dropped.items():
+        if count != (before or {}).get(reason):
+            logging.warning("%s: dropped %d rows: %s", records.name, count, reason)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gptjax.data.records import Records, Row, read_rows, sift
+from gptjax.data.records import Records, Row, log_dropped, read_rows, sift
 
 
 def write(path, *lines):
@@ -70,3 +70,11 @@ def test_what_is_dropped_is_counted_and_nothing_left_is_refused():
 def test_content_hash_is_of_the_items_in_order():
     assert Records("a", (1, 2)).content_hash() == Records("b", (1, 2), {"x": 1}).content_hash()
     assert Records("a", (1, 2)).content_hash() != Records("a", (2, 1)).content_hash()
+
+
+def test_what_was_dropped_is_logged_once(caplog):
+    first = sift("s", [(1, None), (2, "bad rows"), (3, "bad rows"), (4, None)])
+    log_dropped(first)
+    log_dropped(first.without(lambda n: "long rows" if n > 3 else None), first.dropped)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["s: dropped 2 rows: bad rows", "s: dropped 1 rows: long rows"]
