@@ -30,7 +30,8 @@ def connect() -> None:
     To be called before anything is computed.
 
     Raises:
-      ValueError: flags are missing or contradict each other, or the processes do not meet.
+      ValueError: flags are missing or contradict each other, nothing is detected, or process 0
+        cannot listen there. JAX itself ends processes that wait in vain, after five minutes.
     """
     coordinator, given = _COORDINATOR.value, (_NUM_PROCESSES.value, _PROCESS_ID.value)
     counted = coordinator is not None and coordinator != "detect"

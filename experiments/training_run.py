@@ -142,7 +142,7 @@ def _train(
     peak = matmul_peak_flops(config.model.dtype) * partitioning.num_chips(program.mesh)
     with (
         workdir.checkpoints() as checkpoints,
-        metrics.MetricsWriter(workdir.path) as writer,
+        metrics.MetricsWriter(workdir.path, last_good_step=checkpoints.latest_step) as writer,
         metrics.Progress(training.num_steps) as progress,
     ):
         checkpoints.claim()

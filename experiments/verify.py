@@ -40,7 +40,16 @@ _DOCUMENTS_OF_STEP = flags.DEFINE_integer(
 def list_documents(
     workdir: WorkDirectory, config: ExperimentConfig, prepared: PreparedCorpus, step: int
 ) -> None:
-    """Prints the documents of the batch of `step` (counted from 1), row by row."""
+    """Prints the documents of the batch of `step` (counted from 1), row by row.
+
+    Raises:
+      ValueError: the run has no such step.
+    """
+    if step > config.training.num_steps:
+        raise ValueError(
+            f"--documents_of_step: got {step}, expected at most {config.training.num_steps}, the "
+            "run's last step"
+        )
     batches = batch_schedule(config)
     rows = range(batches.batch_size_at(step - 1))
     skipped = skipped_examples(workdir)

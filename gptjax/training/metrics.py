@@ -12,6 +12,7 @@ learning_rate, grad_norm, tokens_per_second, mfu, executed_mfu`; evaluation rows
 perplexity, bits_per_byte`; rows of the split "layers" lists with a number a layer.
 """
 
+import contextlib
 import datetime
 import json
 import math
@@ -27,18 +28,33 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from gptjax.training.tensorboard import EventFile
+
 PLAIN_LINE_SECONDS = 10.0
 
 
 class MetricsWriter:
     """Appends rows to `metrics.jsonl` and to TensorBoard, under `tensorboard/`; from process 0."""
 
-    def __init__(self, workdir: str | os.PathLike, *, enabled: bool | None = None):
-        """`enabled`: whether this process writes; None: process 0 does."""
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        enabled: bool | None = None,
+        last_good_step: Callable[[], int | None] | None = None,
+    ):
+        """Opens nothing yet.
+
+        Args:
+          workdir: of the run.
+          enabled: whether this process writes; None: process 0 does.
+          last_good_step: which checkpoint there is, for the message where the disk is full.
+        """
         self.path = Path(workdir) / "metrics.jsonl"
         self._enabled = jax.process_index() == 0 if enabled is None else enabled
+        self._last_good_step = last_good_step
         self._file: TextIO | None = None
-        self._tensorboard: Any = None
+        self._events: EventFile | None = None
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -57,12 +73,12 @@ class MetricsWriter:
         if not self._enabled:
             return
         self.close()
-        self._tensorboard = self._open_tensorboard(step + 1)
-        if not self.path.exists():
-            return
-        rows = [row for row in read_metrics(self.path) if row["step"] <= step]
         replacement = self.path.with_suffix(".jsonl.new")
         try:
+            self._events = EventFile(self.path.parent / "tensorboard", step + 1)
+            if not self.path.exists():
+                return
+            rows = [row for row in read_metrics(self.path) if row["step"] <= step]
             replacement.write_text("".join(json.dumps(row) + "\n" for row in rows))
             replacement.replace(self.path)
         except OSError as error:
@@ -80,43 +96,32 @@ class MetricsWriter:
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("a")
+                self._file = self.path.open("a", buffering=1)  # a line at a time
             self._file.write(json.dumps(values, allow_nan=False) + "\n")
-            self._file.flush()
-            self._write_tensorboard(values)
+            if self._events is None:
+                self._events = EventFile(self.path.parent / "tensorboard")
+            self._events.write(values["step"], _scalars(values))
         except OSError as error:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Ends both files; a later `write` opens them again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self._tensorboard = None
-
-    def _open_tensorboard(self, purge_step: int | None) -> Any:
-        # Takes 0.5 s, which a process that only reads metrics need not wait for.
-        from tensorboardX import SummaryWriter
-
-        directory = str(self.path.parent / "tensorboard")
-        return SummaryWriter(directory, purge_step=purge_step)
-
-    def _write_tensorboard(self, row: dict[str, Any]) -> None:
-        if self._tensorboard is None:
-            self._tensorboard = self._open_tensorboard(None)
-        split = row.get("split", "train")
-        scalars = {name: value for name, value in row.items() if not isinstance(value, list)}
-        for name, values in row.items():
-            if isinstance(values, list):
-                scalars |= {f"{name}/{i:03}": value for i, value in enumerate(values)}
-        for name, value in scalars.items():
-            if name not in ("step", "split") and isinstance(value, int | float):
-                self._tensorboard.add_scalar(f"{split}/{name}", value, row["step"])
+        files, self._file, self._events = (self._file, self._events), None, None
+        for file in files:
+            # What could not be written was an error when it came.
+            with contextlib.suppress(OSError):
+                if file is not None:
+                    file.close()
 
     def _unwritable(self, error: OSError) -> ValueError:
-        return ValueError(f"cannot write {self.path}: {error.strerror}; expected a writable disk")
+        last = ""
+        if self._last_good_step is not None:
+            good = self._last_good_step()
+            last = f"; last good checkpoint: {'none' if good is None else good}"
+        return ValueError(
+            f"cannot write {error.filename or self.path}: {error.strerror}; expected a writable "
+            f"disk{last}"
+        )
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -266,6 +271,17 @@ class Progress:
             left = round(seconds_per_step * (self._num_steps - row["step"]))
             figures.append(f"{datetime.timedelta(seconds=left)} left")
         return "  ".join(figures)
+
+
+def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a row by TensorBoard's tags; of a list, one an entry."""
+    split, scalars = row.get("split", "train"), {}
+    for name, value in row.items():
+        if isinstance(value, list):
+            scalars |= {f"{split}/{name}/{i:03}": entry for i, entry in enumerate(value)}
+        elif name not in ("step", "split"):
+            scalars[f"{split}/{name}"] = value
+    return {tag: value for tag, value in scalars.items() if isinstance(value, int | float)}
 
 
 def _json(value: Any) -> Any:

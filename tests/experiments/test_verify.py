@@ -97,6 +97,7 @@ def test_a_loss_that_is_not_finite_agrees_with_null():
     ("given", "message"),
     [
         ({"from_step": 3}, r"no checkpoint of step 3 in .*; expected one of: 6, 8"),
+        ({"documents_of_step": 9}, r"--documents_of_step: got 9, expected at most 8, the run's la"),
         ({"from_step": 6, "to_step": 7}, r"--to_step: got 7 from step 6, expected rows between"),
     ],
 )

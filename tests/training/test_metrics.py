@@ -146,11 +146,41 @@ def test_other_processes_write_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_one_line(tmp_path):
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    writer = MetricsWriter(tmp_path)
-    with pytest.raises(ValueError, match=r"cannot write .*metrics.jsonl: No space left on device"):
+@pytest.mark.parametrize("full", ["metrics.jsonl", "tensorboard"])
+def test_a_full_disk_is_one_line_with_the_last_good_step(tmp_path, monkeypatch, full):
+    """What is left unwritten does not come up again when files are closed."""
+    opened = Path.open
+
+    def on_a_full_disk(path, mode="r", **given):
+        if full in path.parts[-2:]:
+            path, mode = Path("/dev/full"), mode.replace("x", "w")
+        return opened(path, mode, **given)
+
+    with (
+        pytest.raises(ValueError) as error,
+        MetricsWriter(tmp_path, last_good_step=lambda: 25) as writer,
+    ):
         writer.write(_training_row(1, loss=1.0))
+        monkeypatch.setattr(Path, "open", on_a_full_disk)
+        writer.close()
+        writer.write(_training_row(2, loss=1.0))
+    assert str(error.value) == (
+        f"cannot write {tmp_path}/metrics.jsonl: No space left on device; expected a writable "
+        "disk; last good checkpoint: 25"
+    )
+    monkeypatch.undo()
+    with MetricsWriter(tmp_path) as writer:
+        writer.truncate_after(1)
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1]
+
+
+def test_files_of_events_made_in_one_second_are_all_kept(tmp_path):
+    for step in range(3):
+        with MetricsWriter(tmp_path) as writer:
+            writer.truncate_after(step - 1)
+            writer.write(_training_row(step, loss=1.0))
+    steps = [event.step for event in _events(tmp_path) if event.summary.value]
+    assert steps == [0, 1, 2]
 
 
 def test_without_a_terminal_progress_is_a_plain_line_every_ten_seconds():
