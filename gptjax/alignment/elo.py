@@ -22,6 +22,7 @@ from scipy.stats import norm
 
 POINTS_PER_NAT = 400.0 / math.log(10.0)
 _STEPS = 100  # of Newton's method, which takes about ten
+_PRECISION = 1e-6  # of its last step, in standard errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,12 +254,12 @@ def _maximise(
         information = np.einsum("p,kp,kpn,kpm->nm", total, chances, design, design)
         information += prior - np.einsum("p,pn,pm->nm", total, mean, mean)
         step = np.linalg.solve(information + held, gradient)
-        if np.abs(step).max() < 1e-10:
-            break
-        shrink = 1.0
-        while (better := terms(at + shrink * step))[0] < value and shrink > 1e-6:
+        shrink, least = 1.0, value - 1e-10 * abs(value)  # of rounding
+        while (better := terms(at + shrink * step))[0] < least and shrink > 1e-6:
             shrink *= 0.5
         at, (value, chances) = at + shrink * step, better
+        if gradient @ step < _PRECISION**2:
+            break
     else:
         raise ValueError(
             "judgements: got strengths that do not settle, expected more judgements or a prior"

@@ -155,6 +155,26 @@ def test_the_training_loss_is_the_loss_of_the_models_rewards_in_both_forms(make_
     )
 
 
+@pytest.mark.parametrize("share_prompts", [False, True])
+def test_a_row_of_padding_changes_neither_loss_nor_gradient(make_model, share_prompts):
+    model = RewardModel(make_model(num_layers=1))
+    batch = batches()[share_prompts]
+    padded = {name: np.concatenate([x, np.zeros_like(x[:1])]) for name, x in batch.items()}
+    flat = (batches()[0]["tokens"].reshape(-1, 11), batches()[0]["lengths"].ravel())
+    params = jax.jit(model.init)(jax.random.key(0), *flat)["params"]
+    loss = ranking(model, share_prompts=share_prompts)
+
+    def sums_with_gradient(batch):
+        def total(params):
+            loss_sum, *others = loss(params, batch, None)
+            return loss_sum, others
+
+        return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
+
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, sums_with_gradient(padded), sums_with_gradient(batch))
+
+
 def test_dropout_is_drawn_for_whole_texts_and_refused_for_shared_prompts(make_model):
     model = RewardModel(make_model(residual_dropout=0.3))
     whole, shared, _ = batches()
