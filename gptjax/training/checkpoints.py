@@ -15,6 +15,8 @@ them share; process 0 does all else, once the others are done. They save, wait a
 
 import logging
 import os
+import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
@@ -63,7 +65,7 @@ class Checkpoints:
             validation loss is kept besides.
           keep_every: steps whose multiples are kept for good.
         """
-        _silence_orbax()
+        silence_orbax()
         self._directories = StepDirectories(directory, keep, keep_every)
         self.directory = self._directories.path
         self._pending: tuple[int, Future] | None = None
@@ -282,10 +284,29 @@ def _describe(tree: Any) -> dict[str, str]:
     }
 
 
-def _silence_orbax() -> None:
-    """Drops orbax's own log records: what matters in them is raised here, in one line."""
-    logging.getLogger("absl").addFilter(_is_not_orbax)
+def silence_orbax() -> None:
+    """Drops what orbax logs, and what its tasks leave behind where a disk is full.
+
+    What matters in that is raised here, in one line.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_is_not_orbax)
+    if not isinstance(sys.unraisablehook, _WithoutClosedLoops):
+        sys.unraisablehook = _WithoutClosedLoops(sys.unraisablehook)
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
+    if record.name == "asyncio":
+        return "/orbax/" not in record.getMessage()
     return "orbax" not in Path(record.pathname).parts
+
+
+class _WithoutClosedLoops:
+    """A hook for exceptions that nothing can catch, but for those of writes given up by orbax."""
+
+    def __init__(self, hook: Callable[[Any], None]):
+        self._hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
