@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 
 from experiments import sources
+from experiments.initial_params import initial_params
 from experiments.training_run import Program
 from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig
@@ -84,7 +85,7 @@ def replay(
         program.mesh,
     )
     if from_step == 0:
-        state = begin(program.fresh, program.target, config.checkpoint.init_from)
+        state = begin(program.fresh, program.target, initial_params(config))
     else:
         with workdir.checkpoints() as checkpoints:
             state, _ = resume(program.target, checkpoints, from_step)

@@ -12,6 +12,7 @@ from absl import logging
 from jax.sharding import Mesh
 
 from experiments import sources
+from experiments.initial_params import initial_params
 from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.shards import PreparedCorpus
@@ -154,7 +155,7 @@ def _train(
                 program.target,
                 checkpoints,
                 restore_step=restore_step,
-                init_from=config.checkpoint.init_from,
+                init_from=initial_params(config),
             )
             if skipped is None:
                 skipped = tuple((a, b) for a, b in data.get("skipped_examples", ()))

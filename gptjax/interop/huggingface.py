@@ -1,15 +1,17 @@
-"""Hugging Face's GPT-2 (`GPT2LMHeadModel`) and GPT-1 (`OpenAIGPTLMHeadModel`) as our parameters.
+"""Hugging Face's GPT-2 (`GPT2LMHeadModel`) and GPT-1 (`OpenAIGPTLMHeadModel`): parameters as ours.
 
-A table says where each of their tensors goes; torch and transformers are not needed. Their linear
-layers keep kernels as [inputs, outputs], as ours do; query, key and value lie side by side in one.
+A table says where each of their tensors goes, both ways; torch and transformers are not needed.
+Their linear layers keep kernels as [inputs, outputs], as ours do; query, key and value lie side by
+side in one. Ours are stacked over the layers, theirs are one a layer.
 
     config = model_config(json.loads(Path("config.json").read_text()))
     params = params_from_huggingface(state, config)
+    state = dict(tensors_for_huggingface(read, config))
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.config import ModelConfig
+from gptjax.interop.huggingface_config import model_config, refuse_other_layers
 from gptjax.models.gpt import GPT
+from gptjax.training.parameter_files import Deferred
+
+__all__ = [
+    "deferred_params",
+    "model_config",
+    "params_from_huggingface",
+    "tensor_shapes",
+    "tensors_for_huggingface",
+]
 
 
 class Target(NamedTuple):
@@ -48,12 +60,12 @@ def _linear(theirs: str, *ours: str, inputs: int = 1) -> dict[str, Target]:
 
 
 LAYER = {
+    **_normalisation("ln_1", "attention_norm"),
     **_linear("attn.c_attn", "attention/query", "attention/key", "attention/value"),
     **_linear("attn.c_proj", "attention/out", inputs=2),
+    **_normalisation("ln_2", "feed_forward_norm"),
     **_linear("mlp.c_fc", "feed_forward/up"),
     **_linear("mlp.c_proj", "feed_forward/down"),
-    **_normalisation("ln_1", "attention_norm"),
-    **_normalisation("ln_2", "feed_forward_norm"),
 }
 GPT2 = {
     "wte.weight": Target(("token_embedding",), 1),
@@ -65,82 +77,34 @@ GPT1 = {
     "positions_embed.weight": Target(("position_embedding",), 1),
 }
 OUTSIDE_LAYERS = {"pre": GPT2, "post": GPT1}  # by ModelConfig.norm
-HEAD = "lm_head.weight"
+HEAD = {"lm_head.weight": Target(("head/kernel",), 1)}
 PREFIX = "transformer."  # of all but the head; OpenAI's first uploads lack it
 NOT_PARAMETERS = r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)"  # causal masks
-
-REQUIRED = {
-    "vocab_size": "vocab_size",
-    "n_positions": "context_length",
-    "n_layer": "num_layers",
-    "n_head": "num_heads",
-    "n_embd": "d_model",
-}
-OPTIONAL = {
-    "n_inner": ("d_ff", None),
-    "layer_norm_epsilon": ("layer_norm_epsilon", 1e-5),
-    "initializer_range": ("init_std", 0.02),
-    "embd_pdrop": ("embedding_dropout", 0.1),
-    "attn_pdrop": ("attention_dropout", 0.1),
-    "resid_pdrop": ("residual_dropout", 0.1),
-    "tie_word_embeddings": ("tied_embeddings", True),
-}
-ACTIVATIONS = {  # of `activation_function` in GPT-2; GPT-1's `afn` calls the tanh form "gelu"
-    "gpt2": {
-        "gelu_new": "gelu_tanh",
-        "gelu_pytorch_tanh": "gelu_tanh",
-        "gelu": "gelu",
-        "quick_gelu": "gelu_sigmoid",
-        "relu": "relu",
-    },
-    "openai-gpt": {"gelu": "gelu_tanh", "relu": "relu"},
-}
-UNSUPPORTED = {  # field: the one value that our model computes
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "add_cross_attention": False,
-}
-ONLY = {"positions": "learned", "score": "none"}  # of `ModelConfig`: what their models compute
+PADDED = ("token_embedding", "head/kernel")  # with rows past the vocabulary
+_PIECE = 2**24  # bytes of a tensor that are copied at once
 
 
-def model_config(hf_config: Mapping[str, Any]) -> ModelConfig:
-    """The resolved `ModelConfig` of a Hugging Face config.json.
+class Row(NamedTuple):
+    """One row of the table for one model: some of our leaves, and the tensors that hold them.
 
-    Absent fields take the defaults that `transformers` gives them.
-
-    Raises:
-      ValueError: another kind of model, or a setting that our model does not have.
+    Attributes:
+      names: of their tensors, one a layer or just one.
+      shape: of each of them.
+      parts: path and width of each of our leaves in the tensor's last axis.
+      stacked: whether our leaves have a leading axis of layers.
     """
-    kind = hf_config.get("model_type")
-    if kind not in ACTIVATIONS:
-        raise ValueError(f"model_type: got {kind!r}, expected one of {', '.join(ACTIVATIONS)}")
-    missing = [name for name in REQUIRED if name not in hf_config]
-    if missing:
-        raise ValueError(f"{kind} config: got no {', '.join(missing)}, expected an integer each")
-    for name, value in UNSUPPORTED.items():
-        if hf_config.get(name, value) != value:
-            raise ValueError(f"{kind} config {name}: got {hf_config[name]}, expected {value}")
-    name, default = ("activation_function", "gelu_new") if kind == "gpt2" else ("afn", "gelu")
-    activation = hf_config.get(name, default)
-    if activation not in ACTIVATIONS[kind]:
-        choices = ", ".join(ACTIVATIONS[kind])
-        raise ValueError(f"{kind} config {name}: got {activation!r}, expected one of {choices}")
-    fields = {ours: hf_config[theirs] for theirs, ours in REQUIRED.items()}
-    fields |= {ours: hf_config.get(theirs, value) for theirs, (ours, value) in OPTIONAL.items()}
-    model = ModelConfig(
-        **fields,
-        activation=ACTIVATIONS[kind][activation],
-        norm="pre" if kind == "gpt2" else "post",
-        scaled_residual_init=kind == "gpt2",
-    )
-    return resolve(ExperimentConfig(model=model)).model
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    parts: dict[str, int]
+    stacked: bool
 
 
 def params_from_huggingface(state: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, Any]:
     """Our parameter tree, from the tensors of a Hugging Face checkpoint.
 
     Args:
-      state: tensors by name, all with the leading "transformer." or none; each is read once.
+      state: tensors by name, all with the leading "transformer." or none.
       config: a resolved `ModelConfig`; `norm` says whether they are GPT-2's ("pre") or GPT-1's.
 
     Returns:
@@ -152,50 +116,100 @@ def params_from_huggingface(state: Mapping[str, np.ndarray], config: ModelConfig
         for nothing here, of another shape, not of floats, or an output layer that differs from the
         embedding it is tied to.
     """
-    only = ONLY | {"num_kv_heads": config.num_heads, "d_value": config.d_head}
-    for name, value in only.items():
-        if getattr(config, name) != value:
-            raise ValueError(f"config.model.{name}: got {getattr(config, name)}, expected {value}")
-    tokens = jax.ShapeDtypeStruct((1, 1), np.int32)
-    abstract = jax.eval_shape(GPT(config).init, jax.random.key(0), tokens)["params"]
-    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), abstract)
+    return jax.tree.map(lambda leaf: leaf.read(), deferred_params(state, config))
+
+
+def deferred_params(state: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, Any]:
+    """As `params_from_huggingface`, but the arrays are `Deferred`: made when they are read."""
+    refuse_other_layers(config)
     prefix = PREFIX if any(name.startswith(PREFIX) for name in state) else ""
-    destinations = _destinations(params, config, prefix)
-    _check_names(state, destinations)
-    for name, (parts, inputs) in destinations.items():
-        _copy(name, state[name], parts, inputs)
-    if config.tied_embeddings and HEAD in state:
-        table = params["token_embedding"][: config.vocab_size]
-        if not np.array_equal(np.asarray(state[HEAD], np.float32), table):
-            raise ValueError(f"{HEAD}: got other values than the embedding, expected tied ones")
-    return params
-
-
-def _destinations(
-    params: dict[str, Any], config: ModelConfig, prefix: str
-) -> dict[str, tuple[list[np.ndarray], int]]:
-    """Their names to (views of our leaves, `Target.inputs`)."""
-    leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
-    for padded in {"token_embedding", "head/kernel"} & leaves.keys():
-        leaves[padded] = leaves[padded][: config.vocab_size]
-    found = {
-        prefix + name: ([leaves[path] for path in paths], inputs)
-        for name, (paths, inputs) in OUTSIDE_LAYERS[config.norm].items()
+    shapes = _leaf_shapes(config)
+    rows = _rows(config, shapes, prefix)
+    _check_names(state, rows)
+    for row in rows:
+        for name in row.names:
+            _check_tensor(name, state[name], row.shape)
+    (head,) = HEAD
+    if config.tied_embeddings and head in state:
+        _check_tied(state, head, rows[0])
+    leaves = {
+        path: Deferred(shapes[path], lambda row=row, path=path: _leaf(state, row, path, shapes))
+        for row in rows
+        for path in row.parts
     }
+    assert leaves.keys() == shapes.keys(), leaves.keys() ^ shapes.keys()
+    return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of `tensors_for_huggingface`, in the order of the layers."""
+    refuse_other_layers(config)
+    rows = _rows(config, _leaf_shapes(config), PREFIX)
+    layers = range(config.num_layers)
+    ordered = [row.names[0] for row in rows if not row.stacked]
+    ordered += [row.names[layer] for layer in layers for row in rows if row.stacked]
+    shapes = {name: row.shape for row in rows for name in row.names}
+    return {name: shapes[name] for name in ordered}
+
+
+def tensors_for_huggingface(
+    read: Callable[[str], np.ndarray], config: ModelConfig
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the tensors of a Hugging Face checkpoint, row by row of the table.
+
+    Args:
+      read: gives a leaf of our parameters by its path, as "trunk/final_norm/scale"; each is read
+        once, and let go before the next are.
+      config: resolved.
+    """
+    for row in _rows(config, _leaf_shapes(config), PREFIX):
+        leaves = [read(path) for path in row.parts]
+        for layer, name in enumerate(row.names):
+            parts = [leaf[layer] if row.stacked else leaf[: row.shape[0]] for leaf in leaves]
+            columns = zip(parts, row.parts.values(), strict=True)
+            flat = [part.reshape(*row.shape[:-1], width) for part, width in columns]
+            yield name, flat[0] if len(flat) == 1 else np.concatenate(flat, axis=-1)
+            del parts, columns, flat
+        del leaves
+
+
+def _leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    def init(tokens: jax.Array) -> Any:
+        return GPT(config).init(jax.random.key(0), tokens)["params"]  # a key that starts no device
+
+    abstract = jax.eval_shape(init, jax.ShapeDtypeStruct((1, 1), np.int32))
+    leaves: dict[str, Any] = traverse_util.flatten_dict(abstract, sep="/")
+    return {path: leaf.shape for path, leaf in leaves.items()}
+
+
+def _rows(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> list[Row]:
+    """The table for one model, the token embedding first."""
+
+    def row(names: tuple[str, ...], target: Target, path: str = "") -> Row:
+        stacked = bool(path)
+        parts = {path + ours: shapes[path + ours][stacked:] for ours in target.ours}
+        first = next(iter(parts))
+        inputs = parts[first][: target.inputs]
+        height = (config.vocab_size if first in PADDED else math.prod(inputs),) if inputs else ()
+        widths = {ours: math.prod(shape[target.inputs :]) for ours, shape in parts.items()}
+        return Row(names, (*height, sum(widths.values())), widths, stacked)
+
+    layers = range(config.num_layers)
+    rows = [row((prefix + name,), target) for name, target in OUTSIDE_LAYERS[config.norm].items()]
     if not config.tied_embeddings:
-        found[HEAD] = ([leaves["head/kernel"]], 1)
-    for layer in range(config.num_layers):
-        for name, (paths, inputs) in LAYER.items():
-            parts = [leaves[f"trunk/layers/{path}"][layer] for path in paths]
-            found[f"{prefix}h.{layer}.{name}"] = (parts, inputs)
-    return found
+        rows += [row((name,), target) for name, target in HEAD.items()]
+    for name, target in LAYER.items():
+        names = tuple(f"{prefix}h.{layer}.{name}" for layer in layers)
+        rows.append(row(names, target, "trunk/layers/"))
+    return rows
 
 
-def _check_names(state: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> None:
+def _check_names(state: Mapping[str, np.ndarray], rows: list[Row]) -> None:
     def some(names: list[str]) -> str:
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
-    known = {*expected, HEAD}
+    expected = [name for row in rows for name in row.names]
+    known = {*expected, *HEAD}
     unknown = [n for n in state if n not in known and not re.fullmatch(NOT_PARAMETERS, n)]
     if unknown:
         raise ValueError(f"checkpoint: got {some(unknown)}, which this model does not have")
@@ -204,13 +218,37 @@ def _check_names(state: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -
         raise ValueError(f"checkpoint: got no {some(missing)}, expected {len(expected)} tensors")
 
 
-def _copy(name: str, theirs: np.ndarray, ours: list[np.ndarray], inputs: int) -> None:
-    """Writes their matrix or vector into our arrays, which divide its last axis in order."""
-    widths = [math.prod(part.shape[inputs:]) for part in ours]
-    rows = (math.prod(ours[0].shape[:inputs]),) if inputs else ()
-    if theirs.shape != (*rows, sum(widths)):
-        raise ValueError(f"{name}: got shape {theirs.shape}, expected {(*rows, sum(widths))}")
+def _check_tensor(name: str, theirs: np.ndarray, shape: tuple[int, ...]) -> None:
+    if theirs.shape != shape:
+        raise ValueError(f"{name}: got shape {theirs.shape}, expected {shape}")
     if not jnp.issubdtype(theirs.dtype, jnp.floating):
         raise ValueError(f"{name}: got dtype {theirs.dtype}, expected floats")
-    for part, values in zip(ours, np.split(theirs, np.cumsum(widths)[:-1], axis=-1), strict=True):
-        part[...] = values.reshape(part.shape)
+
+
+def _check_tied(state: Mapping[str, np.ndarray], head: str, embedding: Row) -> None:
+    _check_tensor(head, state[head], embedding.shape)
+    (table,) = embedding.names
+    for piece in _pieces(embedding.shape):
+        if not np.array_equal(state[head][piece], state[table][piece]):
+            raise ValueError(f"{head}: got other values than the embedding, expected tied ones")
+
+
+def _leaf(
+    state: Mapping[str, np.ndarray], row: Row, path: str, shapes: Mapping[str, tuple[int, ...]]
+) -> np.ndarray:
+    """Our leaf at `path`, out of the columns that are its own."""
+    leaf, width = np.zeros(shapes[path], np.float32), row.parts[path]
+    paths = list(row.parts)
+    begin = sum(row.parts[before] for before in paths[: paths.index(path)])
+    for layer, name in enumerate(row.names):
+        ours = leaf[layer] if row.stacked else leaf[: row.shape[0]]
+        ours = ours.reshape(*row.shape[:-1], width)  # a view
+        for piece in _pieces(row.shape):
+            ours[piece] = state[name][piece][..., begin : begin + width]
+    return leaf
+
+
+def _pieces(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of a tensor's first axis, each of about `_PIECE` bytes."""
+    step = max(1, _PIECE // (4 * math.prod(shape[1:])))
+    return (slice(start, start + step) for start in range(0, shape[0], step))

@@ -51,6 +51,11 @@ class ByteLevelBPE(MergesTokenizer):
         ]
 
     @classmethod
+    def of_bytes(cls) -> Self:
+        """Raw bytes as a byte-level BPE: id i is byte i, and there are no merges."""
+        return cls(_BYTES, [])
+
+    @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
         """Learns the merges of `texts`.
 

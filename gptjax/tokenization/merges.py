@@ -55,15 +55,25 @@ class MergesTokenizer(Tokenizer):
         return len(self._vocab)
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Reads the vocabulary and the merges from `directory`."""
-        vocab = read_json(directory / cls.vocab_file)
-        merges = _read_merges(directory / cls.merges_file)
+    def load(
+        cls, directory: Path, vocab_file: str | None = None, merges_file: str | None = None
+    ) -> Self:
+        """Reads the vocabulary and the merges from `directory`, whatever their files are called."""
+        vocab_file, merges_file = vocab_file or cls.vocab_file, merges_file or cls.merges_file
+        vocab = read_json(directory / vocab_file)
+        merges = _read_merges(directory / merges_file)
         try:
             return cls(vocab, merges)
         except ValueError as error:
-            names = f"{cls.vocab_file} and {cls.merges_file}"
+            names = f"{vocab_file} and {merges_file}"
             raise ValueError(f"{directory}: {names} do not fit: {error}") from error
+
+    def library(self) -> tokenizers.Tokenizer:
+        """A copy of the library's tokenizer; it finds special tokens in any text."""
+        library = tokenizers.Tokenizer.from_str(self._library.to_str())
+        names = [tokenizers.AddedToken(name, normalized=False) for name in self.special_tokens]
+        library.add_special_tokens(names)
+        return library
 
     def files(self) -> dict[str, bytes]:
         """The vocabulary and the merges, in the format they are read from."""

@@ -2,6 +2,7 @@
 
 target = placed(jax.eval_shape(fresh), mesh)
 state, data = start(fresh, target, checkpoints, restore_step=None, init_from=None)
+state, _ = start(..., init_from=newest_params("runs/other"))
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ def start(
     checkpoints: Checkpoints,
     *,
     restore_step: int | None,
-    init_from: str | None,
+    init_from: Callable[[Any], Any] | None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state a run goes on from, and what was recorded of its data: nothing of a new run.
 
@@ -32,7 +33,7 @@ def start(
       target: of what shape that state is and where each leaf is to live.
       checkpoints: of this run; the newest is resumed where there is one.
       restore_step: the checkpoint to resume instead; later ones are removed.
-      init_from: work directory of another run, whose newest parameters a new run starts with.
+      init_from: reads the parameters that a new run starts with, given their shapes and places.
 
     Raises:
       ValueError: no such checkpoint, or it is damaged or of another model.
@@ -51,15 +52,25 @@ def start(
 
 
 def begin(
-    fresh: Callable[..., TrainState], target: TrainState, init_from: str | None
+    fresh: Callable[..., TrainState],
+    target: TrainState,
+    init_from: Callable[[Any], Any] | None,
 ) -> TrainState:
     """The state before the first step; shapes first, so that nothing is made twice."""
     sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
     if init_from is None:
         return jax.jit(fresh, out_shardings=sharding)()
-    with Checkpoints(Path(init_from) / "checkpoints") as others:
-        params = others.restore_params(None, target.params)
-    return jax.jit(fresh, out_shardings=sharding)(params)
+    return jax.jit(fresh, out_shardings=sharding)(init_from(target.params))
+
+
+def newest_params(workdir: str) -> Callable[[Any], Any]:
+    """Reads the newest parameters of another run, given their shapes and places."""
+
+    def read(target: Any) -> Any:
+        with Checkpoints(Path(workdir) / "checkpoints") as others:
+            return others.restore_params(None, target)
+
+    return read
 
 
 def resume(

@@ -5,38 +5,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from gptjax.config import ModelConfig
-from gptjax.interop.huggingface import model_config, params_from_huggingface
+from gptjax.interop import huggingface as huggingface_module
+from gptjax.interop.huggingface import (
+    model_config,
+    params_from_huggingface,
+    tensor_shapes,
+    tensors_for_huggingface,
+)
 from gptjax.models.gpt import GPT
-
-KINDS = ("gpt2", "openai-gpt")
-SIZES = {"vocab_size": 61, "n_positions": 24, "n_layer": 3, "n_embd": 32, "n_head": 4}
-
-
-def huggingface(kind: str, **settings):
-    """A randomly initialised model of theirs, with biases and gains that are random too."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    names = {"gpt2": "GPT2", "openai-gpt": "OpenAIGPT"}
-    special = {"bos_token_id": 0, "eos_token_id": 0}
-    config = getattr(transformers, names[kind] + "Config")(**SIZES, **special, **settings)
-    torch.manual_seed(0)
-    model = getattr(transformers, names[kind] + "LMHeadModel")(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
-def tensors(model) -> dict[str, np.ndarray]:
-    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-
-
-def their_logits(model, tokens: np.ndarray) -> np.ndarray:
-    torch = pytest.importorskip("torch")
-    with torch.no_grad():
-        return model(torch.tensor(tokens)).logits.numpy()
+from tests.interop.theirs import KINDS, SIZES, huggingface, tensors, their_logits
 
 
 def our_logits(config: ModelConfig, params, tokens: np.ndarray) -> np.ndarray:
@@ -192,15 +172,17 @@ def test_tensors_that_do_not_fit_are_refused_by_name():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"positions": "rotary"}, "config.model.positions: got rotary, expected learned"),
-        ({"score": "alibi"}, "config.model.score: got alibi, expected none"),
-        ({"d_value": 4}, "config.model.d_value: got 4, expected 8"),
-        ({"num_kv_heads": 2}, "config.model.num_kv_heads: got 2, expected 4"),
+        ({"positions": "rotary"}, "positions: got rotary, expected learned: T learn a table"),
+        ({"score": "alibi"}, "score: got alibi, expected none: T leave attention scores as"),
+        ({"d_head": 6}, "d_head: got 6, expected 8: T divide d_model among the heads"),
+        ({"d_value": 4}, "d_value: got 4, expected 8: T have value heads as wide as key heads"),
+        ({"num_kv_heads": 2}, "num_kv_heads: got 2, expected 4: T have a key head for every"),
     ],
 )
 def test_models_that_theirs_cannot_be_are_refused_by_the_fields_name(change, message):
     state, config = checkpoint("gpt2")
-    assert refusal(state, dataclasses.replace(config, **change)) == message
+    message = "config.model." + message.replace(": T ", ": transformers' GPT-2 and GPT-1 ")
+    assert refusal(state, dataclasses.replace(config, **change)).startswith(message)
 
 
 def test_another_architecture_is_refused_by_its_names():
@@ -230,3 +212,47 @@ def test_configs_that_our_model_cannot_express_are_refused(change, message):
 def test_a_config_without_sizes_is_refused():
     with pytest.raises(ValueError, match="gpt2 config: got no n_layer, n_head"):
         model_config({"model_type": "gpt2", "vocab_size": 61, "n_positions": 24, "n_embd": 32})
+
+
+def leaves(params) -> dict[str, np.ndarray]:
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_export_is_the_inverse_of_import(kind, tied):
+    state, config = checkpoint(kind, tie_word_embeddings=tied)
+    if not tied:
+        state["lm_head.weight"] = np.random.default_rng(2).normal(size=(61, 32)).astype(np.float32)
+    params = leaves(params_from_huggingface(state, config))
+    reads: list[str] = []
+
+    def read(path: str) -> np.ndarray:
+        reads.append(path)
+        return params[path]
+
+    exported = dict(tensors_for_huggingface(read, config))
+    assert sorted(reads) == sorted(params)
+    assert exported.keys() == state.keys() == tensor_shapes(config).keys()
+    for name, tensor in exported.items():
+        np.testing.assert_array_equal(tensor, state[name], err_msg=name)
+        assert tensor.shape == tensor_shapes(config)[name]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensors_are_named_as_theirs_are(kind):
+    model = huggingface(kind, **SIZES)
+    config = model_config(model.config.to_dict())
+    theirs = {name: tensor.shape for name, tensor in tensors(model).items()}
+    del theirs["lm_head.weight"]  # which is the embedding
+    assert tensor_shapes(config) == theirs
+
+
+def test_tensors_larger_than_a_piece_are_copied_whole(monkeypatch):
+    state, config = checkpoint("gpt2")
+    whole = params_from_huggingface(state, config)
+    monkeypatch.setattr(huggingface_module, "_PIECE", 1000)
+    state["lm_head.weight"] = state["transformer.wte.weight"].copy()
+    jax.tree.map(np.testing.assert_array_equal, params_from_huggingface(state, config), whole)
+    state["lm_head.weight"][60, 31] += 1
+    assert "lm_head.weight: got other values" in refusal(state, config)

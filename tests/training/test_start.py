@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gptjax.config import ParallelismConfig
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.partitioning import make_mesh
-from gptjax.training.start import start
+from gptjax.training.start import newest_params, start
 from gptjax.training.state import create
 
 TX = optax.adam(0.1)
@@ -41,7 +41,7 @@ def _save(workdir, *steps):
 
 
 def _start(workdir, *, restore_step=None, init_from=None, init=None):
-    init_from = None if init_from is None else str(init_from)
+    init_from = None if init_from is None else newest_params(str(init_from))
 
     def fresh(params=None):
         return create((init or _init())() if params is None else params, TX)
