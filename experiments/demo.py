@@ -5,7 +5,6 @@ python -m experiments.demo
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from absl import flags
@@ -35,9 +34,8 @@ What to try next:
 """
 
 
-def _show_sample(title: str, generator: Generator, params: Any, tokenizer: Tokenizer) -> None:
+def _show_sample(title: str, generator: Generator, tokenizer: Tokenizer) -> None:
     (tokens,) = generator.generate(
-        params,
         [encode_prompt(tokenizer, PROMPT)],
         max_new_tokens=80,
         sampler=make_sampler(temperature=0.7, top_p=0.95),
@@ -56,15 +54,16 @@ def main(argv: Sequence[str]) -> None:
     config = resolve(demo())
     tokenizer = load_model_tokenizer(config)
     model = GPT(config.model)
-    generator = Generator(model)
     params = model.init(rng(config.training.seed, "params"), jnp.zeros((1, 1), jnp.int32))
-    _show_sample("a sample before training", generator, params["params"], tokenizer)
+    generator = Generator(model, params["params"])
+    _show_sample("a sample before training", generator, tokenizer)
 
     outcome = pretrain("demo", config, workdir)
     if outcome.interrupted_by is not None:
         print(f"{outcome.interrupted_by}: saved; the same command goes on from there")
         return
-    _show_sample("a sample after training", generator, outcome.state.params, tokenizer)
+    generator.params = outcome.state.params
+    _show_sample("a sample after training", generator, tokenizer)
     figures = workdir.result()
     print(
         f"In {workdir.path}: checkpoints/, metrics.jsonl, result.json, tensorboard/, and the loss"

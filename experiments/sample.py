@@ -16,6 +16,7 @@ from experiments.binary import run
 from experiments.processes import connect
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.inference.generate import Generator
+from gptjax.inference.requests import room_after
 from gptjax.inference.sampling import make_sampler
 from gptjax.inference.text import TextStream, encode_prompt
 from gptjax.training.partitioning import make_mesh
@@ -69,15 +70,16 @@ def main(argv: Sequence[str]) -> None:
     connect()
     sampler = make_sampler(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value)
     workdir = WorkDirectory(_WORKDIR.value)
-    tokenizer, generator = workdir.tokenizer(), Generator(workdir.model())
+    tokenizer, model = workdir.tokenizer(), workdir.model()
     prompt = encode_prompt(tokenizer, read_prompt(_PROMPT.value, _PROMPT_FILE.value))
-    room = generator.room(prompt)
+    room = room_after(prompt, model.config)
     if (_MAX_NEW_TOKENS.value or 1) > room:
         fits = f"{room} new tokens fit in the context after the prompt's {prompt.size}"
         print(f"note: only {fits}", file=sys.stderr)
     enable_compilation_cache()
     mesh = make_mesh(workdir.config().parallelism) if jax.process_count() > 1 else None
     params = workdir.params(workdir.resolve_step(_STEP.value), mesh)
+    generator = Generator(model, params)
 
     for index in range(_NUM_SAMPLES.value):
         if _NUM_SAMPLES.value > 1:
@@ -85,7 +87,6 @@ def main(argv: Sequence[str]) -> None:
         text = TextStream(tokenizer)
         print(text.push(prompt), end="", flush=True)
         for (new_tokens,) in generator.stream(
-            params,
             [prompt],
             max_new_tokens=_MAX_NEW_TOKENS.value,
             sampler=sampler,

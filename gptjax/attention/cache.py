@@ -161,6 +161,23 @@ def rollback(cache: Caches, lengths: jax.Array) -> Caches:
     return jax.tree.map(one, cache, is_leaf=lambda node: isinstance(node, KVCache))
 
 
+def resized(cache: KVCache, pattern: Pattern, length: int, chunk: int) -> KVCache:
+    """`cache`, made for the same pattern and chunk, with room for texts of `length` positions.
+
+    Positions from `length` on, if it shrinks, must not be needed any more.
+    """
+    slots = num_slots(pattern, length, chunk)
+    near, first = pattern.reach if slots < length else (None, 0)
+    # Slot i holds position i in a ring too, as long as none has gone round.
+    kept = jnp.where(cache.positions < length, cache.positions, -1)
+
+    def sized(x: jax.Array, fill: int) -> jax.Array:
+        more = [(0, 0), (0, max(0, slots - x.shape[1])), *[(0, 0)] * (x.ndim - 2)]
+        return jnp.pad(x[:, :slots], more, constant_values=fill)
+
+    return KVCache(sized(cache.k, 0), sized(cache.v, 0), sized(kept, -1), near, first)
+
+
 def check_decodable(pattern: Pattern, prompt: int, length: int) -> None:
     """Refuses a text of up to `length` positions decoded one by one after `prompt` together.
 

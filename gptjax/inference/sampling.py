@@ -1,95 +1,36 @@
-"""From next-token logits to the next token: filters, then a draw.
+"""The next token of each text in a batch: filters of its logits, then a draw or the best.
 
-A filter is a pure function `(logits, texts) -> logits`; a sampler applies a tuple of them in
-order. Filters are pytrees whose numbers are arguments of the compiled program, so that another
-temperature compiles nothing anew: register a dataclass, or wrap a function in
-`jax.tree_util.Partial`.
-
-    sampler = make_sampler(temperature=0.8, top_k=40)
-    tokens = sampler(logits, texts)   # int32 [B]
+sampler = make_sampler(temperature=0.8, top_k=40)
+token = sampler(logits, text)   # one text's
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Hashable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Texts:
-    """A batch of texts so far: what filters and draws may depend on.
-
-    Attributes:
-      tokens: int32 [B, S], prompt included; what stands at `lengths` and after has no meaning.
-      lengths: int32 [B], tokens in each text.
-      rngs: keys [B], the randomness of each text.
-    """
-
-    tokens: jax.Array
-    lengths: jax.Array
-    rngs: jax.Array
-
-
-Filter = Callable[[jax.Array, Texts], jax.Array]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Temperature:
-    """Divides logits by `value`: below 1 sharpens the distribution, above 1 flattens it."""
-
-    value: float
-
-    def __call__(self, logits: jax.Array, texts: Texts) -> jax.Array:
-        """Maps logits [B, V] to [B, V]."""
-        del texts
-        return logits / self.value
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TopK:
-    """Keeps the `k` most probable tokens, and what ties with the last of them.
-
-    Source: Fan et al. 2018 (arXiv 1805.04833, section 5.2); GPT-2 samples with k = 40.
-    """
-
-    k: int = dataclasses.field(metadata={"static": True})
-
-    def __call__(self, logits: jax.Array, texts: Texts) -> jax.Array:
-        """Maps logits [B, V] to [B, V], -inf where dropped."""
-        del texts
-        best, _ = jax.lax.top_k(logits, min(self.k, logits.shape[-1]))
-        return jnp.where(logits >= best[:, -1:], logits, -jnp.inf)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TopP:
-    """Keeps the fewest most probable tokens that hold a share `p` together, and ties.
-
-    Source: Holtzman et al. 2020 (arXiv 1904.09751, section 3.1), nucleus sampling.
-    """
-
-    p: float
-
-    def __call__(self, logits: jax.Array, texts: Texts) -> jax.Array:
-        """Maps logits [B, V] to [B, V], -inf where dropped."""
-        del texts
-        ordered = jnp.sort(logits, axis=-1, descending=True)
-        probabilities = jax.nn.softmax(ordered)
-        share_before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        last = jnp.min(jnp.where(share_before < self.p, ordered, jnp.inf), -1, keepdims=True)
-        return jnp.where(logits >= last, logits, -jnp.inf)
+from gptjax.inference.filters import (
+    CountPenalties,
+    Filter,
+    ForcedTokens,
+    LogitBias,
+    MinNewTokens,
+    MinP,
+    RepetitionPenalty,
+    Temperature,
+    Text,
+    TopK,
+    TopP,
+)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Picks the next token of each text: the most probable one, or a draw.
+    """Picks the next token of a text: the most probable one, or a draw.
 
     Attributes:
       filters: applied in order to the logits first.
@@ -99,49 +40,166 @@ class Sampler:
     filters: tuple[Filter, ...] = ()
     greedy: bool = dataclasses.field(default=False, metadata={"static": True})
 
-    def __call__(self, logits: jax.Array, texts: Texts) -> jax.Array:
-        """Maps float32 logits [B, V] to tokens [B] int32.
+    def filtered(self, logits: jax.Array, text: Text) -> jax.Array:
+        """Maps float32 logits [V] to those that are drawn from."""
+        for apply_filter in self.filters:
+            logits = apply_filter(logits, text)
+        return logits
+
+    def __call__(self, logits: jax.Array, text: Text) -> jax.Array:
+        """Maps float32 logits [V] to a token, int32.
 
         A draw depends on the text's own key and length alone, not on its neighbours.
         """
-        for apply_filter in self.filters:
-            logits = apply_filter(logits, texts)
+        logits = self.filtered(logits, text)
         if self.greedy:
-            return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        rngs = jax.vmap(jax.random.fold_in)(texts.rngs, texts.lengths)
-        return jax.vmap(jax.random.categorical)(rngs, logits).astype(jnp.int32)
+            return jnp.argmax(logits).astype(jnp.int32)
+        rng = jax.random.fold_in(text.rng, text.length)
+        return jax.random.categorical(rng, logits).astype(jnp.int32)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RowSamplers:
+    """The samplers of a batch's rows, one program for each kind among them.
+
+    Attributes:
+      kinds: a sampler of each kind, every number with a leading axis of rows.
+      kind: int32 [B], which of them is a row's.
+    """
+
+    kinds: tuple[Sampler, ...]
+    kind: np.ndarray
+
+    def __call__(self, logits: jax.Array, texts: Text) -> jax.Array:
+        """Maps float32 logits [B, V] to tokens [B] int32."""
+        picked = [jax.vmap(Sampler.__call__)(kind, logits, texts) for kind in self.kinds]
+        tokens = picked[0]
+        for i, others in enumerate(picked[1:], start=1):
+            tokens = jnp.where(self.kind == i, others, tokens)
+        return tokens
+
+
+def by_row(samplers: Sequence[Sampler | None]) -> RowSamplers:
+    """The samplers of rows; None where a row has no text."""
+    first: dict[Hashable, Sampler] = {}
+    for sampler in samplers:
+        if sampler is not None:
+            first.setdefault(kind_of(sampler), sampler)
+    if not first:
+        first[kind_of(Sampler())] = Sampler()
+    number = {kind: i for i, kind in enumerate(first)}
+    kind = [0 if sampler is None else number[kind_of(sampler)] for sampler in samplers]
+
+    def rows(i: int, example: Sampler) -> Sampler:
+        own = [
+            example if sampler is None or kind[row] != i else sampler
+            for row, sampler in enumerate(samplers)
+        ]
+        return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *own)
+
+    kinds = tuple(rows(i, example) for i, example in enumerate(first.values()))
+    return RowSamplers(kinds, np.array(kind, np.int32))
+
+
+def kind_of(sampler: Sampler) -> Hashable:
+    """What samplers of one program share: their filters, and the shapes of their numbers."""
+    leaves, structure = jax.tree.flatten(sampler)
+    return structure, tuple((np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
 
 
 def make_sampler(
-    temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    presence_penalty: float = 0.0,
+    frequency_penalty: float = 0.0,
+    *,
+    logit_bias: Mapping[int, float] | None = None,
+    banned_tokens: Sequence[int] = (),
+    forced_tokens: Sequence[int] = (),
+    min_new_tokens: int = 0,
+    stop_token: int | None = None,
+    vocab_size: int | None = None,
 ) -> Sampler:
-    """The sampler of the usual options, applied in the order of the arguments.
+    """The sampler of the usual options: penalties, biases and what is forced, then the rest.
 
     Args:
       temperature: 0 for greedy decoding.
       top_k: tokens to keep, or None for all.
       top_p: share of probability to keep, or None for all.
+      min_p: least probability to keep, as a share of the greatest, or None for all.
+      repetition_penalty: above 1 makes tokens of the text less probable.
+      presence_penalty: taken from the logits of tokens that are new in the text.
+      frequency_penalty: the same for each time one occurs.
+      logit_bias: what is added to the logits of tokens.
+      banned_tokens: never drawn.
+      forced_tokens: the first new tokens.
+      min_new_tokens: before which `stop_token` is not drawn.
+      stop_token: needed by `min_new_tokens`.
+      vocab_size: V, needed by options that name tokens.
 
     Raises:
       ValueError: a value out of range, or a filter of a greedy choice, which it cannot change.
     """
-    if not (temperature >= 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature: got {temperature}, expected 0 (greedy) or more")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k: got {top_k}, expected 1 or more")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p: got {top_p}, expected above 0 and at most 1")
-    if temperature == 0:
-        if top_k is not None or top_p is not None:
-            raise ValueError(
-                "temperature: got 0 (greedy) with top_k or top_p, expected a positive one with them"
-            )
-        return Sampler(greedy=True)
+    _check_range("temperature", temperature, temperature >= 0, "0 (greedy) or more")
+    _check_range("top_k", top_k, top_k is None or top_k >= 1, "1 or more")
+    _check_range("top_p", top_p, top_p is None or 0 < top_p <= 1, "above 0 and at most 1")
+    _check_range("min_p", min_p, min_p is None or 0 <= min_p < 1, "0 or more, below 1")
+    _check_range("repetition_penalty", repetition_penalty, repetition_penalty > 0, "above 0")
+    for name, value in (("presence", presence_penalty), ("frequency", frequency_penalty)):
+        _check_range(f"{name}_penalty", value, True, "a finite number")
+    _check_range("min_new_tokens", min_new_tokens, min_new_tokens >= 0, "0 or more")
+    if temperature == 0 and (top_k, top_p, min_p) != (None, None, None):
+        raise ValueError(
+            "temperature: got 0 (greedy) with top_k, top_p or min_p, expected a positive one with "
+            "them"
+        )
+    if min_new_tokens and stop_token is None:
+        raise ValueError(f"min_new_tokens: got {min_new_tokens} without stop_token, expected both")
+    named = [*(logit_bias or {}), *banned_tokens, *forced_tokens]
+    if stop_token is not None:
+        named.append(stop_token)
+    if named:
+        _check_tokens(named, vocab_size)
+    if set(banned_tokens) & set(forced_tokens):
+        token = min(set(banned_tokens) & set(forced_tokens))
+        raise ValueError(f"forced_tokens: got {token}, which is banned, expected another")
+
     filters: list[Filter] = []
-    if temperature != 1:
+    if repetition_penalty != 1:
+        filters.append(RepetitionPenalty(float(repetition_penalty)))
+    if presence_penalty or frequency_penalty:
+        filters.append(CountPenalties(float(presence_penalty), float(frequency_penalty)))
+    if logit_bias or banned_tokens:
+        assert vocab_size is not None
+        filters.append(LogitBias.of(logit_bias or {}, banned_tokens, vocab_size))
+    if min_new_tokens:
+        assert stop_token is not None
+        filters.append(MinNewTokens(min_new_tokens, stop_token))
+    if forced_tokens:
+        filters.append(ForcedTokens(np.array(forced_tokens, np.int32)))
+    if temperature not in (0, 1):
         filters.append(Temperature(float(temperature)))
     if top_k is not None:
         filters.append(TopK(top_k))
     if top_p is not None and top_p < 1:
         filters.append(TopP(float(top_p)))
-    return Sampler(tuple(filters))
+    if min_p:
+        filters.append(MinP(float(min_p)))
+    return Sampler(tuple(filters), greedy=temperature == 0)
+
+
+def _check_range(name: str, value: float | None, fits: bool, allowed: str) -> None:
+    if value is not None and not (fits and math.isfinite(value)):
+        raise ValueError(f"{name}: got {value}, expected {allowed}")
+
+
+def _check_tokens(tokens: Sequence[int], vocab_size: int | None) -> None:
+    if vocab_size is None:
+        raise ValueError("vocab_size: got none with options that name tokens, expected it")
+    for token in tokens:
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"token: got {token}, expected 0 to {vocab_size - 1}")

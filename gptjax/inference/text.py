@@ -1,9 +1,11 @@
-"""Between text and a generator's tokens: prompts, and text that is shown as it comes.
+r"""Between text and a generator's tokens: prompts, and text that is shown as it comes.
 
 tokens = encode_prompt(tokenizer, "The")
-stream = TextStream(tokenizer)
+stream = TextStream(tokenizer, stop=("\n\n",))
 print(stream.push(tokens), stream.push(new_tokens), stream.finish())
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,17 +30,23 @@ def encode_prompt(tokenizer: Tokenizer, text: str) -> np.ndarray:
 
 
 class TextStream:
-    """Text of tokens that come a few at a time, whole characters only.
+    """Text of tokens that come a few at a time, whole characters only, up to a stop string.
 
     A token may end inside a character. Such bytes decode to U+FFFD, at most one for each, so a
-    few U+FFFD at the end are kept back until more tokens settle what they are. End-of-text is
-    not shown.
+    few U+FFFD at the end are kept back until more tokens settle what they are; so is what may be
+    the start of a stop string. End-of-text and stop strings are not shown.
+
+    Attributes:
+      stopped: whether a stop string came.
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()):
+        """`stop`: strings, none of them empty, any of which ends the text."""
         self._tokenizer = tokenizer
+        self._stop = tuple(stop)
         self._tokens: list[int] = []
         self._shown = 0
+        self.stopped = False
 
     def push(self, tokens: np.ndarray) -> str:
         """Adds tokens [n]; returns the text that is new and will not change."""
@@ -51,9 +59,29 @@ class TextStream:
 
     def finish(self) -> str:
         """The text that was kept back; no more tokens come."""
-        return self._show(self._tokenizer.decode(self._tokens))
+        return self._show(self._tokenizer.decode(self._tokens), last=True)
 
-    def _show(self, text: str) -> str:
+    def _show(self, text: str, last: bool = False) -> str:
+        if self.stopped:
+            return ""
+        ends = [at for at in (text.find(stop, self._since(stop)) for stop in self._stop) if at >= 0]
+        if ends:
+            self.stopped = True
+            text = text[: min(ends)]
+        elif not last:
+            text = text[: len(text) - self._begun(text)]
         new = text[self._shown :]
         self._shown = max(self._shown, len(text))
         return new
+
+    def _since(self, stop: str) -> int:
+        """Where a stop string may start: what is shown holds none, nor a start of one."""
+        return max(0, self._shown - len(stop) + 1)
+
+    def _begun(self, text: str) -> int:
+        """How many characters at the end of `text` may be the start of a stop string."""
+        longest = max(map(len, self._stop), default=1) - 1
+        for size in range(min(longest, len(text)), 0, -1):
+            if any(stop.startswith(text[-size:]) for stop in self._stop):
+                return size
+        return 0

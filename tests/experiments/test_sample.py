@@ -54,8 +54,7 @@ def run(tmp_path_factory, tokenizer) -> WorkDirectory:
 def expected(run: WorkDirectory, tokenizer: Tokenizer, step: int, index: int, **options) -> bytes:
     """Prompt and continuation, by the whole-batch call."""
     prompt = tokenizer.encode(PROMPT)
-    (new,) = Generator(run.model()).generate(
-        run.params(step),
+    (new,) = Generator(run.model(), run.params(step)).generate(
         [prompt],
         sample_indices=[index],
         stop_token=tokenizer.end_of_text,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
-from gptjax.inference import generate
-from gptjax.inference.generate import Generator, next_logits, start
+from gptjax.inference import decoding
+from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.models.gpt import GPT
 
@@ -44,7 +44,7 @@ def made() -> tuple[GPT, dict]:
 
 @pytest.fixture(scope="module")
 def generator(made) -> Generator:
-    return Generator(made[0])
+    return Generator(*made)
 
 
 def prompts_of(*lengths: int, seed: int = 0) -> list[np.ndarray]:
@@ -74,52 +74,46 @@ def full_logits(model, params):
         ({"attention": "heads(dense,fixed(stride=8,summary=2)),logsparse(window=2)"}, 1e-5),
     ],
 )
-def test_cached_logits_equal_the_full_forward_pass(changes, tolerance, monkeypatch):
-    monkeypatch.setattr(generate, "_PIECE", 8)
+def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
     model, params = make(**changes)
     texts = np.stack(prompts_of(CONTEXT, CONTEXT, CONTEXT)).astype(np.int32)
     full = jax.jit(lambda tokens: model.apply({"params": params}, tokens))(texts)
-    lengths = np.array([1, 6, 20], np.int32)
-    state = jax.jit(functools.partial(start, model, prefix=24))(
-        params,
-        texts,
-        lengths,
-        limits=np.full(3, CONTEXT, np.int32),
-        stop_token=np.int32(-1),
-        seed=np.int32(0),
-        sample_indices=np.arange(3, dtype=np.int32),
+    lengths, ones = np.array([1, 6, 20], np.int32), np.ones(3, np.int32)
+    feed = jax.jit(
+        functools.partial(decoding.feed, model, decoding.decoding_params(params, "float32"))
     )
-    step = jax.jit(functools.partial(next_logits, model, params))
+    cache = decoding.empty_cache(model, 3, CONTEXT, 8)
+    for start in range(0, 24, 8):
+        at = np.arange(start, start + 8)[None]
+        positions = np.where(at < lengths[:, None] - 1, at, -1).astype(np.int32)
+        cache = feed(cache, texts[:, start : start + 8], positions)
+    state = decoding.begin(texts, lengths, CONTEXT * ones, -ones, 0 * ones, ones, cache)
+    step = jax.jit(functools.partial(decoding.next_logits, model, params))
     for fed in range(25):
         got, cache = step(state)
         expected = full[np.arange(3), lengths + fed - 1]
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
-        longer = dataclasses.replace(state.texts, lengths=state.texts.lengths + 1)
+        longer = dataclasses.replace(state.texts, length=state.texts.length + 1)
         state = dataclasses.replace(state, texts=longer, cache=cache)
 
 
-def test_each_layer_of_the_cycle_keeps_what_its_pattern_needs(monkeypatch):
-    monkeypatch.setattr(generate, "_PIECE", 8)
-    model, params = make(attention="dense,banded(window=5)")
-    arguments = [np.zeros((1, 48), np.int32), *np.int32([[20], [48]]), np.int32(-1), np.int32(0)]
-    state = jax.eval_shape(
-        functools.partial(start, model, prefix=24), params, *arguments, np.zeros(1, np.int32)
-    )
-    assert [cache.k.shape[:2] for cache in state.cache] == [(1, 48), (1, 12), (1, 48)]
+def test_each_layer_of_the_cycle_keeps_what_its_pattern_needs():
+    model, _ = make(attention="dense,banded(window=5)")
+    cache = jax.eval_shape(lambda: decoding.empty_cache(model, 1, 48, 8))
+    assert [layer.k.shape[:2] for layer in cache] == [(1, 48), (1, 12), (1, 48)]
 
 
 @pytest.mark.parametrize("attention", ["prefix(length=9)", "dense,block_causal(block=4)"])
 def test_prompts_that_split_what_must_arrive_whole_are_refused(attention):
     model, params = make(attention=attention)
     with pytest.raises(ValueError, match="got 7 tokens at once"):
-        Generator(model).generate(params, prompts_of(8), max_new_tokens=5)
+        Generator(model, params).generate(prompts_of(8), max_new_tokens=5)
 
 
-def test_a_prefix_language_model_generates_after_a_whole_prefix(monkeypatch):
-    monkeypatch.setattr(generate, "_PIECE", 4)
+def test_a_prefix_language_model_generates_after_a_whole_prefix():
     model, params = make(attention="prefix(length=9)")
     (prompt,) = prompts_of(12)
-    (text,) = Generator(model).generate(params, [prompt], max_new_tokens=6, sampler=GREEDY)
+    (text,) = Generator(model, params, piece=4).generate([prompt], max_new_tokens=6, sampler=GREEDY)
     whole = np.concatenate([prompt, text])
     logits = jax.jit(lambda tokens: model.apply({"params": params}, tokens))(whole[None])
     assert text.tolist() == logits[0, 11:-1].argmax(-1).tolist()
@@ -130,7 +124,7 @@ def test_greedy_texts_equal_a_loop_over_forward_passes(made, generator):
     model, params = made
     logits = full_logits(model, params)
     prompts = prompts_of(1, 2, 5, 16, 17, 33)
-    texts = generator.generate(params, prompts, max_new_tokens=12, sampler=GREEDY)
+    texts = generator.generate(prompts, max_new_tokens=12, sampler=GREEDY)
     for prompt, text in zip(prompts, texts, strict=True):
         expected = prompt.tolist()
         for _ in range(12):
@@ -140,95 +134,84 @@ def test_greedy_texts_equal_a_loop_over_forward_passes(made, generator):
     assert len({tuple(text) for text in texts}) > 3
 
 
-def test_a_sample_does_not_see_its_neighbours(made, generator):
-    _, params = made
+def test_a_sample_does_not_see_its_neighbours(generator):
     prompts = prompts_of(3, 30, 11, 3)
     options = {"max_new_tokens": 10, "sampler": make_sampler(0.9, top_k=20), "seed": 5}
-    together = generator.generate(params, prompts, **options)
+    together = generator.generate(prompts, **options)
     for index, prompt in enumerate(prompts):
-        alone = generator.generate(params, [prompt], sample_indices=[index], **options)
+        alone = generator.generate([prompt], sample_indices=[index], **options)
         assert alone[0].tolist() == together[index].tolist()
 
 
-def test_a_sample_is_a_function_of_prompt_seed_and_index(made, generator):
-    _, params = made
+def test_a_sample_is_a_function_of_prompt_seed_and_index(generator):
     (prompt,) = prompts_of(4)
 
     def sample(seed, index):
-        (text,) = generator.generate(
-            params, [prompt], max_new_tokens=20, seed=seed, sample_indices=[index]
-        )
+        (text,) = generator.generate([prompt], max_new_tokens=20, seed=seed, sample_indices=[index])
         return tuple(text.tolist())
 
     seen = {sample(seed, index) for seed in (0, 1) for index in (0, 1)}
     assert len(seen) == 4
     assert sample(1, 1) in seen
-    batch = generator.generate(params, [prompt, prompt], max_new_tokens=20)
+    batch = generator.generate([prompt, prompt], max_new_tokens=20)
     assert [tuple(text.tolist()) for text in batch] == [sample(0, 0), sample(0, 1)]
 
 
-def test_the_stop_token_ends_its_own_text_alone(made, generator):
-    _, params = made
+def test_the_stop_token_ends_its_own_text_alone(generator):
     prompts = prompts_of(4, 9)
-    free = [
-        text.tolist() for text in generator.generate(params, prompts, max_new_tokens=25, seed=3)
-    ]
+    free = [text.tolist() for text in generator.generate(prompts, max_new_tokens=25, seed=3)]
     stop = next(token for token in free[0][3:] if token not in free[1])
-    texts = generator.generate(params, prompts, max_new_tokens=25, seed=3, stop_token=stop)
+    texts = generator.generate(prompts, max_new_tokens=25, seed=3, stop_token=stop)
     assert texts[0].tolist() == free[0][: free[0].index(stop) + 1]
     assert texts[1].tolist() == free[1]
     again = [np.array([stop, *prompts[1]])]  # in a prompt it stops nothing
-    assert generator.generate(params, again, max_new_tokens=2, stop_token=stop)[0].size > 0
+    assert generator.generate(again, max_new_tokens=2, stop_token=stop)[0].size > 0
 
 
-def test_texts_end_with_the_context(made, generator):
-    _, params = made
+def test_texts_end_with_the_context(generator):
     prompts = prompts_of(40, 1, CONTEXT)
-    texts = generator.generate(params, prompts, max_new_tokens=30)
+    texts = generator.generate(prompts, max_new_tokens=30)
     assert [text.size for text in texts] == [8, 30, 0]
-    assert [text.size for text in generator.generate(params, prompts)] == [8, CONTEXT - 1, 0]
+    assert [text.size for text in generator.generate(prompts)] == [8, CONTEXT - 1, 0]
     assert generator.room(prompts[0]) == 8
 
 
-def test_padding_of_the_vocabulary_is_never_sampled(made, generator):
+def test_padding_of_the_vocabulary_is_never_sampled(generator):
     """Three of 64 rows are padding: 376 draws from a flat distribution would meet them."""
-    _, params = made
-    texts = generator.generate(params, prompts_of(*[1] * 8), sampler=make_sampler(1e6))
+    texts = generator.generate(prompts_of(*[1] * 8), sampler=make_sampler(1e6))
     assert np.concatenate(texts).max() < VOCAB
     assert len(np.unique(np.concatenate(texts))) > 50
 
 
-def test_tokens_stream_in_chunks(made, generator):
-    _, params = made
+def test_tokens_stream_in_chunks(generator):
     prompts = prompts_of(2, 45)
-    chunks = list(generator.stream(params, prompts, max_new_tokens=20, seed=2, chunk=8))
+    chunks = list(generator.stream(prompts, max_new_tokens=20, seed=2))
     assert [[new.size for new in chunk] for chunk in chunks] == [[8, 3], [8, 0], [4, 0]]
-    whole = generator.generate(params, prompts, max_new_tokens=20, seed=2)
+    whole = generator.generate(prompts, max_new_tokens=20, seed=2)
     for row, text in enumerate(whole):
         assert np.concatenate([chunk[row] for chunk in chunks]).tolist() == text.tolist()
 
 
 def test_few_programs_serve_all_lengths(made, caplog):
-    """One prefill for each pair of buckets, one loop for each bucket of the text's end."""
+    """One for each bucket of prompts, of rooms for a text, and of kinds of samplers."""
     model, params = made
-    generator = Generator(model)
+    generator = Generator(model, params)
     caplog.set_level(logging.WARNING, logger="jax")
 
     def compiled(**options):
         caplog.clear()
         with jax.log_compiles():
             for length, new in itertools.product(*options.pop("lengths")):
-                sizes = generator.generate(
-                    params, prompts_of(length), max_new_tokens=new, **options
-                )
+                sizes = generator.generate(prompts_of(length), max_new_tokens=new, **options)
                 assert sizes[0].size == new
         compilations = (re.match(r"Compiling (?:jit\()?(\w+)", text) for text in caplog.messages)
-        return sorted(match[1] for match in compilations if match)
+        names = (match[1] for match in compilations if match)
+        return sorted(name for name in names if name in ("advance", "feed"))
 
-    assert compiled(lengths=([1, 2, 9, 14], [1, 2])) == ["advance", "start"]
+    assert compiled(lengths=([1, 2, 9, 14], [1, 2])) == ["advance", "feed"]
     assert compiled(lengths=([3, 7], [3, 5]), seed=3, stop_token=60) == []
-    assert compiled(lengths=([5, 17], [15])) == ["advance", "start"]
-    assert compiled(lengths=([18, 19, 27], [1, 5])) == ["start"]
+    assert compiled(lengths=([5, 17], [15])) == ["advance", "feed"]
+    assert compiled(lengths=([18, 19, 27], [1, 5])) == ["feed"]
     assert compiled(lengths=([4], [4]), sampler=make_sampler(0.5, top_p=0.5)) == ["advance"]
     assert compiled(lengths=([4], [4]), sampler=make_sampler(0.7, top_p=0.9), seed=1) == []
 
@@ -247,6 +230,6 @@ def test_few_programs_serve_all_lengths(made, caplog):
         ([np.array([1])], {"seed": -1}, "seed: got -1, expected 0 or more"),
     ],
 )
-def test_bad_input_is_refused_at_once(made, generator, prompts, options, message):
+def test_bad_input_is_refused_at_once(generator, prompts, options, message):
     with pytest.raises(ValueError, match=message):
-        generator.stream(made[1], prompts, **options)
+        generator.stream(prompts, **options)

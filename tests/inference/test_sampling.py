@@ -1,16 +1,43 @@
 """Filters against loops in NumPy, draws against the distribution they are drawn from."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptjax.inference.sampling import Sampler, Temperature, Texts, TopK, TopP, make_sampler
+from gptjax.inference.filters import (
+    CountPenalties,
+    ForcedTokens,
+    LogitBias,
+    MinNewTokens,
+    MinP,
+    RepetitionPenalty,
+    Temperature,
+    Text,
+    TopK,
+    TopP,
+)
+from gptjax.inference.sampling import RowSamplers, Sampler, by_row, make_sampler
 
 
-def texts(count: int, seed: int = 0) -> Texts:
-    rngs = jax.random.split(jax.random.key(seed), count)
-    return Texts(jnp.zeros((count, 4), jnp.int32), jnp.ones(count, jnp.int32), rngs)
+def texts(count: int, seed: int = 0) -> Text:
+    rngs, ones = jax.random.split(jax.random.key(seed), count), jnp.ones(count, jnp.int32)
+    return Text(jnp.zeros((count, 4), jnp.int32), ones, ones, rngs)
+
+
+def of_rows(apply_filter, logits) -> jax.Array:
+    return jax.vmap(apply_filter)(jnp.asarray(logits), texts(len(logits)))
+
+
+def of_batch(samplers: list[Sampler | None], logits: jax.Array, batch: Text) -> np.ndarray:
+    made = jax.jit(RowSamplers.__call__)(by_row(samplers), jnp.asarray(logits), batch)
+    return np.asarray(made)
+
+
+def drawn(sampler: Sampler, logits: jax.Array, batch: Text) -> np.ndarray:
+    return of_batch([sampler] * len(logits), logits, batch)
 
 
 @pytest.fixture
@@ -24,7 +51,7 @@ def kept(filtered: jax.Array) -> np.ndarray:
 
 @pytest.mark.parametrize("k", [1, 3, 49, 50, 1000])
 def test_top_k_keeps_the_largest(logits, k):
-    filtered = TopK(k)(jnp.asarray(logits), texts(len(logits)))
+    filtered = of_rows(TopK(k), logits)
     for row, out in zip(logits, np.asarray(filtered), strict=True):
         order = sorted(range(row.size), key=lambda i: -row[i])
         for rank, i in enumerate(order):
@@ -33,7 +60,7 @@ def test_top_k_keeps_the_largest(logits, k):
 
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.995])
 def test_top_p_keeps_the_fewest_that_hold_the_share(logits, p):
-    filtered = TopP(p)(jnp.asarray(logits), texts(len(logits)))
+    filtered = of_rows(TopP(p), logits)
     for row, out in zip(logits.astype(np.float64), np.asarray(filtered), strict=True):
         probabilities = np.exp(row) / np.exp(row).sum()
         share, expected = 0.0, np.full(row.size, -np.inf)
@@ -47,11 +74,9 @@ def test_top_p_keeps_the_fewest_that_hold_the_share(logits, p):
 
 def test_ties_are_kept_together():
     logits = jnp.asarray([[1.0, 3.0, 2.0, 2.0, 2.0]])
+    np.testing.assert_array_equal(kept(of_rows(TopK(2), logits)), [[False, True, True, True, True]])
     np.testing.assert_array_equal(
-        kept(TopK(2)(logits, texts(1))), [[False, True, True, True, True]]
-    )
-    np.testing.assert_array_equal(
-        kept(TopP(0.6)(logits, texts(1))), [[False, True, True, True, True]]
+        kept(of_rows(TopP(0.6), logits)), [[False, True, True, True, True]]
     )
 
 
@@ -61,8 +86,8 @@ def test_filters_apply_in_order(logits):
     assert sampler == Sampler((Temperature(2.0), TopK(20), TopP(0.8)))
     out = jnp.asarray(logits)
     for apply_filter in sampler.filters:
-        out = apply_filter(out, texts(len(logits)))
-    alone = TopP(0.8)(jnp.asarray(logits), texts(len(logits)))
+        out = of_rows(apply_filter, out)
+    alone = of_rows(TopP(0.8), logits)
     assert (kept(out).sum(-1) > kept(alone).sum(-1)).all()
     assert (kept(out).sum(-1) <= 20).all()
     np.testing.assert_allclose(np.asarray(out)[kept(out)], logits[kept(out)] / 2)
@@ -85,7 +110,7 @@ def test_draws_follow_the_distribution(options):
     probabilities /= probabilities.sum()
 
     logits = jnp.broadcast_to(jnp.asarray(row, jnp.float32), (draws, row.size))
-    tokens = make_sampler(**options)(logits, texts(draws))
+    tokens = drawn(make_sampler(**options), logits, texts(draws))
     shares = np.bincount(tokens, minlength=row.size) / draws
     bounds = 5 * np.sqrt(probabilities * (1 - probabilities) / draws)
     assert (np.abs(shares - probabilities) <= bounds).all(), (shares, probabilities)
@@ -93,18 +118,17 @@ def test_draws_follow_the_distribution(options):
 
 def test_draws_differ_along_a_text_and_do_not_see_their_neighbours():
     logits, batch = jnp.zeros((8, 1000)), texts(8)
-    together = np.asarray(Sampler()(logits, batch))
+    together = drawn(Sampler(), logits, batch)
     alone = [
-        int(Sampler()(logits[:1], jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch))[0])
-        for i in range(8)
+        int(Sampler()(logits[i], jax.tree.map(lambda leaf, i=i: leaf[i], batch))) for i in range(8)
     ]
     assert together.tolist() == alone
-    longer = Texts(batch.tokens, batch.lengths + 1, batch.rngs)
-    assert (np.asarray(Sampler()(logits, longer)) != together).sum() >= 6
+    longer = dataclasses.replace(batch, length=batch.length + 1)
+    assert (drawn(Sampler(), logits, longer) != together).sum() >= 6
 
 
 def test_greedy_takes_the_most_probable(logits):
-    tokens = make_sampler(temperature=0)(jnp.asarray(logits), texts(len(logits)))
+    tokens = drawn(make_sampler(temperature=0), jnp.asarray(logits), texts(len(logits)))
     assert tokens.dtype == jnp.int32
     assert tokens.tolist() == logits.argmax(-1).tolist()
 
@@ -112,17 +136,100 @@ def test_greedy_takes_the_most_probable(logits):
 def test_a_function_of_the_text_is_a_filter(logits):
     """What a researcher adds: here, tokens that are in the text already are banned."""
 
-    def ban_repeats(logits, texts):
-        written = jnp.arange(texts.tokens.shape[1])[None] < texts.lengths[:, None]
-        same = texts.tokens[..., None] == jnp.arange(logits.shape[-1])[None, None]
-        return jnp.where((same & written[..., None]).any(1), -jnp.inf, logits)
+    def ban_repeats(logits, text):
+        return jnp.where(text.counts(logits.shape[0]) > 0, -jnp.inf, logits)
 
     batch = texts(len(logits))
     favourites = jnp.asarray(logits.argmax(-1)[:, None].repeat(4, 1), jnp.int32)
-    batch = Texts(favourites, batch.lengths, batch.rngs)
+    batch = dataclasses.replace(batch, tokens=favourites)
     sampler = Sampler((jax.tree_util.Partial(ban_repeats),), greedy=True)
-    tokens = jax.jit(lambda sampler, *call: sampler(*call))(sampler, jnp.asarray(logits), batch)
+    tokens = drawn(sampler, jnp.asarray(logits), batch)
     assert tokens.tolist() == np.argsort(logits)[:, -2].tolist()
+
+
+def test_each_row_has_a_sampler_of_its_own(logits):
+    """Kinds mixed, among them two of one kind with other numbers; rows without a text."""
+    samplers = [
+        make_sampler(0.7, top_k=5),
+        None,
+        make_sampler(0),
+        make_sampler(1.3, top_k=9),
+        Sampler(),
+        make_sampler(0),
+    ]
+    rows, batch = by_row(samplers), texts(6)
+    assert len(rows.kinds) == 3
+    together = of_batch(samplers, logits, batch)
+    for i, sampler in enumerate(samplers):
+        if sampler is not None:
+            text = jax.tree.map(lambda leaf, i=i: leaf[i], batch)
+            assert together[i] == sampler(jnp.asarray(logits[i]), text)
+
+
+def test_repetition_penalties_count_what_is_written(logits):
+    """The prompt is [7, 3], then 3, 5, 3; positions after the text mean nothing."""
+    tokens = jnp.array([7, 3, 3, 5, 3, 9, 9], jnp.int32)
+    text = Text(tokens, jnp.int32(5), jnp.int32(2), jax.random.key(0))
+    row = jnp.asarray(logits[0])
+    expected = logits[0].copy()
+    for token in (7, 3, 5):
+        expected[token] = expected[token] / 1.5 if expected[token] > 0 else expected[token] * 1.5
+    np.testing.assert_allclose(RepetitionPenalty(1.5)(row, text), expected, rtol=1e-6)
+    expected = logits[0].copy()
+    expected[3] -= 0.5 + 2 * 0.25
+    expected[5] -= 0.5 + 0.25
+    np.testing.assert_allclose(CountPenalties(0.5, 0.25)(row, text), expected, rtol=1e-6)
+
+
+def test_forced_tokens_come_first_and_the_stop_token_late(logits):
+    row, forced = jnp.asarray(logits[0]), ForcedTokens(np.array([4, -1, 6], np.int32))
+    for new, token in enumerate((4, None, 6, None)):
+        length = jnp.int32(3 + new)
+        text = Text(jnp.zeros(9, jnp.int32), length, jnp.int32(3), jax.random.key(0))
+        out = np.asarray(forced(row, text))
+        if token is None:
+            np.testing.assert_array_equal(out, row)
+        else:
+            assert np.flatnonzero(out > -np.inf).tolist() == [token]
+        stopped = np.asarray(MinNewTokens(2, 8)(row, text))
+        assert (stopped[8] == -np.inf) == (new < 2)
+        assert np.array_equal(np.delete(stopped, 8), np.delete(logits[0], 8))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "arguments"),
+    [
+        (Temperature(0.7), "TemperatureLogitsWarper", (0.7,)),
+        (TopK(7), "TopKLogitsWarper", (7,)),
+        (TopP(0.83), "TopPLogitsWarper", (0.83,)),
+        (MinP(0.1), "MinPLogitsWarper", (0.1,)),
+        (RepetitionPenalty(1.3), "RepetitionPenaltyLogitsProcessor", (1.3,)),
+        (MinNewTokens(3, 11), "MinNewTokensLengthLogitsProcessor", (2, 3, 11)),
+        (MinNewTokens(2, 11), "MinNewTokensLengthLogitsProcessor", (2, 2, 11)),
+        (LogitBias.of({3: 2.5, 8: -1.5}, [], 50), "SequenceBiasLogitsProcessor", "bias"),
+        (LogitBias.of({}, [4, 9], 50), "NoBadWordsLogitsProcessor", ([[4], [9]], [49])),
+        (ForcedTokens(np.array([-1, -1, 17], np.int32)), "ForcedEOSTokenLogitsProcessor", "last"),
+    ],
+)
+def test_filters_equal_those_of_transformers(logits, ours, theirs, arguments):
+    processors = pytest.importorskip("transformers.generation.logits_process")
+    torch = pytest.importorskip("torch")
+    if arguments == "bias":
+        arguments = ({(3,): 2.5, (8,): -1.5},)
+    elif arguments == "last":
+        arguments = (5, 17, "cpu")
+    written = np.random.default_rng(1).integers(0, 50, (6, 4))
+    expected = getattr(processors, theirs)(*arguments)(
+        torch.tensor(written), torch.tensor(logits)
+    ).numpy()
+    text = Text(
+        jnp.pad(jnp.asarray(written, jnp.int32), ((0, 0), (0, 3))),
+        jnp.full(6, 4, jnp.int32),
+        jnp.full(6, 2, jnp.int32),
+        jax.random.split(jax.random.key(0), 6),
+    )
+    got = jax.vmap(ours)(jnp.asarray(logits), text)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +240,19 @@ def test_a_function_of_the_text_is_a_filter(logits):
         ({"temperature": float("inf")}, "temperature: got inf"),
         ({"top_k": 0}, "top_k: got 0, expected 1 or more"),
         ({"top_p": 0.0}, "top_p: got 0.0, expected above 0"),
+        ({"min_p": 1.0}, "min_p: got 1.0, expected 0 or more, below 1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty: got 0.0, expected above 0"),
+        ({"presence_penalty": float("nan")}, "presence_penalty: got nan"),
+        ({"min_new_tokens": 3}, "min_new_tokens: got 3 without stop_token"),
+        ({"banned_tokens": [3]}, "vocab_size: got none"),
+        ({"logit_bias": {50: 1.0}, "vocab_size": 50}, "token: got 50, expected 0 to 49"),
+        (
+            {"banned_tokens": [3], "forced_tokens": [3], "vocab_size": 50},
+            "forced_tokens: got 3, which is banned",
+        ),
         ({"top_p": 1.5}, "top_p: got 1.5, expected above 0 and at most 1"),
-        ({"temperature": 0.0, "top_k": 5}, "got 0 .greedy. with top_k or top_p"),
-        ({"temperature": 0.0, "top_p": 0.5}, "got 0 .greedy. with top_k or top_p"),
+        ({"temperature": 0.0, "top_k": 5}, "got 0 .greedy. with top_k, top_p or min_p"),
+        ({"temperature": 0.0, "top_p": 0.5}, "got 0 .greedy. with top_k, top_p or min_p"),
     ],
 )
 def test_bad_options_are_refused(options, message):

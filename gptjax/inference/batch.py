@@ -1,0 +1,162 @@
+"""The running batch: which request is in which row, and the state of its texts on the device.
+
+Texts join a batch with room for them and leave when they end. The number of rows, the room for a
+text and the pieces that prompts are fed in are powers of two, so that few programs serve all.
+
+    batch = RunningBatch(model, slots=8, piece=256)
+    batch.fill(params, joining)
+    batch.advance(params, num_steps=8, until_one_ends=False)
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gptjax.inference import decoding
+from gptjax.inference.decoding import Decoding
+from gptjax.inference.requests import Order, Request
+from gptjax.inference.sampling import by_row
+from gptjax.models.gpt import GPT
+
+_SMALLEST = 16  # tokens in a piece of a prompt, and room for a text
+
+
+class RunningBatch:
+    """Texts that are written together; it holds the compiled programs."""
+
+    def __init__(self, model: GPT, slots: int, piece: int):
+        """`slots`: rows at most; `piece`: tokens of a prompt that are fed at once."""
+        self._model, self._slots, self._piece = model, slots, piece
+        self._rows: list[Request | None] = []
+        self._samplers = by_row([None])
+        self._state: Decoding | None = None
+        self._empty_cache = jax.jit(
+            functools.partial(decoding.empty_cache, model), static_argnums=(0, 1, 2)
+        )
+        self._feed = jax.jit(functools.partial(decoding.feed, model), donate_argnames="cache")
+        self._begin = jax.jit(decoding.begin, donate_argnames="cache")
+        self._advance = jax.jit(functools.partial(decoding.advance, model), donate_argnames="state")
+        self._insert = jax.jit(decoding.insert, donate_argnames="state")
+        self._arranged = jax.jit(
+            functools.partial(decoding.arranged, model), static_argnames=("size", "piece")
+        )
+
+    @property
+    def free(self) -> int:
+        """Texts that may join."""
+        return self._slots - len(self._active())
+
+    def fill(self, params: Any, joining: Sequence[Request]) -> None:
+        """Gives rows to requests, no more than are free."""
+        self._rows = [request if request and request.writing else None for request in self._rows]
+        self._make_room(params, [request.order for request in joining])
+        groups: dict[int, list[Request]] = {}
+        for request in joining:
+            groups.setdefault(bucket(request.order.prompt.size - 1), []).append(request)
+        for group in groups.values():
+            self._join(params, group)
+        self._samplers = by_row([request and request.order.sampler for request in self._rows])
+
+    def advance(self, params: Any, num_steps: int, until_one_ends: bool) -> None:
+        """Takes all texts up to `num_steps` tokens further, and hands them to their requests."""
+        running = np.array([request is not None and request.writing for request in self._rows])
+        if self._state is None or not running.any():
+            return
+        state, self._state = self._state, None
+        try:
+            least = np.int32(running.sum() if until_one_ends else 1)
+            state = self._advance(
+                params, state, self._samplers, running, np.int32(num_steps), least
+            )
+            self._deliver(state)
+            self._state = state
+        finally:
+            if self._state is None:
+                self._fail()
+
+    def _active(self) -> list[int]:
+        return [row for row, request in enumerate(self._rows) if request and request.writing]
+
+    def _make_room(self, params: Any, joining: list[Order]) -> None:
+        """Brings the batch to a size that fits its texts and those that join."""
+        active = self._active()
+        orders = [request.order for request in self._rows if request] + joining
+        if not orders:
+            return
+        rows = min(1 << (len(orders) - 1).bit_length(), self._slots)
+        longest = max(order.limit for order in orders)
+        size = min(bucket(longest), self._model.config.context_length)
+        if not active or self._state is None:
+            if self._state is None or self._state.texts.tokens.shape != (rows, size):
+                self._state = self._begun(params, [], rows, size)
+                self._rows = [None] * rows
+            return
+        batch, room = self._state.texts.tokens.shape
+        if batch < rows or batch >= 4 * rows or room < size or room >= 4 * size:
+            order = np.full(rows, batch, np.int32)
+            order[: len(active)] = active
+            self._state = self._arranged(self._state, order, size=size, piece=self._piece)
+            kept = [self._rows[row] for row in active]
+            self._rows = kept + [None] * (rows - len(kept))
+
+    def _join(self, params: Any, group: list[Request]) -> None:
+        """Feeds prompts of about one length, and gives their texts free rows."""
+        assert self._state is not None
+        batch, size = self._state.texts.tokens.shape
+        free = [row for row, request in enumerate(self._rows) if request is None][: len(group)]
+        count = min(1 << (len(group) - 1).bit_length(), self._slots)
+        rows = np.full(count, batch, np.int32)
+        rows[: len(group)] = free
+        new = self._begun(params, [request.order for request in group], count, size)
+        self._state = self._insert(self._state, new, rows)
+        for row, request in zip(free, group, strict=True):
+            self._rows[row] = request
+
+    def _begun(self, params: Any, orders: list[Order], rows: int, size: int) -> Decoding:
+        """The state before the first new token of each order, and of rows with no text."""
+        tokens = np.zeros((rows, size), np.int32)
+        lengths, limits = np.ones(rows, np.int32), np.zeros(rows, np.int32)
+        seeds, indices = np.zeros((2, rows), np.int32)
+        stop_tokens = np.full(rows, decoding.NEVER, np.int32)
+        for row, order in enumerate(orders):
+            lengths[row], limits[row] = order.prompt.size, order.limit
+            tokens[row, : order.prompt.size] = order.prompt
+            seeds[row], indices[row] = order.seed, order.sample_index
+            if order.stop_token is not None:
+                stop_tokens[row] = order.stop_token
+        cache, fed = self._empty_cache(rows, size, self._piece), int(lengths.max()) - 1
+        piece = min(bucket(fed), decoding.piece_size(self._model.config, size, self._piece))
+        for start in range(0, fed, piece):
+            at = np.arange(start, start + piece, dtype=np.int32)[None]
+            part = np.zeros((rows, piece), np.int32)
+            there = tokens[:, start : start + piece]
+            part[:, : there.shape[1]] = there
+            positions = np.where(at < lengths[:, None] - 1, at, -1)
+            cache = self._feed(params, cache, part, positions)
+        return self._begin(tokens, lengths, limits, stop_tokens, seeds, indices, cache)
+
+    def _deliver(self, state: Decoding) -> None:
+        """Hands new tokens to their requests."""
+        tokens, log_probs, lengths = jax.device_get(
+            (state.texts.tokens, state.log_probs, state.texts.length)
+        )
+        for row, request in enumerate(self._rows):
+            if request is not None and request.writing:
+                begin, end = request.order.prompt.size + len(request.tokens), lengths[row]
+                request.add(tokens[row, begin:end], log_probs[row, begin:end])
+
+    def _fail(self) -> None:
+        """Ends the texts of a batch that is lost."""
+        for row in self._active():
+            request = self._rows[row]
+            assert request is not None
+            request.finish("failed")
+        self._rows = []
+
+
+def bucket(length: int) -> int:
+    """`length` rounded up to a power of two."""
+    return 1 << max(int(length) - 1, _SMALLEST - 1).bit_length()

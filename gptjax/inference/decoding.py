@@ -1,0 +1,224 @@
+"""The device's side of generation: a batch of texts in growth, and what is done to it.
+
+A batch is an explicit state, `Decoding`. Each step feeds the last token of every running text,
+which is the one token not in the cache yet, and appends the token that its sampler picks. Texts of
+different lengths share a batch: positions say which tokens are real, so that a text depends on its
+prompt, its seed and its sampler, not on its neighbours. Rows come and go by `insert` and
+`arranged`. All functions are pure and made to be jitted.
+
+    cache = feed(model, params, cache, tokens, positions)   # a piece of the prompts
+    state = advance(model, params, state, samplers, num_steps)
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gptjax.attention.cache import resized
+from gptjax.config import ModelConfig
+from gptjax.inference.filters import Text
+from gptjax.inference.sampling import RowSamplers
+from gptjax.models.gpt import GPT
+from gptjax.models.transformer import (
+    Cache,
+    attention_cycle,
+    attention_of_layers,
+    init_decoding,
+    unstacked,
+)
+
+NEVER = -1  # a stop token that no sampler picks
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """A batch of texts in generation.
+
+    Attributes:
+      texts: what is written so far, [B, S] and [B].
+      log_probs: float32 [B, S], of each new token, in nats, before its sampler's filters.
+      limits: int32 [B]; a text runs while its length is below. Its stop token lowers it.
+      stop_tokens: int32 [B], the token after which each text ends.
+      cache: keys and values of every token but the last of each text.
+    """
+
+    texts: Text
+    log_probs: jax.Array
+    limits: jax.Array
+    stop_tokens: jax.Array
+    cache: Cache
+
+    @property
+    def running(self) -> jax.Array:
+        """Whether each text still grows: bool [B]."""
+        return self.texts.length < self.limits
+
+
+def decoding_params(params: Any, dtype: Any) -> Any:
+    """`params` as decoding reads them: layer by layer, kernels and embeddings in `dtype`."""
+    params = unstacked(params)
+    if jnp.dtype(dtype) == jnp.float32:
+        return params
+
+    def cast(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        name = jax.tree_util.keystr(path[-1:], simple=True)
+        return leaf.astype(dtype) if name.endswith(("kernel", "embedding")) else leaf
+
+    return jax.jit(lambda params: jax.tree_util.tree_map_with_path(cast, params))(params)
+
+
+def piece_size(config: ModelConfig, size: int, piece: int) -> int:
+    """What is fed at once of texts of up to `size`: `piece`, or all if a pattern looks ahead."""
+    whole = any(pattern.looks_ahead for pattern in attention_cycle(config))
+    return size if whole else min(size, piece)
+
+
+def empty_cache(model: GPT, batch: int, size: int, piece: int) -> Cache:
+    """For a batch of texts of up to `size` tokens, fed in pieces of `piece_size`."""
+    dtype = jnp.dtype(model.config.dtype)
+    return init_decoding(model.config, batch, size, dtype, piece_size(model.config, size, piece))
+
+
+def begin(
+    tokens: jax.Array,
+    lengths: jax.Array,
+    limits: jax.Array,
+    stop_tokens: jax.Array,
+    seeds: jax.Array,
+    sample_indices: jax.Array,
+    cache: Cache,
+) -> Decoding:
+    """The state before the first new token.
+
+    Args:
+      tokens: int32 [B, S], prompts at the front of rows; S is the most a text may grow to.
+      lengths: int32 [B], tokens in each prompt, at least one.
+      limits: int32 [B], the length at which each text stops, at most S.
+      stop_tokens: int32 [B].
+      seeds: int32 [B].
+      sample_indices: int32 [B]; (seed, sample index) is the randomness of a text.
+      cache: holds all but the last token of each prompt.
+    """
+    rngs = jax.vmap(lambda seed, i: jax.random.fold_in(jax.random.key(seed), i))(
+        seeds, sample_indices
+    )
+    log_probs = jnp.zeros(tokens.shape, jnp.float32)
+    return Decoding(Text(tokens, lengths, lengths, rngs), log_probs, limits, stop_tokens, cache)
+
+
+def feed(model: GPT, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array) -> Cache:
+    """The cache with tokens [B, T] in it; negative positions [B, T] are padding."""
+    return _apply(model, "hidden", params, tokens, positions, cache)[1]
+
+
+def next_logits(model: GPT, params: Any, state: Decoding) -> tuple[jax.Array, Cache]:
+    """Float32 logits [B, V] of each text's next token, and the cache with the whole text in it.
+
+    Those of texts that have ended have no meaning, and their caches stay as they are.
+    """
+    last = state.texts.length[:, None] - 1
+    tokens = jnp.take_along_axis(state.texts.tokens, last, axis=1)
+    positions = jnp.where(state.running[:, None], last, -1)
+    logits, cache = _apply(model, "decode", params, tokens, positions, state.cache)
+    return logits[:, 0], cache
+
+
+def _apply(
+    model: GPT, method: str, params: Any, tokens: jax.Array, positions: jax.Array, cache: Cache
+) -> tuple[jax.Array, Cache]:
+    """What `GPT.hidden` or `GPT.decode` makes of tokens [B, T], and the cache with them in it."""
+    variables = {"params": params}
+    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method=method)
+    return made
+
+
+def advance(
+    model: GPT,
+    params: Any,
+    state: Decoding,
+    samplers: RowSamplers,
+    active: jax.Array,
+    num_steps: jax.Array,
+    num_running: jax.Array,
+) -> Decoding:
+    """Appends tokens to each text, up to `num_steps`, fewer where it ends.
+
+    Args:
+      model: the decoder.
+      params: its parameters, see `decoding_params`.
+      state: the batch.
+      samplers: of its rows.
+      active: bool [B]; the other rows' texts end here.
+      num_steps: int32 scalar.
+      num_running: int32 scalar; stops as soon as fewer texts run.
+    """
+
+    def step(state: Decoding) -> Decoding:
+        texts, running = state.texts, state.running
+        logits, cache = next_logits(model, params, state)
+        new = samplers(logits, texts)
+        batch, size = texts.tokens.shape
+        rows, slots = jnp.arange(batch), jnp.where(running, texts.length, size)
+        lengths = texts.length + running.astype(jnp.int32)
+        log_probs = logits[rows, new] - jax.nn.logsumexp(logits, axis=-1)
+        return dataclasses.replace(
+            state,
+            texts=dataclasses.replace(
+                texts, tokens=texts.tokens.at[rows, slots].set(new, mode="drop"), length=lengths
+            ),
+            log_probs=state.log_probs.at[rows, slots].set(log_probs, mode="drop"),
+            limits=jnp.where(running & (new == state.stop_tokens), lengths, state.limits),
+            cache=cache,
+        )
+
+    state = dataclasses.replace(state, limits=jnp.where(active, state.limits, 0))
+
+    def unfinished(carry: tuple[jax.Array, Decoding]) -> jax.Array:
+        done, state = carry
+        return (done < num_steps) & (jnp.sum(state.running) >= jnp.maximum(num_running, 1))
+
+    def body(carry: tuple[jax.Array, Decoding]) -> tuple[jax.Array, Decoding]:
+        done, state = carry
+        return done + 1, step(state)
+
+    return jax.lax.while_loop(unfinished, body, (jnp.zeros_like(num_steps), state))[1]
+
+
+def insert(state: Decoding, new: Decoding, rows: jax.Array) -> Decoding:
+    """`state` with the texts of `new` in `rows` [b]; what would be past its end is dropped."""
+    return jax.tree.map(lambda old, part: old.at[rows].set(part, mode="drop"), state, new)
+
+
+def arranged(model: GPT, state: Decoding, rows: jax.Array, *, size: int, piece: int) -> Decoding:
+    """A batch of the rows [b] of `state`, with room for texts of `size` tokens.
+
+    Args:
+      model: the decoder.
+      state: the batch.
+      rows: int32 [b]; one past the end makes a row with no text.
+      size: static; no less than the limits of the rows that are taken.
+      piece: static; with which the cache was made.
+    """
+    texts = state.texts
+
+    def columns(x: jax.Array) -> jax.Array:
+        pad = max(0, size - x.shape[1])
+        return jnp.pad(x[:, :size], ((0, 0), (0, pad)))
+
+    cache = tuple(
+        resized(layer, pattern, size, piece_size(model.config, size, piece))
+        for layer, pattern in zip(state.cache, attention_of_layers(model.config), strict=True)
+    )
+    texts = dataclasses.replace(texts, tokens=columns(texts.tokens))
+    whole = dataclasses.replace(state, texts=texts, log_probs=columns(state.log_probs), cache=cache)
+    taken = jax.tree.map(lambda x: x.at[rows].get(mode="clip"), whole)
+    there = rows < state.limits.shape[0]
+    length = jnp.where(there, taken.texts.length, 1)
+    return dataclasses.replace(
+        taken,
+        texts=dataclasses.replace(taken.texts, length=length),
+        limits=jnp.where(there, taken.limits, 0),
+    )

@@ -1,0 +1,225 @@
+r"""A text that is asked for, while it is written and after: what `Generator.submit` returns.
+
+request = generator.submit(prompt, max_new_tokens=100, stop=("\n",))
+for token in request: ...         # or: for piece in request.text(): ...
+request.cancel()
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gptjax.attention.cache import check_decodable
+from gptjax.config import ModelConfig
+from gptjax.inference.filters import Text
+from gptjax.inference.sampling import Sampler
+from gptjax.inference.text import TextStream
+from gptjax.models.transformer import attention_cycle
+from gptjax.tokenization import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is asked for, checked.
+
+    Attributes:
+      prompt: int32 [n], n at least 1.
+      limit: the length at which the text ends, prompt included.
+      sampler: of its tokens.
+      seed, sample_index: its randomness.
+      stop_token: ends it, as its last token; None for none.
+      stop: strings that end it; they are not shown.
+    """
+
+    prompt: np.ndarray
+    limit: int
+    sampler: Sampler
+    seed: int
+    sample_index: int
+    stop_token: int | None
+    stop: tuple[str, ...]
+
+
+def make_order(
+    config: ModelConfig,
+    prompt: np.ndarray,
+    *,
+    sample_index: int = 0,
+    max_new_tokens: int | None = None,
+    sampler: Sampler | None = None,
+    seed: int = 0,
+    stop_token: int | None = None,
+    stop: Sequence[str] = (),
+) -> Order:
+    """The order for a continuation by a model of `config`; see `Generator.submit`.
+
+    Raises:
+      ValueError: for a prompt, numbers or a sampler that do not fit.
+    """
+    prompt, vocab = np.asarray(prompt), config.vocab_size
+    if prompt.ndim != 1 or not prompt.size or not np.issubdtype(prompt.dtype, np.integer):
+        raise ValueError(
+            f"prompt: got {prompt.dtype}{list(prompt.shape)}, expected integers [n] with at "
+            "least one token (end-of-text starts a text from nothing)"
+        )
+    if prompt.min() < 0 or prompt.max() >= vocab:
+        wrong = prompt[(prompt < 0) | (prompt >= vocab)][0]
+        raise ValueError(f"prompt: got token {wrong}, expected 0 to {vocab - 1}")
+    if max_new_tokens is not None and max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens: got {max_new_tokens}, expected 1 or more")
+    for name, value in (("seed", seed), ("sample_index", sample_index)):
+        if not 0 <= value < 2**31:
+            raise ValueError(f"{name}: got {value}, expected 0 or more, below 2**31")
+    if "" in stop or isinstance(stop, str):
+        raise ValueError(f"stop: got {stop!r}, expected strings of one character or more")
+    room = room_after(prompt, config)
+    limit = prompt.size + (room if max_new_tokens is None else min(room, max_new_tokens))
+    for pattern in attention_cycle(config):
+        check_decodable(pattern, prompt.size - 1, limit)
+    prompt = prompt.astype(np.int32)
+    return Order(prompt, limit, sampler or Sampler(), seed, sample_index, stop_token, tuple(stop))
+
+
+def room_after(prompt: np.ndarray, config: ModelConfig) -> int:
+    """The most new tokens that fit in the context after `prompt`.
+
+    Raises:
+      ValueError: the prompt is longer than the context.
+    """
+    context = config.context_length
+    if prompt.size > context:
+        raise ValueError(
+            f"prompt: got {prompt.size} tokens, expected at most {context}, the context length"
+        )
+    return context - prompt.size
+
+
+def check_sampler(sampler: Sampler, vocab_size: int) -> None:
+    """Meets a filter that fails before its text is among others.
+
+    Raises:
+      ValueError: what the filters make of logits are no logits.
+    """
+    logits = jax.ShapeDtypeStruct((vocab_size,), jnp.float32)
+    text = jax.eval_shape(
+        lambda: Text(
+            jnp.zeros(vocab_size, jnp.int32), jnp.int32(1), jnp.int32(1), jax.random.key(0)
+        )
+    )
+    made = jax.eval_shape(Sampler.filtered, sampler, logits, text)
+    if (made.shape, made.dtype) != (logits.shape, logits.dtype):
+        raise ValueError(
+            f"sampler: got filters that make {made.dtype}{list(made.shape)} of logits "
+            f"{list(logits.shape)}, expected float32 of the same shape"
+        )
+
+
+class Request:
+    """One text in generation. Iterating over it yields new tokens as they come.
+
+    Attributes:
+      order: what was asked for.
+      tokens: new tokens so far.
+      log_probs: of each of them, in nats, before its sampler's filters.
+      finished: None while it is written; then "length", "stop_token", "stop", "cancelled" or,
+        where the batch it was in failed, "failed".
+    """
+
+    def __init__(
+        self, order: Order, proceed: Callable[["Request"], None], tokenizer: Tokenizer | None
+    ):
+        """`proceed` waits for more of a request's tokens."""
+        self.order = order
+        self.tokens: list[int] = []
+        self.log_probs: list[float] = []
+        self.finished: str | None = None
+        self._proceed = proceed
+        self._pieces: collections.deque[str] = collections.deque()
+        self._text = None if tokenizer is None else TextStream(tokenizer, order.stop)
+        if order.prompt.size >= order.limit:
+            self.finish("length")
+
+    @property
+    def writing(self) -> bool:
+        """Whether there is more to come."""
+        return self.finished is None
+
+    def __iter__(self) -> Iterator[int]:
+        """New tokens, from the first one on.
+
+        Raises:
+          RuntimeError: the batch it was in failed.
+        """
+        shown = 0
+        while True:
+            ended = not self.writing  # asked first: what is there after that is all
+            while shown < len(self.tokens):
+                yield self.tokens[shown]
+                shown += 1
+            if ended:
+                return self._raise_failure()
+            self._proceed(self)
+
+    def text(self) -> Iterator[str]:
+        """New text as it comes, whole characters only, up to a stop string. Once only.
+
+        Raises:
+          RuntimeError: the batch it was in failed.
+          ValueError: the generator has no tokenizer.
+        """
+        if self._text is None:
+            raise ValueError("text: got a generator without a tokenizer, expected one with it")
+        while True:
+            ended = not self.writing
+            while self._pieces:
+                yield self._pieces.popleft()
+            if ended:
+                return self._raise_failure()
+            self._proceed(self)
+
+    def result(self) -> np.ndarray:
+        """All new tokens, int32 [n], once they are there; errors are those of iterating."""
+        while self.writing:
+            self._proceed(self)
+        self._raise_failure()
+        return np.array(self.tokens, np.int32)
+
+    def _raise_failure(self) -> None:
+        if self.finished == "failed":
+            raise RuntimeError("this text was not finished: its batch failed, for another's error")
+
+    def cancel(self) -> None:
+        """Ends it as it is; its place in the batch is free at the next step."""
+        if self.writing:
+            self.finish("cancelled")
+
+    def add(self, tokens: np.ndarray, log_probs: np.ndarray) -> None:
+        """Takes new tokens [n], up to what ends the text, and their log-probabilities."""
+        for token, log_prob in zip(tokens.tolist(), log_probs.tolist(), strict=True):
+            if not self.writing:
+                return
+            self.tokens.append(token)
+            self.log_probs.append(log_prob)
+            if self._text is not None and self._show(self._text.push(np.array([token], np.int32))):
+                self.finish("stop")
+            elif token == self.order.stop_token:
+                self.finish("stop_token")
+            elif self.order.prompt.size + len(self.tokens) >= self.order.limit:
+                self.finish("length")
+
+    def finish(self, reason: str) -> None:
+        """Ends the text; what was kept back of it is shown."""
+        if self._text is not None:
+            self._show(self._text.finish())
+        self.finished = reason
+
+    def _show(self, piece: str) -> bool:
+        """Shows text; returns whether a stop string has ended it."""
+        assert self._text is not None
+        if piece:
+            self._pieces.append(piece)
+        return self._text.stopped
