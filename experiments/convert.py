@@ -17,7 +17,8 @@ from absl import flags
 
 from experiments.binary import run
 from experiments.workdir import WorkDirectory
-from gptjax.config import CheckpointConfig, ExperimentConfig, resolve
+from gptjax.config import DataConfig, ExperimentConfig, resolve
+from gptjax.data.corpora import load_corpus
 from gptjax.interop.huggingface_directory import DTYPES, GIB, Pretrained, write_pretrained
 from gptjax.interop.new_directory import new_directory, refuse_used
 from gptjax.models.costs import parameter_count
@@ -36,31 +37,32 @@ _MAX_SHARD = flags.DEFINE_float(
 _TOKENIZER = flags.DEFINE_string(
     "tokenizer", None, "As --config.data.tokenizer, for a model directory without one."
 )
+_CORPUS = flags.DEFINE_string(
+    "corpus", None, "As --config.data.corpus: what later commands are to take for its data."
+)
 
 
-def from_huggingface(source: Pretrained, path: Path, tokenizer_spec: str | None) -> None:
+def from_huggingface(source: Pretrained, path: Path) -> None:
     """Makes the work directory `path`, with the model as its checkpoint 0.
-
-    Args:
-      source: the model.
-      path: new or empty.
-      tokenizer_spec: what `load_tokenizer` takes; None for the model's own.
 
     Raises:
       ValueError: `path` is in use, or parts of the model are missing, damaged, or disagree.
     """
     refuse_used(path)
     params = source.params()
-    tokenizer = source.tokenizer() if tokenizer_spec is None else load_tokenizer(tokenizer_spec)
+    tokenizer = load_tokenizer(_TOKENIZER.value) if _TOKENIZER.value else source.tokenizer()
     if tokenizer.vocab_size != source.model.vocab_size:
         raise ValueError(
             f"{source.path}: got a tokenizer of {tokenizer.vocab_size} tokens, expected the "
             f"model's {source.model.vocab_size}"
         )
-    config = resolve(ExperimentConfig(model=source.model, checkpoint=CheckpointConfig(keep=1)))
+    config = resolve(ExperimentConfig(model=source.model, data=DataConfig(corpus=_CORPUS.value)))
+    record = {"tokenizer_hash": tokenizer.content_hash()}
+    if _CORPUS.value is not None:
+        record["corpus_hash"] = load_corpus(_CORPUS.value).content_hash()
     with new_directory(path) as unfinished:
         made = WorkDirectory(str(unfinished))
-        made.begin(source.kind, config, {"tokenizer_hash": tokenizer.content_hash()})
+        made.begin(source.kind, config, record)
         made.keep_tokenizer(tokenizer)
         write_parameters(unfinished / "checkpoints", 0, params, to_dict(config))
 
@@ -89,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
     workdir = WorkDirectory(_WORKDIR.value)
     if source is not None:
         pretrained, made = Pretrained(Path(source)), workdir.path
-        from_huggingface(pretrained, made, _TOKENIZER.value)
+        from_huggingface(pretrained, made)
         model = pretrained.model
     else:
         assert target is not None

@@ -108,7 +108,7 @@ class CheckpointConfig:
     every_steps: int = setting(1000, low=1)  # the last step is always saved
     keep: int = setting(2, low=1)  # newest; the best by validation loss is kept besides
     keep_every: int | None = setting(None, low=1)  # steps; its multiples are kept for good
-    init_from: str | None = None  # work directory whose parameters a new run starts from
+    init_from: str | None = None  # work directory, or Hugging Face's, a new run starts from
 
 
 @dataclasses.dataclass

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,7 +20,7 @@ def random_tensors() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64, np.int64, np.uint8, np.bool_]
+    "dtype", [np.float32, np.float16, jnp.bfloat16, np.float64, np.int64, np.uint8, np.bool_]
 )
 def test_reads_what_the_library_writes(tmp_path, dtype):
     tensors = {name: tensor.astype(dtype) for name, tensor in random_tensors().items()}
