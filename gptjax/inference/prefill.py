@@ -1,0 +1,109 @@
+"""Prompts in front of rows, and their keys and values: where search and scoring start from.
+
+prompts = pad_prompts([first, second], max_new_tokens=20, config=model.config)
+cache = Prefill(model)(params, prompts.tokens, prompts.lengths - 1)
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gptjax.config import ModelConfig
+from gptjax.inference import decoding
+from gptjax.inference.batch import bucket
+from gptjax.inference.requests import make_order
+from gptjax.models.gpt import GPT
+from gptjax.models.transformer import Cache, init_decoding
+
+PIECE = 256  # tokens of a text that are fed at once
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts; rows past the last one hold a text that may not grow.
+
+    Attributes:
+      tokens: int32 [B, S], prompts at the front of rows; B and S are powers of two, or S is the
+        context length.
+      lengths: int32 [B], tokens in each.
+      limits: int32 [B], the length at which each text ends.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    limits: np.ndarray
+
+
+def pad_prompts(
+    prompts: Sequence[np.ndarray], max_new_tokens: int | None, config: ModelConfig
+) -> Prompts:
+    """A batch of prompts [n], each with room for `max_new_tokens`, or all that fit.
+
+    Raises:
+      ValueError: a prompt or a number that does not fit.
+    """
+    orders = [make_order(config, prompt, max_new_tokens=max_new_tokens) for prompt in prompts]
+    rows = 1 << (len(orders) - 1).bit_length()
+    size = min(bucket(max(order.limit for order in orders)), config.context_length)
+    tokens = np.zeros((rows, size), np.int32)
+    lengths, limits = np.ones(rows, np.int32), np.zeros(rows, np.int32)
+    for row, order in enumerate(orders):
+        lengths[row], limits[row] = order.prompt.size, order.limit
+        tokens[row, : order.prompt.size] = order.prompt
+    return Prompts(tokens, lengths, limits)
+
+
+class Prefill:
+    """Feeds texts in pieces; it holds the compiled programs."""
+
+    def __init__(self, model: GPT, piece: int = PIECE):
+        """`piece`: tokens of a text that are fed at once."""
+        self._model, self._piece = model, piece
+        self._empty = jax.jit(self._empty_cache, static_argnums=(0, 1, 2))
+        self._feed = jax.jit(functools.partial(decoding.feed, model), donate_argnames="cache")
+
+    def __call__(
+        self, params: Any, tokens: np.ndarray, counts: np.ndarray, chunk: int | None = None
+    ) -> Cache:
+        """The cache of the first tokens of texts.
+
+        Args:
+          params: of the model.
+          tokens: int32 [B, S]; S is the most a text may grow to.
+          counts: int32 [B], tokens of each text to feed.
+          chunk: the most tokens that will be fed, or rolled back, at once later on, where that is
+            more than a piece of a prompt.
+        """
+        rows, size = tokens.shape
+        most = decoding.piece_size(self._model.config, size, self._piece)
+        cache, fed = self._empty(rows, size, max(most, chunk or 1)), int(counts.max())
+        piece = min(bucket(fed), most)
+        for start in range(0, fed, piece):
+            at = np.arange(start, start + piece, dtype=np.int32)[None]
+            part = np.zeros((rows, piece), np.int32)
+            there = tokens[:, start : start + piece]
+            part[:, : there.shape[1]] = there
+            cache = self._feed(params, cache, part, np.where(at < counts[:, None], at, -1))
+        return cache
+
+    def _empty_cache(self, batch: int, size: int, chunk: int) -> Cache:
+        config = self._model.config
+        return init_decoding(config, batch, size, jnp.dtype(config.dtype), chunk)
+
+
+def decode(
+    model: GPT, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """Logits [B, T, V] float32 after each of tokens [B, T], and the cache with them in it.
+
+    Negative positions [B, T] are padding.
+    """
+    variables = {"params": params}
+    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method="decode")
+    return made

@@ -1,0 +1,286 @@
+"""Beam search against `transformers`, and against every text there is."""
+
+import dataclasses
+import itertools
+import json
+import logging
+
+import jax
+import numpy as np
+import pytest
+
+from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.inference.beam import BeamSearch, Hypothesis
+from gptjax.inference.filters import LogitBias, MinNewTokens, RepetitionPenalty, TopK
+from gptjax.inference.generate import Generator
+from gptjax.inference.sampling import Sampler, make_sampler
+from gptjax.interop.huggingface import model_config, params_from_huggingface
+from gptjax.models.gpt import GPT
+
+VOCAB, CONTEXT = 61, 40
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """One model of random weights, theirs and ours."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": VOCAB, "n_positions": CONTEXT, "n_layer": 2, "n_embd": 32, "n_head": 4}
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(**sizes, bos_token_id=None, eos_token_id=None)
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.15 * torch.randn_like(parameter))
+    ours = model_config(json.loads(theirs.config.to_json_string()))
+    state = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+    return theirs, GPT(ours), params_from_huggingface(state, ours)
+
+
+@pytest.fixture(scope="module")
+def search(pair) -> BeamSearch:
+    return BeamSearch(*pair[1:])
+
+
+def prompts_of(*lengths: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, VOCAB, length) for length in lengths]
+
+
+def their_texts(model, prompts, num_beams, stop_token=None, num_best=1, **options):
+    """New tokens and scores of their n best of each prompt, padded on the left, in one batch."""
+    torch = pytest.importorskip("torch")
+    longest = max(map(len, prompts))
+    tokens = torch.zeros((len(prompts), longest), dtype=torch.int64)
+    mask = torch.zeros_like(tokens)
+    for row, prompt in enumerate(prompts):
+        tokens[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    made = model.generate(
+        tokens,
+        attention_mask=mask,
+        num_beams=num_beams,
+        num_return_sequences=num_best,
+        do_sample=False,
+        eos_token_id=stop_token,
+        pad_token_id=0,
+        output_scores=True,
+        return_dict_in_generate=True,
+        **options,
+    )
+    new = made.sequences[:, longest:].tolist()
+    if stop_token is not None:
+        new = [text[: text.index(stop_token) + 1] if stop_token in text else text for text in new]
+    scores = getattr(made, "sequences_scores", None)
+    return new, None if scores is None else scores.numpy()
+
+
+def check(ours: list[list[Hypothesis]], theirs) -> None:
+    texts, scores = theirs
+    flat = list(itertools.chain(*ours))
+    assert [hypothesis.tokens.tolist() for hypothesis in flat] == texts
+    if scores is not None:
+        got = [hypothesis.score for hypothesis in flat]
+        np.testing.assert_allclose(got, scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def stop(search) -> int:
+    """A token that ends some beams of the first test's prompts, at different times."""
+    best = search(prompts_of(5, 2, 9), num_beams=8, num_best=8, max_new_tokens=12)
+    tokens = np.concatenate([hypothesis.tokens for row in best for hypothesis in row])
+    return int(np.bincount(tokens).argsort()[-2])
+
+
+@pytest.mark.parametrize("num_beams", [1, 4, 8])
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("early_stopping", [True, False, "never"])
+def test_texts_and_scores_equal_theirs(pair, search, stop, num_beams, penalty, early_stopping):
+    prompts = prompts_of(5, 2, 9)
+    options = {"max_new_tokens": 12, "num_best": num_beams}
+    stopping = {"length_penalty": penalty, "early_stopping": early_stopping}
+    ours = search(prompts, num_beams=num_beams, stop_token=stop, **options, **stopping)
+    if num_beams == 1:
+        stopping = {}
+    check(ours, their_texts(pair[0], prompts, num_beams, stop, **options, **stopping))
+    if num_beams == 4 and penalty < 2:
+        assert len({hypothesis.tokens.size for row in ours for hypothesis in row}) > 1
+
+
+@pytest.mark.parametrize("num_beams", [1, 4, 8])
+def test_texts_without_end_of_text_equal_theirs(pair, search, num_beams):
+    prompts = prompts_of(3, 11, seed=1)
+    options = {"max_new_tokens": 10, "num_best": num_beams}
+    check(
+        search(prompts, num_beams=num_beams, **options),
+        their_texts(pair[0], prompts, num_beams, **options),
+    )
+
+
+def test_greedy_texts_equal_theirs(pair):
+    generator, prompts = Generator(*pair[1:]), prompts_of(5, 1, 17, 9)
+    texts = generator.generate(prompts, max_new_tokens=15, sampler=make_sampler(temperature=0))
+    theirs, _ = their_texts(pair[0], prompts, 1, max_new_tokens=15)
+    assert [text.tolist() for text in texts] == theirs
+
+
+@pytest.mark.parametrize(
+    ("filters", "options"),
+    [
+        ((RepetitionPenalty(1.7),), {"repetition_penalty": 1.7}),
+        ((LogitBias.of({}, [57, 34], VOCAB),), {"bad_words_ids": [[57], [34]]}),
+        ((MinNewTokens(5, 23),), {"min_new_tokens": 5}),
+        ((RepetitionPenalty(0.6), TopK(3)), {"repetition_penalty": 0.6, "top": 3}),
+    ],
+)
+def test_filters_act_on_log_probabilities_as_theirs(pair, search, filters, options):
+    transformers = pytest.importorskip("transformers")
+    prompts = prompts_of(6, 6)
+    shared = {"num_beams": 4, "num_best": 3, "max_new_tokens": 10, "stop_token": 23}
+    ours = search(prompts, sampler=Sampler(filters, greedy=True), **shared)
+    assert [row[0].tokens.tolist() for row in ours] != [
+        row[0].tokens.tolist() for row in search(prompts, **shared)
+    ]
+    if top := options.pop("top", None):
+        options["logits_processor"] = transformers.LogitsProcessorList(
+            [transformers.TopKLogitsWarper(top)]
+        )
+    check(ours, their_texts(pair[0], prompts, **shared, **options))
+
+
+def small(**changes) -> tuple[GPT, dict]:
+    """Five tokens, so that every text can be tried."""
+    model = ModelConfig(
+        vocab_size=5,
+        vocab_multiple=1,
+        context_length=32,
+        num_layers=2,
+        num_heads=2,
+        d_model=16,
+        attention="dense,banded(window=4)",
+        init_std=0.4,
+    )
+    gpt = GPT(resolve(ExperimentConfig(model=dataclasses.replace(model, **changes))).model)
+    return gpt, jax.jit(gpt.init)(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
+
+
+@pytest.fixture(scope="module")
+def small_search() -> BeamSearch:
+    return BeamSearch(*small(), piece=4)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "penalty"), [("length", 0.8), ("gnmt", 0.8), ("gnmt", -3.0)]
+)
+def test_wide_beams_find_the_best_of_all_texts(small_search, normalization, penalty):
+    model, params = small()
+    stop, prompts = 2, [np.array([0, 3, 1, 4, 1, 0, 3, 3, 1, 4]), np.array([1, 4])]
+    forward = jax.jit(lambda tokens: model.apply({"params": params}, tokens))
+    texts = [
+        text
+        for length in (1, 2, 3)
+        for text in itertools.product(range(5), repeat=length)
+        if stop not in text[:-1] and (length == 3 or text[-1] == stop)
+    ]
+    best = small_search(
+        prompts,
+        num_beams=25,
+        num_best=25,
+        max_new_tokens=3,
+        stop_token=stop,
+        length_penalty=penalty,
+        normalization=normalization,
+    )
+    for prompt, found in zip(prompts, best, strict=True):
+        scores = {}
+        for text in texts:
+            whole = np.zeros((1, 16), np.int32)
+            whole[0, : prompt.size + len(text)] = [*prompt, *text]
+            logits = np.asarray(forward(whole)[0], np.float64)
+            total = 0.0
+            for at, token in enumerate(text, start=prompt.size - 1):
+                total += logits[at, token] - np.log(np.exp(logits[at]).sum())
+            n = len(text)
+            scores[text] = total / (n if normalization == "length" else (5 + n) / 6) ** penalty
+        expected = sorted(scores, key=lambda text: -scores[text])[:25]
+        assert [tuple(hypothesis.tokens.tolist()) for hypothesis in found] == expected
+        np.testing.assert_allclose(
+            [hypothesis.score for hypothesis in found],
+            [scores[text] for text in expected],
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+def test_fewer_texts_than_beams_are_all_returned(small_search):
+    (found,) = small_search([np.array([1])], num_beams=8, num_best=8, max_new_tokens=1)
+    assert sorted(hypothesis.tokens.tolist() for hypothesis in found) == [[i] for i in range(5)]
+    forced = make_sampler(temperature=0, forced_tokens=[3, 1], vocab_size=5)
+    (found,) = small_search(
+        [np.array([1])], num_beams=8, num_best=8, max_new_tokens=2, sampler=forced
+    )
+    assert [hypothesis.tokens.tolist() for hypothesis in found] == [[3, 1]]
+
+
+def test_a_prompt_does_not_see_its_neighbours(search, stop):
+    prompts = prompts_of(1, CONTEXT, 13, 6, 30, seed=2)
+    options = {"num_beams": 4, "num_best": 2, "stop_token": stop}
+    together = search(prompts, **options)
+    for prompt, found in zip(prompts, together, strict=True):
+        (alone,) = search([prompt], **options)
+        for one, other in zip(found, alone, strict=True):
+            assert one.tokens.tolist() == other.tokens.tolist()
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+            assert prompt.size + one.tokens.size <= CONTEXT
+    assert together[1] == [Hypothesis(together[1][0].tokens, 0.0)]
+    assert together[1][0].tokens.size == 0
+
+
+def test_a_prefix_language_model_is_searched_after_a_whole_prefix():
+    model, params = small(attention="prefix(length=9)")
+    prompt = np.arange(12) % 5
+    ((best,),) = BeamSearch(model, params)([prompt], num_beams=1, max_new_tokens=6)
+    whole = np.concatenate([prompt, best.tokens])
+    logits = jax.jit(lambda tokens: model.apply({"params": params}, tokens))(whole[None])
+    assert best.tokens.tolist() == logits[0, 11:-1].argmax(-1).tolist()
+    with pytest.raises(ValueError, match="got 7 tokens at once"):
+        BeamSearch(model, params)([prompt[:8]], max_new_tokens=5)
+
+
+def test_few_programs_serve_all_lengths_and_options(pair, caplog):
+    search = BeamSearch(*pair[1:])
+    caplog.set_level(logging.WARNING, logger="jax")
+    search(prompts_of(3, 4), max_new_tokens=3)
+    caplog.clear()
+    with jax.log_compiles():
+        search(prompts_of(9, 1), max_new_tokens=7, num_best=4, stop_token=5)
+        search(prompts_of(2, 2), length_penalty=0.0, early_stopping=True, max_new_tokens=14)
+        search(prompts_of(2, 2), normalization="gnmt", early_stopping="never", max_new_tokens=9)
+    assert not [text for text in caplog.messages if text.startswith("Compiling")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 0}, "num_beams: got 0, expected 1 or more"),
+        ({"num_best": 5}, "num_best: got 5, expected 1 to 4, the beams"),
+        ({"length_penalty": float("nan")}, "length_penalty: got nan, expected a finite number"),
+        ({"normalization": "mean"}, "normalization: got 'mean', expected length or gnmt"),
+        ({"early_stopping": "always"}, "early_stopping: got 'always', expected True, False, never"),
+        ({"sampler": Sampler()}, "sampler: got one that draws, expected a greedy one"),
+        ({"prompts": []}, "prompts: got none, expected one or more"),
+        ({"prompts": [np.array([1]), np.array([61])]}, "prompt: got token 61, expected 0 to 60"),
+        ({"prompts": [np.zeros(41, int)]}, "prompt: got 41 tokens, expected at most 40"),
+        ({"max_new_tokens": 0}, "max_new_tokens: got 0, expected 1 or more"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(search, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        search(**{"prompts": [np.array([1])], **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_search_without_a_batch_is_refused(pair):
+    with pytest.raises(ValueError, match="batch_size: got 0, expected 1 or more"):
+        BeamSearch(*pair[1:], batch_size=0)
