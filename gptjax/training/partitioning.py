@@ -44,6 +44,8 @@ PARAMETERS = (
     (r"trunk/layers/\w+_norm/(scale|bias)", (None, None)),
     (r"trunk/final_norm/(scale|bias)", (None,)),
     (r"trunk/relative_bias", (None, None)),
+    (r"scalar_head/kernel", ("fsdp",)),
+    (r"scalar_head/bias", ()),
 )
 
 # What the modules call the axes of activations -> the mesh axes that divide them.

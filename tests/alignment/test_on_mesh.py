@@ -1,0 +1,40 @@
+"""The reward model over a mesh, against one device."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gptjax.alignment.ranking import ranking
+from gptjax.alignment.reward_model import RewardModel
+from gptjax.config import ExperimentConfig, ModelConfig, ParallelismConfig, resolve
+from gptjax.training.gradients import gradient_sums
+from gptjax.training.partitioning import make_mesh, model_attributes, placed, put_batch
+
+
+def test_the_ranking_loss_and_its_gradient_are_those_of_one_device():
+    model = ModelConfig(vocab_size=60, context_length=16, num_layers=2, num_heads=2, d_model=16)
+    config = resolve(
+        ExperimentConfig(model, parallelism=ParallelismConfig("mesh", data=2, fsdp=2, tensor=2))
+    )
+    plain, mesh = RewardModel(config.model), make_mesh(config.parallelism)
+    params = jax.jit(plain.init)(
+        jax.random.key(0), jnp.zeros((1, 1), jnp.int32), jnp.ones(1, jnp.int32)
+    )["params"]
+    rng = np.random.default_rng(0)
+    batch = {
+        "tokens": rng.integers(0, 60, (4, 3, 16)).astype(np.int32),
+        "lengths": rng.integers(1, 17, (4, 3)).astype(np.int32),
+        "num_answers": np.full(4, 3, np.int32),
+        "preferred": rng.integers(0, 2, (4, 3, 3)).astype(np.float32),
+    }
+    key = jax.random.key(1)
+    expected, gradient = jax.jit(gradient_sums(ranking(plain)))(params, batch, key)
+
+    divided = RewardModel(config.model, **model_attributes(config, mesh))
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, placed(params, mesh))
+    got, its_gradient = jax.jit(gradient_sums(ranking(divided)))(
+        jax.device_put(params, sharding), put_batch(batch, mesh), key
+    )
+    assert sharding["scalar_head"]["kernel"].spec == jax.sharding.PartitionSpec("fsdp")
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), got, expected)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), its_gradient, gradient)
