@@ -98,6 +98,7 @@ class Generator:
         sample_index: int = 0,
         stop_token: int | None = None,
         stop: Sequence[str] = (),
+        sliding_window: bool = False,
     ) -> Request:
         """Asks for a continuation; it is written while it, or another one, is read.
 
@@ -109,6 +110,9 @@ class Generator:
           sample_index: equal (prompt, seed, sample index) give equal texts.
           stop_token: ends the text, as its last token; usually end-of-text.
           stop: strings that end it, found across tokens too; needs a tokenizer.
+          sliding_window: of a prompt that leaves no room in the context for `max_new_tokens`, or
+            half of the context, takes the last tokens that do; else such a prompt is refused, or
+            its text ends with the context.
 
         Raises:
           ValueError: at once, for a prompt and numbers that do not fit, a sampler that fails, or
@@ -125,6 +129,7 @@ class Generator:
             seed=seed,
             stop_token=stop_token,
             stop=stop,
+            sliding_window=sliding_window,
         )
         if kind_of(order.sampler) not in self._kinds:
             check_sampler(order.sampler, self._model.config.vocab_size)

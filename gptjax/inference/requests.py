@@ -54,6 +54,7 @@ def make_order(
     seed: int = 0,
     stop_token: int | None = None,
     stop: Sequence[str] = (),
+    sliding_window: bool = False,
 ) -> Order:
     """The order for a continuation by a model of `config`; see `Generator.submit`.
 
@@ -76,12 +77,19 @@ def make_order(
             raise ValueError(f"{name}: got {value}, expected 0 or more, below 2**31")
     if "" in stop or isinstance(stop, str):
         raise ValueError(f"stop: got {stop!r}, expected strings of one character or more")
+    if sliding_window:
+        prompt = prompt[-_window(config.context_length, max_new_tokens) :]
     room = room_after(prompt, config)
     limit = prompt.size + (room if max_new_tokens is None else min(room, max_new_tokens))
     for pattern in attention_cycle(config):
         check_decodable(pattern, prompt.size - 1, limit)
     prompt = prompt.astype(np.int32)
     return Order(prompt, limit, sampler or Sampler(), seed, sample_index, stop_token, tuple(stop))
+
+
+def _window(context: int, max_new_tokens: int | None) -> int:
+    """How many of a prompt's last tokens leave room for new ones, half the context if unsaid."""
+    return max(1, context - (context // 2 if max_new_tokens is None else max_new_tokens))
 
 
 def room_after(prompt: np.ndarray, config: ModelConfig) -> int:

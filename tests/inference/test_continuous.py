@@ -226,3 +226,16 @@ def test_bad_requests_are_refused(made, tokenizer, options, message):
         next(Generator(*made).submit(np.array([65])).text())
     with pytest.raises(ValueError, match="slots: got 0"):
         Generator(*made, slots=0)
+
+
+def test_a_window_slides_over_a_prompt_that_leaves_no_room(made, alone):
+    prompt = np.arange(150) % 256
+    generator = Generator(*made)
+    with pytest.raises(ValueError, match="prompt: got 150 tokens, expected at most 96"):
+        generator.submit(prompt)
+    request = generator.submit(prompt, max_new_tokens=10, sliding_window=True)
+    assert request.result().tolist() == alone(prompt[-86:], max_new_tokens=10)
+    half = generator.submit(prompt, sliding_window=True)
+    assert half.order.prompt.tolist() == prompt[-48:].tolist()
+    whole = generator.submit(prompt[:20], max_new_tokens=5, sliding_window=True)
+    assert whole.order.prompt.size == 20
