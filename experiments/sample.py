@@ -3,99 +3,114 @@
 python -m experiments.sample --workdir=runs/demo --prompt="The function"
 echo "The function" | python -m experiments.sample --workdir=runs/demo --temperature=0
 python -m experiments.sample --workdir=runs/demo --prompt= --num_samples=3   # from nothing
+python -m experiments.sample --workdir=runs/demo --prompt="A list" --num_beams=4
 """
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
+import numpy as np
 from absl import flags
 
 from experiments.binary import run
+from experiments.decoding_flags import read_prompt, sampler_of_flags
 from experiments.processes import connect
 from experiments.workdir import WorkDirectory, enable_compilation_cache
+from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
-from gptjax.inference.requests import room_after
-from gptjax.inference.sampling import make_sampler
+from gptjax.inference.requests import make_order
 from gptjax.inference.text import TextStream, encode_prompt
+from gptjax.tokenization import Tokenizer
 from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run to sample from.")
 _STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the newest.")
-_PROMPT = flags.DEFINE_string(
-    "prompt", None, "Text to continue, by default what is piped in; empty: a text from nothing."
-)
-_PROMPT_FILE = flags.DEFINE_string(
-    "prompt_file", None, "File that holds the prompt, less a last newline; - for standard input."
-)
 _MAX_NEW_TOKENS = flags.DEFINE_integer(
     "max_new_tokens", None, "By default all that fit in the context.", lower_bound=1
 )
-_TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "0 for the most probable token each time.")
-_TOP_K = flags.DEFINE_integer("top_k", None, "Draws from that many most probable tokens.")
-_TOP_P = flags.DEFINE_float("top_p", None, "Draws from the tokens that hold this share.")
+_STOP = flags.DEFINE_multi_string("stop", [], "Text that ends a sample; may be given again.")
+_SLIDING_WINDOW = flags.DEFINE_bool(
+    "sliding_window", False, "Takes a prompt's last tokens where it leaves no room in the context."
+)
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Texts to write.", lower_bound=1)
+_BEST_OF = flags.DEFINE_integer(
+    "best_of", None, "Writes the most probable of that many samples.", lower_bound=1
+)
+_NUM_BEAMS = flags.DEFINE_integer(
+    "num_beams", None, "Searches with that many beams instead of drawing.", lower_bound=1
+)
+_LENGTH_PENALTY = flags.DEFINE_float("length_penalty", 1.0, "Of beams: above 0 favours long texts.")
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Another seed, other samples.", lower_bound=0, upper_bound=2**31 - 1
 )
-
-
-def read_prompt(prompt: str | None, prompt_file: str | None) -> str:
-    """The prompt that the flags say; where they say none, what is piped in, else nothing.
-
-    Raises:
-      ValueError: both are given, or what cannot be read as UTF-8.
-    """
-    if prompt is not None and prompt_file is not None:
-        raise ValueError("got both --prompt and --prompt_file, expected at most one")
-    if prompt is not None:
-        return prompt
-    if prompt_file is None and sys.stdin.isatty():
-        return ""
-    try:
-        if prompt_file is None or prompt_file == "-":
-            content = sys.stdin.buffer.read()
-        else:
-            content = Path(prompt_file).read_bytes()
-        return content.decode().removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        source = "standard input" if prompt_file in (None, "-") else "--prompt_file"
-        raise ValueError(f"{source}: {error}; expected text in UTF-8") from error
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints prompt and continuation, `--num_samples` times."""
     del argv
     connect()
-    sampler = make_sampler(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value)
+    if _BEST_OF.value is not None and (_NUM_SAMPLES.value > 1 or _NUM_BEAMS.value is not None):
+        raise ValueError("--best_of: got it with --num_samples or --num_beams, expected it alone")
     workdir = WorkDirectory(_WORKDIR.value)
     tokenizer, model = workdir.tokenizer(), workdir.model()
-    prompt = encode_prompt(tokenizer, read_prompt(_PROMPT.value, _PROMPT_FILE.value))
-    room = room_after(prompt, model.config)
+    sampler = sampler_of_flags(model.config.vocab_size, searching=_NUM_BEAMS.value is not None)
+    options = {
+        "max_new_tokens": _MAX_NEW_TOKENS.value,
+        "sampler": sampler,
+        "seed": _SEED.value,
+        "stop_token": tokenizer.end_of_text,
+        "stop": _STOP.value,
+        "sliding_window": _SLIDING_WINDOW.value,
+    }
+    order = make_order(model.config, encode_prompt(tokenizer, read_prompt()), **options)
+    room = order.limit - order.prompt.size
     if (_MAX_NEW_TOKENS.value or 1) > room:
-        fits = f"{room} new tokens fit in the context after the prompt's {prompt.size}"
+        fits = f"{room} new tokens fit in the context after the prompt's {order.prompt.size}"
         print(f"note: only {fits}", file=sys.stderr)
     enable_compilation_cache()
     mesh = make_mesh(workdir.config().parallelism) if jax.process_count() > 1 else None
     params = workdir.params(workdir.resolve_step(_STEP.value), mesh)
-    generator = Generator(model, params)
 
-    for index in range(_NUM_SAMPLES.value):
-        if _NUM_SAMPLES.value > 1:
-            print(f"======== sample {index + 1} of {_NUM_SAMPLES.value} ========")
-        text = TextStream(tokenizer)
-        print(text.push(prompt), end="", flush=True)
-        for (new_tokens,) in generator.stream(
-            [prompt],
-            max_new_tokens=_MAX_NEW_TOKENS.value,
-            sampler=sampler,
-            seed=_SEED.value,
-            sample_indices=[index],
+    if _NUM_BEAMS.value is not None:
+        (found,) = BeamSearch(model, params)(
+            [order.prompt],
+            num_beams=_NUM_BEAMS.value,
+            num_best=_NUM_SAMPLES.value,
+            max_new_tokens=room,
             stop_token=tokenizer.end_of_text,
-        ):
-            print(text.push(new_tokens), end="", flush=True)
-        print(text.finish(), flush=True)
+            length_penalty=_LENGTH_PENALTY.value,
+            sampler=sampler,
+        )
+        texts = [[_whole(tokenizer, text.tokens, _STOP.value)] for text in found]
+    else:
+        generator = Generator(model, params, tokenizer)
+        if _BEST_OF.value is not None:
+            best = generator.best_of(order.prompt, _BEST_OF.value, **options)
+            texts = [best.text()]
+        else:
+            indices = range(_NUM_SAMPLES.value)
+            texts = [
+                request.text()
+                for request in [
+                    generator.submit(order.prompt, sample_index=index, **options)
+                    for index in indices
+                ]
+            ]
+
+    prompt = _whole(tokenizer, order.prompt)
+    for number, text in enumerate(texts, start=1):
+        if _NUM_SAMPLES.value > 1:
+            print(f"======== sample {number} of {_NUM_SAMPLES.value} ========")
+        print(prompt, end="", flush=True)
+        for piece in text:
+            print(piece, end="", flush=True)
+        print(flush=True)
+
+
+def _whole(tokenizer: Tokenizer, tokens: np.ndarray, stop: Sequence[str] = ()) -> str:
+    stream = TextStream(tokenizer, stop)
+    return stream.push(tokens) + stream.finish()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import pytest
 
 from experiments.workdir import WorkDirectory
 from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, resolve
+from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
+from gptjax.inference.text import encode_prompt
 from gptjax.models.gpt import GPT
 from gptjax.settings import to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
@@ -98,6 +100,35 @@ def test_prompts_come_from_a_pipe_or_a_file(run, tokenizer, tmp_path, source):
     assert result.stdout != expected(run, tokenizer, 2, 0, sampler=greedy) + b"\n"
 
 
+def test_beams_penalties_and_stop_strings(run, tokenizer):
+    """Each as the library has it."""
+    prompt = encode_prompt(tokenizer, PROMPT)
+    flags = (f"--workdir={run.path}", f"--prompt={PROMPT}", "--max_new_tokens=10")
+    result = sample(*flags, "--num_beams=3", "--num_samples=2", "--length_penalty=0.5")
+    assert result.returncode == 0, result.stderr
+    (found,) = BeamSearch(run.model(), run.params())(
+        [prompt],
+        num_beams=3,
+        num_best=2,
+        max_new_tokens=10,
+        length_penalty=0.5,
+        stop_token=tokenizer.end_of_text,
+    )
+    for text in found:
+        assert tokenizer.decode(np.concatenate([prompt, text.tokens])).encode() in result.stdout
+
+    options = ("--temperature=0", "--repetition_penalty=1.5", "--presence_penalty=0.5")
+    whole = sample(*flags, *options).stdout.decode()
+    sampler = make_sampler(0, repetition_penalty=1.5, presence_penalty=0.5)
+    assert (
+        whole.encode() == expected(run, tokenizer, 2, 0, sampler=sampler, max_new_tokens=10) + b"\n"
+    )
+    stop = whole.strip()[-4:-2]
+    assert sample(*flags, *options, f"--stop={stop}").stdout.decode() == (
+        PROMPT + whole[len(PROMPT) :].partition(stop)[0] + "\n"
+    )
+
+
 def test_a_text_from_nothing_fills_the_context_and_says_so(run):
     result = sample(f"--workdir={run.path}", "--prompt=", "--max_new_tokens=100")
     assert result.returncode == 0
@@ -112,6 +143,11 @@ def test_a_text_from_nothing_fills_the_context_and_says_so(run):
     ("flags", "stdin", "message"),
     [
         (["--prompt=a", "--top_p=0"], b"", "top_p: got 0.0, expected above 0"),
+        (["--prompt=a", "--temperature=-1"], b"", "temperature: got -1.0, expected 0"),
+        (["--prompt=a", "--num_beams=2", "--top_k=5"], b"", "--num_beams: got it with --top_k"),
+        (["--prompt=a", "--best_of=2", "--num_beams=2"], b"", "expected it alone"),
+        (["--prompt=a", "--num_beams=2", "--num_samples=3"], b"", "num_best: got 3, expected 1 to"),
+        (["--prompt=a", "--banned_token=5000"], b"", "token: got 5000, expected 0 to 1023"),
         (["--prompt=a", "--prompt_file=-"], b"", "got both --prompt and --prompt_file"),
         (["--prompt_file=missing.txt"], b"", "No such file or directory: 'missing.txt'"),
         (["--prompt_file=-"], b"\xff", "standard input: 'utf-8' codec can't decode"),
