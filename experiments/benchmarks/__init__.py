@@ -5,8 +5,9 @@ def train() -> dict[str, Any]: ...
 """
 
 from experiments.benchmarks.attention import attention
+from experiments.benchmarks.generate import generate
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.startup import startup
 from experiments.benchmarks.train import train
 
-__all__ = ["SUITES", "attention", "startup", "train"]
+__all__ = ["SUITES", "attention", "generate", "startup", "train"]
