@@ -1,0 +1,291 @@
+"""Scoring: how probable given texts are, alone, as answers to one question, or as long texts.
+
+Texts are sorted by length and padded to powers of two; results come in the order of the input.
+Logits are made for the tokens that are scored only.
+
+    scorer = Scorer(model, params)
+    scores = scorer.score([(prefix, continuation), ...])
+    best = max(scorer.score_answers(question, answers), key=lambda score: score.total)
+    scorer.perplexity(tokens, stride=512).per_token
+
+Source: GPT-3 chooses answers by the log-probability of their tokens, also over their number
+(arXiv 2005.14165, section 2.4); GPT-2's perplexity over windows that overlap is the strided
+evaluation of `transformers`.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gptjax.attention.cache import check_decodable
+from gptjax.inference.batch import bucket
+from gptjax.inference.log_probs import log_probs_after, log_probs_whole
+from gptjax.inference.prefill import PIECE, Prefill
+from gptjax.models.gpt import GPT
+from gptjax.models.transformer import attention_cycle
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How probable a continuation is.
+
+    Attributes:
+      log_probs: float32 [n], of each of its tokens given all before it, in nats.
+      greedy: whether greedy decoding would have written it: each token is the most probable one.
+    """
+
+    log_probs: np.ndarray
+    greedy: bool
+
+    @property
+    def total(self) -> float:
+        """The continuation's log-probability, in nats."""
+        return float(self.log_probs.sum(dtype=np.float64))
+
+    @property
+    def mean(self) -> float:
+        """The same over its number of tokens."""
+        return self.total / self.log_probs.size
+
+
+@dataclasses.dataclass(frozen=True)
+class TextLoss:
+    """The negative log-probability of a text.
+
+    Attributes:
+      nats: of all its tokens but the first.
+      tokens: how many those are.
+    """
+
+    nats: float
+    tokens: int
+
+    @property
+    def per_token(self) -> float:
+        """Nats a token."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of it, infinite past what a float holds."""
+        return math.inf if self.per_token > 700 else math.exp(self.per_token)
+
+
+class Scorer:
+    """Scores with one model; it holds compiled programs, so keep it."""
+
+    def __init__(self, model: GPT, params: Any, *, batch_size: int = 8, piece: int = PIECE):
+        """A scorer.
+
+        Args:
+          model: of a resolved configuration.
+          params: its parameters.
+          batch_size: texts that are scored at the same time.
+          piece: most tokens that are fed at once of a prefix that answers share.
+
+        Raises:
+          ValueError: no batch.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size: got {batch_size}, expected 1 or more")
+        self._model, self._params, self._batch_size = model, params, batch_size
+        self._prefill = Prefill(model, piece)
+        self._whole = jax.jit(functools.partial(log_probs_whole, model))
+        self._shared = jax.jit(functools.partial(log_probs_after, model))
+
+    def score(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Score]:
+        """The scores of continuations, each after a prefix of its own.
+
+        Args:
+          pairs: (prefix, continuation) token ids [m], [n], one token or more each; m + n is at most
+            the context length + 1, since the last token is not read.
+
+        Raises:
+          ValueError: tokens that do not fit, or a pattern that looks ahead into a continuation.
+        """
+        texts = [self._checked(prefix, continuation) for prefix, continuation in pairs]
+        for (prefix, _), (tokens, _) in zip(pairs, texts, strict=True):
+            self._check_order(len(prefix), tokens.size - 1)
+        return self._score_all(texts)
+
+    def score_answers(self, prefix: np.ndarray, answers: Sequence[np.ndarray]) -> list[Score]:
+        """As `score`, of answers [n] to one question [m], which is read once."""
+        return self.score_questions([(prefix, answers)])[0]
+
+    def score_questions(
+        self, questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]
+    ) -> list[list[Score]]:
+        """As `score_answers`, of several questions, each with answers of its own.
+
+        Raises:
+          ValueError: tokens that do not fit, no answer, or a pattern that looks ahead past the
+            last but one token of a question, since the last one is read with the answers.
+        """
+        tasks: list[tuple[int, np.ndarray, list[tuple[int, np.ndarray]]]] = []
+        for number, (prefix, answers) in enumerate(questions):
+            if not answers:
+                raise ValueError("answers: got none, expected one or more")
+            whole = [self._checked(prefix, answer)[0] for answer in answers]
+            self._check_order(len(prefix) - 1, max(text.size for text in whole) - 1)
+            order = sorted(range(len(answers)), key=lambda i: whole[i].size)
+            for start in range(0, len(order), self._batch_size):
+                part = order[start : start + self._batch_size]
+                size = len(prefix)
+                tasks.append((number, whole[0][:size], [(i, whole[i][size:]) for i in part]))
+        results: list[dict[int, Score]] = [{} for _ in questions]
+        tasks.sort(key=lambda task: (_rows(len(task[2])), task[1].size))
+        while tasks:
+            beside = _rows(len(tasks[-1][2]))
+            batch = [tasks.pop()]
+            while tasks and _rows(len(tasks[-1][2])) == beside:
+                if (len(batch) + 1) * beside > self._batch_size:
+                    break
+                batch.append(tasks.pop())
+            scores = self._score_shared(
+                [(prefix, [a for _, a in part]) for _, prefix, part in batch]
+            )
+            for (number, _, part), made in zip(batch, scores, strict=True):
+                results[number] |= {i: score for (i, _), score in zip(part, made, strict=True)}
+        return [[made[i] for i in range(len(made))] for made in results]
+
+    def perplexity(self, tokens: np.ndarray, stride: int | None = None) -> TextLoss:
+        """The loss of a text of any length, each token but the first scored once.
+
+        Windows of `context_length` tokens start every `stride` tokens; each scores those that the
+        ones before have not. So all tokens but those of the first window are scored with more than
+        `context_length - stride` tokens before them.
+
+        Args:
+          tokens: ids [n], two or more.
+          stride: 1 to the context length, which is the default: windows do not overlap.
+
+        Raises:
+          ValueError: tokens or a stride out of range, or a pattern that looks ahead.
+        """
+        context = self._model.config.context_length
+        stride = context if stride is None else stride
+        if not 1 <= stride <= context:
+            raise ValueError(f"stride: got {stride}, expected 1 to {context}, the context length")
+        tokens = np.asarray(tokens)
+        self._check_tokens("tokens", tokens)
+        if tokens.size < 2:
+            raise ValueError("tokens: got one, expected two or more: the first has none before it")
+        self._check_order(1, min(context, tokens.size - 1))
+        starts = range(0, max(tokens.size - 1 - context, 0) + stride, stride)
+        windows: list[tuple[np.ndarray, int]] = []
+        done = 1
+        for start in starts:
+            end = min(start + context + 1, tokens.size)
+            windows.append((tokens[start:end], end - done))
+            done = end
+        scores = self._score_all(windows)
+        return TextLoss(-math.fsum(score.total for score in scores), tokens.size - 1)
+
+    def _checked(self, prefix: np.ndarray, continuation: np.ndarray) -> tuple[np.ndarray, int]:
+        """A whole text, and how many tokens at its end are scored."""
+        prefix, continuation = np.asarray(prefix), np.asarray(continuation)
+        self._check_tokens("prefix", prefix)
+        self._check_tokens("continuation", continuation)
+        size, context = prefix.size + continuation.size, self._model.config.context_length
+        if size > context + 1:
+            raise ValueError(
+                f"prefix and continuation: got {size} tokens, expected at most {context + 1}, one "
+                "more than the context length"
+            )
+        return np.concatenate([prefix, continuation]).astype(np.int32), continuation.size
+
+    def _check_tokens(self, name: str, tokens: np.ndarray) -> None:
+        vocab = self._model.config.vocab_size
+        if tokens.ndim != 1 or not tokens.size or not np.issubdtype(tokens.dtype, np.integer):
+            raise ValueError(
+                f"{name}: got {tokens.dtype}{list(tokens.shape)}, expected integers [n] with at "
+                "least one token"
+            )
+        if tokens.min() < 0 or tokens.max() >= vocab:
+            wrong = tokens[(tokens < 0) | (tokens >= vocab)][0]
+            raise ValueError(f"{name}: got token {wrong}, expected 0 to {vocab - 1}")
+
+    def _check_order(self, known: int, length: int) -> None:
+        """Refuses patterns that let a token be seen before it is scored."""
+        for pattern in attention_cycle(self._model.config):
+            check_decodable(pattern, known, length)
+
+    def _score_all(self, texts: Sequence[tuple[np.ndarray, int]]) -> list[Score]:
+        """Scores of the last tokens of texts, so many of each."""
+        order = sorted(range(len(texts)), key=lambda i: (texts[i][0].size, texts[i][1]))
+        results: list[Score | None] = [None] * len(texts)
+        context = self._model.config.context_length
+        for start in range(0, len(order), self._batch_size):
+            part = order[start : start + self._batch_size]
+            size = min(bucket(max(texts[i][0].size for i in part) - 1), context)
+            scored = min(bucket(max(texts[i][1] for i in part)), size)
+            inputs, targets, at = _empty_rows(_rows(len(part)), size, scored)
+            for row, i in enumerate(part):
+                tokens, count = texts[i]
+                inputs[row, : tokens.size - 1] = tokens[:-1]
+                targets[row, :count] = tokens[-count:]
+                at[row, :count] = np.arange(tokens.size - 1 - count, tokens.size - 1)
+            lengths = np.zeros(inputs.shape[0], np.int32)
+            lengths[: len(part)] = [texts[i][0].size - 1 for i in part]
+            log_probs, best = jax.device_get(
+                self._whole(self._params, inputs, lengths, targets, at)
+            )
+            for row, i in enumerate(part):
+                results[i] = _score_of(log_probs, best, row, texts[i][1])
+        return [score for score in results if score is not None]
+
+    def _score_shared(
+        self, questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]
+    ) -> list[list[Score]]:
+        """Scores of the answers to questions, in one batch."""
+        rows = _rows(len(questions))
+        beside = _rows(max(len(answers) for _, answers in questions))
+        longest = max(answer.size for _, answers in questions for answer in answers)
+        total = max(p.size + max(a.size for a in answers) for p, answers in questions) - 1
+        size = min(bucket(total), self._model.config.context_length)
+        chunk = min(bucket(longest), size)
+        prefixes = np.zeros((rows, size), np.int32)
+        counts = np.zeros(rows, np.int32)
+        inputs, targets, at = _empty_rows(rows * beside, chunk, chunk)
+        positions = np.full_like(inputs, -1)
+        for q, (prefix, answers) in enumerate(questions):
+            counts[q] = prefix.size - 1
+            prefixes[q, : prefix.size] = prefix
+            for a, answer in enumerate(answers):
+                row, n = q * beside + a, answer.size
+                inputs[row, :n] = np.concatenate([prefix[-1:], answer[:-1]])
+                positions[row, :n] = np.arange(prefix.size - 1, prefix.size - 1 + n)
+                targets[row, :n] = answer
+                at[row, :n] = np.arange(n)
+        cache = self._prefill(self._params, prefixes, counts, chunk)
+        log_probs, best = jax.device_get(
+            self._shared(self._params, cache, inputs, positions, targets, at)
+        )
+        return [
+            [
+                _score_of(log_probs, best, q * beside + a, answer.size)
+                for a, answer in enumerate(answers)
+            ]
+            for q, (_, answers) in enumerate(questions)
+        ]
+
+
+def _rows(count: int) -> int:
+    """`count` rounded up to a power of two."""
+    return 1 << (count - 1).bit_length()
+
+
+def _empty_rows(rows: int, size: int, scored: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs [rows, size], targets and where they are predicted [rows, scored]; all int32."""
+    shapes = (rows, size), (rows, scored), (rows, scored)
+    inputs, targets, at = (np.zeros(shape, np.int32) for shape in shapes)
+    return inputs, targets, at
+
+
+def _score_of(log_probs: np.ndarray, best: np.ndarray, row: int, count: int) -> Score:
+    return Score(log_probs[row, :count], bool(best[row, :count].all()))
