@@ -108,6 +108,21 @@ def test_texts_and_scores_equal_theirs(pair, search, stop, num_beams, penalty, e
         assert len({hypothesis.tokens.size for row in ours for hypothesis in row}) > 1
 
 
+def test_a_search_that_never_stops_early_equals_theirs_where_that_matters(pair, search):
+    prompts = prompts_of(5, 2, 9)
+    options = {"max_new_tokens": 12, "num_best": 4, "length_penalty": 2.0}
+
+    def found(stop, early_stopping):
+        best = search(prompts, stop_token=stop, early_stopping=early_stopping, **options)
+        return best, [hypothesis.tokens.tolist() for row in best for hypothesis in row]
+
+    stop = next(stop for stop in range(VOCAB) if found(stop, False)[1] != found(stop, "never")[1])
+    for early_stopping in (False, "never"):
+        options_of_theirs = options | {"early_stopping": early_stopping}
+        theirs = their_texts(pair[0], prompts, 4, stop, **options_of_theirs)
+        check(found(stop, early_stopping)[0], theirs)
+
+
 @pytest.mark.parametrize("num_beams", [1, 4, 8])
 def test_texts_without_end_of_text_equal_theirs(pair, search, num_beams):
     prompts = prompts_of(3, 11, seed=1)

@@ -16,6 +16,7 @@ from gptjax.inference.scoring import Score, Scorer, TextLoss
 from gptjax.models.gpt import GPT
 
 VOCAB, CONTEXT = 37, 40
+AHEAD = ("prefix(length=9)", "dense,block_causal(block=4)")
 
 
 def make(**changes) -> tuple[GPT, dict]:
@@ -65,7 +66,7 @@ def check(score: Score, made, prefix, continuation) -> None:
     model, params = made
     whole = np.concatenate([prefix, continuation])
     inputs = whole[None, :-1].astype(np.int32)
-    if "prefix" not in model.config.attention:  # then later tokens cannot change earlier logits
+    if model.config.attention not in AHEAD:  # then later tokens cannot change earlier logits
         inputs = np.pad(inputs, ((0, 0), (0, CONTEXT - inputs.size)))
     logits = np.asarray(forward_of(model.config.attention)(params, inputs)[0], np.float64)
     logits = logits[len(prefix) - 1 : whole.size - 1]
@@ -199,7 +200,7 @@ def test_few_programs_serve_all_lengths(made, caplog):
     assert not [text for text in caplog.messages if text.startswith("Compiling")]
 
 
-@pytest.mark.parametrize("attention", ["prefix(length=9)", "dense,block_causal(block=4)"])
+@pytest.mark.parametrize("attention", AHEAD)
 def test_patterns_that_look_ahead_are_scored_where_they_see_no_answer(attention):
     made = make(attention=attention)
     scorer = Scorer(*made, piece=4)
@@ -211,6 +212,8 @@ def test_patterns_that_look_ahead_are_scored_where_they_see_no_answer(attention)
         for prefix in prefixes:
             for score, answer in zip(scorer.score_answers(prefix, answers), answers, strict=True):
                 check(score, made, prefix, answer)
+    last = prefixes[0][:6], answers[0][:1]  # what would be padding must not be seen
+    check(scorer.score([last])[0], made, *last)
     refused = f"attention {attention.split(',')[-1]}: got"
     for call in (
         lambda: scorer.score([(prefixes[0][:6], answers[0])]),

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.inference.decoding import decoding_params
 from gptjax.inference.filters import RepetitionPenalty, Temperature, TopK
 from gptjax.inference.generate import Generator
+from gptjax.inference.prefill import Prefill
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.inference.speculative import SpeculativeGenerator
 from gptjax.models.gpt import GPT
@@ -116,6 +118,31 @@ def test_rounds_tell_how_a_greedy_text_came_about(target):
         at += 1
     assert (text.rounds, text.judged, text.accepted) == (rounds, judged, accepted)
     assert text.acceptance_rate == accepted / judged
+
+
+def test_caches_hold_what_was_kept_alone(target, monkeypatch):
+    """In rings too: each position that later tokens may see, as if the text had been read."""
+    model, params = target
+    pair = SpeculativeGenerator(model, params, *make(seed=1), num_proposals=6, piece=8)
+    states, write = [], pair._write
+    monkeypatch.setattr(pair, "_write", lambda *call: states.append(write(*call)) or states[0])
+    texts = pair.generate(prompts_of(3, 9), max_new_tokens=22, sampler=GREEDY)
+    assert all(text.accepted < text.judged for text in texts)
+    (state,) = states
+    tokens, lengths = np.asarray(state.texts.tokens), np.asarray(state.texts.length)
+    read = Prefill(model, piece=8)(decoding_params(params, "float32"), tokens, lengths - 1)
+    assert [layer.positions.shape[1] for layer in state.cache] == [32, 12]
+    for got, expected, near in zip(state.cache, read, (CONTEXT, 5), strict=True):
+        for row, length in enumerate(lengths):
+            places = np.arange(max(0, length - near), length - 1)
+            held = np.asarray(got.positions[row])
+            assert held.max() == length - 2 and set(places) <= set(held)
+            slots = [int(np.flatnonzero(held == at)[0]) for at in places]
+            other = [int(np.flatnonzero(expected.positions[row] == at)[0]) for at in places]
+            np.testing.assert_allclose(got.k[row, slots], expected.k[row, other], atol=1e-5)
+            np.testing.assert_allclose(got.v[row, slots], expected.v[row, other], atol=1e-5)
+    for layer in state.draft_cache:
+        assert np.all(np.asarray(layer.positions).max(1) <= lengths - 2)
 
 
 def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
