@@ -17,11 +17,10 @@ import numpy as np
 
 from gptjax.inference import decoding
 from gptjax.inference.decoding import Decoding
+from gptjax.inference.prefill import Prefill, bucket
 from gptjax.inference.requests import Order, Request
 from gptjax.inference.sampling import by_row
 from gptjax.models.gpt import GPT
-
-_SMALLEST = 16  # tokens in a piece of a prompt, and room for a text
 
 
 class RunningBatch:
@@ -33,10 +32,7 @@ class RunningBatch:
         self._rows: list[Request | None] = []
         self._samplers = by_row([None])
         self._state: Decoding | None = None
-        self._empty_cache = jax.jit(
-            functools.partial(decoding.empty_cache, model), static_argnums=(0, 1, 2)
-        )
-        self._feed = jax.jit(functools.partial(decoding.feed, model), donate_argnames="cache")
+        self._prefill = Prefill(model, piece)
         self._begin = jax.jit(decoding.begin, donate_argnames="cache")
         self._advance = jax.jit(functools.partial(decoding.advance, model), donate_argnames="state")
         self._insert = jax.jit(decoding.insert, donate_argnames="state")
@@ -127,15 +123,7 @@ class RunningBatch:
             seeds[row], indices[row] = order.seed, order.sample_index
             if order.stop_token is not None:
                 stop_tokens[row] = order.stop_token
-        cache, fed = self._empty_cache(rows, size, self._piece), int(lengths.max()) - 1
-        piece = min(bucket(fed), decoding.piece_size(self._model.config, size, self._piece))
-        for start in range(0, fed, piece):
-            at = np.arange(start, start + piece, dtype=np.int32)[None]
-            part = np.zeros((rows, piece), np.int32)
-            there = tokens[:, start : start + piece]
-            part[:, : there.shape[1]] = there
-            positions = np.where(at < lengths[:, None] - 1, at, -1)
-            cache = self._feed(params, cache, part, positions)
+        cache = self._prefill(params, tokens, lengths - 1)
         return self._begin(tokens, lengths, limits, stop_tokens, seeds, indices, cache)
 
     def _deliver(self, state: Decoding) -> None:
@@ -155,8 +143,3 @@ class RunningBatch:
             assert request is not None
             request.finish("failed")
         self._rows = []
-
-
-def bucket(length: int) -> int:
-    """`length` rounded up to a power of two."""
-    return 1 << max(int(length) - 1, _SMALLEST - 1).bit_length()

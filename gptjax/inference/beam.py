@@ -23,7 +23,7 @@ import numpy as np
 
 from gptjax.inference import decoding
 from gptjax.inference.filters import Filter, Text
-from gptjax.inference.prefill import PIECE, Prefill, Prompts, decode, pad_prompts
+from gptjax.inference.prefill import PIECE, Prefill, Prompts, pad_prompts
 from gptjax.inference.requests import check_sampler
 from gptjax.inference.sampling import Sampler
 from gptjax.models.gpt import GPT
@@ -238,7 +238,7 @@ def _search(
         tokens = state.tokens.reshape(-1, size)
         last = jnp.take_along_axis(tokens, length[:, None] - 1, axis=1)
         positions = jnp.where(jnp.repeat(state.open, num_beams), length - 1, -1)[:, None]
-        logits, cache = decode(model, params, state.cache, last, positions)
+        logits, cache = decoding.decode(model, params, state.cache, last, positions)
         keys = jnp.broadcast_to(jax.random.key(0), length.shape)  # for filters; none is drawn from
         texts = Text(tokens, length, jnp.repeat(lengths, num_beams), keys)
         log_probs = jax.nn.log_softmax(logits[:, 0])

@@ -76,10 +76,9 @@ def piece_size(config: ModelConfig, size: int, piece: int) -> int:
     return size if whole else min(size, piece)
 
 
-def empty_cache(model: GPT, batch: int, size: int, piece: int) -> Cache:
-    """For a batch of texts of up to `size` tokens, fed in pieces of `piece_size`."""
-    dtype = jnp.dtype(model.config.dtype)
-    return init_decoding(model.config, batch, size, dtype, piece_size(model.config, size, piece))
+def empty_cache(model: GPT, batch: int, size: int, chunk: int) -> Cache:
+    """For a batch of texts of up to `size` tokens, fed no more than `chunk` at once."""
+    return init_decoding(model.config, batch, size, jnp.dtype(model.config.dtype), chunk)
 
 
 def begin(
@@ -111,7 +110,21 @@ def begin(
 
 def feed(model: GPT, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array) -> Cache:
     """The cache with tokens [B, T] in it; negative positions [B, T] are padding."""
-    return _apply(model, "hidden", params, tokens, positions, cache)[1]
+    variables = {"params": params}
+    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method=GPT.hidden)
+    return made[1]
+
+
+def decode(
+    model: GPT, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """Logits [B, T, V] float32 after each of tokens [B, T], and the cache with them in it.
+
+    Negative positions [B, T] are padding.
+    """
+    variables = {"params": params}
+    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method=GPT.decode)
+    return made
 
 
 def next_logits(model: GPT, params: Any, state: Decoding) -> tuple[jax.Array, Cache]:
@@ -122,17 +135,8 @@ def next_logits(model: GPT, params: Any, state: Decoding) -> tuple[jax.Array, Ca
     last = state.texts.length[:, None] - 1
     tokens = jnp.take_along_axis(state.texts.tokens, last, axis=1)
     positions = jnp.where(state.running[:, None], last, -1)
-    logits, cache = _apply(model, "decode", params, tokens, positions, state.cache)
+    logits, cache = decode(model, params, state.cache, tokens, positions)
     return logits[:, 0], cache
-
-
-def _apply(
-    model: GPT, method: str, params: Any, tokens: jax.Array, positions: jax.Array, cache: Cache
-) -> tuple[jax.Array, Cache]:
-    """What `GPT.hidden` or `GPT.decode` makes of tokens [B, T], and the cache with them in it."""
-    variables = {"params": params}
-    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method=method)
-    return made
 
 
 def advance(

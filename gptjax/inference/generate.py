@@ -23,6 +23,7 @@ import numpy as np
 
 from gptjax.inference.batch import RunningBatch
 from gptjax.inference.decoding import decoding_params
+from gptjax.inference.prefill import PIECE
 from gptjax.inference.requests import Request, check_sampler, make_order, room_after
 from gptjax.inference.sampling import Sampler, kind_of
 from gptjax.models.gpt import GPT
@@ -41,7 +42,7 @@ class Generator:
         slots: int = 8,
         max_queue: int | None = None,
         chunk: int = 8,
-        piece: int = 256,
+        piece: int = PIECE,
         dtype: str | None = None,
     ):
         """Makes `params` ready for decoding.

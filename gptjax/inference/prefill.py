@@ -1,4 +1,4 @@
-"""Prompts in front of rows, and their keys and values: where search and scoring start from.
+"""Prompts in front of rows, and their keys and values: where all that generates starts from.
 
 prompts = pad_prompts([first, second], max_new_tokens=20, config=model.config)
 cache = Prefill(model)(params, prompts.tokens, prompts.lengths - 1)
@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gptjax.config import ModelConfig
 from gptjax.inference import decoding
-from gptjax.inference.batch import bucket
 from gptjax.inference.requests import make_order
 from gptjax.models.gpt import GPT
-from gptjax.models.transformer import Cache, init_decoding
+from gptjax.models.transformer import Cache
 
 PIECE = 256  # tokens of a text that are fed at once
+_SMALLEST = 16  # tokens in a piece of a prompt, and room for a text
 
 
 @jax.tree_util.register_dataclass
@@ -65,7 +64,9 @@ class Prefill:
     def __init__(self, model: GPT, piece: int = PIECE):
         """`piece`: tokens of a text that are fed at once."""
         self._model, self._piece = model, piece
-        self._empty = jax.jit(self._empty_cache, static_argnums=(0, 1, 2))
+        self._empty = jax.jit(
+            functools.partial(decoding.empty_cache, model), static_argnums=(0, 1, 2)
+        )
         self._feed = jax.jit(functools.partial(decoding.feed, model), donate_argnames="cache")
 
     def __call__(
@@ -92,18 +93,7 @@ class Prefill:
             cache = self._feed(params, cache, part, np.where(at < counts[:, None], at, -1))
         return cache
 
-    def _empty_cache(self, batch: int, size: int, chunk: int) -> Cache:
-        config = self._model.config
-        return init_decoding(config, batch, size, jnp.dtype(config.dtype), chunk)
 
-
-def decode(
-    model: GPT, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
-) -> tuple[jax.Array, Cache]:
-    """Logits [B, T, V] float32 after each of tokens [B, T], and the cache with them in it.
-
-    Negative positions [B, T] are padding.
-    """
-    variables = {"params": params}
-    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method="decode")
-    return made
+def bucket(length: int) -> int:
+    """`length` rounded up to a power of two."""
+    return 1 << max(int(length) - 1, _SMALLEST - 1).bit_length()

@@ -23,9 +23,8 @@ import jax
 import numpy as np
 
 from gptjax.attention.cache import check_decodable
-from gptjax.inference.batch import bucket
 from gptjax.inference.log_probs import log_probs_after, log_probs_whole
-from gptjax.inference.prefill import PIECE, Prefill
+from gptjax.inference.prefill import PIECE, Prefill, bucket
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import attention_cycle
 

@@ -24,9 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gptjax.attention.cache import rollback
-from gptjax.inference.decoding import NEVER, decoding_params
+from gptjax.inference.decoding import NEVER, decode, decoding_params
 from gptjax.inference.filters import Text
-from gptjax.inference.prefill import PIECE, Prefill, decode, pad_prompts
+from gptjax.inference.prefill import PIECE, Prefill, pad_prompts
 from gptjax.inference.requests import check_sampler
 from gptjax.inference.sampling import Sampler
 from gptjax.models.gpt import GPT
