@@ -69,6 +69,7 @@ def check_alike(values: Mapping[str, Any]) -> None:
 def _gather(text: str) -> list[str]:
     """The texts of all processes, in order."""
     content = np.frombuffer(text.encode(), np.uint8)
-    longest = multihost_utils.process_allgather(np.int32(content.size)).max()
-    padded = np.pad(content, (0, longest - content.size))
+    longest = int(multihost_utils.process_allgather(np.int32(content.size)).max())
+    room = 1 << longest.bit_length()  # of few sizes: for each a program is compiled
+    padded = np.pad(content, (0, room - content.size))
     return [bytes(row).rstrip(b"\0").decode() for row in multihost_utils.process_allgather(padded)]

@@ -1,10 +1,14 @@
 """Scalars in a file that TensorBoard reads, each row written when it comes.
 
 A row is on disk, or an error of its own: tensorboardX's writer leaves that to a thread, which a
-full disk ends, and whatever then fills its queue waits for ever.
+full disk ends, and whatever then fills its queue waits for ever. Importing it imports torch, too.
 
     with EventFile(workdir / "tensorboard", first_step=6) as events:
         events.write(6, {"train/loss": 3.2})
+
+Source of the format: TensorFlow's `core/lib/io/record_writer.h` (length, its checksum, event, its
+checksum), `core/util/event.proto` and `core/framework/summary.proto` (numbers of the fields), and
+protobuf's "Encoding" (key, then value).
 """
 
 import os
@@ -13,15 +17,15 @@ import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+# What comes before the value of a field: its number, times 8, and how the value is written.
+_WALL_TIME, _STEP, _FILE_VERSION, _SUMMARY, _SESSION_LOG = 1 << 3 | 1, 2 << 3, 26, 42, 58
+_SUMMARY_VALUE, _TAG, _SIMPLE_VALUE = 10, 10, 2 << 3 | 5
+_STARTED = bytes((1 << 3, 1))
 
 
 class EventFile:
-    """A new file of events.
-
-    Source of the format: TensorFlow's `core/lib/io/record_writer.h`: length, its checksum, event,
-    its checksum; of the checksum: CRC-32C, rotated, plus a constant.
-    """
+    """A new file of events."""
 
     def __init__(self, directory: Path, first_step: int | None = None):
         """What `directory` holds of `first_step` and later ones, TensorBoard forgets.
@@ -29,20 +33,13 @@ class EventFile:
         Raises:
           OSError: the file cannot be written; so do all other methods.
         """
-        # Takes 0.5 s, which a process that only reads metrics need not wait for.
-        from tensorboardX.proto import event_pb2
-        from tensorboardX.record_writer import masked_crc32c
-
-        self._proto: Any = event_pb2
-        self._checksum = masked_crc32c
         directory.mkdir(parents=True, exist_ok=True)
         now = time.time_ns()
         name = f"events.out.tfevents.{now // 10**9}.{socket.gethostname()}.{os.getpid()}.{now}"
         self._file = (directory / name).open("xb", buffering=0)
-        self._append(file_version="brain.Event:2")
+        self._append(0, _counted(_FILE_VERSION, b"brain.Event:2"))
         if first_step is not None:
-            start = self._proto.SessionLog(status=self._proto.SessionLog.START)
-            self._append(step=first_step, session_log=start)
+            self._append(first_step, _counted(_SESSION_LOG, _STARTED))
 
     def __enter__(self) -> "EventFile":
         return self
@@ -52,15 +49,53 @@ class EventFile:
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Appends the scalars of a step, by tag."""
-        values = [{"tag": tag, "simple_value": value} for tag, value in scalars.items()]
-        self._append(step=step, summary={"value": values})
+        values = b"".join(
+            _counted(
+                _SUMMARY_VALUE,
+                _counted(_TAG, tag.encode()) + struct.pack("<Bf", _SIMPLE_VALUE, value),
+            )
+            for tag, value in scalars.items()
+        )
+        self._append(step, _counted(_SUMMARY, values))
 
     def close(self) -> None:
         """Ends the file."""
         self._file.close()
 
-    def _append(self, **fields: Any) -> None:
-        event = self._proto.Event(wall_time=time.time(), **fields).SerializeToString()
+    def _append(self, step: int, what: bytes) -> None:
+        event = struct.pack("<Bd", _WALL_TIME, time.time()) + bytes([_STEP]) + _varint(step) + what
         length = struct.pack("<Q", len(event))
-        checksums = (struct.pack("<I", self._checksum(content)) for content in (length, event))
-        self._file.write(length + next(checksums) + event + next(checksums))
+        self._file.write(length + _checksum(length) + event + _checksum(event))
+
+
+def _counted(key: int, content: bytes) -> bytes:
+    return bytes([key]) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; all but the last are marked."""
+    made = bytearray()
+    while value > 127:
+        made.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*made, value])
+
+
+def _crc_table() -> list[int]:
+    """What each byte does to a CRC-32C (RFC 3720, appendix B.4)."""
+    table = list(range(256))
+    for _ in range(8):
+        table = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in table]
+    return table
+
+
+_CRC = _crc_table()
+
+
+def _checksum(content: bytes) -> bytes:
+    """CRC-32C, rotated by 15 bits, plus a constant."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc = crc >> 8 ^ _CRC[(crc ^ byte) & 255]
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -19,7 +19,6 @@ from pathlib import Path
 import jax
 import matplotlib.figure  # noqa: F401  what a run imports when it ends
 import numpy as np
-import tensorboardX  # noqa: F401
 
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory, enable_compilation_cache

@@ -1,4 +1,7 @@
 import struct
+import subprocess
+import sys
+import time
 
 import pytest
 from tensorboardX import SummaryWriter
@@ -52,11 +55,15 @@ def test_a_file_says_what_tensorboardx_says(tmp_path):
     with EventFile(tmp_path / "ours", first_step=7) as events:
         events.write(7, {"train/loss": 2.5})
         assert len(_events(tmp_path / "ours")) == 3  # on disk at once
-        events.write(8, {"train/loss": 1.5})
+        events.write(300_000, {"train/loss": -1.5, "a tag of more than 127 letters, " * 5: 1e9})
     with SummaryWriter(str(tmp_path / "theirs"), purge_step=7) as theirs:
         theirs.add_scalar("train/loss", 2.5, 7)
-        theirs.add_scalar("train/loss", 1.5, 8)
-    assert _what_counts(tmp_path / "ours") == _what_counts(tmp_path / "theirs")
+    assert _what_counts(tmp_path / "ours")[:2] == _what_counts(tmp_path / "theirs")
+    last = _events(tmp_path / "ours")[-1]
+    assert last.step == 300_000
+    values = [(value.tag, value.simple_value) for value in last.summary.value]
+    assert values == [("train/loss", -1.5), ("a tag of more than 127 letters, " * 5, 1e9)]
+    assert abs(last.wall_time - time.time()) < 60
     first = _events(tmp_path / "ours")[0]
     assert first.file_version == _events(tmp_path / "theirs")[0].file_version == "brain.Event:2"
     (path,) = (tmp_path / "ours").iterdir()
@@ -67,3 +74,10 @@ def test_a_place_that_is_no_directory_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         EventFile(tmp_path / "file")
+
+
+def test_neither_torch_nor_tensorboardx_is_imported():
+    """Which takes seconds where they are installed."""
+    code = "import sys, gptjax.training.metrics; print({'torch', 'tensorboardX'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
