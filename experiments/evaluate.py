@@ -3,6 +3,7 @@
 python -m experiments.evaluate --workdir=runs/demo
 python -m experiments.evaluate --workdir=runs/demo --corpus=python_source --split=validation
 python -m experiments.evaluate --workdir=runs/demo --stride=32
+python -m experiments.evaluate --workdir=runs/demo --dtype=bfloat16   # what 16 bits cost
 """
 
 import json
@@ -17,6 +18,7 @@ from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.data.shards import TokenizedSplit
 from gptjax.inference.scoring import Scorer
+from gptjax.models.gpt import GPT
 from gptjax.training import losses, partitioning
 from gptjax.training.evaluation import language_model_evaluator
 
@@ -25,6 +27,9 @@ _STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default t
 _CORPUS = flags.DEFINE_string("corpus", None, "What to evaluate on; the run's own by default.")
 _SPLIT = flags.DEFINE_enum("split", "validation", ["validation", "train"], "Which documents.")
 _BATCHES = flags.DEFINE_integer("batches", None, "How many; all by default.", lower_bound=1)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", None, ["float32", "bfloat16"], "Of the computation; the run's own by default."
+)
 _STRIDE = flags.DEFINE_integer(
     "stride",
     None,
@@ -43,16 +48,19 @@ def main(argv: Sequence[str]) -> None:
     step = workdir.resolve_step(_STEP.value)
     config.data.corpus = _CORPUS.value or config.data.corpus
     config.training.eval_batches = _BATCHES.value
+    config.model.dtype = _DTYPE.value or config.model.dtype
     prepared = prepare_corpus(config, workdir.tokenizer())
     if _CORPUS.value is None and prepared.corpus_hash != workdir.record().get("corpus_hash"):
         logging.warning("%s has changed since the run was trained on it", config.data.corpus)
     split = getattr(prepared, _SPLIT.value)
     row = {"step": step, "corpus": config.data.corpus, "split": _SPLIT.value}
+    if _DTYPE.value is not None:
+        row["dtype"] = _DTYPE.value
     if _STRIDE.value is not None:
         print(json.dumps(row | _strided(workdir, step, config, split, _STRIDE.value)))
         return
     evaluate = language_model_evaluator(
-        losses.language_model(workdir.model(), config.training.loss_chunk),
+        losses.language_model(GPT(config.model), config.training.loss_chunk),
         validation_batches(config, split),
         split.bytes_per_target,
         partitioning.make_mesh(ParallelismConfig()),
@@ -76,7 +84,7 @@ def _strided(
     windows, end = config.training.eval_batches, None
     if windows is not None:
         end = windows * config.training.batch_size * config.model.context_length + 1
-    scorer = Scorer(workdir.model(), workdir.params(step))
+    scorer = Scorer(GPT(config.model), workdir.params(step))
     loss = scorer.perplexity(split.tokens[:end], stride)
     return {
         "stride": stride,

@@ -32,8 +32,8 @@ class KVCache:
     """What one layer remembers.
 
     Attributes:
-        k: keys [B, S, K, D].
-        v: values [B, S, K, Dv].
+        k: keys [B, K, S, D], in the order that attention reads them in.
+        v: values [B, K, S, Dv].
         positions: int32 [B, S], the text position each slot holds; negative where empty.
         near: keys that a query may see behind it, itself included, which the ring of slots after
             the first `first` keeps; None: slot i is for position i.
@@ -92,7 +92,7 @@ def init_cache(
     """
     slots = length if pattern is None else num_slots(pattern, length, chunk)
     near, first = pattern.reach if pattern is not None and slots < length else (None, 0)
-    keys = jnp.zeros((batch, slots, num_kv_heads, head_dim), dtype)
+    keys = jnp.zeros((batch, num_kv_heads, slots, head_dim), dtype)
     values = jnp.zeros((*keys.shape[:3], value_dim or head_dim), dtype)
     return KVCache(keys, values, jnp.full((batch, slots), -1, jnp.int32), near, first)
 
@@ -133,12 +133,12 @@ def cached_attend(
     rows, slots = jnp.arange(batch)[:, None], cache.slots(positions)
     written = dataclasses.replace(
         cache,
-        k=cache.k.at[rows, slots].set(k.astype(cache.k.dtype), mode="drop"),
-        v=cache.v.at[rows, slots].set(v.astype(cache.v.dtype), mode="drop"),
+        k=cache.k.at[rows, :, slots].set(k.astype(cache.k.dtype), mode="drop"),
+        v=cache.v.at[rows, :, slots].set(v.astype(cache.v.dtype), mode="drop"),
         positions=cache.positions.at[rows, slots].set(positions, mode="drop"),
     )
     held = {"q_positions": positions, "k_positions": written.positions}
-    out = attend(q, written.k, written.v, pattern, **held, **options)
+    out = attend(q, written.k.swapaxes(1, 2), written.v.swapaxes(1, 2), pattern, **held, **options)
     wrong = (positions >= cache.chunk) & (cache.near is None)
     if pattern.looks_ahead:
         wrong |= refuse_split(pattern, cache.positions, positions)[:, None]
@@ -171,11 +171,13 @@ def resized(cache: KVCache, pattern: Pattern, length: int, chunk: int) -> KVCach
     # Slot i holds position i in a ring too, as long as none has gone round.
     kept = jnp.where(cache.positions < length, cache.positions, -1)
 
-    def sized(x: jax.Array, fill: int) -> jax.Array:
-        more = [(0, 0), (0, max(0, slots - x.shape[1])), *[(0, 0)] * (x.ndim - 2)]
-        return jnp.pad(x[:, :slots], more, constant_values=fill)
+    more = ((0, 0), (0, max(0, slots - kept.shape[1])))
 
-    return KVCache(sized(cache.k, 0), sized(cache.v, 0), sized(kept, -1), near, first)
+    def sized(x: jax.Array) -> jax.Array:
+        return jnp.pad(x[:, :, :slots], (*more[:1], (0, 0), *more[1:], (0, 0)))
+
+    positions = jnp.pad(kept[:, :slots], more, constant_values=-1)
+    return KVCache(sized(cache.k), sized(cache.v), positions, near, first)
 
 
 def check_decodable(pattern: Pattern, prompt: int, length: int) -> None:

@@ -22,6 +22,8 @@ from gptjax.inference.requests import Order, Request
 from gptjax.inference.sampling import by_row
 from gptjax.models.gpt import GPT
 
+_SHRINKS = 4  # times too many rows, or too much room, after which a batch is made smaller
+
 
 class RunningBatch:
     """Texts that are written together; it holds the compiled programs."""
@@ -57,15 +59,19 @@ class RunningBatch:
         self._samplers = by_row([request and request.order.sampler for request in self._rows])
 
     def advance(self, params: Any, num_steps: int, until_one_ends: bool) -> None:
-        """Takes all texts up to `num_steps` tokens further, and hands them to their requests."""
+        """Takes all texts up to `num_steps` tokens further, and hands them to their requests.
+
+        It stops earlier where so few are left that the batch may shrink.
+        """
         running = np.array([request is not None and request.writing for request in self._rows])
         if self._state is None or not running.any():
             return
         state, self._state = self._state, None
         try:
-            least = np.int32(running.sum() if until_one_ends else 1)
+            count, few = running.sum(), running.size // _SHRINKS
+            least = count if until_one_ends else few + 1 if count > few else 1
             state = self._advance(
-                params, state, self._samplers, running, np.int32(num_steps), least
+                params, state, self._samplers, running, np.int32(num_steps), np.int32(least)
             )
             self._deliver(state)
             self._state = state
@@ -91,7 +97,7 @@ class RunningBatch:
                 self._rows = [None] * rows
             return
         batch, room = self._state.texts.tokens.shape
-        if batch < rows or batch >= 4 * rows or room < size or room >= 4 * size:
+        if batch < rows or batch >= _SHRINKS * rows or room < size or room >= _SHRINKS * size:
             order = np.full(rows, batch, np.int32)
             order[: len(active)] = active
             self._state = self._arranged(self._state, order, size=size, piece=self._piece)

@@ -84,13 +84,15 @@ class Prefill:
         rows, size = tokens.shape
         most = decoding.piece_size(self._model.config, size, self._piece)
         cache, fed = self._empty(rows, size, max(most, chunk or 1)), int(counts.max())
-        piece = min(bucket(fed), most)
-        for start in range(0, fed, piece):
+        start = 0
+        while start < fed:
+            piece = min(bucket(fed - start), most)
             at = np.arange(start, start + piece, dtype=np.int32)[None]
             part = np.zeros((rows, piece), np.int32)
             there = tokens[:, start : start + piece]
             part[:, : there.shape[1]] = there
             cache = self._feed(params, cache, part, np.where(at < counts[:, None], at, -1))
+            start += piece
         return cache
 
 

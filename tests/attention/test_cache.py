@@ -64,7 +64,7 @@ def test_a_bounded_reach_keeps_a_ring_that_does_not_grow_with_the_text(pattern):
     full = attend(*arrays, pattern, impl="reference")
     cache = init_cache(1, 1000, 2, 8, jnp.float32, pattern=pattern, chunk=3)
     assert (
-        cache.k.shape[1]
+        cache.k.shape[2]
         == num_slots(pattern, 1000, 3)
         == pattern.reach.first + 3 + (pattern.reach.near - 1)
     )
@@ -144,7 +144,7 @@ def test_padding_leaves_the_cache_as_it_was():
     new = jnp.ones((1, 2, 1, 2))
     _, cache = cached_attend(new, new, new, cache, Dense(), jnp.array([[-1, 2]]))
     np.testing.assert_array_equal(cache.positions, [[-1, -1, 2, -1]])
-    np.testing.assert_array_equal(cache.k[0, :, 0, 0], [0, 0, 1, 0])
+    np.testing.assert_array_equal(cache.k[0, 0, :, 0], [0, 0, 1, 0])
 
 
 @pytest.mark.parametrize(
@@ -187,4 +187,4 @@ def test_a_cache_goes_through_a_scan_over_layers():
     for _ in range(3):
         x = attend(x, x, x, Dense(), impl="reference")
     np.testing.assert_allclose(out, x, atol=1e-6)
-    assert caches.k.shape == (3, 2, 8, 2, 4)
+    assert caches.k.shape == (3, 2, 2, 8, 4)

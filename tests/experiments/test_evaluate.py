@@ -104,3 +104,9 @@ def test_a_stride_out_of_range_is_refused(run):
     assert result.stderr.splitlines()[-1].endswith(
         "stride: got 17, expected 1 to 16, the context length"
     )
+
+
+def test_sixteen_bits_cost_a_little(run):
+    exact, rounded = figures(run), figures(run, "--dtype=bfloat16")
+    assert rounded["dtype"] == "bfloat16" and "dtype" not in exact
+    assert 0 < abs(rounded["loss"] / exact["loss"] - 1) < 0.02
