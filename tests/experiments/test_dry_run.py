@@ -91,7 +91,7 @@ def test_the_axis_left_open_is_that_of_the_devices_at_hand(planned):
 
 
 def test_what_no_mesh_can_run_is_refused(planned):
-    with pytest.raises(ValueError, match="parallelism.tensor: got 5, expected a divisor of 1024"):
+    with pytest.raises(ValueError, match=r"parallelism\.tensor: got 5, expected a divisor of 1024"):
         dry_run(resolve(_config("gpt2_smoke", data=1, tensor=5)))
     assert not planned
 
