@@ -10,6 +10,7 @@ all C(K, 2) comparisons are one batch element, each answer encoded once:
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,6 +78,23 @@ def ranking(model: RewardModel, *, share_prompts: bool = False) -> Loss:
     Raises:
       ValueError: when called, shared prompts with dropout in training.
     """
+    rewards_of = answer_rewards(model, share_prompts=share_prompts)
+
+    def loss(params: Any, batch: Batch, rng: jax.Array | None):
+        rewards = rewards_of(params, batch, rng)
+        return ranking_sums(rewards, batch["preferred"], batch["num_answers"])
+
+    return loss
+
+
+def answer_rewards(
+    model: RewardModel, *, share_prompts: bool = False
+) -> Callable[[Any, Batch, jax.Array | None], jax.Array]:
+    """The rewards of all answers, as a function (params, batch, rng) -> [B, K] float32.
+
+    What it gives where a prompt has no answer means nothing. Arguments and batch are those of
+    `ranking`.
+    """
     c = model.config
     dropout = max(c.embedding_dropout, c.attention_dropout, c.residual_dropout)
 
@@ -101,11 +119,7 @@ def ranking(model: RewardModel, *, share_prompts: bool = False) -> Loss:
         )
         return rewards.reshape(rows, count)
 
-    def loss(params: Any, batch: Batch, rng: jax.Array | None):
-        rewards = rewards_of(params, batch, rng)
-        return ranking_sums(rewards, batch["preferred"], batch["num_answers"])
-
-    return loss
+    return rewards_of
 
 
 @dataclasses.dataclass(frozen=True)

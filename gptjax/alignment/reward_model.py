@@ -197,6 +197,25 @@ def normalised(params: Any, rewards: np.ndarray, *, unit_variance: bool = False)
       unit_variance: whether their standard deviation becomes 1 besides.
 
     Raises:
+      ValueError: as `normalisation`.
+    """
+    return rescaled(params, *normalisation(rewards, unit_variance=unit_variance))
+
+
+def rescaled(params: Any, shift: float, gain: float) -> Any:
+    """Parameters of a `RewardModel` that gives (r + `shift`) x `gain` where it gave r."""
+    head = params["scalar_head"]
+    changed = {"kernel": head["kernel"] * gain, "bias": (head["bias"] + shift) * gain}
+    return {**params, "scalar_head": changed}
+
+
+def normalisation(rewards: np.ndarray, *, unit_variance: bool = False) -> tuple[float, float]:
+    """The shift and the gain of `rescaled` that `normalised` takes; arguments are its own.
+
+    Returns:
+      Minus the mean; 1, or 1 / the standard deviation.
+
+    Raises:
       ValueError: no rewards, one that is not finite, or no spread to bring to 1.
     """
     rewards = np.asarray(rewards, np.float64)
@@ -207,9 +226,4 @@ def normalised(params: Any, rewards: np.ndarray, *, unit_variance: bool = False)
         if not rewards.std() > 0:
             raise ValueError(f"rewards: got {rewards.size} all equal, expected a spread above 0")
         gain = 1.0 / float(rewards.std())
-    head = params["scalar_head"]
-    shifted = {
-        "kernel": head["kernel"] * gain,
-        "bias": (head["bias"] - float(rewards.mean())) * gain,
-    }
-    return {**params, "scalar_head": shifted}
+    return -float(rewards.mean()), gain
