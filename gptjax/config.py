@@ -9,7 +9,7 @@ and range, fills what follows from other fields, and returns a copy.
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.settings import setting, validate
@@ -144,6 +144,9 @@ class ExperimentConfig:
     profile: ProfileConfig = dataclasses.field(default_factory=ProfileConfig)
 
 
+C = TypeVar("C", bound=ExperimentConfig)
+
+
 def batch_schedule(config: ExperimentConfig) -> BatchSchedule:
     """The batch sizes of a run."""
     training = config.training
@@ -215,7 +218,7 @@ def _check_parallelism(config: ExperimentConfig) -> None:
             )
 
 
-def resolve(config: ExperimentConfig) -> ExperimentConfig:
+def resolve(config: C) -> C:
     """Returns a checked copy in which every field that follows from others is filled in.
 
     Raises:

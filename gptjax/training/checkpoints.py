@@ -88,6 +88,10 @@ class Checkpoints:
         """Step of the newest checkpoint, None where there is none."""
         return max(self.steps(), default=None)
 
+    def best_step(self) -> int | None:
+        """Step of the checkpoint of the lowest validation loss, None where none was evaluated."""
+        return self._directories.best()
+
     def good_steps(self) -> list[int]:
         """Steps of the checkpoints whose files all match their manifest, ascending."""
         return [step for step in self.steps() if self._directories.damage(step) is None]

@@ -2,6 +2,7 @@
 
 evaluate = language_model_evaluator(loss, batches, utf8_bytes_per_target, mesh)
 evaluate(params)["bits_per_byte"]
+loss_evaluator(ranking(model), batches, mesh)(params)["accuracy"]
 """
 
 import math
@@ -18,25 +19,18 @@ from gptjax.training.partitioning import put_batch
 Evaluator = Callable[[Any], dict[str, float]]
 
 
-def language_model_evaluator(
-    loss: Loss,
-    batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
-    utf8_bytes_per_target: float,
-    mesh: Mesh,
+def loss_evaluator(
+    loss: Loss, batches: Callable[[], Iterable[Mapping[str, np.ndarray]]], mesh: Mesh
 ) -> Evaluator:
-    """An evaluator of held-out text, with dropout off.
+    """An evaluator by any loss, with dropout off.
 
     Args:
       loss: as the loop's; called with `rng=None`.
       batches: makes the batches anew for each evaluation.
-      utf8_bytes_per_target: bytes of the documents over targets in them, which makes bits per
-        byte exact over the whole split and an estimate over a part of it.
       mesh: where batches go.
 
     Returns:
-      A function from parameters to `loss` (nats a target), `perplexity` (its exponential),
-      `bits_per_byte` (nats over all targets / (ln 2 x UTF-8 bytes of the documents)) and the
-      means of the loss function's own metrics.
+      A function from parameters to `loss`, and the means of the loss function's own metrics.
     """
 
     @jax.jit
@@ -53,12 +47,42 @@ def language_model_evaluator(
             weight += float(batch_weight)
             for name, value in metric_sums.items():
                 metrics[name] = metrics.get(name, 0.0) + float(value)
-        nats = totals / weight
         return {
-            "loss": nats,
-            "perplexity": math.inf if nats > 700 else math.exp(nats),
-            "bits_per_byte": nats / (math.log(2) * utf8_bytes_per_target),
+            "loss": totals / weight,
             **{name: value / weight for name, value in metrics.items()},
         }
+
+    return evaluate
+
+
+def language_model_evaluator(
+    loss: Loss,
+    batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
+    utf8_bytes_per_target: float | None,
+    mesh: Mesh,
+) -> Evaluator:
+    """An evaluator of held-out text, with dropout off.
+
+    Args:
+      loss: as the loop's; called with `rng=None`.
+      batches: makes the batches anew for each evaluation.
+      utf8_bytes_per_target: bytes of the documents over targets in them, which makes bits per
+        byte exact over the whole split and an estimate over a part of it; None: they are left out.
+      mesh: where batches go.
+
+    Returns:
+      A function from parameters to `loss` (nats a target), `perplexity` (its exponential),
+      `bits_per_byte` (nats over all targets / (ln 2 x UTF-8 bytes of the documents)) and the
+      means of the loss function's own metrics.
+    """
+    means = loss_evaluator(loss, batches, mesh)
+
+    def evaluate(params: Any) -> dict[str, float]:
+        figures = means(params)
+        nats = figures["loss"]
+        figures["perplexity"] = math.inf if nats > 700 else math.exp(nats)
+        if utf8_bytes_per_target is not None:
+            figures["bits_per_byte"] = nats / (math.log(2) * utf8_bytes_per_target)
+        return figures
 
     return evaluate

@@ -63,12 +63,12 @@ def begin(
     return jax.jit(fresh, out_shardings=sharding)(init_from(target.params))
 
 
-def newest_params(workdir: str) -> Callable[[Any], Any]:
-    """Reads the newest parameters of another run, given their shapes and places."""
+def newest_params(workdir: str, step: int | None = None) -> Callable[[Any], Any]:
+    """Reads another run's parameters, the newest or those of `step`, given shapes and places."""
 
     def read(target: Any) -> Any:
         with Checkpoints(Path(workdir) / "checkpoints") as others:
-            return others.restore_params(None, target)
+            return others.restore_params(step, target)
 
     return read
 

@@ -122,10 +122,14 @@ class StepDirectories:
         kept = set(steps[-self._keep :])
         if self._keep_every is not None:
             kept.update(step for step in steps if step % self._keep_every == 0)
-        losses = {step: loss for step in steps if (loss := self._loss(step)) is not None}
-        if losses:
-            kept.add(min(losses, key=lambda step: losses[step]))
+        if (best := self.best()) is not None:
+            kept.add(best)
         self._remove([step for step in steps if step not in kept])
+
+    def best(self) -> int | None:
+        """The step of the lowest validation loss, the first of equal ones; None without any."""
+        losses = {step: loss for step in self.steps() if (loss := self._loss(step)) is not None}
+        return min(losses, key=lambda step: losses[step], default=None)
 
     def remove_after(self, step: int) -> None:
         """Claims the directory and removes the checkpoints of later steps, damaged ones too."""

@@ -23,6 +23,7 @@ class Throughput:
         executed_flops_per_token: float,
         peak_flops_per_second: float | None = None,
         *,
+        scale: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ):
         """Of all devices together; where no peak is known, MFU is None.
@@ -31,6 +32,7 @@ class Throughput:
           model_flops_per_token: as if attention were dense.
           executed_flops_per_token: of the pairs that are computed.
           peak_flops_per_second: of all devices.
+          scale: tokens that are computed for each that is added.
           clock: in seconds.
 
         Source: MFU = model FLOPs a second / peak FLOPs a second (PaLM, 2204.02311, appendix B).
@@ -40,6 +42,7 @@ class Throughput:
             "executed_mfu": executed_flops_per_token,
         }
         self._peak_flops_per_second = peak_flops_per_second
+        self._scale = scale
         self._clock = clock
         self.restart()
 
@@ -55,7 +58,7 @@ class Throughput:
     def take(self) -> dict[str, float | None]:
         """Tokens a second, `mfu` and `executed_mfu` (0 to 1, or None); begins a new window."""
         seconds = self._clock() - self._since
-        tokens_per_second = self._tokens / seconds if seconds > 0 else 0.0
+        tokens_per_second = self._scale * self._tokens / seconds if seconds > 0 else 0.0
         peak = self._peak_flops_per_second
         utilisation = {
             name: None if peak is None else tokens_per_second * flops / peak

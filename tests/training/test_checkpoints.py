@@ -253,6 +253,7 @@ def test_keeps_the_last_and_the_best(tmp_path):
             checkpoints.wait()
             assert step in checkpoints.steps()
         assert checkpoints.steps() == [2, 5, 6]
+        assert checkpoints.best_step() == 2
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         _save(checkpoints, 7, _state(), metrics={"loss": 1.25})
     assert sorted(os.listdir(tmp_path)) == ["7", "lock"]

@@ -40,3 +40,11 @@ def test_matmul_peak_counts_two_flops_a_multiply_add(monkeypatch):
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(seconds))
     measured = matmul_peak_flops("bfloat16")
     assert measured == 4 * (2 * 1024**3) / 0.125
+
+
+def test_tokens_may_stand_for_more_of_them():
+    clock = Clock()
+    throughput = Throughput(2e6, 1e6, peak_flops_per_second=1e10, scale=2.5, clock=clock)
+    throughput.add(1000)
+    clock.now += 1.0
+    assert throughput.take()["tokens_per_second"] == 2500.0
