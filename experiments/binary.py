@@ -3,6 +3,7 @@
 if __name__ == "__main__":
     run(main)                       # plain absl flags
     run(main, with_experiment=True) # --experiment=NAME and --config.section.field=VALUE too
+    run(main, with_experiment=True, kind=SFTConfig)  # of experiments that are so configured
 """
 
 import difflib
@@ -15,6 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.configs import EXPERIMENTS
+from experiments.task_configs import task_of
 from gptjax.attention import scores
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.models.transformer import attention_cycle
@@ -60,18 +62,27 @@ def _check_override_names(argv: Sequence[str], config: ExperimentConfig) -> None
             raise unknown_name("config field", path, fields_there)
 
 
-def _parse_experiment(argv: Sequence[str]) -> list[str]:
-    """Defines --config from --experiment, then parses all flags."""
+def _names(kind: type[ExperimentConfig]) -> list[str]:
+    """The experiments whose configuration is of `kind`."""
+    return [name for name in EXPERIMENTS if type(EXPERIMENTS.get(name)()) is kind]
+
+
+def _parse_experiment(argv: Sequence[str], kind: type[ExperimentConfig]) -> list[str]:
+    """Defines --config from --experiment, one of a configuration of `kind`, then parses all."""
     early = flags.FlagValues()
     flags.DEFINE_string("experiment", None, "", flag_values=early)
     early([flag for flag in argv if not flag.startswith("--help")], known_only=True)
-    if early["experiment"].value is None:
+    name = early["experiment"].value
+    if name is None:
         if any(flag.startswith("--help") for flag in argv):
             return FLAGS(argv)
+        raise ValueError(f"--experiment: got none, expected one of: {', '.join(_names(kind))}")
+    config = EXPERIMENTS.get(name)()
+    if type(config) is not kind:
         raise ValueError(
-            f"--experiment: got none, expected one of: {', '.join(EXPERIMENTS.names())}"
+            f"--experiment: got {name!r}, which experiments.{task_of(config)} runs, expected one "
+            f"of: {', '.join(_names(kind))}"
         )
-    config = EXPERIMENTS.get(early["experiment"].value)()
     _check_override_names(argv, config)
     config_flags.DEFINE_config_dataclass("config", config, sys_argv=list(argv))
     for path in fields(config):
@@ -93,8 +104,15 @@ def _explain(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def run(main: Callable[[Sequence[str]], None], *, with_experiment: bool = False) -> None:
+def run(
+    main: Callable[[Sequence[str]], None],
+    *,
+    with_experiment: bool = False,
+    kind: type[ExperimentConfig] = ExperimentConfig,
+) -> None:
     """Parses the command line and calls `main`; a user's error is one line and exit code 2.
+
+    An experiment must have a configuration of `kind`: each binary runs its own.
 
     A `ValueError` or `OSError` is a user's error; --verbosity=1 shows its traceback too. All other
     exceptions are ours and keep theirs.
@@ -103,7 +121,7 @@ def run(main: Callable[[Sequence[str]], None], *, with_experiment: bool = False)
         flags.DEFINE_string("experiment", None, "A name that `python -m experiments.list` shows.")
 
     def parse(argv: Sequence[str]) -> list[str]:
-        rest = _parse_experiment(argv) if with_experiment else FLAGS(argv)
+        rest = _parse_experiment(argv, kind) if with_experiment else FLAGS(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}; expected flags, as --name=value")
         if with_experiment:

@@ -70,6 +70,7 @@ def from_huggingface(source: Pretrained, path: Path) -> None:
 def to_huggingface(workdir: WorkDirectory, path: Path) -> None:
     """Makes the model directory `path` of a checkpoint, or of the average that its run keeps."""
     refuse_used(path)
+    workdir.model()  # refuses what is none of language
     config, step = workdir.config(), workdir.resolve_step(_STEP.value)
     item = "params" if config.optimizer.ema_decay is None else "ema"
     write_pretrained(

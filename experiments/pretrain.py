@@ -13,7 +13,7 @@ from absl import flags
 from experiments.binary import run
 from experiments.dry_run import dry_run, table
 from experiments.processes import connect
-from experiments.training_run import pretrain
+from experiments.training_run import how_it_ended, pretrain
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import resolve
 
@@ -43,11 +43,7 @@ def main(argv: Sequence[str]) -> None:
         return
     workdir = WorkDirectory(_WORKDIR.value)
     outcome = pretrain(FLAGS.experiment, config, workdir, _RESTORE_STEP.value)
-    step = int(outcome.state.step)
-    if outcome.interrupted_by is not None:
-        print(f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there")
-    else:
-        print(f"step {step}: {workdir.path}/result.json, loss.png and checkpoints are written")
+    print(how_it_ended(outcome, workdir))
 
 
 if __name__ == "__main__":

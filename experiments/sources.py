@@ -10,8 +10,10 @@ import jax
 
 from experiments.workdir import cache_directory
 from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.corpora import load_corpus
-from gptjax.data.loader import ALL, Share, evaluation_batches, train_batches
+from gptjax.data.loader import ALL, Share, evaluation_batches, evaluation_rows, train_batches
+from gptjax.data.mixture import Rows
 from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
 from gptjax.data.skipping import Ranges
 from gptjax.tokenization import Tokenizer, load_tokenizer
@@ -37,6 +39,19 @@ def load_model_tokenizer(config: ExperimentConfig) -> Tokenizer:
             f"{tokenizer.vocab_size}, the vocabulary of the tokenizer {config.data.tokenizer!r}"
         )
     return tokenizer
+
+
+def load_chat_template(config: ExperimentConfig) -> ChatTemplate:
+    """The template of conversations in the tokenizer `config.data.tokenizer`, of the kind `chat`.
+
+    Raises:
+      ValueError: as `load_model_tokenizer`, or it is of another kind.
+    """
+    tokenizer = load_model_tokenizer(config)
+    try:
+        return ChatTemplate(tokenizer)
+    except ValueError as error:
+        raise ValueError(f"config.data.{error}") from error
 
 
 def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCorpus:
@@ -108,6 +123,18 @@ def validation_batches(
             share=share,
             document_masking=config.data.document_masking,
         )
+        return itertools.islice(whole, config.training.eval_batches)
+
+    return batches
+
+
+def row_batches(
+    config: ExperimentConfig, rows: Rows, share: Share = ALL
+) -> Callable[[], Iterator[Batch]]:
+    """Makes, at each call, the batches of `rows` anew, as `validation_batches` those of a split."""
+
+    def batches() -> Iterator[Batch]:
+        whole = evaluation_rows(rows, config.training.batch_size, share=share)
         return itertools.islice(whole, config.training.eval_batches)
 
     return batches

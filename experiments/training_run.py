@@ -1,31 +1,35 @@
-"""One run of a language model, from its configuration to its result: what binaries train with.
+"""One run of a model, from its configuration to its result: what binaries train with.
 
 outcome = pretrain("demo", config, WorkDirectory("runs/demo"))
+outcome = train("chats", config, WorkDirectory("runs/chats"), fine_tuning)
 """
 
+import dataclasses
 import time
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 from absl import logging
 from jax.sharding import Mesh
 
 from experiments import sources
 from experiments.initial_params import initial_params
+from experiments.objectives import build_model, init_params, training_loss
 from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.shards import PreparedCorpus
+from gptjax.data.loader import Share
+from gptjax.data.shards import Batch
 from gptjax.data.skipping import Ranges, skip_steps
 from gptjax.models.costs import (
     executed_training_flops_per_token,
     parameter_count,
     training_flops_per_token,
 )
-from gptjax.models.gpt import GPT
 from gptjax.settings import fields
-from gptjax.training import losses, metrics, optimizers, partitioning
-from gptjax.training.evaluation import language_model_evaluator
+from gptjax.tokenization import Tokenizer
+from gptjax.training import metrics, optimizers, partitioning
+from gptjax.training.evaluation import Evaluator, language_model_evaluator
 from gptjax.training.gradients import gradient_sums, on_each_device
 from gptjax.training.loop import Outcome, fit, make_train_step
 from gptjax.training.processes import check_alike
@@ -35,12 +39,15 @@ from gptjax.training.state import TrainState, create, rng
 from gptjax.training.statistics import layer_statistics
 from gptjax.training.throughput import Throughput, matmul_peak_flops
 
+Config = TypeVar("Config", bound=ExperimentConfig)
+
 
 class Program:
     """What a resolved configuration computes, before anything is read or computed.
 
     Attributes:
       mesh: where state and batches live.
+      model: of the configuration, with what the mesh asks of it.
       loss: of training and of evaluation.
       tx: the optimizer.
       target: the shapes of the state's arrays, and where each lives.
@@ -57,15 +64,15 @@ class Program:
         self._config, training, optimizer = config, config.training, config.optimizer
         self.mesh = partitioning.make_mesh(config.parallelism) if mesh is None else mesh
         partitioning.check_divides(config, self.mesh)
-        model = GPT(config.model, **partitioning.model_attributes(config, self.mesh))
-        self.loss = losses.language_model(model, training.loss_chunk)
+        self.model = build_model(config, **partitioning.model_attributes(config, self.mesh))
+        self.loss = training_loss(config, self.model)
         schedule = optimizers.learning_rate(optimizer, batch_schedule(config))
         self.tx = guarded(optimizers.make_optimizer(optimizer, schedule), training.skip_grad_norm)
         self.target = partitioning.placed(jax.eval_shape(self.fresh), self.mesh)
         sums = gradient_sums(self.loss, training.accumulate)
         if config.parallelism.strategy == "pmap":
             sums = on_each_device(sums, self.mesh)
-        self.statistics = layer_statistics(sums, model, training.seed, self.mesh)
+        self.statistics = layer_statistics(sums, self.model, training.seed, self.mesh)
         self.train_step = make_train_step(
             sums,
             self.tx,
@@ -78,9 +85,34 @@ class Program:
     def fresh(self, params: Any = None) -> TrainState:
         """The state before the first step, of `params` or else of random parameters."""
         if params is None:
-            key = rng(self._config.training.seed, "params")
-            params = GPT(self._config.model).init(key, jnp.zeros((1, 1), jnp.int32))["params"]
+            params = init_params(self._config, rng(self._config.training.seed, "params"))
         return create(params, self.tx, with_ema=self._config.optimizer.ema_decay is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a run learns from: all in which pretraining and what comes after it differ.
+
+    Attributes:
+      config: resolved, with what follows from the data.
+      tokenizer: kept in the work directory.
+      hashes: of all that is read, by name; a run goes on with the same alone.
+      batches: makes, of a step, the ranges of skipped examples and a share of the rows, the
+        batches of that step and of every later one.
+      evaluators: makes, of the program, what judges parameters, by split; "validation", the last,
+        decides which checkpoint is the best.
+      figures: makes, of the program, the judged parameters and the directory of a run that has
+        ended, what its result says besides; JSON values.
+      tokens_a_row: of a batch that are computed; None: a context length.
+    """
+
+    config: ExperimentConfig
+    tokenizer: Tokenizer
+    hashes: dict[str, str]
+    batches: Callable[[int, Ranges, Share], Iterator[Batch]]
+    evaluators: Callable[[Program], Mapping[str, Evaluator]]
+    figures: Callable[[Program, Any, WorkDirectory], dict[str, Any]] = lambda *_: {}
+    tokens_a_row: int | None = None
 
 
 def pretrain(
@@ -89,12 +121,49 @@ def pretrain(
     workdir: WorkDirectory,
     restore_step: int | None = None,
 ) -> Outcome:
+    """Runs a resolved `config` of a language model on its corpus; see `train`."""
+    return train(experiment, config, workdir, language_modelling, restore_step)
+
+
+def language_modelling(config: ExperimentConfig) -> Task:
+    """Learning from a corpus.
+
+    Raises:
+      ValueError: what the configuration names cannot be had.
+    """
+    tokenizer = sources.load_model_tokenizer(config)
+    prepared = sources.prepare_corpus(config, tokenizer)
+
+    def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        return sources.training_batches(config, prepared.train, step, skipped, share)
+
+    def evaluators(program: Program) -> dict[str, Evaluator]:
+        share = partitioning.batch_share(program.mesh)
+        evaluate = language_model_evaluator(
+            program.loss,
+            sources.validation_batches(config, prepared.validation, share),
+            prepared.validation.bytes_per_target,
+            program.mesh,
+        )
+        return {"validation": evaluate}
+
+    return Task(config, tokenizer, prepared.hashes, batches, evaluators)
+
+
+def train(
+    experiment: str,
+    config: Config,
+    workdir: WorkDirectory,
+    prepare: Callable[[Config], Task],
+    restore_step: int | None = None,
+) -> Outcome:
     """Runs a resolved `config` in `workdir` to its end, or until a signal.
 
     Args:
       experiment: the name the configuration was made from, or what the run is called.
       config: resolved.
       workdir: new, or of this run, which then goes on from its newest checkpoint.
+      prepare: reads what such a run learns from.
       restore_step: the checkpoint to go on from instead.
 
     Raises:
@@ -103,14 +172,16 @@ def pretrain(
     began = time.monotonic()
     given = {f"config.{path}": value for path, value in fields(config).items()}
     check_alike({"--experiment": experiment, "--restore_step": restore_step} | given)
-    tokenizer = sources.load_model_tokenizer(config)
-    prepared = sources.prepare_corpus(config, tokenizer)
-    workdir.begin(experiment, config, prepared.hashes)
-    workdir.keep_tokenizer(tokenizer)
+    task = prepare(config)
+    workdir.begin(experiment, task.config, task.hashes)
+    workdir.keep_tokenizer(task.tokenizer)
 
-    outcome = _train(config, Program(config), prepared, workdir, restore_step)
-    ended = outcome.interrupted_by is None and (outcome.steps > 0 or not workdir.has_result())
-    if ended and jax.process_index() == 0:
+    program = Program(task.config)
+    outcome = _train(program, task, workdir, restore_step)
+    if outcome.interrupted_by is not None or (outcome.steps == 0 and workdir.has_result()):
+        return outcome
+    figures = task.figures(program, outcome.state.judged, workdir)
+    if jax.process_index() == 0:
         rows = workdir.path / "metrics.jsonl"
         metrics.plot_loss(rows, workdir.path / "loss.png", experiment)
         workdir.write_result(
@@ -118,6 +189,7 @@ def pretrain(
                 "experiment": experiment,
                 "parameters": parameter_count(config.model),
                 **metrics.read_metrics(rows)[-1],
+                **figures,
                 "seconds": time.monotonic() - began,
                 "data_wait_fraction": outcome.data_wait_fraction,
             }
@@ -125,22 +197,26 @@ def pretrain(
     return outcome
 
 
+def how_it_ended(outcome: Outcome, workdir: WorkDirectory) -> str:
+    """A line for whoever started the run."""
+    step = int(outcome.state.step)
+    if outcome.interrupted_by is not None:
+        return f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there"
+    return f"step {step}: {workdir.path}/result.json, loss.png and checkpoints are written"
+
+
 def _train(
-    config: ExperimentConfig,
     program: Program,
-    prepared: PreparedCorpus,
+    task: Task,
     workdir: WorkDirectory,
     restore_step: int | None,
 ) -> Outcome:
     """Trains from the newest checkpoint, and again from one before where steps are not finite."""
-    training, share = config.training, partitioning.batch_share(program.mesh)
-    evaluate = language_model_evaluator(
-        program.loss,
-        sources.validation_batches(config, prepared.validation, share),
-        prepared.validation.bytes_per_target,
-        program.mesh,
-    )
+    config, share = task.config, partitioning.batch_share(program.mesh)
+    training = config.training
+    evaluators = task.evaluators(program)
     peak = matmul_peak_flops(config.model.dtype) * partitioning.num_chips(program.mesh)
+    row_tokens = task.tokens_a_row or config.model.context_length
     with (
         workdir.checkpoints() as checkpoints,
         metrics.MetricsWriter(workdir.path, last_good_step=checkpoints.latest_step) as writer,
@@ -160,9 +236,7 @@ def _train(
             if skipped is None:
                 skipped = tuple((a, b) for a, b in data.get("skipped_examples", ()))
             writer.truncate_after(int(state.step))
-            batches = sources.training_batches(
-                config, prepared.train, int(state.step), skipped, share
-            )
+            batches = task.batches(int(state.step), skipped, share)
             try:
                 return fit(
                     state,
@@ -170,15 +244,16 @@ def _train(
                     batches,
                     config,
                     mesh=program.mesh,
-                    evaluators={"validation": evaluate},
+                    evaluators=evaluators,
                     checkpoints=checkpoints,
-                    data_record=prepared.hashes | {"skipped_examples": skipped},
+                    data_record=task.hashes | {"skipped_examples": skipped},
                     writer=writer,
                     progress=progress,
                     throughput=Throughput(
                         training_flops_per_token(config.model),
                         executed_training_flops_per_token(config.model),
                         peak,
+                        scale=row_tokens / config.model.context_length,
                     ),
                     statistics=program.statistics,
                     trace_directory=workdir.path / "tensorboard",

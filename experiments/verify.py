@@ -17,6 +17,7 @@ from experiments.binary import run
 from experiments.processes import connect
 from experiments.replay import replay, skipped_examples
 from experiments.sources import prepare_corpus
+from experiments.task_configs import task_of
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
 from gptjax.data.corpora import load_corpus
@@ -72,6 +73,11 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     workdir = WorkDirectory(_WORKDIR.value)
     config = workdir.config()
+    if type(config) is not ExperimentConfig:
+        raise ValueError(
+            f"--workdir: got {workdir.path}, a run of experiments.{task_of(config)}, expected one "
+            "of experiments.pretrain"
+        )
     prepared = prepare_corpus(config, workdir.tokenizer())
     if prepared.corpus_hash != workdir.record().get("corpus_hash"):
         raise ValueError(

@@ -16,8 +16,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from experiments.objectives import build_model, init_params
+from experiments.task_configs import TASKS, RewardModelConfig, SFTConfig, task_of
+from gptjax.alignment.reward_model import rescaled
 from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
+from gptjax.registry import unknown_name
 from gptjax.settings import differences, from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.checkpoints import Checkpoints
@@ -32,6 +36,11 @@ FIXED = (
     "training.num_steps",
     "training.seed",
     "training.skip_grad_norm",
+    "sft.conversations",
+    "sft.validation",
+    "sft.epochs",
+    "sft.pretraining_share",
+    "reward.",
 )
 MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a run has begun
 
@@ -99,7 +108,8 @@ class WorkDirectory:
                     "empty directory, or one of this run"
                 )
             self.path.mkdir(parents=True, exist_ok=True)
-            run = {"experiment": experiment, "config": to_dict(config), **record}
+            task = {} if type(config) is ExperimentConfig else {"task": task_of(config)}
+            run = {"experiment": experiment, **task, "config": to_dict(config), **record}
             write_json(self._config_file, run)
         except OSError as error:
             raise ValueError(
@@ -119,8 +129,13 @@ class WorkDirectory:
         unfinished.rename(kept)
 
     def _refuse_another(self, config: ExperimentConfig, record: dict[str, Any]) -> None:
-        run = self._run()
-        changed = differences(config, self.config(), FIXED)
+        run, theirs = self._run(), self.config()
+        if type(theirs) is not type(config):
+            raise ValueError(
+                f"--workdir: {self.path} holds a run of experiments.{task_of(theirs)}; expected "
+                f"one of experiments.{task_of(config)}, or another directory"
+            )
+        changed = differences(config, theirs, FIXED)
         changed += [
             f"{name}: {value[:12]}, not {run.get(name, '')[:12]}"
             for name, value in record.items()
@@ -148,7 +163,10 @@ class WorkDirectory:
         run = self._run()
         if "config" not in run:
             raise ValueError(f"{self._config_file} is damaged: it has no 'config'")
-        return resolve(from_dict(ExperimentConfig, run["config"]))
+        kind = TASKS.get(run.get("task", "pretrain"))
+        if kind is None:
+            raise unknown_name(f"task in {self._config_file}:", run["task"], TASKS)
+        return resolve(from_dict(kind, run["config"]))
 
     def record(self) -> dict[str, str]:
         """Content hashes of the corpus and the tokenizer that the run was made with."""
@@ -162,8 +180,21 @@ class WorkDirectory:
             self.path / "checkpoints", keep=config.keep, keep_every=config.keep_every
         )
 
+    def chosen_step(self) -> int | None:
+        """The checkpoint that later commands take unless they name one; None without any.
+
+        It is the newest, but of fine-tuning the one of the lowest validation loss, unless its
+        configuration says otherwise.
+        """
+        config = self.config()
+        with self.checkpoints() as checkpoints:
+            best = None
+            if isinstance(config, SFTConfig) and config.sft.choose == "best":
+                best = checkpoints.best_step()
+            return checkpoints.latest_step() if best is None else best
+
     def resolve_step(self, step: int | None) -> int:
-        """The checkpoint that `step` names; None is the newest, and there must be one."""
+        """The checkpoint that `step` names; None is the chosen one, and there must be one."""
         with self.checkpoints() as checkpoints:
             steps = checkpoints.steps()
         if not steps:
@@ -173,7 +204,9 @@ class WorkDirectory:
             raise ValueError(
                 f"--restore_step: got {step}, expected one of {choices} in {self.path}"
             )
-        return steps[-1] if step is None else step
+        chosen = self.chosen_step() if step is None else step
+        assert chosen is not None
+        return chosen
 
     def tokenizer(self) -> Tokenizer:
         """The run's own copy of its tokenizer; ValueError where it is not the one trained with."""
@@ -187,25 +220,64 @@ class WorkDirectory:
         return tokenizer
 
     def model(self) -> GPT:
-        """The run's model."""
-        return GPT(self.config().model)
+        """The run's model, which is to be one of language."""
+        config = self.config()
+        if isinstance(config, RewardModelConfig):
+            raise ValueError(
+                f"--workdir: got {self.path}, which holds a reward model, expected a run of a "
+                "language model"
+            )
+        return GPT(config.model)
 
     def params(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
         """Parameters of a checkpoint, as the run judges them: their average where it keeps one.
 
         Args:
-          step: of the checkpoint, the newest by default.
+          step: of the checkpoint, `chosen_step` by default.
           mesh: what they are divided over; by default they are on the first device.
 
         Raises:
           ValueError: there is no such checkpoint, or it is damaged or of another model.
         """
-        abstract = jax.eval_shape(
-            self.model().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 1), "int32")
-        )["params"]
+        self.model()  # refuses what is none
+        return self._restored(step, mesh)
+
+    def reward_model(self, tokenizer: Tokenizer, mesh: Mesh | None = None) -> tuple[Any, Any]:
+        """The run's reward model, and parameters whose rewards are normalised as it says.
+
+        Args:
+          tokenizer: of what is to be judged, as a policy writes it.
+          mesh: as of `params`.
+
+        Raises:
+          ValueError: it is another kind of run, or one that has not ended, or the reward model
+            has another tokenizer.
+        """
+        config = self.config()
+        if not isinstance(config, RewardModelConfig):
+            raise ValueError(
+                f"reward model: got {self.path}, a run of experiments.{task_of(config)}, expected "
+                "one of experiments.reward_model"
+            )
+        theirs, ours = self.record().get("tokenizer_hash", ""), tokenizer.content_hash()
+        if theirs != ours:
+            raise ValueError(
+                f"reward model: got {self.path} of the tokenizer {theirs[:12]}, expected one of "
+                f"{ours[:12]}, the policy's"
+            )
+        if not self.has_result():
+            raise ValueError(f"reward model: {self.path} has not ended; expected its result.json")
+        normalisation = self.result()["normalisation"]
+        params = self._restored(None, mesh)
+        return build_model(config), rescaled(params, **normalisation)
+
+    def _restored(self, step: int | None, mesh: Mesh | None) -> Any:
+        config = self.config()
+        abstract = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
         if mesh is None:
             mesh = make_mesh(ParallelismConfig(), jax.local_devices())
-        item = "params" if self.config().optimizer.ema_decay is None else "ema"
+        item = "params" if config.optimizer.ema_decay is None else "ema"
+        step = self.chosen_step() if step is None else step
         with self.checkpoints() as checkpoints:
             return checkpoints.restore_params(step, placed(abstract, mesh), item)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import EXPERIMENTS
+from experiments.task_configs import RewardModelConfig, SFTConfig
 from gptjax.config import batch_schedule, resolve
 from gptjax.settings import to_dict
 
@@ -77,6 +78,29 @@ def test_gpt1_trains_as_its_paper_says():
     assert (optimizer.learning_rate, optimizer.warmup_steps) == (2.5e-4, 2000)
     assert (optimizer.schedule, optimizer.final_fraction) == ("cosine", 0.0)
     assert (optimizer.weight_decay, optimizer.decay_steps) == (0.01, training.num_steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "batch"),
+    [
+        ("sft_1.3b", 9.65e-6, 32),
+        ("sft_6b", 9.65e-6, 32),
+        ("sft_175b", 5.03e-6, 8),
+        ("reward_model_6b", 9e-6, 64),
+    ],
+)
+def test_instructgpt_trains_as_its_paper_says(name, rate, batch):
+    config = resolve(EXPERIMENTS.get(name)())
+    optimizer, training = config.optimizer, config.training
+    assert (optimizer.learning_rate, training.batch_size) == (rate, batch)
+    assert (optimizer.schedule, optimizer.final_fraction) == ("cosine", 0.1)
+    assert (optimizer.warmup_steps, optimizer.decay_steps) == (0, training.num_steps)
+    assert (optimizer.beta1, optimizer.beta2) == (0.9, 0.95)
+    if isinstance(config, RewardModelConfig):
+        assert config.reward.epochs == 1 and config.model.residual_dropout == 0.0
+    else:
+        assert isinstance(config, SFTConfig)
+        assert config.sft.epochs == 16 and config.model.residual_dropout == 0.2
 
 
 def rewrite_golden_files() -> None:

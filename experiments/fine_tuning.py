@@ -1,0 +1,120 @@
+"""What supervised fine-tuning learns from: conversations packed into rows, and text beside them.
+
+outcome = train("sft_smoke", config, WorkDirectory("runs/sft"), fine_tuning)
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from experiments import sources
+from experiments.task_configs import SFTConfig, with_examples
+from experiments.training_run import Program, Task
+from experiments.workdir import WorkDirectory
+from gptjax.config import batch_schedule
+from gptjax.data.chat_format import Conversation
+from gptjax.data.conversations import load_conversations
+from gptjax.data.held_out import hold_out
+from gptjax.data.loader import Share, mixture_batches
+from gptjax.data.mixture import Mixture, Rows, WindowRows
+from gptjax.data.packing import PackedRows, pack
+from gptjax.data.records import Records
+from gptjax.data.shards import Batch, PreparedCorpus
+from gptjax.data.skipping import Ranges
+from gptjax.training.evaluation import Evaluator, language_model_evaluator
+from gptjax.training.metrics import read_metrics
+from gptjax.training.partitioning import batch_share
+from gptjax.training.processes import check_alike, together
+
+CONVERSATIONS, PRETRAINING = "conversations", "pretraining"
+
+
+def fine_tuning(config: SFTConfig) -> Task:
+    """Learning what an assistant says, mixed with text where `config.sft.pretraining_share` asks.
+
+    A row is a whole conversation or several, which do not see each other, or a window of text. The
+    loss counts every target alike: an assistant's tokens, and all of the text's.
+
+    Raises:
+      ValueError: what the configuration names cannot be had, or nothing of it fits.
+    """
+    template = sources.load_chat_template(config)
+    learned, held_out = together(lambda: _conversations(config))
+    length, seed = config.model.context_length, config.training.seed
+    rows, validation = together(
+        lambda: tuple(pack(each, template, length, seed=seed) for each in (learned, held_out))
+    )
+    hashes = {
+        "tokenizer_hash": template.tokenizer.content_hash(),
+        "conversations_hash": learned.content_hash(),
+        "validation_hash": held_out.content_hash(),
+    }
+    prepared = None
+    if config.sft.pretraining_share:
+        prepared = sources.prepare_corpus(config, template.tokenizer)
+        hashes |= prepared.hashes
+    check_alike(hashes)
+    mixture = _mixture(config, rows, prepared)
+    if config.sft.epochs is not None:
+        of_conversations = 1.0 - config.sft.pretraining_share
+        config = with_examples(config, config.sft.epochs * len(rows) / of_conversations)
+    schedule = batch_schedule(config)
+
+    def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
+
+    def evaluators(program: Program) -> dict[str, Evaluator]:
+        share, made = batch_share(program.mesh), {}
+        if prepared is not None:
+            text = prepared.validation
+            windows = sources.validation_batches(config, text, share)
+            made[PRETRAINING] = language_model_evaluator(
+                program.loss, windows, text.bytes_per_target, program.mesh
+            )
+        made["validation"] = language_model_evaluator(
+            program.loss, sources.row_batches(config, validation, share), None, program.mesh
+        )
+        return made
+
+    def figures(_: Program, __: Any, workdir: WorkDirectory) -> dict[str, Any]:
+        return {
+            **_chosen(workdir),
+            "mixture": mixture.report(schedule.examples(config.training.num_steps)),
+            "targets_an_epoch": rows.num_targets,
+            "fill": rows.fill,
+            "dropped": rows.dropped,
+        }
+
+    return Task(config, template.tokenizer, hashes, batches, evaluators, figures)
+
+
+def _conversations(config: SFTConfig) -> tuple[Records[Conversation], Records[Conversation]]:
+    """What is learned from, and what is held out."""
+    if config.sft.conversations is None:
+        raise ValueError(
+            "config.sft.conversations: got none, expected jsonl:PATH with rows of prompt and "
+            "response or of messages, another set of conversations, or instructions to try it out"
+        )
+    records = load_conversations(config.sft.conversations)
+    if config.sft.validation is not None:
+        return records, load_conversations(config.sft.validation)
+    return hold_out(records, lambda conversation: conversation, config.data.validation_fraction)
+
+
+def _mixture(config: SFTConfig, rows: PackedRows, prepared: PreparedCorpus | None) -> Mixture:
+    parts: dict[str, Rows] = {CONVERSATIONS: rows}
+    share = config.sft.pretraining_share
+    weights = {CONVERSATIONS: 1.0 - share}
+    if prepared is not None:
+        parts[PRETRAINING] = WindowRows(prepared.train, config.model.context_length)
+        weights[PRETRAINING] = share
+    return Mixture(parts, weights, config.training.seed)
+
+
+def _chosen(workdir: WorkDirectory) -> dict[str, Any]:
+    """The checkpoint that later commands take, and its loss on what is held out."""
+    step = workdir.chosen_step()
+    rows = read_metrics(workdir.path / "metrics.jsonl")
+    losses = [
+        row["loss"] for row in rows if row["step"] == step and row.get("split") == "validation"
+    ]
+    return {"chosen_step": step, "chosen_loss": losses[-1] if losses else None}

@@ -1,0 +1,156 @@
+"""What a reward model learns from, and how good it has become: rankings, and demonstrations.
+
+outcome = train("reward_model_smoke", config, WorkDirectory("runs/reward"), reward_modelling)
+reward_model, params = WorkDirectory("runs/reward").reward_model(policy_tokenizer)
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from experiments import sources
+from experiments.rewards_of_rows import rewards_of_rankings, rewards_of_texts
+from experiments.task_configs import RewardModelConfig, with_examples
+from experiments.training_run import Program, Task
+from experiments.workdir import WorkDirectory
+from gptjax.alignment.ranking_report import ranking_report
+from gptjax.alignment.reward_model import normalisation
+from gptjax.config import batch_schedule
+from gptjax.data.answered import answered_rows
+from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.conversations import load_conversations
+from gptjax.data.held_out import hold_out
+from gptjax.data.loader import Share, mixture_batches
+from gptjax.data.mixture import Mixture
+from gptjax.data.preferences import load_rankings
+from gptjax.data.prompts import PromptRows
+from gptjax.data.ranking_rows import RankingRows, ranking_rows
+from gptjax.data.rankings import Ranking
+from gptjax.data.records import Records
+from gptjax.data.shards import Batch
+from gptjax.data.skipping import Ranges
+from gptjax.training.evaluation import Evaluator, loss_evaluator
+from gptjax.training.partitioning import batch_share
+from gptjax.training.processes import check_alike, together
+
+
+def reward_modelling(config: RewardModelConfig) -> Task:
+    """Learning which answers annotators prefer.
+
+    Raises:
+      ValueError: what the configuration names cannot be had, or nothing of it fits.
+    """
+    _check(config)
+    template = sources.load_chat_template(config)
+    learned, held_out = together(lambda: _rankings(config))
+    rows, validation = together(
+        lambda: tuple(_encoded(config, each, template) for each in (learned, held_out))
+    )
+    demonstrations = together(lambda: _demonstrations(config, template))
+    hashes = {
+        "tokenizer_hash": template.tokenizer.content_hash(),
+        "rankings_hash": learned.content_hash(),
+        "validation_hash": held_out.content_hash(),
+        "demonstrations_hash": demonstrations.prompts.content_hash(),
+    }
+    check_alike(hashes)
+    if config.reward.epochs is not None:
+        config = with_examples(config, config.reward.epochs * len(rows))
+    schedule = batch_schedule(config)
+    mixture = Mixture({"rankings": rows}, {"rankings": 1.0}, config.training.seed)
+
+    def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
+
+    def evaluators(program: Program) -> dict[str, Evaluator]:
+        held = sources.row_batches(config, validation, batch_share(program.mesh))
+        return {"validation": loss_evaluator(program.loss, held, program.mesh)}
+
+    def figures(program: Program, params: Any, _: WorkDirectory) -> dict[str, Any]:
+        size = config.training.batch_size
+        given = rewards_of_texts(program, params, demonstrations, size).astype(np.float64)
+        shift, gain = normalisation(given, unit_variance=config.reward.unit_variance)
+        of_answers = rewards_of_rankings(program, params, validation, size)
+        return {
+            **ranking_report(validation.rankings, of_answers),
+            "normalisation": {"shift": shift, "gain": gain},
+            "demonstrations": {
+                "count": len(given),
+                "mean": float(given.mean()),
+                "standard_deviation": float(given.std()),
+            },
+            "dropped": dict(rows.rankings.dropped),
+        }
+
+    return Task(
+        config, template.tokenizer, hashes, batches, evaluators, figures, _tokens_a_row(rows)
+    )
+
+
+def _check(config: RewardModelConfig) -> None:
+    """Refuses what a reward model cannot have."""
+    reward, model = config.reward, config.model
+    longest = reward.max_prompt_tokens + reward.max_answer_tokens
+    checks = (
+        (
+            "reward.max_answer_tokens",
+            longest <= model.context_length,
+            f"at most {model.context_length - reward.max_prompt_tokens}: context_length = "
+            f"{model.context_length} less max_prompt_tokens = {reward.max_prompt_tokens}",
+        ),
+        ("parallelism.sequence", config.parallelism.sequence == 1, "1 for a reward model"),
+        (
+            "training.statistics_every",
+            config.training.statistics_every is None,
+            "none for a reward model",
+        ),
+    )
+    for field, fits, allowed in checks:
+        if not fits:
+            section, name = field.split(".")
+            got = getattr(getattr(config, section), name)
+            raise ValueError(f"config.{field}: got {got}, expected {allowed}")
+
+
+def _rankings(config: RewardModelConfig) -> tuple[Records[Ranking], Records[Ranking]]:
+    """What is learned from, and what is held out."""
+    if config.reward.rankings is None:
+        raise ValueError(
+            "config.reward.rankings: got none, expected jsonl:PATH with rows of prompt, chosen and "
+            "rejected or of prompt, responses and ranks, another set of rankings, or instructions "
+            "to try it out"
+        )
+    records = load_rankings(config.reward.rankings)
+    if config.reward.validation is not None:
+        return records, load_rankings(config.reward.validation)
+    return hold_out(records, lambda ranking: ranking.prompt, config.data.validation_fraction)
+
+
+def _encoded(
+    config: RewardModelConfig, rankings: Records[Ranking], template: ChatTemplate
+) -> RankingRows:
+    return ranking_rows(
+        rankings,
+        template,
+        max_prompt_tokens=config.reward.max_prompt_tokens,
+        max_answer_tokens=config.reward.max_answer_tokens,
+        share_prompts=config.reward.share_prompts,
+    )
+
+
+def _demonstrations(config: RewardModelConfig, template: ChatTemplate) -> PromptRows:
+    if config.reward.demonstrations is None:
+        raise ValueError(
+            "config.reward.demonstrations: got none, expected a set of conversations whose rewards "
+            "are to average 0, such as that of experiments.sft"
+        )
+    conversations = load_conversations(config.reward.demonstrations)
+    return answered_rows(conversations, template, max_tokens=config.model.context_length)
+
+
+def _tokens_a_row(rows: RankingRows) -> int:
+    names = ("prompts", "answers") if rows.share_prompts else ("tokens",)
+    batch = rows.batch(np.arange(1))
+    return sum(math.prod(batch[name].shape) for name in names)

@@ -1,0 +1,43 @@
+r"""Supervised fine-tuning: a pretrained model learns what an assistant says, as in InstructGPT.
+
+python -m experiments.sft --experiment=sft_smoke --workdir=runs/sft
+python -m experiments.sft --experiment=sft_6b --workdir=runs/sft \
+    --config.checkpoint.init_from=runs/gpt3_6.7b --config.data.tokenizer=chat:gpt2:data/gpt2 \
+    --config.sft.conversations="jsonl:chats/*.jsonl"
+
+It starts from the parameters of a work directory, whose tokenizer may be the one inside
+`chat:INNER`; experiments.convert makes one of a model of Hugging Face's. Later commands take the
+checkpoint of the lowest loss on held-out conversations; result.json names it as `chosen_step`.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from experiments.binary import run
+from experiments.fine_tuning import fine_tuning
+from experiments.processes import connect
+from experiments.task_configs import SFTConfig
+from experiments.training_run import how_it_ended, train
+from experiments.workdir import WorkDirectory, enable_compilation_cache
+from gptjax.config import resolve
+
+FLAGS = flags.FLAGS
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; it resumes there.")
+_RESTORE_STEP = flags.DEFINE_integer(
+    "restore_step", None, "Resumes from this checkpoint and removes later ones.", lower_bound=0
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Fine-tunes what the flags say."""
+    del argv
+    connect()
+    enable_compilation_cache()
+    workdir, config = WorkDirectory(_WORKDIR.value), resolve(FLAGS.config)
+    outcome = train(FLAGS.experiment, config, workdir, fine_tuning, _RESTORE_STEP.value)
+    print(how_it_ended(outcome, workdir))
+
+
+if __name__ == "__main__":
+    run(main, with_experiment=True, kind=SFTConfig)

@@ -1,0 +1,93 @@
+"""Runs of the stages of alignment, small enough for tests, on the embedded tasks.
+
+config = make_config(SFTConfig, sft__epochs=2)
+"""
+
+import dataclasses
+import os
+import signal
+
+from experiments.task_configs import RewardModelConfig, RewardSection, SFTConfig, SFTSection
+from experiments.training_run import train
+from experiments.workdir import WorkDirectory
+from gptjax.config import (
+    CheckpointConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    resolve,
+)
+from gptjax.training.metrics import read_metrics
+
+SPEED = ("tokens_per_second", "mfu", "executed_mfu")
+
+
+def make_config(kind, **overrides):
+    """One layer of width 16; eight steps, or as many as epochs ask for."""
+    config = kind(
+        model=ModelConfig(vocab_size=453, context_length=48, num_layers=1, num_heads=2, d_model=16),
+        data=DataConfig(
+            corpus="instructions:documents=60",
+            tokenizer="chat:instructions_448",
+            validation_fraction=0.2,
+            document_masking=True,
+        ),
+        optimizer=OptimizerConfig(learning_rate=0.02, final_fraction=0.1),
+        training=TrainingConfig(num_steps=8, batch_size=4, log_every=1, eval_every=4),
+        checkpoint=CheckpointConfig(every_steps=4),
+    )
+    if isinstance(config, SFTConfig):
+        config.model.residual_dropout = 0.2
+        config.sft = SFTSection(
+            conversations="instructions:count=60",
+            validation="instructions:split=held_out,count=20",
+            random_start=True,
+        )
+    if isinstance(config, RewardModelConfig):
+        config.reward = RewardSection(
+            rankings="instructions:count=30,answers=3",
+            validation="instructions:split=held_out,count=20",
+            max_prompt_tokens=26,
+            max_answer_tokens=22,
+            demonstrations="instructions:count=40",
+            random_start=True,
+        )
+    if kind is ExperimentConfig:
+        config.model.vocab_size, config.data.tokenizer = 448, "instructions_448"
+    for path, value in overrides.items():
+        section, field = path.split("__")
+        setattr(getattr(config, section), field, value)
+    return resolve(config)
+
+
+def run(path, config, prepare, restore_step=None):
+    """Runs it in `path`; returns the work directory."""
+    workdir = WorkDirectory(str(path))
+    train("tiny", config, workdir, prepare, restore_step)
+    return workdir
+
+
+def stopping(prepare, step):
+    """As `prepare`, of a run that SIGTERM ends at its batch number `step`."""
+
+    def prepared(config):
+        task = prepare(config)
+
+        def batches(start_step, skipped, share):
+            made = task.batches(start_step, skipped, share)
+            for number, batch in enumerate(made, start=start_step):
+                if number == step:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+        return dataclasses.replace(task, batches=batches)
+
+    return prepared
+
+
+def rows(workdir):
+    """What metrics.jsonl says, without how fast it went."""
+    found = read_metrics(workdir.path / "metrics.jsonl")
+    return [{name: x for name, x in row.items() if name not in SPEED} for row in found]

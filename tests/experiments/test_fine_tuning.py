@@ -1,0 +1,254 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import training_run
+from experiments.fine_tuning import fine_tuning
+from experiments.task_configs import SFTConfig, task_of
+from experiments.training_run import pretrain
+from experiments.workdir import WorkDirectory
+from gptjax.config import ExperimentConfig
+from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.conversations import load_conversations
+from gptjax.training.checkpoints import Checkpoints
+from tests.experiments.alignment_runs import make_config, rows, run, stopping
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(cache):
+    return cache
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody interrupts; it is not to be changed."""
+    return run(tmp_path_factory.mktemp("runs") / "whole", make_config(SFTConfig), fine_tuning)
+
+
+def test_a_run_says_what_it_is_and_what_it_made(whole):
+    described = json.loads((whole.path / "config.json").read_text())
+    assert described["task"] == "sft" == task_of(whole.config())
+    assert whole.config() == make_config(SFTConfig)
+    result = whole.result()
+    assert result["mixture"]["conversations"]["examples"] == 8 * 4
+    assert result["loss"] < rows(whole)[0]["loss"] < 1.05 * np.log(453)
+    assert result["perplexity"] == pytest.approx(np.exp(result["loss"]))
+    assert "bits_per_byte" not in result
+
+
+def test_the_loss_is_that_of_what_assistants_say_and_of_their_ends_alone(whole):
+    """Conversation by conversation, without packing, padding or weights."""
+    template, model, params = ChatTemplate(whole.tokenizer()), whole.model(), whole.params(8)
+    apply = jax.jit(lambda tokens: model.apply({"params": params}, tokens))
+    nats = []
+    for conversation in load_conversations("instructions:split=held_out,count=20"):
+        ids, learned = template.render(conversation)
+        padded = np.zeros((1, 49), np.int32)
+        padded[0, : len(ids)] = ids
+        logits = np.asarray(apply(padded[:, :48]), np.float64)[0]
+        for place in range(len(ids) - 1):
+            if learned[place + 1]:
+                real = logits[place, :453]
+                nats.append(np.log(np.exp(real).sum()) - real[ids[place + 1]])
+    assert whole.result()["loss"] == pytest.approx(np.mean(nats), rel=1e-5)
+    assert len(nats) == sum(
+        len(template.answer(chat[-1].content))
+        for chat in load_conversations("instructions:split=held_out,count=20")
+    )
+
+
+def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
+    config = make_config(SFTConfig)
+    stopped = run(tmp_path / "run", config, stopping(fine_tuning, 5))
+    assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
+    run(stopped.path, config, fine_tuning)
+    assert rows(stopped) == rows(whole)
+    jax.tree.map(np.testing.assert_array_equal, stopped.params(8), whole.params(8))
+
+
+def test_epochs_decide_the_steps_and_the_decay(tmp_path):
+    task = fine_tuning(make_config(SFTConfig, sft__epochs=3))
+    steps = task.config.training.num_steps
+    assert task.config.optimizer.decay_steps == steps
+    own = fine_tuning(make_config(SFTConfig, sft__epochs=3, optimizer__decay_steps=5))
+    assert (own.config.training.num_steps, own.config.optimizer.decay_steps) == (steps, 5)
+    workdir = run(tmp_path / "run", make_config(SFTConfig, sft__epochs=3), fine_tuning)
+    assert workdir.config().training.num_steps == workdir.result()["step"] == steps
+    epochs = workdir.result()["mixture"]["conversations"]["epochs"]
+    assert 3 <= epochs < 3 + 4 / (60 / 4)
+
+
+def test_text_is_mixed_in_and_judged_apart(tmp_path):
+    config = make_config(SFTConfig, sft__pretraining_share=0.25, sft__epochs=2)
+    workdir = run(tmp_path / "run", config, fine_tuning)
+    mixture = workdir.result()["mixture"]
+    assert mixture["pretraining"]["share"] == pytest.approx(0.25, abs=0.05)
+    assert mixture["conversations"]["epochs"] == pytest.approx(2, abs=0.3)
+    splits = {row.get("split") for row in rows(workdir)}
+    assert splits == {None, "pretraining", "validation"}
+    assert workdir.result()["split"] == "validation"
+    assert "corpus_hash" in workdir.record()
+
+
+def test_later_commands_take_the_checkpoint_of_the_lowest_loss(tmp_path):
+    """A rate at which two more epochs make it worse."""
+    changes = {"training__num_steps": 24, "training__eval_every": 2, "checkpoint__every_steps": 2}
+    config = make_config(
+        SFTConfig, **changes, optimizer__learning_rate=0.3, optimizer__schedule="constant"
+    )
+    workdir = run(tmp_path / "run", config, fine_tuning)
+    losses = {row["step"]: row["loss"] for row in rows(workdir) if "split" in row}
+    best = min(losses, key=lambda step: losses[step])
+    assert best < 20
+    assert workdir.chosen_step() == workdir.resolve_step(None) == best
+    result = workdir.result()
+    assert (result["chosen_step"], result["chosen_loss"]) == (best, losses[best])
+    with Checkpoints(workdir.path / "checkpoints") as checkpoints:
+        expected = checkpoints.restore_params(best)
+    jax.tree.map(np.testing.assert_array_equal, workdir.params(), expected)
+
+    config.sft.choose = "newest"
+    assert run(workdir.path, config, fine_tuning).chosen_step() == 24
+
+
+class Started(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "pretrained"
+    config = make_config(ExperimentConfig, training__num_steps=2)
+    pretrain("tiny", config, WorkDirectory(str(path)))
+    return WorkDirectory(str(path))
+
+
+def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(
+    pretrained, tmp_path, monkeypatch
+):
+    def stop(state, *_, **__):
+        raise Started(state)
+
+    monkeypatch.setattr(training_run, "fit", stop)
+    config = make_config(SFTConfig, checkpoint__init_from=str(pretrained.path))
+    with pytest.raises(Started) as started:
+        run(tmp_path / "run", config, fine_tuning)
+    (state,) = started.value.args
+    jax.tree.map(np.testing.assert_array_equal, state.params, pretrained.params())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sft__conversations": None}, r"config\.sft\.conversations: got none, expected jsonl:"),
+        ({"sft__random_start": False}, r"init_from: got none for a new run of experiments\.sft, "),
+        ({"checkpoint__init_from": "nowhere"}, "no checkpoint in .*nowhere"),
+        (
+            {"data__tokenizer": "instructions_448", "model__vocab_size": 448},
+            r"config\.data\.tokenizer: got one of kind byte_level_bpe, expected .* chat:INNER",
+        ),
+        ({"model__context_length": 3}, r"got none of 60 \(60 conversations longer than 4 tokens"),
+        ({"sft__validation": "instructions:split=test"}, "split"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        run(tmp_path / "run", make_config(SFTConfig, **changes), fine_tuning)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_a_model_of_another_tokenizer_is_refused(pretrained, tmp_path):
+    config = make_config(
+        SFTConfig,
+        checkpoint__init_from=str(pretrained.path),
+        data__tokenizer="chat:bytes",
+        model__vocab_size=261,
+        model__vocab_multiple=512,
+    )
+    with pytest.raises(ValueError, match=r"init_from: got .*pretrained of the tokenizer \w{12}, e"):
+        run(tmp_path / "run", config, fine_tuning)
+
+
+def test_runs_of_other_kinds_are_told_apart(pretrained, whole):
+    with pytest.raises(ValueError, match=r"holds a run of experiments\.pretrain; expected one of"):
+        run(pretrained.path, make_config(SFTConfig), fine_tuning)
+    with pytest.raises(ValueError, match=r"holds another run.*sft\.epochs: 2, not None"):
+        run(whole.path, make_config(SFTConfig, sft__epochs=2), fine_tuning)
+    with pytest.raises(ValueError, match=r"holds another run.*conversations_hash: \w{12}, not"):
+        config = make_config(SFTConfig, sft__conversations="instructions:count=59")
+        config.sft.conversations = "instructions:seed=0,count=59"
+        run(whole.path, config, fine_tuning)
+
+
+def test_dolly_is_learned_from_and_a_share_of_it_held_out(shared_data, tmp_path):
+    config = make_config(
+        SFTConfig,
+        sft__conversations=f"dolly:{shared_data}/dolly_hhrlhf_small/*.jsonl",
+        sft__validation=None,
+        data__tokenizer="chat:python_docs_1024",
+        model__vocab_size=1029,
+        training__eval_batches=2,
+    )
+    result = run(tmp_path / "run", config, fine_tuning).result()
+    (reason,) = result["dropped"]
+    assert reason == "conversations longer than 49 tokens"
+    assert 0 < result["loss"] < np.log(1029) and 0.3 < result["fill"] <= 1
+
+
+CHILD = """
+import sys
+from absl.testing import flagsaver
+from experiments import sft
+from experiments.binary import run
+from experiments.task_configs import SFTConfig
+
+workdir, *lines = sys.argv[1:]
+for line in lines:
+    sys.argv[1:] = [workdir, *line.split()]
+    with flagsaver.flagsaver():
+        try:
+            run(sft.main, with_experiment=True, kind=SFTConfig)
+        except SystemExit as leaving:
+            print("code", leaving.code or 0)
+"""
+
+
+def test_the_binary_runs_its_own_experiments_and_bad_rows_are_one_line(tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "Hi", "response": "Hello."}\n{"prompt": "Hi"}\n')
+    wrong = {
+        "": "error: --experiment: got none, expected one of: sft_1.3b, ",
+        "--experiment=demo": "error: --experiment: got 'demo', which experiments.pretrain runs, ",
+        "--experiment=sft_6b": "error: config.data.tokenizer: got none, expected ",
+        f"--experiment=sft_smoke --config.sft.conversations=jsonl:{bad}": (
+            f"error: {bad}:2: row: got fields prompt, expected 'prompt' and 'response'"
+        ),
+        "--experiment=sft_smoke --config.sft.random_start=False": (
+            "error: config.checkpoint.init_from: got none for a new run of experiments.sft"
+        ),
+        "--experiment=sft_smoke --config.sft.epoch=3": "error: unknown config field 'sft.epoch'",
+    }
+    small = (
+        "--experiment=sft_smoke --config.sft.conversations=instructions:count=100 "
+        "--config.sft.epochs=1"
+    )
+    command = [sys.executable, "-c", CHILD, f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [*command, *wrong, small], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines.count("code 2") == len(wrong), done.stderr
+    for line, expected in zip(done.stderr.splitlines(), wrong.values(), strict=True):
+        assert line.startswith(expected)
+    assert lines[-2:] == [
+        f"step 1: {tmp_path}/run/result.json, loss.png and checkpoints are written",
+        "code 0",
+    ]
