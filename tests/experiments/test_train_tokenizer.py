@@ -102,21 +102,22 @@ def test_every_demo_tokenizer_has_a_recipe():
     for folder in DEMOS:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         size = load_tokenizer(folder.name).vocab_size
+        corpus = folder.name.rpartition("_")[0]
         assert (
-            f"--corpus=python_docs --vocab_size={size} --output=tokenizers/{folder.name}"
+            f"--corpus={corpus} --vocab_size={size} --output=tokenizers/{folder.name}"
             in (recipe["command"])
         )
         assert f"| `{folder.name}` | {size:,} | {recipe['held_out_bytes_per_token']} |" in table
 
 
-def test_recipes_make_the_same_tokenizers_again():
-    documents = list(load_corpus("python_docs"))
+@pytest.mark.parametrize("folder", DEMOS, ids=lambda folder: folder.name)
+def test_recipes_make_the_same_tokenizers_again(folder):
+    documents = list(load_corpus(folder.name.rpartition("_")[0]))
     digests = b"".join(document.digest for document in documents)
     here = (hashlib.sha256(digests).hexdigest(), importlib.metadata.version("tokenizers"))
     texts = [document.text for document in documents if not is_held_out(document, 0.05)]
-    for folder in DEMOS:
-        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-        if (recipe["corpus_hash"], recipe["tokenizers"]) != here:
-            pytest.skip(f"{folder.name} was made of another Python's docs or by another library")
-        demo = load_tokenizer(folder.name)
-        assert ByteLevelBPE.train(texts, demo.vocab_size).content_hash() == demo.content_hash()
+    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    if (recipe["corpus_hash"], recipe["tokenizers"]) != here:
+        pytest.skip(f"{folder.name} was made of another Python's docs or by another library")
+    demo = load_tokenizer(folder.name)
+    assert ByteLevelBPE.train(texts, demo.vocab_size).content_hash() == demo.content_hash()
