@@ -61,15 +61,8 @@ def make_order(
     Raises:
       ValueError: for a prompt, numbers or a sampler that do not fit.
     """
-    prompt, vocab = np.asarray(prompt), config.vocab_size
-    if prompt.ndim != 1 or not prompt.size or not np.issubdtype(prompt.dtype, np.integer):
-        raise ValueError(
-            f"prompt: got {prompt.dtype}{list(prompt.shape)}, expected integers [n] with at "
-            "least one token (end-of-text starts a text from nothing)"
-        )
-    if prompt.min() < 0 or prompt.max() >= vocab:
-        wrong = prompt[(prompt < 0) | (prompt >= vocab)][0]
-        raise ValueError(f"prompt: got token {wrong}, expected 0 to {vocab - 1}")
+    prompt = np.asarray(prompt)
+    check_tokens("prompt", prompt, config.vocab_size)
     if max_new_tokens is not None and max_new_tokens < 1:
         raise ValueError(f"max_new_tokens: got {max_new_tokens}, expected 1 or more")
     for name, value in (("seed", seed), ("sample_index", sample_index)):
@@ -85,6 +78,22 @@ def make_order(
         check_decodable(pattern, prompt.size - 1, limit)
     prompt = prompt.astype(np.int32)
     return Order(prompt, limit, sampler or Sampler(), seed, sample_index, stop_token, tuple(stop))
+
+
+def check_tokens(name: str, tokens: np.ndarray, vocab_size: int) -> None:
+    """Refuses what is no text of a vocabulary.
+
+    Raises:
+      ValueError: not integers [n], none of them, or one that is no token.
+    """
+    if tokens.ndim != 1 or not tokens.size or not np.issubdtype(tokens.dtype, np.integer):
+        raise ValueError(
+            f"{name}: got {tokens.dtype}{list(tokens.shape)}, expected integers [n] with at least "
+            "one token (end-of-text starts a text from nothing)"
+        )
+    if tokens.min() < 0 or tokens.max() >= vocab_size:
+        wrong = tokens[(tokens < 0) | (tokens >= vocab_size)][0]
+        raise ValueError(f"{name}: got token {wrong}, expected 0 to {vocab_size - 1}")
 
 
 def _window(context: int, max_new_tokens: int | None) -> int:

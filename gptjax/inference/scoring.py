@@ -25,6 +25,7 @@ import numpy as np
 from gptjax.attention.cache import check_decodable
 from gptjax.inference.log_probs import log_probs_after, log_probs_whole
 from gptjax.inference.prefill import PIECE, Prefill, bucket
+from gptjax.inference.requests import check_tokens
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import attention_cycle
 
@@ -171,7 +172,7 @@ class Scorer:
         if not 1 <= stride <= context:
             raise ValueError(f"stride: got {stride}, expected 1 to {context}, the context length")
         tokens = np.asarray(tokens)
-        self._check_tokens("tokens", tokens)
+        check_tokens("tokens", tokens, self._model.config.vocab_size)
         if tokens.size < 2:
             raise ValueError("tokens: got one, expected two or more: the first has none before it")
         self._check_order(1, min(context, tokens.size - 1))
@@ -188,8 +189,8 @@ class Scorer:
     def _checked(self, prefix: np.ndarray, continuation: np.ndarray) -> tuple[np.ndarray, int]:
         """A whole text, and how many tokens at its end are scored."""
         prefix, continuation = np.asarray(prefix), np.asarray(continuation)
-        self._check_tokens("prefix", prefix)
-        self._check_tokens("continuation", continuation)
+        check_tokens("prefix", prefix, self._model.config.vocab_size)
+        check_tokens("continuation", continuation, self._model.config.vocab_size)
         size, context = prefix.size + continuation.size, self._model.config.context_length
         if size > context + 1:
             raise ValueError(
@@ -197,17 +198,6 @@ class Scorer:
                 "more than the context length"
             )
         return np.concatenate([prefix, continuation]).astype(np.int32), continuation.size
-
-    def _check_tokens(self, name: str, tokens: np.ndarray) -> None:
-        vocab = self._model.config.vocab_size
-        if tokens.ndim != 1 or not tokens.size or not np.issubdtype(tokens.dtype, np.integer):
-            raise ValueError(
-                f"{name}: got {tokens.dtype}{list(tokens.shape)}, expected integers [n] with at "
-                "least one token"
-            )
-        if tokens.min() < 0 or tokens.max() >= vocab:
-            wrong = tokens[(tokens < 0) | (tokens >= vocab)][0]
-            raise ValueError(f"{name}: got token {wrong}, expected 0 to {vocab - 1}")
 
     def _check_order(self, known: int, length: int) -> None:
         """Refuses patterns that let a token be seen before it is scored."""
