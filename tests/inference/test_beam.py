@@ -1,6 +1,6 @@
 """Beam search against `transformers`, and against every text there is."""
 
-import dataclasses
+import functools
 import itertools
 import json
 import logging
@@ -9,15 +9,17 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.config import ModelConfig
 from gptjax.inference.beam import BeamSearch, Hypothesis
 from gptjax.inference.filters import LogitBias, MinNewTokens, RepetitionPenalty, TopK
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.interop.huggingface import model_config, params_from_huggingface
 from gptjax.models.gpt import GPT
+from tests.inference.models import made_of, random_prompts
 
 VOCAB, CONTEXT = 61, 40
+prompts_of = functools.partial(random_prompts, VOCAB)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,6 @@ def pair():
 @pytest.fixture(scope="module")
 def search(pair) -> BeamSearch:
     return BeamSearch(*pair[1:])
-
-
-def prompts_of(*lengths: int, seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, VOCAB, length) for length in lengths]
 
 
 def their_texts(model, prompts, num_beams, stop_token=None, num_best=1, **options):
@@ -176,8 +173,7 @@ def small(**changes) -> tuple[GPT, dict]:
         attention="dense,banded(window=4)",
         init_std=0.4,
     )
-    gpt = GPT(resolve(ExperimentConfig(model=dataclasses.replace(model, **changes))).model)
-    return gpt, jax.jit(gpt.init)(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
+    return made_of(model, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.config import ModelConfig
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.models.gpt import GPT
 from gptjax.tokenization import load_tokenizer
+from tests.inference.models import made_of
 
 CONTEXT = 96
 
@@ -28,8 +29,7 @@ def made() -> tuple[GPT, dict]:
         attention="dense,sinks(window=4,sinks=2)",
         init_std=0.3,
     )
-    gpt = GPT(resolve(ExperimentConfig(model=model)).model)
-    return gpt, jax.jit(gpt.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    return made_of(model)
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.config import ModelConfig
 from gptjax.inference import decoding
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.models.gpt import GPT
+from tests.inference.models import made_of, random_prompts
 
 VOCAB, CONTEXT = 61, 48
+prompts_of = functools.partial(random_prompts, VOCAB)
 GREEDY = make_sampler(temperature=0)
 
 
@@ -33,8 +35,7 @@ def make(**changes) -> tuple[GPT, dict]:
         attention="dense,banded(window=7)",
         init_std=0.15,
     )
-    gpt = GPT(resolve(ExperimentConfig(model=dataclasses.replace(model, **changes))).model)
-    return gpt, jax.jit(gpt.init)(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
+    return made_of(model, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +46,6 @@ def made() -> tuple[GPT, dict]:
 @pytest.fixture(scope="module")
 def generator(made) -> Generator:
     return Generator(*made)
-
-
-def prompts_of(*lengths: int, seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, VOCAB, length) for length in lengths]
 
 
 def full_logits(model, params):

@@ -1,6 +1,5 @@
 """Scores against full forward passes over one text at a time."""
 
-import dataclasses
 import functools
 import logging
 
@@ -8,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.config import ModelConfig
 from gptjax.inference import log_probs
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.inference.scoring import Score, Scorer, TextLoss
 from gptjax.models.gpt import GPT
+from tests.inference.models import made_of
 
 VOCAB, CONTEXT = 37, 40
 AHEAD = ("prefix(length=9)", "dense,block_causal(block=4)")
@@ -30,8 +30,7 @@ def make(**changes) -> tuple[GPT, dict]:
         attention="dense,banded(window=5)",
         init_std=0.3,
     )
-    gpt = GPT(resolve(ExperimentConfig(model=dataclasses.replace(model, **changes))).model)
-    return gpt, jax.jit(gpt.init)(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
+    return made_of(model, **changes)
 
 
 @pytest.fixture(scope="module")

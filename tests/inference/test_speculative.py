@@ -1,6 +1,6 @@
 """Speculative sampling against the target alone: equal greedy texts, equal distributions."""
 
-import dataclasses
+import functools
 import itertools
 import logging
 
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.config import ModelConfig
 from gptjax.inference.decoding import decoding_params
 from gptjax.inference.filters import RepetitionPenalty, Temperature, TopK
 from gptjax.inference.generate import Generator
@@ -16,8 +16,10 @@ from gptjax.inference.prefill import Prefill
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.inference.speculative import SpeculativeGenerator
 from gptjax.models.gpt import GPT
+from tests.inference.models import made_of, random_prompts
 
 VOCAB, CONTEXT = 23, 48
+prompts_of = functools.partial(random_prompts, VOCAB)
 GREEDY = make_sampler(temperature=0)
 SHORTENS = jax.tree_util.Partial(lambda logits, text: logits[:3])
 
@@ -33,8 +35,7 @@ def make(seed: int = 0, **changes) -> tuple[GPT, dict]:
         attention="dense,banded(window=5)",
         init_std=0.3,
     )
-    gpt = GPT(resolve(ExperimentConfig(model=dataclasses.replace(model, **changes))).model)
-    return gpt, jax.jit(gpt.init)(jax.random.key(seed), np.zeros((1, 1), np.int32))["params"]
+    return made_of(model, seed, **changes)
 
 
 def weakened(params: dict, size: float) -> dict:
@@ -55,11 +56,6 @@ def pair(target) -> SpeculativeGenerator:
     """A draft that agrees with its target now and then; both keep rings."""
     model, params = target
     return SpeculativeGenerator(model, params, model, weakened(params, 0.05), piece=8)
-
-
-def prompts_of(*lengths: int, seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, VOCAB, length) for length in lengths]
 
 
 @pytest.mark.parametrize("kind", ["near", "far"])
