@@ -13,15 +13,11 @@ from absl import flags
 from experiments.binary import run
 from experiments.dry_run import dry_run, table
 from experiments.processes import connect
-from experiments.training_run import how_it_ended, pretrain
-from experiments.workdir import WorkDirectory, enable_compilation_cache
+from experiments.training_flags import train_as_flags_say
+from experiments.training_run import language_modelling
 from gptjax.config import resolve
 
 FLAGS = flags.FLAGS
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; it resumes there.")
-_RESTORE_STEP = flags.DEFINE_integer(
-    "restore_step", None, "Resumes from this checkpoint and removes later ones.", lower_bound=0
-)
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Says what the run would take, on any mesh, and starts nothing."
 )
@@ -33,17 +29,13 @@ _DEVICE_MEMORY_GIB = flags.DEFINE_float(
 def main(argv: Sequence[str]) -> None:
     """Trains what the flags say."""
     del argv
-    connect()
-    enable_compilation_cache()
-    config = resolve(FLAGS.config)
-    if _DRY_RUN.value:
-        figures = dry_run(config, _DEVICE_MEMORY_GIB.value)
-        print("\n".join(table(figures)))
-        print(json.dumps({"experiment": FLAGS.experiment, **figures}))
+    if not _DRY_RUN.value:
+        train_as_flags_say(language_modelling)
         return
-    workdir = WorkDirectory(_WORKDIR.value)
-    outcome = pretrain(FLAGS.experiment, config, workdir, _RESTORE_STEP.value)
-    print(how_it_ended(outcome, workdir))
+    connect()
+    figures = dry_run(resolve(FLAGS.config), _DEVICE_MEMORY_GIB.value)
+    print("\n".join(table(figures)))
+    print(json.dumps({"experiment": FLAGS.experiment, **figures}))
 
 
 if __name__ == "__main__":

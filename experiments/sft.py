@@ -12,31 +12,16 @@ checkpoint of the lowest loss on held-out conversations; result.json names it as
 
 from collections.abc import Sequence
 
-from absl import flags
-
 from experiments.binary import run
 from experiments.fine_tuning import fine_tuning
-from experiments.processes import connect
 from experiments.task_configs import SFTConfig
-from experiments.training_run import how_it_ended, train
-from experiments.workdir import WorkDirectory, enable_compilation_cache
-from gptjax.config import resolve
-
-FLAGS = flags.FLAGS
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; it resumes there.")
-_RESTORE_STEP = flags.DEFINE_integer(
-    "restore_step", None, "Resumes from this checkpoint and removes later ones.", lower_bound=0
-)
+from experiments.training_flags import train_as_flags_say
 
 
 def main(argv: Sequence[str]) -> None:
     """Fine-tunes what the flags say."""
     del argv
-    connect()
-    enable_compilation_cache()
-    workdir, config = WorkDirectory(_WORKDIR.value), resolve(FLAGS.config)
-    outcome = train(FLAGS.experiment, config, workdir, fine_tuning, _RESTORE_STEP.value)
-    print(how_it_ended(outcome, workdir))
+    train_as_flags_say(fine_tuning)
 
 
 if __name__ == "__main__":

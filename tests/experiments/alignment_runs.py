@@ -7,6 +7,9 @@ import dataclasses
 import os
 import signal
 
+import pytest
+
+from experiments import training_run
 from experiments.task_configs import RewardModelConfig, RewardSection, SFTConfig, SFTSection
 from experiments.training_run import train
 from experiments.workdir import WorkDirectory
@@ -67,6 +70,21 @@ def run(path, config, prepare, restore_step=None):
     workdir = WorkDirectory(str(path))
     train("tiny", config, workdir, prepare, restore_step)
     return workdir
+
+
+def params_at_start(path, config, prepare):
+    """The parameters with which a run in `path` would take its first step."""
+
+    class Started(Exception):
+        pass
+
+    def fit(state, *_, **__):
+        raise Started(state)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Started) as started:
+        patch.setattr(training_run, "fit", fit)
+        run(path, config, prepare)
+    return started.value.args[0].params
 
 
 def stopping(prepare, step):

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import training_run
 from experiments.fine_tuning import fine_tuning
 from experiments.task_configs import SFTConfig, task_of
 from experiments.training_run import pretrain
@@ -16,7 +15,7 @@ from gptjax.config import ExperimentConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
 from gptjax.training.checkpoints import Checkpoints
-from tests.experiments.alignment_runs import make_config, rows, run, stopping
+from tests.experiments.alignment_runs import make_config, params_at_start, rows, run, stopping
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -118,10 +117,6 @@ def test_later_commands_take_the_checkpoint_of_the_lowest_loss(tmp_path):
     assert run(workdir.path, config, fine_tuning).chosen_step() == 24
 
 
-class Started(Exception):
-    pass
-
-
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "pretrained"
@@ -130,18 +125,10 @@ def pretrained(tmp_path_factory):
     return WorkDirectory(str(path))
 
 
-def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(
-    pretrained, tmp_path, monkeypatch
-):
-    def stop(state, *_, **__):
-        raise Started(state)
-
-    monkeypatch.setattr(training_run, "fit", stop)
+def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tmp_path):
     config = make_config(SFTConfig, checkpoint__init_from=str(pretrained.path))
-    with pytest.raises(Started) as started:
-        run(tmp_path / "run", config, fine_tuning)
-    (state,) = started.value.args
-    jax.tree.map(np.testing.assert_array_equal, state.params, pretrained.params())
+    params = params_at_start(tmp_path / "run", config, fine_tuning)
+    jax.tree.map(np.testing.assert_array_equal, params, pretrained.params())
 
 
 @pytest.mark.parametrize(

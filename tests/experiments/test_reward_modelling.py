@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import training_run
 from experiments.fine_tuning import fine_tuning
 from experiments.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig, SFTConfig
@@ -17,7 +16,7 @@ from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
 from gptjax.data.preferences import load_rankings
 from gptjax.tokenization import load_tokenizer
-from tests.experiments.alignment_runs import make_config, rows, run, stopping
+from tests.experiments.alignment_runs import make_config, params_at_start, rows, run, stopping
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HELD_OUT = "instructions:split=held_out,count=20"
@@ -168,20 +167,9 @@ def fine_tuned(tmp_path_factory):
     return run(tmp_path_factory.mktemp("runs") / "sft", config, fine_tuning)
 
 
-def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(
-    fine_tuned, tmp_path, monkeypatch
-):
-    class Started(Exception):
-        pass
-
-    def stop(state, *_, **__):
-        raise Started(state)
-
-    monkeypatch.setattr(training_run, "fit", stop)
+def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(fine_tuned, tmp_path):
     config = make_config(RewardModelConfig, checkpoint__init_from=str(fine_tuned.path))
-    with pytest.raises(Started) as started:
-        run(tmp_path / "run", config, reward_modelling)
-    params = dict(started.value.args[0].params)
+    params = dict(params_at_start(tmp_path / "run", config, reward_modelling))
     head = params.pop("scalar_head")
     assert head["kernel"].shape == (16,) and float(jnp.std(head["kernel"])) > 0.1
     jax.tree.map(np.testing.assert_array_equal, params, fine_tuned.params())
