@@ -130,19 +130,30 @@ def cached_attend(
     batch, size = q.shape[0], q.shape[1]
     positions = jnp.broadcast_to(positions, (batch, size))
     _check(cache, pattern, size, positions)
-    rows, slots = jnp.arange(batch)[:, None], cache.slots(positions)
-    written = dataclasses.replace(
-        cache,
-        k=cache.k.at[rows, :, slots].set(k.astype(cache.k.dtype), mode="drop"),
-        v=cache.v.at[rows, :, slots].set(v.astype(cache.v.dtype), mode="drop"),
-        positions=cache.positions.at[rows, slots].set(positions, mode="drop"),
-    )
+    written = _write(cache, k, v, positions)
     held = {"q_positions": positions, "k_positions": written.positions}
     out = attend(q, written.k.swapaxes(1, 2), written.v.swapaxes(1, 2), pattern, **held, **options)
     wrong = (positions >= cache.chunk) & (cache.near is None)
     if pattern.looks_ahead:
         wrong |= refuse_split(pattern, cache.positions, positions)[:, None]
     return jnp.where(wrong[:, :, None, None], jnp.nan, out), written
+
+
+def _write(cache: KVCache, k: jax.Array, v: jax.Array, positions: jax.Array) -> KVCache:
+    """The cache with k [B, T, K, D], v [B, T, K, Dv] of `positions` [B, T] in their slots."""
+    slots = cache.slots(positions)
+    if positions.size == 1:
+        # A write of one position becomes an update that XLA's CPU compiler repeats for each reader,
+        # with a copy of the whole cache for each. One that is dropped keeps it a scatter.
+        k, v, positions = (jnp.concatenate([x, x], axis=1) for x in (k, v, positions))
+        slots = jnp.concatenate([slots, jnp.full_like(slots, cache.k.shape[2])], axis=1)
+    rows = jnp.arange(slots.shape[0])[:, None]
+    return dataclasses.replace(
+        cache,
+        k=cache.k.at[rows, :, slots].set(k.astype(cache.k.dtype), mode="drop"),
+        v=cache.v.at[rows, :, slots].set(v.astype(cache.v.dtype), mode="drop"),
+        positions=cache.positions.at[rows, slots].set(positions, mode="drop"),
+    )
 
 
 def rollback(cache: Caches, lengths: jax.Array) -> Caches:

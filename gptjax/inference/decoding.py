@@ -65,7 +65,7 @@ def decoding_params(params: Any, dtype: Any) -> Any:
 
     def cast(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path[-1:], simple=True)
-        return leaf.astype(dtype) if name.endswith(("kernel", "embedding")) else leaf
+        return leaf.astype(dtype) if name.endswith(("kernel", "transposed", "embedding")) else leaf
 
     return jax.jit(lambda params: jax.tree_util.tree_map_with_path(cast, params))(params)
 

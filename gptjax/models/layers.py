@@ -6,11 +6,13 @@ normalises after each residual addition, GPT-2 for the one that normalises befor
     x, cache = Block(config, pattern=Dense()).apply({"params": params}, x)
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from gptjax import attention
@@ -18,6 +20,7 @@ from gptjax.attention.cache import KVCache, cached_attend
 from gptjax.attention.rules import Score
 from gptjax.config import ModelConfig
 from gptjax.models.positions import Rotation, rotate
+from gptjax.models.projections import Projection, transposed
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
@@ -25,6 +28,22 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_sigmoid": lambda x: x * nn.sigmoid(1.702 * x),  # arXiv 1606.08415, section 2
     "relu": nn.relu,
 }
+
+
+# Where decoding keeps the projections of an attention that read the same input, as one.
+JOINT = "query_key_value"
+
+
+def for_decoding(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a `Block` as decoding reads them: kernels transposed, and fewer."""
+    params = transposed(params)
+    attention = params["attention"]
+    joined = [attention[name] for name in ("query", "key", "value")]
+    joint = {
+        "transposed": jnp.concatenate([part["transposed"] for part in joined]),
+        "bias": jnp.concatenate([part["bias"].ravel() for part in joined]),
+    }
+    return params | {"attention": {JOINT: joint, "out": attention["out"]}}
 
 
 def identity(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
@@ -79,20 +98,10 @@ class Attention(nn.Module):
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [B, T, E] to [B, T, E] and the cache with the T new keys and values in it."""
         c = self.config
-        assert c.d_head and c.d_value and c.num_kv_heads, "resolve the config first"
-
-        def heads(count: int, size: int, name: str) -> jax.Array:
-            projected = nn.DenseGeneral(
-                (count, size),
-                dtype=x.dtype,
-                kernel_init=nn.initializers.normal(c.init_std),
-                name=name,
-            )(x)
-            return self.constrain(projected, ("batch", "sequence", "heads", None))
-
-        q = heads(c.num_heads, c.d_head, "query")
-        k = heads(c.num_kv_heads, c.d_head, "key")
-        v = heads(c.num_kv_heads, c.d_value, "value")
+        q, k, v = (
+            self.constrain(heads, ("batch", "sequence", "heads", None))
+            for heads in self._projected(x)
+        )
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
         if cache is not None:
@@ -116,14 +125,26 @@ class Attention(nn.Module):
                 dropout_rate=c.attention_dropout if dropping else 0.0,
                 dropout_rng=self.make_rng("dropout") if dropping else None,
             )
-        out = nn.DenseGeneral(
-            c.d_model,
-            axis=(-2, -1),
-            dtype=x.dtype,
-            kernel_init=nn.initializers.normal(self.residual_std),
-            name="out",
-        )(out)
-        return out, cache
+        return Projection((c.d_model,), self.residual_std, num_axes=2, name="out")(out), cache
+
+    def _projected(self, x: jax.Array) -> list[jax.Array]:
+        """Queries [B, T, H, D], keys [B, T, K, D] and values [B, T, K, V]."""
+        c = self.config
+        assert c.d_head and c.d_value and c.num_kv_heads, "resolve the config first"
+        shapes = {
+            "query": (c.num_heads, c.d_head),
+            "key": (c.num_kv_heads, c.d_head),
+            "value": (c.num_kv_heads, c.d_value),
+        }
+        if JOINT not in self.variables.get("params", {}):
+            return [Projection(shapes[name], c.init_std, name=name)(x) for name in shapes]
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        joint = Projection((sum(sizes),), c.init_std, name=JOINT)(x)
+        parts = jnp.split(joint, np.cumsum(sizes)[:-1], axis=-1)
+        return [
+            part.reshape(*x.shape[:-1], *shape)
+            for part, shape in zip(parts, shapes.values(), strict=True)
+        ]
 
 
 class FeedForward(nn.Module):
@@ -138,16 +159,9 @@ class FeedForward(nn.Module):
         """Maps [B, T, E] to [B, T, E] through [B, T, F]."""
         c = self.config
         assert c.d_ff is not None, "resolve the config first"
-        hidden = nn.Dense(
-            c.d_ff, dtype=x.dtype, kernel_init=nn.initializers.normal(c.init_std), name="up"
-        )(x)
+        hidden = Projection((c.d_ff,), c.init_std, name="up")(x)
         hidden = self.constrain(ACTIVATIONS[c.activation](hidden), ("batch", "sequence", "ff"))
-        return nn.Dense(
-            c.d_model,
-            dtype=x.dtype,
-            kernel_init=nn.initializers.normal(self.residual_std),
-            name="down",
-        )(hidden)
+        return Projection((c.d_model,), self.residual_std, name="down")(hidden)
 
 
 class Block(nn.Module):

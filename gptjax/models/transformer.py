@@ -26,7 +26,7 @@ from gptjax import attention
 from gptjax.attention import scores
 from gptjax.attention.cache import KVCache, init_cache
 from gptjax.config import ModelConfig
-from gptjax.models.layers import Block, LayerNorm, identity
+from gptjax.models.layers import Block, LayerNorm, for_decoding, identity
 from gptjax.models.positions import rotation
 
 # Up to here the scan is unrolled: XLA then copies neither parameters nor activations in and out of
@@ -83,7 +83,7 @@ def init_decoding(
 
 
 def unstacked(params: Any) -> Any:
-    """`params` of a model with each layer's in a tree of its own, for decoding."""
+    """`params` of a model for decoding: each layer's in a tree of its own, and as it reads them."""
     trunk = params["trunk"]
     if isinstance(trunk["layers"], tuple):
         return params
@@ -93,7 +93,7 @@ def unstacked(params: Any) -> Any:
 
 @functools.partial(jax.jit, static_argnames="num_layers")
 def _split(layers: Any, num_layers: int) -> tuple[Any, ...]:
-    return tuple(_layer_of(layers, i) for i in range(num_layers))
+    return tuple(for_decoding(_layer_of(layers, i)) for i in range(num_layers))
 
 
 class Transformer(nn.Module):
