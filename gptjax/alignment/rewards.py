@@ -17,6 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from gptjax.data.chat_format import Conversation, plain_text
+
+Prompt = str | Conversation
+
 
 @dataclasses.dataclass(frozen=True)
 class Reward:
@@ -35,7 +39,7 @@ class Reward:
     weight: float = 1.0
     batched: bool = False
 
-    def scores(self, prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray:
+    def scores(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
         """What each response earns, unweighted, [N] float32.
 
         Raises:
@@ -59,13 +63,13 @@ class Reward:
             ]
         return np.array([self._number(i, x, prompts[i]) for i, x in enumerate(rows)], np.float32)
 
-    def _one(self, i: int, prompt: str, response: str) -> Any:
+    def _one(self, i: int, prompt: Prompt, response: str) -> Any:
         try:
             return self.function(prompt, response)
         except Exception as error:  # whatever a user's function raises is named
             raise self._wrong(_row(i, prompt), error) from error
 
-    def _number(self, i: int, given: Any, prompt: str) -> float:
+    def _number(self, i: int, given: Any, prompt: Prompt) -> float:
         try:
             number = float(given)
         except (TypeError, ValueError):
@@ -83,8 +87,8 @@ class Reward:
         )
 
 
-def _row(i: int, prompt: str) -> str:
-    text = repr(prompt)
+def _row(i: int, prompt: Prompt) -> str:
+    text = repr(prompt if isinstance(prompt, str) else plain_text(prompt))
     return f"row {i} (prompt {text if len(text) <= 40 else text[:37] + '...'})"
 
 
@@ -116,13 +120,13 @@ class RuleBased:
 
 
 def composed(
-    rewards: Sequence[Reward], prompts: Sequence[str], responses: Sequence[str]
+    rewards: Sequence[Reward], prompts: Sequence[Prompt], responses: Sequence[str]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The weighted sum of rewards, and each by its name.
 
     Args:
       rewards: one or more, of different names.
-      prompts: N texts.
+      prompts: N texts or conversations, as the functions of all rewards take them.
       responses: N texts.
 
     Returns:

@@ -45,6 +45,13 @@ class Message:
 Conversation = tuple[Message, ...]
 
 
+def plain_text(messages: Conversation) -> str:
+    """What messages say, for people and for functions of text; several are told apart by role."""
+    if len(messages) == 1 and messages[0].role == "user":
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
 class ChatTemplate:
     """Turns conversations into tokens of one tokenizer, and answers back into text."""
 

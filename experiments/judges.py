@@ -1,0 +1,139 @@
+r"""Judges by name: what scores answers, as rewards that are weighted and added up.
+
+    rewards = load_judge("reward_model:runs/reward + 0.5*python:mine:brevity", tokenizer)
+    total, parts = composed(rewards, prompts, responses)
+
+A specification is terms with " + " between them, each NAME or NAME:LOCATION, and before it WEIGHT*
+where the weight is not 1:
+
+    reward_model:WORKDIR     a run of experiments.reward_model, of the policy's tokenizer
+    gold                     what an answer to an embedded task is worth, see `data.instructions`
+    python:MODULE:FUNCTION   (prompt, response) -> float, of texts; a `RuleBased` is one
+
+Prompts are conversations; a Python function has them as `plain_text`. Each reward is called as its
+term is, a Python function by its own name, and a second one of a name NAME_2. To add a judge,
+register a function `(location, court) -> Reward`.
+"""
+
+import dataclasses
+import importlib
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+
+from jax.sharding import Mesh
+
+from experiments.workdir import WorkDirectory
+from gptjax.alignment.model_reward import ModelReward
+from gptjax.alignment.rewards import Reward
+from gptjax.data.chat_format import ChatTemplate, Conversation, plain_text
+from gptjax.data.instructions import gold_reward
+from gptjax.registry import Registry
+from gptjax.tokenization import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Court:
+    """What a judge may have to know.
+
+    Attributes:
+      tokenizer: of the policy whose answers are judged.
+      width: tokens that prompt and answer are padded to; None: what they need.
+      mesh: what a reward model is divided over; None: it is on the first device.
+    """
+
+    tokenizer: Tokenizer
+    width: int | None = None
+    mesh: Mesh | None = None
+
+
+JUDGES: Registry[Callable[[str, Court], Reward]] = Registry("judge")
+
+
+def load_judge(
+    spec: str, tokenizer: Tokenizer, *, width: int | None = None, mesh: Mesh | None = None
+) -> list[Reward]:
+    """The rewards that a specification names, for `rewards.composed`; prompts are conversations.
+
+    Args:
+      spec: see the module's docstring.
+      tokenizer: see `Court`, as are the others.
+      width: see there.
+      mesh: see there.
+
+    Raises:
+      ValueError: no such judge, a weight that is no number, or what it needs cannot be had, such as
+        a reward model of this tokenizer.
+    """
+    court, seen = Court(tokenizer, width, mesh), Counter[str]()
+    rewards = []
+    for term in re.split(r"\s+\+\s+", spec.strip()):
+        weight, name, location = _parse(spec, term)
+        reward = JUDGES.get(name)(location, court)
+        seen[reward.name] += 1
+        count = seen[reward.name]
+        name = reward.name if count == 1 else f"{reward.name}_{count}"
+        rewards.append(dataclasses.replace(reward, name=name, weight=weight))
+    return rewards
+
+
+def _parse(spec: str, term: str) -> tuple[float, str, str]:
+    """The weight, the name and the location of a term."""
+    weighted = re.fullmatch(r"([^:*]*)\*(.*)", term)
+    weight, rest = weighted.groups() if weighted else ("1", term)
+    try:
+        number = float(weight)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"judge {spec!r}: got weight {weight!r}, expected a finite number")
+    name, _, location = rest.strip().partition(":")
+    return number, name, location
+
+
+@JUDGES.register("reward_model")
+def reward_model(location: str, court: Court) -> Reward:
+    """A reward model, normalised as its run says."""
+    if not location:
+        raise ValueError("judge 'reward_model': got no location, expected reward_model:WORKDIR")
+    model, params = WorkDirectory(location).reward_model(court.tokenizer, court.mesh)
+    function = ModelReward(model, params, ChatTemplate(court.tokenizer), width=court.width)
+    return Reward("reward_model", function, batched=True)
+
+
+@JUDGES.register("gold")
+def gold(location: str, court: Court) -> Reward:
+    """The gold reward; it refuses prompts of no task."""
+    del court
+    if location:
+        raise ValueError(f"judge 'gold': got the location {location!r}, expected none")
+    return Reward("gold", _of_texts(gold_reward))
+
+
+@JUDGES.register("python")
+def python(location: str, court: Court) -> Reward:
+    """A function of a module that Python finds."""
+    del court
+    spec = f"judge 'python:{location}'"
+    module_name, _, name = location.partition(":")
+    if not module_name or not name:
+        raise ValueError(f"{spec}: got {location!r}, expected python:MODULE:FUNCTION")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's module raises is named
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"{spec}: got {type(error).__name__}: {said}, expected a module that can be imported"
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(
+            f"{spec}: got {name!r}, which is no function of {module_name}, expected one of "
+            "(prompt, response) -> float"
+        )
+    return Reward(name, _of_texts(function))
+
+
+def _of_texts(function: Callable[[str, str], object]) -> Callable[[Conversation, str], object]:
+    return lambda prompt, response: function(plain_text(prompt), response)

@@ -1,0 +1,90 @@
+"""What a reward model gives to prompts and answers: a function that `rewards.Reward` takes.
+
+    function = ModelReward(reward_model, params, ChatTemplate(tokenizer))
+    rewards = [Reward("reward_model", function, batched=True)]
+
+An answer is read as if its turn had ended, as in the rankings that a reward model learns from.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gptjax.alignment.reward_model import RewardModel
+from gptjax.data.chat_format import ChatTemplate, Conversation
+
+
+class ModelReward:
+    """Rewards by one model; it holds a compiled program for each shape, so keep it."""
+
+    def __init__(
+        self,
+        model: RewardModel,
+        params: Any,
+        template: ChatTemplate,
+        *,
+        width: int | None = None,
+        batch_size: int = 64,
+    ):
+        """Keeps `params` as they are.
+
+        Args:
+          model: the reward model.
+          params: its parameters, normalised or not.
+          template: how prompts and answers become its tokens.
+          width: tokens of the rows that texts are padded to, so that there is one shape; None, and
+            for longer texts: the power of two that the longest of a call needs.
+          batch_size: texts at a time.
+        """
+        self._params, self._template = params, template
+        self._width, self._batch_size = width, batch_size
+        self._context = model.config.context_length
+        self._apply = jax.jit(
+            lambda params, tokens, lengths: model.apply({"params": params}, tokens, lengths)
+        )
+
+    def __call__(self, prompts: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
+        """The reward of each response, [N] float32.
+
+        Of a text longer than the model's context the end is not read.
+
+        Raises:
+          ValueError: a prompt that fills the context by itself.
+        """
+        texts = [self._tokens(*pair) for pair in zip(prompts, responses, strict=True)]
+        if not texts:
+            return np.zeros(0, np.float32)
+        longest = max(map(len, texts))
+        if self._width is not None and longest <= self._width:
+            width = self._width
+        else:
+            width = min(_power_of_two(longest), self._context)
+        rows = min(self._batch_size, _power_of_two(len(texts)))
+        parts = [
+            self._rewards(texts[first : first + rows], rows, width)
+            for first in range(0, len(texts), rows)
+        ]
+        return np.concatenate(parts)[: len(texts)]
+
+    def _rewards(self, texts: Sequence[np.ndarray], rows: int, width: int) -> np.ndarray:
+        tokens = np.full((rows, width), self._template.tokenizer.padding, np.int32)
+        lengths = np.ones(rows, np.int32)
+        for row, text in enumerate(texts):
+            tokens[row, : len(text)], lengths[row] = text, len(text)
+        return np.asarray(self._apply(self._params, tokens, lengths))
+
+    def _tokens(self, prompt: Conversation, response: str) -> np.ndarray:
+        before = self._template.prompt(prompt)
+        if len(before) >= self._context:
+            raise ValueError(
+                f"prompt: got {len(before)} tokens, expected fewer than {self._context}, the "
+                "reward model's context length"
+            )
+        return np.concatenate([before, self._template.answer(response)])[: self._context]
+
+
+def _power_of_two(count: int) -> int:
+    """The least that is not below `count`."""
+    return 1 << (count - 1).bit_length()
