@@ -11,6 +11,8 @@ checksum), `core/util/event.proto` and `core/framework/summary.proto` (numbers o
 protobuf's "Encoding" (key, then value).
 """
 
+import errno
+import math
 import os
 import socket
 import struct
@@ -31,15 +33,20 @@ class EventFile:
         """What `directory` holds of `first_step` and later ones, TensorBoard forgets.
 
         Raises:
-          OSError: the file cannot be written; so do all other methods.
+          OSError: the file, which it names, cannot be written; so do all other methods.
         """
         directory.mkdir(parents=True, exist_ok=True)
         now = time.time_ns()
         name = f"events.out.tfevents.{now // 10**9}.{socket.gethostname()}.{os.getpid()}.{now}"
-        self._file = (directory / name).open("xb", buffering=0)
-        self._append(0, _counted(_FILE_VERSION, b"brain.Event:2"))
-        if first_step is not None:
-            self._append(first_step, _counted(_SESSION_LOG, _STARTED))
+        self._path = directory / name
+        self._file = self._path.open("xb", buffering=0)
+        try:
+            self._append(0, _counted(_FILE_VERSION, b"brain.Event:2"))
+            if first_step is not None:
+                self._append(first_step, _counted(_SESSION_LOG, _STARTED))
+        except OSError:
+            self.close()
+            raise
 
     def __enter__(self) -> "EventFile":
         return self
@@ -48,11 +55,11 @@ class EventFile:
         self.close()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Appends the scalars of a step, by tag."""
+        """Appends the scalars of a step, by tag; what float32 cannot hold is infinite there."""
         values = b"".join(
             _counted(
                 _SUMMARY_VALUE,
-                _counted(_TAG, tag.encode()) + struct.pack("<Bf", _SIMPLE_VALUE, value),
+                _counted(_TAG, tag.encode()) + bytes([_SIMPLE_VALUE]) + _float32(value),
             )
             for tag, value in scalars.items()
         )
@@ -65,7 +72,13 @@ class EventFile:
     def _append(self, step: int, what: bytes) -> None:
         event = struct.pack("<Bd", _WALL_TIME, time.time()) + bytes([_STEP]) + _varint(step) + what
         length = struct.pack("<Q", len(event))
-        self._file.write(length + _checksum(length) + event + _checksum(event))
+        record = length + _masked_crc32c(length) + event + _masked_crc32c(event)
+        try:
+            if self._file.write(record) < len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
 
 def _counted(key: int, content: bytes) -> bytes:
@@ -81,6 +94,13 @@ def _varint(value: int) -> bytes:
     return bytes([*made, value])
 
 
+def _float32(value: float) -> bytes:
+    try:
+        return struct.pack("<f", float(value))
+    except OverflowError:
+        return struct.pack("<f", math.inf if value > 0 else -math.inf)
+
+
 def _crc_table() -> list[int]:
     """What each byte does to a CRC-32C (RFC 3720, appendix B.4)."""
     table = list(range(256))
@@ -92,10 +112,15 @@ def _crc_table() -> list[int]:
 _CRC = _crc_table()
 
 
-def _checksum(content: bytes) -> bytes:
-    """CRC-32C, rotated by 15 bits, plus a constant."""
+def crc32c(content: bytes) -> int:
+    """The CRC-32C (Castagnoli's) of bytes, that of RFC 3720."""
     crc = 0xFFFFFFFF
     for byte in content:
         crc = crc >> 8 ^ _CRC[(crc ^ byte) & 255]
-    crc ^= 0xFFFFFFFF
+    return crc ^ 0xFFFFFFFF
+
+
+def _masked_crc32c(content: bytes) -> bytes:
+    """Rotated by 15 bits, plus a constant: `Mask` of TensorFlow's `core/lib/hash/crc32c.h`."""
+    crc = crc32c(content)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

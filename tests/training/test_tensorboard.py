@@ -1,23 +1,24 @@
+import errno
+import io
+import math
 import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboardX import SummaryWriter
+from tensorboardX import crc32c as theirs
 from tensorboardX.proto.event_pb2 import Event
 
-from gptjax.training.tensorboard import EventFile
+from gptjax.training.tensorboard import EventFile, crc32c
 
 
-def _crc32c(content):
-    """CRC-32C, bit by bit, and what TensorFlow makes of it in its records."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
+def _masked(content):
+    """The checksum of TensorFlow's records, by tensorboardX."""
+    crc = theirs.crc32c(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -28,8 +29,8 @@ def _events(directory):
     while content:
         (length,) = struct.unpack("<Q", content[:8])
         header, event, rest = content[:8], content[12 : 12 + length], content[12 + length :]
-        assert struct.unpack("<I", content[8:12]) == (_crc32c(header),)
-        assert struct.unpack("<I", rest[:4]) == (_crc32c(event),)
+        assert struct.unpack("<I", content[8:12]) == (_masked(header),)
+        assert struct.unpack("<I", rest[:4]) == (_masked(event),)
         events.append(Event.FromString(event))
         content = rest[4:]
     return events
@@ -44,11 +45,18 @@ def _what_counts(directory):
     ]
 
 
-def test_the_checksum_is_that_of_the_standard():
-    """RFC 3720, appendix B.4: 32 bytes of zeros."""
-    unmasked = 0x8A9136AA
-    masked = ((unmasked >> 15 | unmasked << 17) + 0xA282EAD8) & 0xFFFFFFFF
-    assert _crc32c(bytes(32)) == masked
+@pytest.mark.parametrize(
+    ("content", "published"),
+    [
+        (b"123456789", 0xE3069283),  # the check value of CRC-32/ISCSI
+        (bytes(32), 0x8A9136AA),  # RFC 3720, appendix B.4, and so are the others
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+    ],
+)
+def test_the_checksum_is_that_of_the_standard(content, published):
+    assert crc32c(content) == published
 
 
 def test_a_file_says_what_tensorboardx_says(tmp_path):
@@ -56,8 +64,8 @@ def test_a_file_says_what_tensorboardx_says(tmp_path):
         events.write(7, {"train/loss": 2.5})
         assert len(_events(tmp_path / "ours")) == 3  # on disk at once
         events.write(300_000, {"train/loss": -1.5, "a tag of more than 127 letters, " * 5: 1e9})
-    with SummaryWriter(str(tmp_path / "theirs"), purge_step=7) as theirs:
-        theirs.add_scalar("train/loss", 2.5, 7)
+    with SummaryWriter(str(tmp_path / "theirs"), purge_step=7) as writer:
+        writer.add_scalar("train/loss", 2.5, 7)
     assert _what_counts(tmp_path / "ours")[:2] == _what_counts(tmp_path / "theirs")
     last = _events(tmp_path / "ours")[-1]
     assert last.step == 300_000
@@ -68,6 +76,46 @@ def test_a_file_says_what_tensorboardx_says(tmp_path):
     assert first.file_version == _events(tmp_path / "theirs")[0].file_version == "brain.Event:2"
     (path,) = (tmp_path / "ours").iterdir()
     assert "tfevents" in path.name  # by which TensorBoard finds it
+
+
+def test_what_float32_cannot_hold_is_infinite(tmp_path):
+    """A perplexity, say; the largest that it holds stays."""
+    largest = float(np.finfo(np.float32).max)
+    numbers = {"a": math.exp(89), "b": -1e39, "c": 10**400, "d": largest}
+    with EventFile(tmp_path) as events:
+        events.write(1, numbers)
+    values = {value.tag: value.simple_value for value in _events(tmp_path)[-1].summary.value}
+    assert values == {"a": math.inf, "b": -math.inf, "c": math.inf, "d": largest}
+
+
+class _Filling(io.BytesIO):
+    """A file that takes `room` bytes."""
+
+    def __init__(self, room):
+        super().__init__()
+        self._room = room
+
+    def write(self, content):
+        taken = super().write(content[: self._room])
+        self._room -= taken
+        return taken
+
+
+@pytest.mark.parametrize("room", [10, 50])
+def test_half_a_record_is_a_full_disk_and_no_file_is_left_open(tmp_path, monkeypatch, room):
+    """The first record has 42 bytes: it is cut in `EventFile`, the second one in `write`."""
+    opened = []
+
+    def fills(path, *_, **__):
+        opened.append((str(path), _Filling(room)))
+        return opened[-1][1]
+
+    monkeypatch.setattr(Path, "open", fills)
+    with pytest.raises(OSError) as error, EventFile(tmp_path) as events:
+        events.write(1, {"train/loss": 2.5})
+    ((path, file),) = opened
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, path)
+    assert file.closed
 
 
 def test_a_place_that_is_no_directory_is_an_error(tmp_path):
