@@ -8,11 +8,10 @@ from gptjax.training.device_order import ordered
 
 
 def _torus(x, y, z=1, kind="TPU v5 lite", slices=1):
-    """TPUs by their coordinates, four on a host, a square of 2 x 2."""
+    """TPUs by their coordinates; numbered host by host, each of which has a square of 2 x 2."""
     places = itertools.product(range(slices), range(z), range(y), range(x))
-    return [
+    devices = [
         SimpleNamespace(
-            id=i,
             platform="tpu",
             device_kind=kind,
             coords=[a, b, c],
@@ -20,12 +19,26 @@ def _torus(x, y, z=1, kind="TPU v5 lite", slices=1):
             slice_index=s,
             process_index=((s * z + c) * (y // 2) + b // 2) * (x // 2) + a // 2,
         )
-        for i, (s, c, b, a) in enumerate(places)
+        for s, c, b, a in places
     ]
+    devices.sort(key=lambda device: device.process_index)
+    for number, device in enumerate(devices):
+        device.id = number
+    return devices
 
 
 def _ids(devices):
     return np.vectorize(lambda device: device.id)(devices)
+
+
+def _links(devices, torus):
+    """Mean number of links from a device to the next one, round each axis of a mesh."""
+    coords = np.array([device.coords for device in devices.flat]).reshape(*devices.shape, 3)
+    means = []
+    for axis, size in enumerate(devices.shape):
+        apart = np.abs(coords - np.roll(coords, 1, axis))
+        means.append(np.minimum(apart, torus - apart).sum(-1).mean() if size > 1 else 0.0)
+    return means
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
@@ -36,22 +49,21 @@ def test_devices_of_several_hosts_are_in_the_order_of_their_numbers(platform):
 
 
 @pytest.mark.parametrize(
-    ("torus", "shape"),
-    [((4, 4), (1, 16, 1, 1)), ((4, 4), (2, 8, 1, 1)), ((2, 4, 4, "TPU v4"), (1, 4, 1, 8))],
+    ("torus", "kind", "shape", "links"),
+    [
+        ((4, 4, 1), "TPU v5 lite", (1, 16, 1, 1), [0, 1, 0, 0]),  # one ring through all
+        ((4, 4, 1), "TPU v5 lite", (1, 4, 1, 4), [0, 1, 0, 1]),
+        ((2, 4, 4), "TPU v4", (1, 4, 1, 8), [0, 1, 0, 10 / 8]),  # a plane of 2 x 4, row by row
+    ],
 )
-def test_neighbours_in_the_innermost_axis_are_linked(torus, shape):
-    devices = _torus(*torus)
+def test_neighbours_in_an_axis_are_linked(torus, kind, shape, links):
+    """As by the numbers of the devices they would not be."""
+    devices = _torus(*torus, kind)
     placed = ordered(devices, shape)
     assert sorted(_ids(placed).flat) == list(range(len(devices)))
-    rows = placed.reshape(-1, max(shape[1], shape[3]) if shape[3] == 1 else shape[3])
-    sizes = np.array([*torus[:2], torus[2] if len(torus) > 2 else 1])
-    for row in rows:
-        steps = [
-            np.minimum(apart, sizes - apart).sum()
-            for one, next_one in itertools.pairwise(row)
-            for apart in [np.abs(np.subtract(one.coords, next_one.coords))]
-        ]
-        assert np.mean(steps) < 1.5
+    assert _links(placed, torus) == links
+    by_number = _links(np.array(devices).reshape(shape), torus)
+    assert any(far > near for far, near in zip(by_number, links, strict=True))
 
 
 def test_the_first_axis_goes_over_slices():
