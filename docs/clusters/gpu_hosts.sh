@@ -5,14 +5,14 @@
 #   HOSTS="host0 host1" docs/clusters/gpu_hosts.sh \
 #     --experiment=gpt2_small --workdir=/shared/runs/small
 #
-# Ctrl-C has all of them save and leave. PORT (8476) is free on the first host; PYTHON: the
-# interpreter, if it is not that of `make setup`.
+# Ctrl-C has all of them save and leave. PORT (8476) is free on the first host; BINARY (pretrain) is
+# what runs; PYTHON: the interpreter, if it is not that of `make setup`.
 set -euo pipefail
 
 read -ra hosts <<< "${HOSTS:?the names of the hosts, the first of which the others reach}"
 port=${PORT:-8476}
 process_file='"${TMPDIR:-/tmp}"'/gptjax-$port.pid # the host there expands it
-pretrain=$(printf '%q ' "${PYTHON:-.venv/bin/python}" -m experiments.pretrain "$@" \
+command=$(printf '%q ' "${PYTHON:-.venv/bin/python}" -m "experiments.${BINARY:-pretrain}" "$@" \
   "--coordinator=${hosts[0]}:$port" "--num_processes=${#hosts[@]}")
 
 leave() {
@@ -24,7 +24,7 @@ trap leave INT TERM
 connections=()
 for i in "${!hosts[@]}"; do
   ssh -n "${hosts[i]}" \
-    "cd $(printf %q "$PWD") && echo \$\$ > $process_file && exec $pretrain --process_id=$i" &
+    "cd $(printf %q "$PWD") && echo \$\$ > $process_file && exec $command --process_id=$i" &
   connections+=($!)
 done
 

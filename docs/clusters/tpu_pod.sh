@@ -4,12 +4,12 @@
 #   TPU=my-pod ZONE=us-east5-a docs/clusters/tpu_pod.sh \
 #     --experiment=gpt2_small --workdir=/shared/runs/small
 #
-# REPOSITORY (gptjax) is where the hosts have it, below their home directory; PYTHON: the
-# interpreter there, if it is not that of `make setup EXTRAS=tpu`.
+# BINARY (pretrain) is what runs; REPOSITORY (gptjax) where the hosts have it, below their home
+# directory; PYTHON: the interpreter there, if it is not that of `make setup EXTRAS=tpu`.
 set -euo pipefail
 
-pretrain=$(printf '%q ' "${PYTHON:-.venv/bin/python}" -m experiments.pretrain \
+command=$(printf '%q ' "${PYTHON:-.venv/bin/python}" -m "experiments.${BINARY:-pretrain}" \
   --coordinator=detect "$@")
 
 exec gcloud compute tpus tpu-vm ssh "${TPU:?the name of the TPU}" --zone="${ZONE:?its zone}" \
-  --worker=all --command="cd $(printf %q "${REPOSITORY:-gptjax}") && exec $pretrain"
+  --worker=all --command="cd $(printf %q "${REPOSITORY:-gptjax}") && exec $command"

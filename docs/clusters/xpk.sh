@@ -5,13 +5,14 @@
 #     IMAGE=REGISTRY/gptjax docs/clusters/xpk.sh --experiment=gpt2_small --workdir=/shared/runs/1
 #
 # IMAGE is made by docs/clusters/Dockerfile; the work directory is on storage that `xpk storage`
-# has attached. Pods that are lost are started again and go on (RESTARTS, 10 times).
+# has attached. BINARY (pretrain) is what runs. Pods that are lost are started again and go on
+# (RESTARTS, 10 times).
 set -euo pipefail
 
-pretrain=$(printf '%q ' "${PYTHON:-python}" -m experiments.pretrain \
+command=$(printf '%q ' "${PYTHON:-python}" -m "experiments.${BINARY:-pretrain}" \
   --coordinator=detect "$@")
 
 exec xpk workload create --cluster="${CLUSTER:?}" --project="${PROJECT:?}" --zone="${ZONE:?}" \
   --workload="${NAME:?what the run is called}" --docker-image="${IMAGE:?}" \
   --tpu-type="${TPU_TYPE:?}" --num-slices="${NUM_SLICES:-1}" --max-restarts="${RESTARTS:-10}" \
-  --command="exec $pretrain"
+  --command="exec $command"

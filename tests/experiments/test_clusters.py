@@ -168,6 +168,15 @@ def test_each_start_file_starts_every_process_with_its_number(started, name):
         assert said == [["detect", None, None]] * 2
 
 
+@pytest.mark.parametrize("name", VARIABLES)
+def test_another_binary_is_started_where_it_is_named(folder, started, name):
+    del started  # it makes the folders
+    command, variables = ["bash", FILES / name, *GIVEN], VARIABLES[name] | {"BINARY": "sft"}
+    lines = [line[2] for line in _started(folder, folder / "home", command, variables)]
+    assert [line[:2] for line in lines] == [["-m", "experiments.sft"]] * 2
+    assert all(set(GIVEN) < set(line) for line in lines)
+
+
 def test_processes_are_where_their_start_file_says(started):
     by_host = {
         line[1]["SSH_HOST"]: _flags(line[2], "process_id") for line in started["gpu_hosts.sh"]
