@@ -1,1 +1,1 @@
-"""What a report on attention patterns measures and draws."""
+"""What reports are made of: on attention patterns, and of answers side by side."""
