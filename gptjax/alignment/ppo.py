@@ -1,0 +1,310 @@
+"""Proximal policy optimisation on rollouts: what is measured of them, what they earn, the update.
+
+InstructGPT (arXiv 2203.02155, section 3.5): policy, frozen reference, reward, and a value network
+that starts from the reward model. One iteration, of a batch of answers:
+
+    measured = programs.measure(params, reference, critic_params, batch)      # of each minibatch
+    lessons, figures, ... = programs.prepare(measured, mask, scores, ...)     # of the whole batch
+    state, figures = programs.update(state, {**batch, **lessons}, text)       # of each minibatch
+
+What the policy assigned to its tokens before the update is measured by the forward pass that the
+update has, minibatch by minibatch, so that the first ratios are 1 but for rounding. All arrays
+[b, A] are of drawn tokens, as `token_rewards` has them. Dropout is off throughout.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from gptjax.alignment import advantages, policy_gradient
+from gptjax.alignment.ppo_settings import PPOSettings
+from gptjax.alignment.preference_losses import grpo_advantages, rloo_advantages
+from gptjax.alignment.reward_model import RewardModel
+from gptjax.alignment.token_rewards import (
+    ScoreMoments,
+    answer_kl,
+    next_coefficient,
+    scaled_scores,
+    token_rewards,
+)
+from gptjax.models.gpt import GPT
+from gptjax.models.transformer import attention_cycle
+from gptjax.training.gradients import GradientSums
+from gptjax.training.optimizers import update as updated
+from gptjax.training.state import TrainState, averaged
+
+Arrays = Mapping[str, jax.Array]
+
+
+@flax.struct.dataclass
+class Beside:
+    """What changes besides the policy: the `opt_state` of its `TrainState`.
+
+    Attributes:
+      optimizer: of the policy.
+      critic: parameters of the value network; empty without one.
+      critic_optimizer: its own.
+      kl_coefficient: float32 scalar, beta of the next iteration.
+      moments: of all scores so far.
+    """
+
+    optimizer: Any
+    critic: Any
+    critic_optimizer: Any
+    kl_coefficient: jax.Array
+    moments: ScoreMoments
+
+
+def begin(
+    params: Any,
+    critic: Any,
+    tx: optax.GradientTransformation,
+    critic_tx: optax.GradientTransformation,
+    *,
+    kl_coefficient: float,
+    with_ema: bool,
+) -> TrainState:
+    """The state before the first iteration, of which `step` counts iterations.
+
+    Its arrays are copies: the update donates them, while what is given stays the reference.
+
+    Args:
+      params: of the policy.
+      critic: of the value network; {} for none.
+      tx: optimizer of the policy.
+      critic_tx: of the value network.
+      kl_coefficient: beta.
+      with_ema: whether an average of the policy is kept.
+    """
+    beside = Beside(
+        tx.init(params),
+        jax.tree.map(jnp.copy, critic),
+        critic_tx.init(critic) if critic else {},
+        jnp.float32(kl_coefficient),
+        ScoreMoments.none(),
+    )
+    policy = jax.tree.map(jnp.copy, params)
+    ema = jax.tree.map(jnp.copy, params) if with_ema else None
+    return TrainState(jnp.zeros((), jnp.int32), policy, beside, ema)
+
+
+def answer_logits(policy: GPT, params: Any, batch: Arrays) -> jax.Array:
+    """Logits [b, A, V] float32 before each drawn token, of `Rollouts.arrays`.
+
+    Neither padding nor other rows change them.
+    """
+    made: Any = policy.apply(
+        {"params": params},
+        batch["tokens"],
+        segment_ids=_segments(policy, batch),
+        method=GPT.hidden,
+    )
+    logits: Any = policy.apply({"params": params}, _before(made[0], batch), method=GPT.logits)
+    return logits
+
+
+def answer_values(critic: RewardModel, params: Any, batch: Arrays) -> jax.Array:
+    """What the value network expects before each drawn token, [b, A] float32."""
+    values: Any = critic.apply(
+        {"params": params},
+        batch["tokens"],
+        segment_ids=_segments(critic, batch),
+        method=RewardModel.values,
+    )
+    return _before(values[..., None], batch)[..., 0]
+
+
+def _segments(model: Any, batch: Arrays) -> jax.Array | None:
+    """Padding kept from what looks ahead."""
+    if not any(pattern.looks_ahead for pattern in attention_cycle(model.config)):
+        return None
+    lengths = (batch["prompt_lengths"] + batch["answer_lengths"])[:, None]
+    return jnp.where(jnp.arange(batch["tokens"].shape[1])[None] < lengths, 0, -1)
+
+
+def _before(x: jax.Array, batch: Arrays) -> jax.Array:
+    """Of x [b, T, ...] what stands before each drawn token, [b, A, ...]."""
+    drawn = jnp.arange(batch["answers"].shape[1])[None]
+    at = batch["prompt_lengths"][:, None] - 1 + drawn
+    return jnp.take_along_axis(x, at[:, :, None], axis=1)
+
+
+def make_measure(
+    policy: GPT, critic: RewardModel | None, temperature: float
+) -> Callable[[Any, Any, Any, Arrays], dict[str, jax.Array]]:
+    """Makes the measurement of a minibatch, `(params, reference, critic, batch) -> arrays`.
+
+    Those are `log_probs` and `entropy` by the policy and `reference_log_probs`, in nats, and
+    `values` where there is a value network; each [b, A] float32.
+    """
+
+    def measure(params: Any, reference: Any, critic_params: Any, batch: Arrays):
+        logits = answer_logits(policy, params, batch)
+        of_reference = answer_logits(policy, reference, batch)
+        measured = {
+            "log_probs": policy_gradient.token_log_probs(logits, batch["answers"], temperature),
+            "entropy": policy_gradient.entropy(logits, temperature),
+            "reference_log_probs": policy_gradient.token_log_probs(
+                of_reference, batch["answers"], temperature
+            ),
+        }
+        if critic is not None:
+            measured["values"] = answer_values(critic, critic_params, batch)
+        return measured
+
+    return measure
+
+
+def prepare(
+    settings: PPOSettings,
+    measured: Arrays,
+    mask: jax.Array,
+    scores: jax.Array,
+    finished: jax.Array,
+    kl_coefficient: jax.Array,
+    moments: ScoreMoments,
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array], jax.Array, ScoreMoments]:
+    """What a batch of answers teaches.
+
+    Args:
+      settings: of the algorithm; static.
+      measured: of the whole batch, each [B, A].
+      mask: bool [B, A], the drawn tokens.
+      scores: float32 [B], of whole answers; the answers to a prompt follow each other.
+      finished: bool [B].
+      kl_coefficient: beta of this iteration.
+      moments: of the scores before.
+
+    Returns:
+      What the update reads besides the rollouts, each [B, A]; the iteration's figures; the next
+      beta; and the moments with these scores in them.
+    """
+    log_probs, reference = measured["log_probs"], measured["reference_log_probs"]
+    kl = answer_kl(log_probs, reference, mask)
+    if settings.scale_scores:
+        moments = moments.with_scores(scores)
+        scores = scaled_scores(scores, moments)
+    rewards = token_rewards(
+        log_probs,
+        reference,
+        mask,
+        scores,
+        finished,
+        # GRPO's penalty is a term of its loss (arXiv 2402.03300, equation 3).
+        kl_coefficient=0.0 if settings.advantages == "grpo" else kl_coefficient,
+        unfinished_score=settings.unfinished_score,
+    )
+    figures = {
+        "kl": jnp.mean(kl),
+        "kl_coefficient": kl_coefficient,
+        "entropy": advantages.masked_mean(measured["entropy"], mask),
+        "return": jnp.mean(jnp.sum(rewards, axis=1)),
+    }
+    weights = mask.astype(jnp.float32)
+    lessons = {"log_probs": log_probs}
+    if settings.advantages == "gae":
+        values = measured["values"]
+        gained, returns = advantages.estimate(
+            rewards, values, mask, discount=settings.discount, decay=settings.gae_decay
+        )
+        figures["explained_variance"] = advantages.explained_variance(values, returns, mask)
+        if settings.whiten:
+            gained = advantages.whitened(gained, mask)
+        lessons |= {"values": values, "returns": returns}
+    else:
+        groups = jnp.sum(rewards, axis=1).reshape(-1, settings.answers_per_prompt)
+        if settings.advantages == "grpo":
+            of_answers = grpo_advantages(groups)
+            lessons["reference_log_probs"] = reference
+            weights /= jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1.0)
+        else:
+            of_answers = rloo_advantages(groups)
+        gained = jnp.where(mask, of_answers.reshape(-1, 1), 0.0)
+    lessons |= {"advantages": gained, "weights": weights}
+    following = next_coefficient(kl_coefficient, figures["kl"], settings.kl_target)
+    return lessons, figures, jnp.asarray(following, jnp.float32), moments
+
+
+def make_update(
+    settings: PPOSettings,
+    policy: GPT,
+    critic: RewardModel | None,
+    tx: optax.GradientTransformation,
+    critic_tx: optax.GradientTransformation,
+    pretraining: GradientSums | None,
+    ema_decay: float | None,
+) -> Callable[[TrainState, Arrays, Arrays | None], tuple[TrainState, dict[str, jax.Array]]]:
+    """Makes the pure update of a minibatch, `(state, batch, text) -> (state, figures)`.
+
+    Args:
+      settings: of the algorithm.
+      policy: the model.
+      critic: the value network; None without one.
+      tx: optimizer of the policy.
+      critic_tx: of the value network.
+      pretraining: of the pretraining loss, whose gradient PPO-ptx adds; None: PPO. Its batches are
+        the update's `text`.
+      ema_decay: of the average of the policy, an update; None where none is kept.
+    """
+
+    def policy_objective(params: Any, batch: Arrays, kl_coefficient: jax.Array):
+        logits = answer_logits(policy, params, batch)
+        log_probs = policy_gradient.token_log_probs(logits, batch["answers"], settings.temperature)
+        old, weights = batch["log_probs"], batch["weights"]
+        total, weight, sums = policy_gradient.policy_loss(
+            log_probs, old, batch["advantages"], weights, clip=settings.clip
+        )
+        if settings.advantages == "grpo":
+            reference = jnp.where(weights > 0.0, batch["reference_log_probs"], log_probs)
+            _, k3 = policy_gradient.approximate_kl(log_probs, reference)
+            total += kl_coefficient * jnp.sum(weights * k3)
+        least, greatest = policy_gradient.ratio_extremes(log_probs, old, weights)
+        figures = {name: x / weight for name, x in sums.items()}
+        return total / weight, figures | {"ratio_min": least, "ratio_max": greatest}
+
+    def value_objective(params: Any, batch: Arrays):
+        assert critic is not None
+        total, weight, sums = policy_gradient.value_loss(
+            answer_values(critic, params, batch),
+            batch["values"],
+            batch["returns"],
+            batch["weights"],
+            clip=settings.value_clip,
+        )
+        return total / weight, {name: x / weight for name, x in sums.items()}
+
+    def update(state: TrainState, batch: Arrays, text: Arrays | None):
+        beside = state.opt_state
+        (loss, figures), grads = jax.value_and_grad(policy_objective, has_aux=True)(
+            state.params, batch, beside.kl_coefficient
+        )
+        figures |= {"policy_loss": loss, "grad_norm": optax.tree.norm(grads)}
+        if pretraining is not None:
+            assert text is not None
+            (nats, weight, _), of_text = pretraining(state.params, text, jax.random.key(0))
+            figures["pretraining_loss"] = nats / weight
+            grads = policy_gradient.with_pretraining(
+                grads,
+                jax.tree.map(lambda x: x / weight, of_text),
+                settings.pretraining_coefficient,
+            )
+        params, optimizer = updated(tx, grads, beside.optimizer, state.params, loss)
+        beside = beside.replace(optimizer=optimizer)
+        if critic is not None:
+            (loss, of_critic), grads = jax.value_and_grad(value_objective, has_aux=True)(
+                beside.critic, batch
+            )
+            figures |= of_critic
+            figures |= {"value_loss": loss, "value_grad_norm": optax.tree.norm(grads)}
+            learned, optimizer = updated(
+                critic_tx, grads, beside.critic_optimizer, beside.critic, loss
+            )
+            beside = beside.replace(critic=learned, critic_optimizer=optimizer)
+        ema = averaged(state.ema, params, ema_decay)
+        return TrainState(state.step, params, beside, ema), figures
+
+    return update

@@ -1,0 +1,313 @@
+"""The loop of PPO, which has rollouts where supervised training has a loader.
+
+    programs = compiled(config.ppo, policy, critic, tx, critic_tx, pretraining, ema_decay, target)
+    state = optimise(state, reference, programs, generator, world, config, config.ppo, ...)
+
+An iteration draws answers, has them scored, measures them and takes an update for each minibatch.
+It is a function of the state before it, the configuration and its number: runs go on bit for bit.
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gptjax.alignment import ppo
+from gptjax.alignment.ppo_settings import PPOSettings, StopSettings
+from gptjax.alignment.reward_model import RewardModel
+from gptjax.alignment.rollouts import Rollouts
+from gptjax.config import ExperimentConfig
+from gptjax.data.shards import Batch
+from gptjax.models.gpt import GPT
+from gptjax.settings import to_dict
+from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.gradients import GradientSums
+from gptjax.training.interruption import Interruption
+from gptjax.training.metrics import MetricsWriter, Progress
+from gptjax.training.partitioning import batch_share, put_batch
+from gptjax.training.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """What is compiled, once for a run: see `ppo.make_measure`, `ppo.prepare`, `ppo.make_update`.
+
+    Attributes:
+      mesh: over which the rows of a minibatch are divided; what is measured is whole everywhere.
+    """
+
+    measure: Callable[..., dict[str, jax.Array]]
+    prepare: Callable[..., Any]
+    update: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+    mesh: Mesh
+
+
+def compiled(
+    settings: PPOSettings,
+    policy: GPT,
+    critic: RewardModel | None,
+    tx: optax.GradientTransformation,
+    critic_tx: optax.GradientTransformation,
+    pretraining: GradientSums | None,
+    ema_decay: float | None,
+    target: TrainState,
+    mesh: Mesh,
+) -> Programs:
+    """The programs of a run whose state is as `target`; arguments are those of `ppo.make_update`.
+
+    The update donates the state.
+    """
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
+    whole = NamedSharding(mesh, PartitionSpec())
+    update = ppo.make_update(settings, policy, critic, tx, critic_tx, pretraining, ema_decay)
+    return Programs(
+        jax.jit(ppo.make_measure(policy, critic, settings.temperature), out_shardings=whole),
+        jax.jit(functools.partial(ppo.prepare, settings)),
+        jax.jit(update, donate_argnums=0, out_shardings=(sharding, whole)),
+        mesh,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """What a policy acts in, each a function of its arguments alone.
+
+    Attributes:
+      draw: (parameters, iteration) -> the answers to that iteration's prompts.
+      score: (rollouts, iteration) -> the score of each answer [B], and its parts by name.
+      text: iteration -> the rows of pretraining text that PPO-ptx learns besides, or None.
+      show: (parameters, iteration), every `training.eval_every` iterations and after the last.
+    """
+
+    draw: Callable[[Any, int], Rollouts]
+    score: Callable[[Rollouts, int], tuple[np.ndarray, dict[str, np.ndarray]]]
+    text: Callable[[int], Batch | None]
+    show: Callable[[Any, int], None]
+
+
+def optimise(
+    state: TrainState,
+    reference: Any,
+    programs: Programs,
+    world: World,
+    config: ExperimentConfig,
+    settings: PPOSettings,
+    stops: StopSettings,
+    *,
+    checkpoints: Checkpoints,
+    data_record: dict[str, Any],
+    writer: MetricsWriter,
+    progress: Progress,
+) -> tuple[TrainState, str | None]:
+    """Takes iterations from `state.step` to `config.training.num_steps`.
+
+    SIGTERM and SIGINT end the run after the iteration at hand, with a checkpoint.
+
+    Args:
+      state: where to start; donated.
+      reference: parameters of the policy that KL is measured from.
+      programs: compiled.
+      world: prompts, scores, text, samples.
+      config: resolved.
+      settings: of the algorithm.
+      stops: what ends the run early.
+      checkpoints: where to save.
+      data_record: kept in each checkpoint.
+      writer: takes a row for each iteration.
+      progress: shows it to a person.
+
+    Returns:
+      The last state, and the name of the signal that ended the run early, if one did.
+
+    Raises:
+      ValueError: a figure is not finite or past `stops`, or a reward fails. Nothing of that
+        iteration is saved.
+    """
+    total, done = config.training.num_steps, int(state.step)
+    saved = done
+    with Interruption() as interruption:
+        while done < total and not interruption.requested(done):
+            state, row = _iteration(state, reference, programs, world, config, settings, done)
+            done += 1
+            state = state.replace(step=jax.device_put(np.int32(done), state.step.sharding))
+            row = {"step": done, **row}
+            try:
+                _check(row, stops)
+            except ValueError as error:
+                checkpoints.wait()
+                good = checkpoints.latest_step()
+                last = "there is no checkpoint yet" if good is None else f"last good one: {good}"
+                raise ValueError(f"{error}; {last} (in {checkpoints.directory})") from error
+            writer.write(row)
+            progress.update(row)
+            if done % config.training.eval_every == 0 or done == total:
+                world.show(state.judged, done)
+            if done % config.checkpoint.every_steps == 0 or done == total:
+                saved = done
+                _save(state, checkpoints, data_record, config)
+        if saved < done:
+            _save(state, checkpoints, data_record, config)
+        checkpoints.wait()
+    return state, interruption.name
+
+
+def _save(
+    state: TrainState,
+    checkpoints: Checkpoints,
+    data_record: dict[str, Any],
+    config: ExperimentConfig,
+) -> None:
+    checkpoints.save(
+        int(state.step),
+        params=state.params,
+        opt_state=state.opt_state,
+        ema=state.ema,
+        data=data_record,
+        config=to_dict(config),
+    )
+
+
+def _iteration(
+    state: TrainState,
+    reference: Any,
+    programs: Programs,
+    world: World,
+    config: ExperimentConfig,
+    settings: PPOSettings,
+    iteration: int,
+) -> tuple[TrainState, dict[str, Any]]:
+    """One iteration: the state after it, but for its number, and its figures."""
+    times = [time.monotonic()]
+    rollouts = world.draw(state.params, iteration)
+    times.append(time.monotonic())
+    scores, parts = world.score(rollouts, iteration)
+    minibatches = _minibatches(rollouts.arrays(), settings.minibatches)
+    measured = _joined(
+        jax.device_get(
+            programs.measure(state.params, reference, state.opt_state.critic, _put(rows, programs))
+        )
+        for rows in minibatches
+    )
+    beside = state.opt_state
+    lessons, figures, coefficient, moments = jax.device_get(
+        programs.prepare(
+            measured,
+            rollouts.mask,
+            np.asarray(scores, np.float32),
+            rollouts.finished,
+            jax.device_get(beside.kl_coefficient),
+            jax.device_get(beside.moments),
+        )
+    )
+    times.append(time.monotonic())
+
+    learned = {**rollouts.arrays(), **lessons}
+    text = world.text(iteration)
+    texts = [None] * settings.minibatches
+    if text is not None:
+        texts = [_put(rows, programs) for rows in _minibatches(text, settings.minibatches)]
+    of_updates: list[dict[str, jax.Array]] = []
+    for epoch in range(settings.inner_epochs):
+        if epoch:
+            rng = np.random.default_rng([config.training.seed, iteration, epoch])
+            order = rng.permutation(len(rollouts.finished))
+            learned = {name: rows[order] for name, rows in learned.items()}
+        minibatches = _minibatches(learned, settings.minibatches)
+        for rows, of_text in zip(minibatches, texts, strict=True):
+            state, made = programs.update(state, _put(rows, programs), of_text)
+            of_updates.append(made)
+    beside = state.opt_state.replace(
+        kl_coefficient=_like(coefficient, state.opt_state.kl_coefficient),
+        moments=jax.tree.map(_like, moments, state.opt_state.moments),
+    )
+    state = state.replace(opt_state=beside)
+    figures |= _over_updates(jax.device_get(of_updates))
+    times.append(time.monotonic())
+    return state, {
+        "score": float(np.mean(scores)),
+        "score_deviation": float(np.std(scores)),
+        **{f"rewards/{name}": float(np.mean(part)) for name, part in parts.items()},
+        **{name: float(value) for name, value in figures.items()},
+        **_lengths(rollouts),
+        **{
+            f"seconds_{name}": after - before
+            for name, before, after in zip(
+                ("rollout", "scoring", "update"), times, times[1:], strict=True
+            )
+        },
+        "tokens_per_second": int(rollouts.answer_lengths.sum()) / (times[1] - times[0]),
+    }
+
+
+def _lengths(rollouts: Rollouts) -> dict[str, float]:
+    lengths = rollouts.answer_lengths
+    return {
+        "answer_length": float(lengths.mean()),
+        "finished": float(rollouts.finished.mean()),
+        "empty": float(np.mean(rollouts.finished & (lengths == 1))),
+    }
+
+
+def _over_updates(figures: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
+    """The figures of an iteration's updates: means, but of ratios the extremes."""
+    of_all = {name: np.array([each[name] for each in figures]) for name in figures[0]}
+    extremes = {"ratio_min": np.min, "ratio_max": np.max}
+    return {name: float(extremes.get(name, np.mean)(x)) for name, x in of_all.items()}
+
+
+def _minibatches(rows: Batch, count: int) -> list[Batch]:
+    parts = {name: np.split(np.asarray(x), count) for name, x in rows.items()}
+    return [{name: x[i] for name, x in parts.items()} for i in range(count)]
+
+
+def _joined(parts: Any) -> dict[str, np.ndarray]:
+    parts = list(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _put(rows: Batch, programs: Programs) -> dict[str, jax.Array]:
+    """A minibatch that every process has whole, divided over the mesh."""
+    held, parts = batch_share(programs.mesh)
+    mine = {
+        name: np.concatenate([np.split(x, parts)[part] for part in held])
+        for name, x in rows.items()
+    }
+    return put_batch(mine, programs.mesh)
+
+
+def _like(value: np.ndarray, array: jax.Array) -> jax.Array:
+    return jax.device_put(np.asarray(value, array.dtype), array.sharding)
+
+
+def _check(row: dict[str, Any], stops: StopSettings) -> None:
+    """Refuses to go on from figures of a policy that is lost.
+
+    Raises:
+      ValueError: naming the figure, what it is, and what was expected.
+    """
+    for name in ("policy_loss", "grad_norm", "score", "kl"):
+        if not math.isfinite(row[name]):
+            raise ValueError(
+                f"iteration {row['step']}: {name} is {row[name]}, expected a finite number"
+            )
+    limits = (
+        ("kl", stops.max_kl, "at most", "nats an answer: the policy runs away from its reference"),
+        ("entropy", stops.min_entropy, "at least", "nats a token: the policy has collapsed"),
+        ("empty", stops.max_empty, "at most", "of the answers: the policy has gone silent"),
+    )
+    for name, limit, side, meaning in limits:
+        if limit is None:
+            continue
+        too_far = row[name] < limit if side == "at least" else row[name] > limit
+        if too_far:
+            raise ValueError(
+                f"iteration {row['step']}: {name} is {row[name]:.4g}, expected {side} {limit} "
+                f"{meaning}"
+            )
