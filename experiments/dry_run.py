@@ -3,7 +3,8 @@
 Bytes of parameters, optimizer and their average are exact: shapes and shardings give them, on a
 mesh without devices. The rest, activations and gradients above all, is an estimate: what XLA plans
 for one step of the largest batch, compiled for virtual CPU devices in a process of its own. Other
-devices have other kernels, and a CPU may compute in float32 what they compute in bfloat16.
+devices have other kernels, and a CPU may compute in float32 what they compute in bfloat16. A reward
+model's batch is that of `reward.max_answers`, `max_prompt_tokens` and `max_answer_tokens`.
 
     python -m experiments.pretrain --experiment=gpt3_175b --dry_run --device_memory_gib=80 \
       --config.parallelism.strategy=mesh --config.parallelism.fsdp=64
@@ -20,13 +21,11 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, AxisType
 
+from experiments.step_costs import costs_of, largest_batch, tokens_of
+from experiments.task_checks import check_task
+from experiments.task_configs import task_of
 from experiments.training_run import Program
 from gptjax.config import ExperimentConfig
-from gptjax.models.costs import (
-    executed_training_flops_per_token,
-    parameter_count,
-    training_flops_per_token,
-)
 from gptjax.settings import to_dict
 from gptjax.training.partitioning import AXES, mesh_shape
 
@@ -42,8 +41,10 @@ def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) ->
       device_memory_gib: what `fits` compares with; None: what the device at hand says it has.
 
     Raises:
-      ValueError: the batch or a parameter does not divide over the mesh.
+      ValueError: the batch or a parameter does not divide over the mesh, or the configuration is
+        one that its kind of run cannot have.
     """
+    check_task(config)
     parallelism = config.parallelism
     others = parallelism.fsdp * parallelism.tensor * parallelism.sequence
     shape = mesh_shape(parallelism, others * (parallelism.data or 0) or jax.device_count())
@@ -56,17 +57,17 @@ def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) ->
     }
     total = _planned_in_a_child(config, mesh.size)
     memory = _device_memory() if device_memory_gib is None else round(device_memory_gib * GIB)
-    tokens = config.training.batch_size * config.model.context_length
+    costs, tokens = costs_of(config), tokens_of(largest_batch(config))
     return {
-        "parameters": parameter_count(config.model),
+        "parameters": costs.parameters,
         "mesh": dict(mesh.shape),
         **exact,
         "estimated_activation_bytes": total - sum(exact.values()),
         "estimated_total_bytes": total,
         "device_memory_bytes": memory,
         "estimated_to_fit": None if memory is None else total <= memory,
-        "flops_per_step": training_flops_per_token(config.model) * tokens,
-        "executed_flops_per_step": executed_training_flops_per_token(config.model) * tokens,
+        "flops_per_step": costs.flops_per_token * tokens,
+        "executed_flops_per_step": costs.executed_flops_per_token * tokens,
     }
 
 
@@ -112,7 +113,7 @@ def _planned_in_a_child(config: ExperimentConfig, devices: int) -> int:
     """Bytes of a training step on each of as many virtual devices, in a process that has them."""
     child = subprocess.run(
         [sys.executable, "-m", "experiments.planned_step"],
-        input=json.dumps({"config": to_dict(config), "devices": devices}),
+        input=json.dumps({"task": task_of(config), "config": to_dict(config), "devices": devices}),
         env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
         stdout=subprocess.PIPE,
         text=True,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments import sources
+from experiments.task_checks import check_task
 from experiments.task_configs import SFTConfig, with_examples
 from experiments.training_run import Program, Task
 from experiments.workdir import WorkDirectory
@@ -37,6 +38,7 @@ def fine_tuning(config: SFTConfig) -> Task:
     Raises:
       ValueError: what the configuration names cannot be had, or nothing of it fits.
     """
+    check_task(config)
     template = sources.load_chat_template(config)
     learned, held_out = together(lambda: _conversations(config))
     length, seed = config.model.context_length, config.training.seed

@@ -5,6 +5,8 @@ python -m experiments.reward_model --experiment=reward_model_6b --workdir=runs/r
     --config.checkpoint.init_from=runs/sft --config.data.tokenizer=runs/sft/tokenizer \
     --config.reward.rankings="jsonl:rankings/*.jsonl" \
     --config.reward.demonstrations="jsonl:chats/*.jsonl"
+python -m experiments.reward_model --experiment=reward_model_6b --dry_run \
+    --config.reward.max_answers=2
 
 result.json has its accuracy on held-out rankings with a 95% interval, its calibration, how far the
 annotators agree, and the shift (and gain) by which the demonstrations' rewards average 0.

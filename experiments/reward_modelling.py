@@ -4,7 +4,6 @@ outcome = train("reward_model_smoke", config, WorkDirectory("runs/reward"), rewa
 reward_model, params = WorkDirectory("runs/reward").reward_model(policy_tokenizer)
 """
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 
 from experiments import sources
 from experiments.rewards_of_rows import rewards_of_rankings, rewards_of_texts
+from experiments.step_costs import tokens_of
+from experiments.task_checks import check_task
 from experiments.task_configs import RewardModelConfig, with_examples
 from experiments.training_run import Program, Task
 from experiments.workdir import WorkDirectory
@@ -42,7 +43,7 @@ def reward_modelling(config: RewardModelConfig) -> Task:
     Raises:
       ValueError: what the configuration names cannot be had, or nothing of it fits.
     """
-    _check(config)
+    check_task(config)
     template = sources.load_chat_template(config)
     learned, held_out = together(lambda: _rankings(config))
     rows, validation = together(
@@ -84,34 +85,8 @@ def reward_modelling(config: RewardModelConfig) -> Task:
             "dropped": dict(rows.rankings.dropped),
         }
 
-    return Task(
-        config, template.tokenizer, hashes, batches, evaluators, figures, _tokens_a_row(rows)
-    )
-
-
-def _check(config: RewardModelConfig) -> None:
-    """Refuses what a reward model cannot have."""
-    reward, model = config.reward, config.model
-    longest = reward.max_prompt_tokens + reward.max_answer_tokens
-    checks = (
-        (
-            "reward.max_answer_tokens",
-            longest <= model.context_length,
-            f"at most {model.context_length - reward.max_prompt_tokens}: context_length = "
-            f"{model.context_length} less max_prompt_tokens = {reward.max_prompt_tokens}",
-        ),
-        ("parallelism.sequence", config.parallelism.sequence == 1, "1 for a reward model"),
-        (
-            "training.statistics_every",
-            config.training.statistics_every is None,
-            "none for a reward model",
-        ),
-    )
-    for field, fits, allowed in checks:
-        if not fits:
-            section, name = field.split(".")
-            got = getattr(getattr(config, section), name)
-            raise ValueError(f"config.{field}: got {got}, expected {allowed}")
+    tokens_a_row = tokens_of(rows.batch(np.arange(1)))
+    return Task(config, template.tokenizer, hashes, batches, evaluators, figures, tokens_a_row)
 
 
 def _rankings(config: RewardModelConfig) -> tuple[Records[Ranking], Records[Ranking]]:
@@ -136,6 +111,7 @@ def _encoded(
         template,
         max_prompt_tokens=config.reward.max_prompt_tokens,
         max_answer_tokens=config.reward.max_answer_tokens,
+        max_answers=config.reward.max_answers,
         share_prompts=config.reward.share_prompts,
     )
 
@@ -148,9 +124,3 @@ def _demonstrations(config: RewardModelConfig, template: ChatTemplate) -> Prompt
         )
     conversations = load_conversations(config.reward.demonstrations)
     return answered_rows(conversations, template, max_tokens=config.model.context_length)
-
-
-def _tokens_a_row(rows: RankingRows) -> int:
-    names = ("prompts", "answers") if rows.share_prompts else ("tokens",)
-    batch = rows.batch(np.arange(1))
-    return sum(math.prod(batch[name].shape) for name in names)

@@ -4,6 +4,7 @@ python -m experiments.sft --experiment=sft_smoke --workdir=runs/sft
 python -m experiments.sft --experiment=sft_6b --workdir=runs/sft \
     --config.checkpoint.init_from=runs/gpt3_6.7b --config.data.tokenizer=chat:gpt2:data/gpt2 \
     --config.sft.conversations="jsonl:chats/*.jsonl"
+python -m experiments.sft --experiment=sft_6b --dry_run --device_memory_gib=80
 
 It starts from the parameters of a work directory, whose tokenizer may be the one inside
 `chat:INNER`; experiments.convert makes one of a model of Hugging Face's. Later commands take the

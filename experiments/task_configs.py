@@ -6,12 +6,9 @@ SFTConfig(model=..., sft=SFTSection(conversations="jsonl:chats.jsonl"))
 import copy
 import dataclasses
 import math
-from typing import TypeVar
 
-from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.config import Config, ExperimentConfig, TrainingConfig, batch_schedule
 from gptjax.settings import setting
-
-Config = TypeVar("Config", bound=ExperimentConfig)
 
 
 @dataclasses.dataclass
@@ -20,7 +17,7 @@ class SFTSection:
 
     conversations: str | None = None  # a set of conversations: instructions, jsonl:PATH, dolly:PATH
     validation: str | None = None  # likewise; none: data.validation_fraction of the others' prompts
-    epochs: int | None = setting(None, low=1)  # of the conversations; none: training.num_steps
+    epochs: int | None = setting(None, low=1)  # in place of num_steps; none: as that says
     pretraining_share: float = setting(0.0, low=0.0, below=1.0)  # of the rows, from data.corpus
     choose: str = setting("best", choices=("best", "newest"))  # the checkpoint for what comes after
     random_start: bool = False  # whether a run without init_from begins at random parameters
@@ -34,9 +31,10 @@ class RewardSection:
         None  # a set of rankings: instructions, jsonl:PATH, hh:PATH, pandalm:PATH
     )
     validation: str | None = None  # likewise; none: data.validation_fraction of the others' prompts
-    epochs: int | None = setting(None, low=1)  # of the rankings; none: training.num_steps
+    epochs: int | None = setting(None, low=1)  # in place of num_steps; none: as that says
     max_prompt_tokens: int = setting(1024, low=1)  # with the assistant's mark
     max_answer_tokens: int = setting(1024, low=1)  # with the end of the turn
+    max_answers: int = setting(9, low=2)  # of a prompt; rankings of more are left out
     share_prompts: bool = False  # whether a prompt is encoded once for all its answers
     demonstrations: str | None = None  # a set of conversations, whose rewards are to average 0
     unit_variance: bool = False  # whether their standard deviation is to be 1 besides
@@ -49,12 +47,22 @@ class SFTConfig(ExperimentConfig):
 
     sft: SFTSection = dataclasses.field(default_factory=SFTSection)
 
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether epochs of the conversations decide how many steps there are."""
+        return self.sft.epochs is not None
+
 
 @dataclasses.dataclass
 class RewardModelConfig(ExperimentConfig):
     """A run of `experiments.reward_model`."""
 
     reward: RewardSection = dataclasses.field(default_factory=RewardSection)
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether epochs of the rankings decide how many steps there are."""
+        return self.reward.epochs is not None
 
 
 TASKS: dict[str, type[ExperimentConfig]] = {
@@ -72,13 +80,21 @@ def task_of(config: ExperimentConfig) -> str:
 def with_examples(config: Config, examples: float) -> Config:
     """A resolved `config` with the fewest steps that take so many examples.
 
-    A decay over the whole run stays one.
+    The learning rate decays over all of them unless `config` says how long it does.
+
+    Raises:
+      ValueError: it says another number of steps besides.
     """
     config = copy.deepcopy(config)
     training, optimizer = config.training, config.optimizer
     tokens = math.ceil(examples) * config.model.context_length
     num_steps = batch_schedule(config).steps_for(tokens)
-    if optimizer.decay_steps == training.num_steps:
+    if training.num_steps not in (num_steps, TrainingConfig().num_steps):
+        raise ValueError(
+            f"config.training.num_steps: got {training.num_steps} with epochs, which take "
+            f"{num_steps} steps, expected one of the two (epochs=none lets num_steps decide)"
+        )
+    if optimizer.decay_steps is None and optimizer.decay_tokens is None:
         optimizer.decay_steps = num_steps
     training.num_steps = num_steps
     return config

@@ -3,31 +3,56 @@
 train_as_flags_say(fine_tuning)   # in `main`, where --experiment has one of its kind
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from absl import flags
 
+from experiments.dry_run import dry_run, table
 from experiments.processes import connect
 from experiments.training_run import Task, how_it_ended, train
 from experiments.workdir import WorkDirectory, enable_compilation_cache
-from gptjax.config import resolve
+from gptjax.config import ExperimentConfig, resolve
 
 FLAGS = flags.FLAGS
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; it resumes there.")
 _RESTORE_STEP = flags.DEFINE_integer(
     "restore_step", None, "Resumes from this checkpoint and removes later ones.", lower_bound=0
 )
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Says what the run would take, on any mesh, and starts nothing."
+)
+_DEVICE_MEMORY_GIB = flags.DEFINE_float(
+    "device_memory_gib", None, "With --dry_run: what to compare with.", lower_bound=0.0
+)
 
 
 def train_as_flags_say(prepare: Callable[[Any], Task]) -> None:
-    """Runs --experiment in --workdir, and says how it ended; `prepare` is that of `train`.
+    """Runs --experiment in --workdir and says how it ended, or, with --dry_run, what it would take.
+
+    `prepare` is that of `train`.
 
     Raises:
-      ValueError: what `train` refuses, or processes that do not meet.
+      ValueError: what `train` or `dry_run` refuses, or processes that do not meet.
     """
     connect()
+    config = resolve(FLAGS.config)
+    _refuse_steps_and_epochs(config)
+    if _DRY_RUN.value:
+        figures = dry_run(config, _DEVICE_MEMORY_GIB.value)
+        print("\n".join(table(figures)))
+        print(json.dumps({"experiment": FLAGS.experiment, **figures}))
+        return
     enable_compilation_cache()
-    workdir, config = WorkDirectory(_WORKDIR.value), resolve(FLAGS.config)
+    workdir = WorkDirectory(_WORKDIR.value)
     outcome = train(FLAGS.experiment, config, workdir, prepare, _RESTORE_STEP.value)
     print(how_it_ended(outcome, workdir))
+
+
+def _refuse_steps_and_epochs(config: ExperimentConfig) -> None:
+    if config.counts_epochs and "config.training.num_steps" in FLAGS:
+        raise ValueError(
+            f"--config.training.num_steps: got {config.training.num_steps} with epochs, which "
+            "decide the steps, expected one of the two (epochs=none lets num_steps decide)"
+        )

@@ -7,7 +7,7 @@ outcome = train("chats", config, WorkDirectory("runs/chats"), fine_tuning)
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from absl import logging
@@ -16,16 +16,12 @@ from jax.sharding import Mesh
 from experiments import sources
 from experiments.initial_params import initial_params
 from experiments.objectives import build_model, init_params, training_loss
+from experiments.step_costs import costs_of
 from experiments.workdir import WorkDirectory
-from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.config import Config, ExperimentConfig, batch_schedule
 from gptjax.data.loader import Share
 from gptjax.data.shards import Batch
 from gptjax.data.skipping import Ranges, skip_steps
-from gptjax.models.costs import (
-    executed_training_flops_per_token,
-    parameter_count,
-    training_flops_per_token,
-)
 from gptjax.settings import fields
 from gptjax.tokenization import Tokenizer
 from gptjax.training import metrics, optimizers, partitioning
@@ -38,8 +34,6 @@ from gptjax.training.start import start
 from gptjax.training.state import TrainState, create, rng
 from gptjax.training.statistics import layer_statistics
 from gptjax.training.throughput import Throughput, matmul_peak_flops
-
-Config = TypeVar("Config", bound=ExperimentConfig)
 
 
 class Program:
@@ -187,7 +181,7 @@ def train(
         workdir.write_result(
             {
                 "experiment": experiment,
-                "parameters": parameter_count(config.model),
+                "parameters": costs_of(task.config).parameters,
                 **metrics.read_metrics(rows)[-1],
                 **figures,
                 "seconds": time.monotonic() - began,
@@ -217,6 +211,7 @@ def _train(
     evaluators = task.evaluators(program)
     peak = matmul_peak_flops(config.model.dtype) * partitioning.num_chips(program.mesh)
     row_tokens = task.tokens_a_row or config.model.context_length
+    costs = costs_of(config)
     with (
         workdir.checkpoints() as checkpoints,
         metrics.MetricsWriter(workdir.path, last_good_step=checkpoints.latest_step) as writer,
@@ -250,8 +245,8 @@ def _train(
                     writer=writer,
                     progress=progress,
                     throughput=Throughput(
-                        training_flops_per_token(config.model),
-                        executed_training_flops_per_token(config.model),
+                        costs.flops_per_token,
+                        costs.executed_flops_per_token,
                         peak,
                         scale=row_tokens / config.model.context_length,
                     ),

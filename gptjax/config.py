@@ -70,7 +70,7 @@ class OptimizerConfig:
     schedule: str = setting("cosine", choices=("cosine", "linear", "constant"))
     warmup_steps: int | None = setting(None, low=0)
     warmup_tokens: int | None = setting(None, low=0)
-    decay_steps: int | None = setting(None, low=1)  # none, and no decay_tokens: num_steps
+    decay_steps: int | None = setting(None, low=1)  # none, and no decay_tokens: all steps
     decay_tokens: int | None = setting(None, low=1)
     final_fraction: float = setting(0.0, low=0.0, high=1.0)  # of the peak, once decayed
     beta1: float = setting(0.9, low=0.0, below=1.0)
@@ -143,8 +143,13 @@ class ExperimentConfig:
     parallelism: ParallelismConfig = dataclasses.field(default_factory=ParallelismConfig)
     profile: ProfileConfig = dataclasses.field(default_factory=ProfileConfig)
 
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether the data decide how many steps there are, in place of `training.num_steps`."""
+        return False
 
-C = TypeVar("C", bound=ExperimentConfig)
+
+Config = TypeVar("Config", bound=ExperimentConfig)
 
 
 def batch_schedule(config: ExperimentConfig) -> BatchSchedule:
@@ -218,7 +223,7 @@ def _check_parallelism(config: ExperimentConfig) -> None:
             )
 
 
-def resolve(config: C) -> C:
+def resolve(config: Config) -> Config:
     """Returns a checked copy in which every field that follows from others is filled in.
 
     Raises:
@@ -247,7 +252,8 @@ def resolve(config: C) -> C:
     _at_most_one("optimizer", optimizer, "decay_steps", "decay_tokens")
     if optimizer.warmup_steps is None and optimizer.warmup_tokens is None:
         optimizer.warmup_steps = 0
-    if optimizer.decay_steps is None and optimizer.decay_tokens is None:
+    decays = optimizer.decay_steps is not None or optimizer.decay_tokens is not None
+    if not decays and not config.counts_epochs:
         optimizer.decay_steps = training.num_steps
     if training.loss_chunk is not None and model.context_length % training.loss_chunk:
         raise ValueError(

@@ -118,6 +118,7 @@ def ranking_rows(
     *,
     max_prompt_tokens: int,
     max_answer_tokens: int,
+    max_answers: int | None = None,
     share_prompts: bool = False,
 ) -> RankingRows:
     """Encodes rankings and drops, with a count, those that teach nothing or are too long.
@@ -127,6 +128,7 @@ def ranking_rows(
         template: how they become tokens.
         max_prompt_tokens: most tokens of a prompt, the assistant's mark included.
         max_answer_tokens: most tokens of an answer, the end of turn included.
+        max_answers: most answers of a prompt; None: as many as there are.
         share_prompts: whether batches hold a prompt once, apart from its answers.
 
     Raises:
@@ -141,6 +143,8 @@ def ranking_rows(
             return f"prompts longer than {max_prompt_tokens} tokens"
         if max(map(len, turns)) > max_answer_tokens:
             return f"answers longer than {max_answer_tokens} tokens"
+        if max_answers is not None and len(turns) > max_answers:
+            return f"rankings of more than {max_answers} answers"
         if not ranking.judgements().any():
             return "rankings with nothing but ties"
         prompts.append(prompt)

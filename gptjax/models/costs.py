@@ -33,35 +33,40 @@ def _layer_matmul_parameters(config: ModelConfig) -> int:
     return (sum(_head_widths(config)) + 2 * config.d_ff) * config.d_model
 
 
-def matmul_parameters(config: ModelConfig) -> int:
-    """Parameters that multiply every token: all kernels, and the logits' table (V x E)."""
-    logits = config.vocab_size * config.d_model
-    return config.num_layers * _layer_matmul_parameters(config) + logits
+def matmul_parameters(config: ModelConfig, *, scalar_head: bool = False) -> int:
+    """Parameters that multiply every token: all kernels, and the logits' table (V x E).
+
+    With `scalar_head`, here and below, of a model with one number in place of the logits.
+    """
+    outputs = 1 if scalar_head else config.vocab_size
+    return config.num_layers * _layer_matmul_parameters(config) + outputs * config.d_model
 
 
-def parameter_count(config: ModelConfig) -> int:
+def parameter_count(config: ModelConfig, *, scalar_head: bool = False) -> int:
     """Parameters, with the true vocabulary: padded embedding rows do not count."""
     assert config.d_ff, "resolve the config first"
     biases = sum(_head_widths(config)[:3]) + config.d_ff + 2 * config.d_model
     norm = 2 * config.d_model
     layer = _layer_matmul_parameters(config) + biases + 2 * norm
-    tables = 1 if config.tied_embeddings else 2
+    tables = 1 if config.tied_embeddings or scalar_head else 2
+    scalar = config.d_model + 1 if scalar_head else 0
     positions = config.context_length if config.positions == "learned" else 0
     embeddings = (tables * config.vocab_size + positions) * config.d_model
     learned = scores.learned_shapes(scores.parse(config.score), config.num_heads)
     shared = sum(math.prod(shape) for shape in learned.values())
     final_norm = norm if config.norm == "pre" else 0
-    return embeddings + config.num_layers * layer + shared + final_norm
+    return embeddings + config.num_layers * layer + shared + final_norm + scalar
 
 
-def training_flops_per_token(config: ModelConfig) -> float:
+def training_flops_per_token(config: ModelConfig, *, scalar_head: bool = False) -> float:
     """Model FLOPs of training on one token, as if every layer were dense and nothing skipped.
 
     Source: PaLM (2204.02311, appendix B): 6 N + 12 L H D T, with N the matmul parameters, and
     H D the width of the heads together; half of it for the scores, half for the values.
     """
     pairs = config.num_layers * config.context_length
-    return float(6 * (matmul_parameters(config) + _pair_width(config) * pairs))
+    matmuls = matmul_parameters(config, scalar_head=scalar_head)
+    return float(6 * (matmuls + _pair_width(config) * pairs))
 
 
 def _pair_width(config: ModelConfig) -> int:
@@ -70,7 +75,7 @@ def _pair_width(config: ModelConfig) -> int:
     return queries + outputs
 
 
-def executed_training_flops_per_token(config: ModelConfig) -> float:
+def executed_training_flops_per_token(config: ModelConfig, *, scalar_head: bool = False) -> float:
     """As `training_flops_per_token`, with only the pairs that blockwise attention computes."""
     cycle = attention_cycle(config)
     length, heads = config.context_length, config.num_heads
@@ -82,4 +87,4 @@ def executed_training_flops_per_token(config: ModelConfig) -> float:
             computed = executed_pairs(pattern, length, factorized=not whole)
             pairs += len(range(head, heads, len(per_head))) * computed
     attention = _pair_width(config) * pairs / (heads * length)
-    return 6 * (matmul_parameters(config) + attention)
+    return 6 * (matmul_parameters(config, scalar_head=scalar_head) + attention)

@@ -62,6 +62,8 @@ def make_config(kind, **overrides):
     for path, value in overrides.items():
         section, field = path.split("__")
         setattr(getattr(config, section), field, value)
+    if config.counts_epochs and "training__num_steps" not in overrides:
+        config.training.num_steps = TrainingConfig().num_steps
     return resolve(config)
 
 

@@ -109,3 +109,36 @@ def test_the_command_compiles_for_as_many_devices_as_it_is_told():
     assert figures["experiment"] == "gpt2_smoke" and figures["estimated_to_fit"] is True
     assert figures["parameter_bytes"] > 4 * figures["parameters"] / 16
     assert figures["estimated_activation_bytes"] > figures["parameter_bytes"]
+
+
+def test_a_reward_model_has_no_logits_and_a_row_of_it_several_answers(planned):
+    """By hand, of InstructGPT's 6B: what is counted is not what GPT-3's counts."""
+    config = resolve(_config("reward_model_6b", data=1, fsdp=8, tensor=8))
+    figures = dry_run(config, device_memory_gib=80)
+    width, layers, vocab, length = 4096, 32, 50262, 2048
+    of_a_layer = 12 * width**2 + 13 * width
+    expected = layers * of_a_layer + (vocab + length) * width + 2 * width + width + 1
+    assert figures["parameters"] == expected
+    tokens = 64 * 9 * 2048
+    a_token = 6 * (layers * 12 * width**2 + width) + 12 * layers * width * length
+    assert figures["flops_per_step"] == pytest.approx(a_token * tokens, rel=1e-12)
+    config.reward.max_answers = 2
+    assert dry_run(config)["flops_per_step"] == pytest.approx(a_token * tokens * 2 / 9, rel=1e-12)
+    config.reward.max_answer_tokens = 2000
+    with pytest.raises(ValueError, match=r"max_answer_tokens: got 2000, expected at most 1024"):
+        dry_run(config)
+
+
+def test_the_child_knows_which_model_it_is():
+    """Of a reward model, by its command: neither data nor a directory is asked for."""
+    command = [sys.executable, "-m", "experiments.reward_model", "--experiment=reward_model_smoke"]
+    run = subprocess.run(
+        [*command, "--dry_run"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout.splitlines()[-1])
+    chats = Program(resolve(_config("sft_smoke"))).target.params
+    assert figures["parameter_bytes"] - bytes_of_each_device(chats) == 4 * (64 + 1)
+    a_token = 6 * (24 * 64**2 + 64 + 4 * 64**2)  # kernels, scalar head, pairs of two layers
+    assert figures["flops_per_step"] == a_token * 16 * (36 + 9 * 28)  # prompts and answers
+    assert figures["estimated_activation_bytes"] > figures["parameter_bytes"]

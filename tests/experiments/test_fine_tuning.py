@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.fine_tuning import fine_tuning
+from experiments.task_checks import check_task
 from experiments.task_configs import SFTConfig, task_of
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
-from gptjax.config import ExperimentConfig
+from gptjax.config import ExperimentConfig, TrainingConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
 from gptjax.training.checkpoints import Checkpoints
@@ -76,12 +77,21 @@ def test_epochs_decide_the_steps_and_the_decay(tmp_path):
     task = fine_tuning(make_config(SFTConfig, sft__epochs=3))
     steps = task.config.training.num_steps
     assert task.config.optimizer.decay_steps == steps
-    own = fine_tuning(make_config(SFTConfig, sft__epochs=3, optimizer__decay_steps=5))
-    assert (own.config.training.num_steps, own.config.optimizer.decay_steps) == (steps, 5)
+    for decay in (5, TrainingConfig().num_steps):
+        own = fine_tuning(make_config(SFTConfig, sft__epochs=3, optimizer__decay_steps=decay))
+        assert (own.config.training.num_steps, own.config.optimizer.decay_steps) == (steps, decay)
+    assert fine_tuning(task.config).config == task.config  # as a work directory has it
     workdir = run(tmp_path / "run", make_config(SFTConfig, sft__epochs=3), fine_tuning)
     assert workdir.config().training.num_steps == workdir.result()["step"] == steps
     epochs = workdir.result()["mixture"]["conversations"]["epochs"]
     assert 3 <= epochs < 3 + 4 / (60 / 4)
+
+
+@pytest.mark.parametrize(("saved", "judged"), [(2, 4), (4, 4), (8, 4)])
+def test_the_best_checkpoint_is_one_that_is_saved(saved, judged):
+    changes = {"checkpoint__every_steps": saved, "training__eval_every": judged}
+    check_task(make_config(SFTConfig, **changes))
+    check_task(make_config(SFTConfig, checkpoint__every_steps=3, sft__choose="newest"))
 
 
 def test_text_is_mixed_in_and_judged_apart(tmp_path):
@@ -143,6 +153,14 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tm
         ),
         ({"model__context_length": 3}, r"got none of 60 \(60 conversations longer than 4 tokens"),
         ({"sft__validation": "instructions:split=test"}, "split"),
+        (
+            {"sft__epochs": 3, "training__num_steps": 7},
+            r"training\.num_steps: got 7 with epochs, which take 13 steps, expected one of the two",
+        ),
+        (
+            {"checkpoint__every_steps": 3},
+            r"every_steps: got 3, expected a multiple or a divisor of training\.eval_every = 4, so",
+        ),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, message):
@@ -222,6 +240,9 @@ def test_the_binary_runs_its_own_experiments_and_bad_rows_are_one_line(tmp_path)
             "error: config.checkpoint.init_from: got none for a new run of experiments.sft"
         ),
         "--experiment=sft_smoke --config.sft.epoch=3": "error: unknown config field 'sft.epoch'",
+        "--experiment=sft_smoke --config.training.num_steps=1000": (
+            "error: --config.training.num_steps: got 1000 with epochs, which decide the steps, exp"
+        ),
     }
     small = (
         "--experiment=sft_smoke --config.sft.conversations=instructions:count=100 "

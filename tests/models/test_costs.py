@@ -9,6 +9,7 @@ import pytest
 
 from experiments.configs import EXPERIMENTS
 from gptjax import attention
+from gptjax.alignment.reward_model import RewardModel
 from gptjax.config import resolve
 from gptjax.models.costs import (
     executed_training_flops_per_token,
@@ -165,3 +166,27 @@ def test_executed_flops_count_the_blocks_with_a_pair_in_them(make_config, specif
         matmuls + 6 * (4 + 7) * pairs / length, rel=1e-12
     )
     assert executed_training_flops_per_token(config) < training_flops_per_token(config)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"tied_embeddings": False}, {"norm": "post", "num_kv_heads": 1, "d_value": 9}]
+)
+def test_a_scalar_head_costs_no_table_of_logits(make_config, fields):
+    config = make_config(vocab_size=64, attention_impl="reference", **fields)
+    model = RewardModel(config)
+    tokens = jax.ShapeDtypeStruct((2, config.context_length), jnp.int32)
+    lengths = jax.ShapeDtypeStruct((2,), jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0), tokens, lengths)["params"]
+    sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(params)]
+    assert parameter_count(config, scalar_head=True) == sum(sizes)
+
+    def forward(params, tokens, lengths):
+        return model.apply({"params": params}, tokens, lengths).sum()
+
+    program = jax.make_jaxpr(forward)(params, tokens, lengths).jaxpr
+    a_token = training_flops_per_token(config, scalar_head=True)
+    assert matmul_flops(program) == a_token / 3 * 2 * config.context_length
+    saved = executed_training_flops_per_token(config) - executed_training_flops_per_token(
+        config, scalar_head=True
+    )
+    assert saved == pytest.approx(6 * (64 - 1) * config.d_model, rel=1e-9)

@@ -1,0 +1,69 @@
+"""What the configuration of a kind of run may not say: refused before anything is read.
+
+check_task(config)
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.task_configs import RewardModelConfig, SFTConfig
+from gptjax.config import ExperimentConfig
+from gptjax.interop.huggingface_directory import is_pretrained
+
+
+def check_task(config: ExperimentConfig) -> None:
+    """Refuses what a resolved `config` of its kind cannot have; pretraining can have all.
+
+    Raises:
+      ValueError: naming the field, what it got and what is allowed.
+    """
+    if isinstance(config, SFTConfig):
+        checks = (*_of_fine_tuning(config), *_of_the_start(config))
+    elif isinstance(config, RewardModelConfig):
+        checks = (*_of_a_reward_model(config), *_of_the_start(config))
+    else:
+        return
+    for field, fits, allowed in checks:
+        if not fits:
+            section, name = field.split(".")
+            got = getattr(getattr(config, section), name)
+            raise ValueError(f"config.{field}: got {got}, expected {allowed}")
+
+
+Check = tuple[str, bool, str]  # of a field: whether it fits, and what would
+
+
+def _of_the_start(config: ExperimentConfig) -> Iterator[Check]:
+    given = config.checkpoint.init_from
+    yield (
+        "checkpoint.init_from",
+        given is None or not is_pretrained(Path(given)),
+        "a work directory, whose tokenizer is known, such as `python -m experiments.convert "
+        f"--from_huggingface={given} --workdir=DIR` makes of it",
+    )
+
+
+def _of_fine_tuning(config: SFTConfig) -> Iterator[Check]:
+    saved, judged = config.checkpoint.every_steps, config.training.eval_every
+    yield (
+        "checkpoint.every_steps",
+        config.sft.choose != "best" or saved % judged == 0 or judged % saved == 0,
+        f"a multiple or a divisor of training.eval_every = {judged}, so that what is judged is "
+        "saved (or sft.choose=newest)",
+    )
+
+
+def _of_a_reward_model(config: RewardModelConfig) -> Iterator[Check]:
+    reward, length = config.reward, config.model.context_length
+    yield (
+        "reward.max_answer_tokens",
+        reward.max_prompt_tokens + reward.max_answer_tokens <= length,
+        f"at most {length - reward.max_prompt_tokens}: context_length = {length} less "
+        f"max_prompt_tokens = {reward.max_prompt_tokens}",
+    )
+    yield "parallelism.sequence", config.parallelism.sequence == 1, "1 for a reward model"
+    yield (
+        "training.statistics_every",
+        config.training.statistics_every is None,
+        "none for a reward model",
+    )
