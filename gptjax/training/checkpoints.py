@@ -13,18 +13,15 @@ them share; process 0 does all else, once the others are done. They save, wait a
         checkpoints.save(step, params=params, opt_state=opt_state, data=data, config=config)
 """
 
-import logging
 import os
-import sys
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypedDict
 
 import jax
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
+from gptjax.training.orbax_noise import silence_orbax
 from gptjax.training.processes import on_first, together
 from gptjax.training.step_directories import StepDirectories
 
@@ -286,31 +283,3 @@ def _describe(tree: Any) -> dict[str, str]:
         )
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
     }
-
-
-def silence_orbax() -> None:
-    """Drops what orbax logs, and what its tasks leave behind where a disk is full.
-
-    What matters in that is raised here, in one line.
-    """
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(_is_not_orbax)
-    if not isinstance(sys.unraisablehook, _WithoutClosedLoops):
-        sys.unraisablehook = _WithoutClosedLoops(sys.unraisablehook)
-
-
-def _is_not_orbax(record: logging.LogRecord) -> bool:
-    if record.name == "asyncio":
-        return "/orbax/" not in record.getMessage()
-    return "orbax" not in Path(record.pathname).parts
-
-
-class _WithoutClosedLoops:
-    """A hook for exceptions that nothing can catch, but for those of writes given up by orbax."""
-
-    def __init__(self, hook: Callable[[Any], None]):
-        self._hook = hook
-
-    def __call__(self, unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            self._hook(unraisable)

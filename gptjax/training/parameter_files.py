@@ -21,7 +21,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import type_handlers
 
-from gptjax.training.checkpoints import silence_orbax
+from gptjax.training.checkpoints import WRITE_ERRORS
+from gptjax.training.orbax_noise import silence_orbax
 from gptjax.training.step_directories import StepDirectories
 
 _M_MMAP_THRESHOLD = -3  # of malloc.h
@@ -42,10 +43,15 @@ class Deferred:
 
 
 class _OneByOne(type_handlers.NumpyHandler):
-    """Writes `Deferred` arrays as NumPy's, each to its end before the next is read."""
+    """Writes `Deferred` arrays as NumPy's, each to its end before the next is read.
+
+    Attributes:
+      unreadable: what reading an array has raised.
+    """
 
     def __init__(self):
         super().__init__(deepcopy_host_arrays=False)
+        self.unreadable: Exception | None = None
 
     async def serialize(
         self,
@@ -55,11 +61,18 @@ class _OneByOne(type_handlers.NumpyHandler):
     ) -> Sequence[Any]:
         for value, info in zip(values, infos, strict=True):
             saving = ocp.SaveArgs(chunk_byte_size=_CHUNK)
-            for written in await super().serialize([value.read()], [info], [saving]):
+            for written in await super().serialize([self._read(value)], [info], [saving]):
                 await asyncio.to_thread(written.result)
                 del written  # it holds the array
             _give_back_memory()
         return []
+
+    def _read(self, value: Deferred) -> np.ndarray:
+        try:
+            return value.read()
+        except WRITE_ERRORS as error:
+            self.unreadable = error
+            raise
 
 
 def write_parameters(directory: str | os.PathLike, step: int, params: Any, config: dict) -> None:
@@ -72,20 +85,21 @@ def write_parameters(directory: str | os.PathLike, step: int, params: Any, confi
       config: the resolved configuration; JSON values.
 
     Raises:
-      ValueError: a checkpoint of this or a later step exists, or the directory cannot be written;
-        or whatever reading an array raises.
+      ValueError: a checkpoint of this or a later step exists, or the directory cannot be written
+        (names it). What reading an array raises passes as it is.
     """
     silence_orbax()
     _give_back_memory()
     directories = StepDirectories(directory, keep=1, keep_every=None)
-    registry = type_handlers.create_type_handler_registry((Deferred, _OneByOne()))
+    writer = _OneByOne()
+    registry = type_handlers.create_type_handler_registry((Deferred, writer))
     handler = ocp.CompositeCheckpointHandler(
         params=ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
         data=ocp.JsonCheckpointHandler(),
         config=ocp.JsonCheckpointHandler(),
     )
+    directories.admit(step)
     try:
-        directories.admit(step)
         with ocp.Checkpointer(handler) as checkpointer:
             items = ocp.args.Composite(
                 params=ocp.args.PyTreeSave(params),
@@ -94,6 +108,10 @@ def write_parameters(directory: str | os.PathLike, step: int, params: Any, confi
             )
             checkpointer.save(directories.unfinished(step), args=items)
         directories.complete(step)
+    except WRITE_ERRORS as error:
+        if error is writer.unreadable:
+            raise
+        raise directories.unwritable(error, step) from error
     finally:
         directories.release()
 

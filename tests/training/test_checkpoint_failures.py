@@ -1,5 +1,6 @@
 """Checkpoints of a run that is killed, and of one whose disk is full."""
 
+import asyncio
 import gc
 import os
 import resource
@@ -71,3 +72,18 @@ def test_a_full_disk_is_one_line_with_path_and_last_good_step(tmp_path, capfd, c
     assert Checkpoints(tmp_path).good_steps() == [1, 3]
     gc.collect()  # what nobody asked for is told when it goes
     assert (capfd.readouterr().err, caplog.records, uncaught) == ("", [], [])
+
+
+def test_what_others_cannot_raise_is_told(tmp_path, monkeypatch):
+    """A loop that is closed may be anyone's."""
+    uncaught, loop = [], asyncio.new_event_loop()
+    monkeypatch.setattr(sys, "unraisablehook", uncaught.append)
+    loop.close()
+
+    class Careless:
+        def __del__(self):
+            loop.call_soon_threadsafe(print)
+
+    with Checkpoints(tmp_path):
+        Careless()
+    assert [str(each.exc_value) for each in uncaught] == ["Event loop is closed"]

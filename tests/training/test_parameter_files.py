@@ -1,10 +1,15 @@
 """Checkpoints written and read an array at a time, against those that `Checkpoints` handles."""
 
+import errno
+import os
+import resource
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gptjax.training import step_directories
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.parameter_files import Deferred, StoredParameters, write_parameters
 
@@ -67,10 +72,38 @@ def test_an_array_that_cannot_be_made_leaves_no_checkpoint(tmp_path):
 
     tree = deferred(arrays())
     tree["trunk"]["kernel"] = Deferred((3, 4, 5), fail)
-    with pytest.raises(ValueError, match="the disk is gone"):
+    with pytest.raises(ValueError, match=r"^the disk is gone$"):
         write_parameters(tmp_path, 0, tree, {})
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps() == []
+
+
+def _no_space(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _too_large(limit):
+    """As a disk that is full once a file has so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@pytest.mark.parametrize("when", ["an array is written", "the manifest is written"])
+def test_a_full_disk_is_one_line_with_the_path(tmp_path, monkeypatch, when):
+    rng, before = np.random.default_rng(0), resource.getrlimit(resource.RLIMIT_FSIZE)
+    tree = deferred({"w": rng.normal(size=(100, 1000)).astype(np.float32)})
+    if when == "the manifest is written":
+        monkeypatch.setattr(step_directories, "write_manifest", _no_space)
+    try:
+        if when == "an array is written":
+            _too_large(50_000)
+        with pytest.raises(ValueError, match=r"^cannot save step 7 in ") as error:
+            write_parameters(tmp_path, 7, tree, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert str(error.value).endswith("; last good checkpoint: none")
+    monkeypatch.undo()
+    write_parameters(tmp_path, 7, tree, {})
 
 
 def test_a_later_checkpoint_is_never_replaced(tmp_path):
