@@ -1,0 +1,110 @@
+"""Linear maps against loops, against flax's, and as decoding reads them against as trained."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from gptjax.models.gpt import GPT
+from gptjax.models.projections import FEW_TOKENS, Projection, rows_product, transposed
+from gptjax.models.transformer import init_decoding, unstacked
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 37, 48, 31 * 37])  # in 1, 7, 1, 2, 31 parts
+@pytest.mark.parametrize("tokens", [(1,), (2, 3), (FEW_TOKENS,), (3, 11)])
+def test_rows_product_is_a_dot_product_of_each_row(num_rows, tokens):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(*tokens, 5)).astype(np.float32)
+    rows = rng.normal(size=(num_rows, 5)).astype(np.float32)
+    expected = np.zeros((*tokens, num_rows))
+    for token in np.ndindex(*tokens):
+        for n, row in enumerate(rows):
+            expected[(*token, n)] = (x[token].astype(float) * row).sum()
+    y = jax.jit(rows_product)(x, rows)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [2, FEW_TOKENS + 1])
+def test_rows_product_of_sixteen_bits_adds_up_in_float32(tokens):
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(size=(tokens, 512)), jnp.bfloat16)
+    rows = jnp.asarray(rng.normal(size=(6, 512)), jnp.bfloat16)
+    expected = np.asarray(x, np.float64) @ np.asarray(rows, np.float64).T
+    y = jax.jit(rows_product)(x, rows)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+SHAPES = [((6,), (8,), 1), ((6,), (3, 5), 1), ((3, 5), (7,), 2), ((2, 3), (4, 2), 2)]
+
+
+def made(inputs, features, num_axes, tokens):
+    rng = np.random.default_rng(0)
+    x, kernel, bias = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for shape in ((*tokens, *inputs), inputs + features, features)
+    )
+    return Projection(features, 0.5, num_axes), x, {"kernel": kernel, "bias": bias}
+
+
+@pytest.mark.parametrize("tokens", [(3, 1), (2, FEW_TOKENS)])
+@pytest.mark.parametrize(("inputs", "features", "num_axes"), SHAPES)
+def test_kernels_give_the_same_trained_and_transposed(inputs, features, num_axes, tokens):
+    module, x, params = made(inputs, features, num_axes, tokens)
+    flat = np.asarray(x, np.float64).reshape(-1, int(np.prod(inputs)))
+    kernel = np.asarray(params["kernel"], np.float64).reshape(flat.shape[1], -1)
+    expected = (flat @ kernel).reshape(*tokens, *features) + np.asarray(params["bias"])
+    turned = transposed({"up": params})["up"]
+    assert turned["transposed"].shape == kernel.T.shape
+    for given in (params, turned):
+        y: Any = jax.jit(module.apply)({"params": given}, x)
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+        short: Any = jax.eval_shape(module.apply, {"params": given}, x.astype(jnp.bfloat16))
+        assert short.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(("inputs", "features", "num_axes"), SHAPES)
+def test_initial_values_are_those_of_flax(inputs, features, num_axes):
+    module, x, _ = made(inputs, features, num_axes, (3,))
+    theirs = nn.DenseGeneral(
+        features, axis=tuple(range(-num_axes, 0)), kernel_init=nn.initializers.normal(0.5)
+    )
+    ours = module.init(jax.random.key(3), x)["params"]
+    jax.tree.map(
+        np.testing.assert_array_equal, ours, dict(theirs.init(jax.random.key(3), x)["params"])
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"num_heads": 4, "num_kv_heads": 2, "d_head": 6, "d_value": 5},
+        {"num_heads": 4, "num_kv_heads": 1, "d_head": 4, "d_value": 9, "tied_embeddings": False},
+        {"norm": "post", "positions": "rotary", "attention": "dense,banded(window=3)"},
+    ],
+)
+def test_a_model_of_unstacked_parameters_gives_the_logits_of_stacked_ones(
+    make_config, init, logits, tokens, fields
+):
+    """A prompt at once and then a token, from a cache, against the whole text without one."""
+    config = make_config(**fields)
+    params = init(config)
+    expected = logits(config, params, tokens)
+    decode = jax.jit(
+        lambda params, cache, tokens, at: GPT(config).apply(
+            {"params": params}, tokens, positions=at, cache=cache, method=GPT.decode
+        )
+    )
+    split = unstacked(params)
+    assert unstacked(split) is split
+    for given in (params, split):
+        cache = init_decoding(config, 2, 12, jnp.float32)
+        for start, end in ((0, 9), (9, 10), (10, 11), (11, 12)):
+            at = jnp.arange(start, end)[None]
+            got, cache = decode(given, cache, tokens[:, start:end], at)
+            np.testing.assert_allclose(got, expected[:, start:end], rtol=1e-4, atol=1e-4)
