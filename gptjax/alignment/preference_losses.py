@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gptjax.alignment.ranking import pair_weights
 from gptjax.models.gpt import GPT
-from gptjax.training.losses import Batch, Loss, cross_entropy
+from gptjax.training.losses import Batch, Loss, token_nats
 
 
 def dpo_loss(
@@ -47,71 +48,83 @@ def ipo_loss(log_ratio_margins: jax.Array, tau: float = 0.1) -> jax.Array:
     return jnp.square(log_ratio_margins - 0.5 / tau)
 
 
-def answer_log_probs(
-    model: GPT,
-    params: Any,
-    tokens: jax.Array,
-    targets: jax.Array,
-    loss_weights: jax.Array,
-    rng: jax.Array | None = None,
-) -> jax.Array:
-    """Log-probabilities of whole answers, [N] float32 nats.
+def answer_log_probs(model: GPT, chunk: int | None = None) -> Callable[[Any, Batch], jax.Array]:
+    """Log-probabilities of whole answers, as a function (params, batch) -> [B, K] float32 nats.
+
+    The batch is that of `ranking.ranking` with whole texts: tokens [B, K, T], lengths [B, K] and
+    prompt_lengths [B] int32. An answer is what follows the prompt up to the text's length, the end
+    of the turn included; one that is not there, of length 0, has 0 nats. Dropout is off.
 
     Args:
       model: the decoder.
-      params: its parameters.
-      tokens: [N, T] int32, prompts and answers.
-      targets: [N, T] int32, the token after each.
-      loss_weights: [N, T] float32, 1 where the target is one of the answer's tokens, 0 elsewhere.
-      rng: of dropout; None: off.
+      chunk: positions whose logits exist at a time, as in `losses.language_model`; T is filled up
+        to a multiple, which must not exceed a table of learned positions.
     """
-    logits: Any = model.apply(
-        {"params": params},
-        tokens,
-        deterministic=rng is None,
-        rngs=None if rng is None else {"dropout": rng},
-    )
-    return -jnp.sum(cross_entropy(logits, targets) * loss_weights, axis=1)
+    nats_of = token_nats(model, chunk)
+
+    def log_probs(params: Any, batch: Batch) -> jax.Array:
+        rows, count, length = batch["tokens"].shape
+        room = length + (-length % (chunk or 1))
+        tokens = jnp.pad(batch["tokens"], ((0, 0), (0, 0), (0, room - length)))
+        inputs = tokens.reshape(rows * count, room)
+        targets = jnp.pad(inputs[:, 1:], ((0, 0), (0, 1)))
+        at = jnp.arange(1, room + 1)[None, None]  # of the token that each position predicts
+        answered = (at >= batch["prompt_lengths"][:, None, None]) & (
+            at < batch["lengths"][:, :, None]
+        )
+        nats = nats_of(params, {"tokens": inputs, "targets": targets}, None)
+        return -jnp.sum(jnp.where(answered, nats.reshape(rows, count, room), 0.0), axis=2)
+
+    return log_probs
 
 
-def dpo(model: GPT, beta: float = 0.1, label_smoothing: float = 0.0) -> Loss:
+def dpo(
+    model: GPT, beta: float = 0.1, label_smoothing: float = 0.0, chunk: int | None = None
+) -> Loss:
     """Direct preference optimisation as the training loop takes it; see `_preference`.
 
-    Metrics `chosen_reward`, `rejected_reward` and `margin` are in nats times beta.
+    `chosen_reward`, `rejected_reward` and `margin` are in nats times beta.
     """
-    return _preference(model, lambda margins: dpo_loss(margins, beta, label_smoothing), beta)
+    log_probs = answer_log_probs(model, chunk)
+    return _preference(log_probs, lambda margins: dpo_loss(margins, beta, label_smoothing), beta)
 
 
-def ipo(model: GPT, tau: float = 0.1) -> Loss:
+def ipo(model: GPT, tau: float = 0.1, chunk: int | None = None) -> Loss:
     """Identity preference optimisation as the training loop takes it; as `dpo`, with tau."""
-    return _preference(model, lambda margins: ipo_loss(margins, tau), tau)
+    return _preference(answer_log_probs(model, chunk), lambda margins: ipo_loss(margins, tau), tau)
 
 
-def _preference(model: GPT, of_margins: Callable[[jax.Array], jax.Array], scale: float) -> Loss:
-    """A loss of log-ratio margins.
+def _preference(
+    log_probs: Callable[[Any, Batch], jax.Array],
+    of_margins: Callable[[jax.Array], jax.Array],
+    scale: float,
+) -> Loss:
+    """A loss of log-ratio margins, over all pairs of a prompt's answers.
 
-    The batch holds pairs, chosen first: tokens, targets [B, 2, T] int32 and loss_weights [B, 2, T]
-    float32 as `answer_log_probs` takes them, and reference_log_probs [B, 2] float32, what it gives
-    with the reference's parameters. The weight is B. `accuracy` is the share of pairs whose chosen
-    answer gained more over the reference, an equal gain being half right.
+    The batch is that of `answer_log_probs` with reference_log_probs [B, K] float32, what it gives
+    with the reference's parameters, and preferred [B, K, K] and num_answers [B], by which pairs
+    count as in `ranking.pair_weights`: ties are left out, and all pairs of a prompt make one
+    element of the batch. For pairs, K = 2, it is the papers' mean over pairs. Dropout is off, as
+    it is in the reference.
+
+    Metrics are over pairs: `accuracy`, the share whose better answer gained more over the
+    reference, an equal gain being half right; `chosen_reward` and `rejected_reward`, log(policy /
+    reference) of the better and of the worse answer, and `margin`, their difference, by `scale`.
     """
 
     def loss(params: Any, batch: Batch, rng: jax.Array | None):
-        rows, length = batch["tokens"].shape[0], batch["tokens"].shape[-1]
-        tokens, targets, loss_weights = (
-            batch[name].reshape(2 * rows, length) for name in ("tokens", "targets", "loss_weights")
-        )
-        log_probs = answer_log_probs(model, params, tokens, targets, loss_weights, rng)
-        log_probs = log_probs.reshape(rows, 2)
-        gained = log_probs - batch["reference_log_probs"]
-        margins = gained[:, 0] - gained[:, 1]
+        del rng
+        weights = pair_weights(batch["preferred"], batch["num_answers"])
+        gained = log_probs(params, batch) - batch["reference_log_probs"]
+        better, worse = gained[:, :, None], gained[:, None, :]
+        margins = jnp.where(weights > 0.0, better - worse, 0.0)
         metric_sums = {
-            "accuracy": jnp.sum(0.5 * (1.0 + jnp.sign(margins))),
-            "chosen_reward": scale * jnp.sum(gained[:, 0]),
-            "rejected_reward": scale * jnp.sum(gained[:, 1]),
-            "margin": scale * jnp.sum(margins),
+            "accuracy": jnp.sum(weights * 0.5 * (1.0 + jnp.sign(margins))),
+            "chosen_reward": scale * jnp.sum(weights * better),
+            "rejected_reward": scale * jnp.sum(weights * worse),
+            "margin": scale * jnp.sum(weights * margins),
         }
-        return jnp.sum(of_margins(margins)), jnp.float32(rows), metric_sums
+        return jnp.sum(weights * of_margins(margins)), jnp.sum(weights), metric_sums
 
     return loss
 

@@ -51,16 +51,12 @@ def _cross_entropy_backward(residuals: Any, gradient: jax.Array):
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def language_model(model: GPT, chunk: int | None = None) -> Loss:
-    """Next-token prediction: the cross-entropy of `batch["targets"]`.
+def token_nats(
+    model: GPT, chunk: int | None = None
+) -> Callable[[Any, Batch, jax.Array | None], jax.Array]:
+    """The cross-entropy of every target, as a function (params, batch, rng) -> [B, T] float32.
 
-    The batch holds tokens, targets [B, T] int32 and loss_weights [B, T] float32; segment_ids and
-    positions [B, T] int32 where documents are hidden from each other.
-
-    Args:
-      model: the decoder.
-      chunk: positions, a divisor of T, whose logits exist at a time, [B, chunk, V] instead of
-        [B, T, V]; they are computed again for the gradient. None: all at once.
+    Arguments and batch are those of `language_model`, which has `loss_weights` besides.
     """
 
     def nats_of(params: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
@@ -77,7 +73,7 @@ def language_model(model: GPT, chunk: int | None = None) -> Loss:
         nats = jax.lax.map(one, (chunks_first(hidden), chunks_first(targets)))
         return jnp.moveaxis(nats, 0, 2).reshape(rows, length)
 
-    def loss(params: Any, batch: Batch, rng: jax.Array | None):
+    def nats(params: Any, batch: Batch, rng: jax.Array | None) -> jax.Array:
         hidden, _ = model.apply(
             {"params": params},
             batch["tokens"],
@@ -87,8 +83,26 @@ def language_model(model: GPT, chunk: int | None = None) -> Loss:
             rngs=None if rng is None else {"dropout": rng},
             method=GPT.hidden,
         )
-        nats = (nats_of if chunk is None else in_chunks)(params, hidden, batch["targets"])
+        return (nats_of if chunk is None else in_chunks)(params, hidden, batch["targets"])
+
+    return nats
+
+
+def language_model(model: GPT, chunk: int | None = None) -> Loss:
+    """Next-token prediction: the cross-entropy of `batch["targets"]`.
+
+    The batch holds tokens, targets [B, T] int32 and loss_weights [B, T] float32; segment_ids and
+    positions [B, T] int32 where documents are hidden from each other.
+
+    Args:
+      model: the decoder.
+      chunk: positions, a divisor of T, whose logits exist at a time, [B, chunk, V] instead of
+        [B, T, V]; they are computed again for the gradient. None: all at once.
+    """
+    nats = token_nats(model, chunk)
+
+    def loss(params: Any, batch: Batch, rng: jax.Array | None):
         weights = batch["loss_weights"]
-        return jnp.sum(nats * weights), jnp.sum(weights), {}
+        return jnp.sum(nats(params, batch, rng) * weights), jnp.sum(weights), {}
 
     return loss

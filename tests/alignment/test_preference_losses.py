@@ -32,89 +32,114 @@ def test_losses_of_margins_equal_their_formulas():
     np.testing.assert_array_equal(ipo_loss(np.float32([2.0]), 0.25), [0.0])
 
 
-def pairs(seed=0, rows=3, size=10):
-    """Pairs whose answers differ in length; what follows an answer has no weight."""
+SIZE = 10
+
+
+def rankings(seed=0, rows=3):
+    """Prompts of three tokens; three, three and two answers of other lengths; ties among them."""
     rng = np.random.default_rng(seed)
-    tokens = rng.integers(50, size=(rows, 2, size + 1), dtype=np.int32)
-    at = np.arange(size)
-    ends = rng.integers(5, size + 1, size=(rows, 2, 1))
+    lengths = rng.integers(5, SIZE + 1, size=(rows, 3), dtype=np.int32)
+    preferred = np.zeros((rows, 3, 3), np.float32)
+    preferred[:, 0, 1], preferred[:, 1, 0], preferred[0, 2, 0] = 2 / 3, 1 / 3, 1.0
+    lengths[-1, 2] = 0
     return {
-        "tokens": tokens[..., :-1],
-        "targets": tokens[..., 1:],
-        "loss_weights": ((at >= 3) & (at < ends)).astype(np.float32),
-        "reference_log_probs": (-10 * rng.random((rows, 2))).astype(np.float32),
+        "tokens": rng.integers(50, size=(rows, 3, SIZE), dtype=np.int32),
+        "lengths": lengths,
+        "prompt_lengths": np.full(rows, 3, np.int32),
+        "num_answers": np.array([3] * (rows - 1) + [2], np.int32),
+        "preferred": preferred,
+        "reference_log_probs": (-10 * rng.random((rows, 3))).astype(np.float32),
     }
 
 
-def log_prob(model, params, tokens, targets, weights):
-    """Of one answer, token by token in float64."""
-    logits = jax.jit(model.apply)({"params": params}, tokens[None])[0]
-    total = 0.0
-    for row, target, weight in zip(np.asarray(logits, np.float64), targets, weights, strict=True):
-        if weight:
-            total += row[target] - math.log(np.exp(row).sum())
-    return total
+def init(model, seed=0):
+    return jax.jit(model.init)(jax.random.key(seed), np.zeros((1, SIZE), np.int32))["params"]
 
 
+def log_prob(model, params, tokens, start, end):
+    """Of tokens[start:end] after those before, token by token in float64."""
+    logits = np.asarray(jax.jit(model.apply)({"params": params}, tokens[None])[0], np.float64)
+    return sum(
+        logits[at - 1, tokens[at]] - math.log(np.exp(logits[at - 1]).sum())
+        for at in range(start, end)
+    )
+
+
+@pytest.mark.parametrize("chunk", [None, 4])
 @pytest.mark.parametrize("name", ["dpo", "ipo"])
-def test_the_training_losses_equal_a_loop_over_pairs(make_model, name):
+def test_the_training_losses_equal_a_loop_over_pairs(make_model, name, chunk):
     model = GPT(make_model())
-    batch = pairs()
-    params = jax.jit(model.init)(jax.random.key(0), batch["tokens"][0])["params"]
-    loss = {"dpo": dpo(model, beta=0.3, label_smoothing=0.1), "ipo": ipo(model, tau=0.3)}[name]
+    batch, params = rankings(), init(model)
+    loss = {
+        "dpo": dpo(model, beta=0.3, label_smoothing=0.1, chunk=chunk),
+        "ipo": ipo(model, tau=0.3, chunk=chunk),
+    }[name]
     total, weight, metrics = jax.jit(loss)(params, batch, None)
     want = {"loss": 0.0, "accuracy": 0, "chosen_reward": 0.0, "rejected_reward": 0.0, "margin": 0.0}
-    for b in range(3):
-        gained = []
-        for i in range(2):
-            text = (batch[key][b, i] for key in ("tokens", "targets", "loss_weights"))
-            gained.append(
-                log_prob(model, params, *text) - float(batch["reference_log_probs"][b, i])
-            )
-        h = gained[0] - gained[1]
-        right, wrong = math.log1p(math.exp(-0.3 * h)), math.log1p(math.exp(0.3 * h))
-        want["loss"] += 0.9 * right + 0.1 * wrong if name == "dpo" else (h - 1 / 0.6) ** 2
-        want["accuracy"] += h > 0
-        want["chosen_reward"] += 0.3 * gained[0]
-        want["rejected_reward"] += 0.3 * gained[1]
-        want["margin"] += 0.3 * h
+    counted = 0.0
+    for b, count in enumerate((3, 3, 2)):
+        gained = [
+            log_prob(model, params, batch["tokens"][b, i], 3, batch["lengths"][b, i])
+            - float(batch["reference_log_probs"][b, i])
+            for i in range(count)
+        ]
+        for i in range(count):
+            for j in range(count):
+                share = float(batch["preferred"][b, i, j]) / math.comb(count, 2)
+                h = gained[i] - gained[j]
+                right, wrong = math.log1p(math.exp(-0.3 * h)), math.log1p(math.exp(0.3 * h))
+                one = 0.9 * right + 0.1 * wrong if name == "dpo" else (h - 1 / 0.6) ** 2
+                want["loss"] += share * one
+                want["accuracy"] += share * (h > 0)
+                want["chosen_reward"] += share * 0.3 * gained[i]
+                want["rejected_reward"] += share * 0.3 * gained[j]
+                want["margin"] += share * 0.3 * h
+                counted += share
     assert total == pytest.approx(want.pop("loss"), rel=1e-4)
-    assert weight == 3
+    assert weight == pytest.approx(counted) == pytest.approx((1 + 1) / 3 + 1 / 3 + 1)
     assert metrics == pytest.approx(want, rel=1e-4, abs=1e-4)
 
 
 def test_the_reference_itself_is_at_ln_2_with_the_papers_gradient(make_model):
     """There grad = -beta / 2 (grad log pi(chosen) - grad log pi(rejected)), section 4."""
     model = GPT(make_model(num_layers=1))
-    batch = pairs()
-    params = jax.jit(model.init)(jax.random.key(1), batch["tokens"][0])["params"]
-
-    def log_probs(params):
-        texts = (batch[key].reshape(6, 10) for key in ("tokens", "targets", "loss_weights"))
-        return answer_log_probs(model, params, *texts).reshape(3, 2)
-
-    batch["reference_log_probs"] = jax.jit(log_probs)(params)
+    batch, params = rankings(), init(model, 1)
+    batch["preferred"] = np.zeros((3, 3, 3), np.float32)
+    batch["preferred"][:, 0, 1] = 1.0
+    batch["num_answers"] = np.full(3, 2, np.int32)
+    log_probs = answer_log_probs(model)
+    batch["reference_log_probs"] = jax.jit(log_probs)(params, batch)
     loss = dpo(model, beta=0.5)
     value, gradient = jax.jit(jax.value_and_grad(lambda p: loss(p, batch, None)[0]))(params)
     assert value == pytest.approx(3 * math.log(2), rel=1e-5)
-    want = jax.jit(jax.grad(lambda p: -0.25 * (log_probs(p)[:, 0] - log_probs(p)[:, 1]).sum()))
+
+    def gap(p):
+        given = log_probs(p, batch)
+        return -0.25 * (given[:, 0] - given[:, 1]).sum()
+
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), gradient, want(params)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        gradient,
+        jax.jit(jax.grad(gap))(params),
     )
 
 
 def test_what_follows_an_answer_and_other_rows_change_nothing(make_model):
     model = GPT(make_model(num_layers=1))
-    batch = pairs()
-    texts = [batch[key].reshape(6, 10) for key in ("tokens", "targets", "loss_weights")]
-    params = jax.jit(model.init)(jax.random.key(1), texts[0])["params"]
-    score = jax.jit(lambda *texts: answer_log_probs(model, params, *texts))
-    before = score(*texts)
-    row, end = 2, int(np.nonzero(texts[2][2])[0][-1]) + 1
-    tokens, targets = texts[0].copy(), texts[1].copy()
-    tokens[row, end:], targets[row, end:] = 7, 7
-    tokens[3:], targets[3:] = 8, 8
-    assert score(tokens, targets, texts[2])[row] == before[row]
+    batch, params = rankings(), init(model, 1)
+    score = jax.jit(answer_log_probs(model))
+    before = score(params, batch)
+    tokens, end = batch["tokens"].copy(), batch["lengths"][0, 2]
+    tokens[0, 2, end:], tokens[1:] = 7, 8
+    assert end < SIZE and score(params, batch | {"tokens": tokens})[0, 2] == before[0, 2]
+    assert before[2, 2] == 0.0
+
+
+def test_dropout_is_off(make_model):
+    batch = rankings()
+    model = GPT(make_model(num_layers=1, residual_dropout=0.5))
+    params, loss = init(model), jax.jit(dpo(model))
+    assert loss(params, batch, jax.random.key(0))[0] == loss(params, batch, None)[0]
 
 
 def test_group_advantages_equal_loops():
