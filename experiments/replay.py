@@ -1,21 +1,17 @@
 """A stretch of a run, trained again and held against the rows that the run wrote.
 
-for comparison in replay(config, prepared, workdir, from_step=0, to_step=100):
-    print(comparison.step, comparison.agrees(0.0))
+for comparison in replay(language_modelling(config), workdir, from_step=0, to_step=100):
+    print(comparison.step, comparison.difference)
 """
 
 import dataclasses
 import math
 from collections.abc import Iterator
 
-from experiments import sources
 from experiments.initial_params import initial_params
-from experiments.training_run import Program
+from experiments.sources import skipped_examples
+from experiments.training_run import Program, Task
 from experiments.workdir import WorkDirectory
-from gptjax.config import ExperimentConfig
-from gptjax.data.shards import PreparedCorpus
-from gptjax.data.skipping import Ranges
-from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.metrics import read_metrics
 from gptjax.training.partitioning import batch_share, put_batch
 from gptjax.training.start import begin, resume
@@ -27,7 +23,7 @@ class Comparison:
 
     Attributes:
       step: of the row.
-      split: "train" or "validation".
+      split: "train", or what an evaluator judges.
       recorded: what the row says.
       replayed: what came now.
     """
@@ -47,28 +43,15 @@ class Comparison:
         return abs(self.replayed - self.recorded) / max(abs(self.recorded), 1e-30)
 
 
-def skipped_examples(workdir: WorkDirectory) -> Ranges:
-    """The ranges of examples that the run has left out by now, as its rows say."""
-    for row in reversed(read_metrics(workdir.path / "metrics.jsonl")):
-        if "skipped_examples" in row:
-            return tuple((first, stop) for first, stop in row["skipped_examples"])
-    return ()
-
-
 def replay(
-    config: ExperimentConfig,
-    prepared: PreparedCorpus,
-    workdir: WorkDirectory,
-    from_step: int,
-    to_step: int,
+    task: Task, workdir: WorkDirectory, from_step: int, to_step: int
 ) -> Iterator[Comparison]:
     """Trains from a kept checkpoint, or from the start, and compares every row on the way.
 
     Nothing is written. Ranges of examples that the run left out are left out.
 
     Args:
-      config: of the run; where it may compute, `config.parallelism`, need not be the run's.
-      prepared: what the run was trained on.
+      task: the run's; where it may compute, `config.parallelism`, need not be the run's.
       workdir: the run's.
       from_step: 0, or the step of a checkpoint.
       to_step: the last step whose rows are compared.
@@ -76,16 +59,10 @@ def replay(
     Raises:
       ValueError: there is no such checkpoint, or it is damaged.
     """
-    program = Program(config)
-    share = batch_share(program.mesh)
-    evaluate = language_model_evaluator(
-        program.loss,
-        sources.validation_batches(config, prepared.validation, share),
-        prepared.validation.bytes_per_target,
-        program.mesh,
-    )
+    program = Program(task.config)
+    evaluators = task.evaluators(program)
     if from_step == 0:
-        state = begin(program.fresh, program.target, initial_params(config))
+        state = begin(program.fresh, program.target, initial_params(task.config))
     else:
         with workdir.checkpoints() as checkpoints:
             state, _ = resume(program.target, checkpoints, from_step)
@@ -98,12 +75,12 @@ def replay(
         replayed = loss if math.isfinite(loss) else None
         return Comparison(step, split, recorded[step, split], replayed)
 
-    skipped = skipped_examples(workdir)
-    batches = sources.training_batches(config, prepared.train, from_step, skipped, share)
+    batches = task.batches(from_step, skipped_examples(workdir), batch_share(program.mesh))
     for step in range(from_step, to_step + 1):
         if step > from_step:
             state, metrics = program.train_step(state, put_batch(next(batches), program.mesh))
             if (step, "train") in recorded:
                 yield compare(step, "train", float(metrics["loss"]))
-        if (step, "validation") in recorded:
-            yield compare(step, "validation", evaluate(state.judged)["loss"])
+        for split, evaluate in evaluators.items():
+            if (step, split) in recorded:
+                yield compare(step, split, evaluate(state.judged)["loss"])

@@ -15,15 +15,15 @@ from absl import flags
 
 from experiments.binary import run
 from experiments.processes import connect
-from experiments.replay import replay, skipped_examples
-from experiments.sources import prepare_corpus
+from experiments.replay import replay
+from experiments.sources import prepare_corpus, skipped_examples
 from experiments.task_configs import task_of
+from experiments.tasks import refuse_changed, task_in
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
 from gptjax.data.corpora import load_corpus
 from gptjax.data.ledger import document_names, passages
 from gptjax.data.loader import step_windows
-from gptjax.data.shards import PreparedCorpus
 from gptjax.training.metrics import read_metrics
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
@@ -38,19 +38,24 @@ _DOCUMENTS_OF_STEP = flags.DEFINE_integer(
 )
 
 
-def list_documents(
-    workdir: WorkDirectory, config: ExperimentConfig, prepared: PreparedCorpus, step: int
-) -> None:
+def list_documents(workdir: WorkDirectory, config: ExperimentConfig, step: int) -> None:
     """Prints the documents of the batch of `step` (counted from 1), row by row.
 
     Raises:
-      ValueError: the run has no such step.
+      ValueError: the run has no such step, or it is none of pretraining.
     """
+    if type(config) is not ExperimentConfig:
+        raise ValueError(
+            f"--documents_of_step: got {step} of a run of experiments.{task_of(config)}, expected "
+            "one of experiments.pretrain"
+        )
     if step > config.training.num_steps:
         raise ValueError(
             f"--documents_of_step: got {step}, expected at most {config.training.num_steps}, the "
             "run's last step"
         )
+    prepared = prepare_corpus(config, workdir.tokenizer())
+    refuse_changed(prepared.hashes, workdir)
     batches = batch_schedule(config)
     rows = range(batches.batch_size_at(step - 1))
     skipped = skipped_examples(workdir)
@@ -73,19 +78,8 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     workdir = WorkDirectory(_WORKDIR.value)
     config = workdir.config()
-    if type(config) is not ExperimentConfig:
-        raise ValueError(
-            f"--workdir: got {workdir.path}, a run of experiments.{task_of(config)}, expected one "
-            "of experiments.pretrain"
-        )
-    prepared = prepare_corpus(config, workdir.tokenizer())
-    if prepared.corpus_hash != workdir.record().get("corpus_hash"):
-        raise ValueError(
-            f"config.data.corpus: got {config.data.corpus!r} as it is now, expected its content of "
-            "when the run was trained on it"
-        )
     if _DOCUMENTS_OF_STEP.value is not None:
-        list_documents(workdir, config, prepared, _DOCUMENTS_OF_STEP.value)
+        list_documents(workdir, config, _DOCUMENTS_OF_STEP.value)
         return
     if _SINGLE.value:
         config.parallelism = ParallelismConfig()
@@ -93,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
     if last is None:
         last = max((row["step"] for row in read_metrics(workdir.path / "metrics.jsonl")), default=0)
     differ = rows = 0
-    for comparison in replay(config, prepared, workdir, first, last):
+    for comparison in replay(task_in(workdir, config), workdir, first, last):
         if not rows:
             print(f"{'step':>9}  {'split':10}  {'recorded':>12}  {'replayed':>12}  difference")
         agrees = comparison.difference <= _TOLERANCE.value

@@ -169,9 +169,8 @@ class WorkDirectory:
         return resolve(from_dict(kind, run["config"]))
 
     def record(self) -> dict[str, str]:
-        """Content hashes of the corpus and the tokenizer that the run was made with."""
-        run = self._run()
-        return {name: run[name] for name in ("corpus_hash", "tokenizer_hash") if name in run}
+        """Content hashes of all that the run was made with: its tokenizer, its corpus or sets."""
+        return {name: x for name, x in self._run().items() if name.endswith("_hash")}
 
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""

@@ -10,9 +10,14 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import replay, verify
+from experiments.fine_tuning import fine_tuning
+from experiments.reward_modelling import reward_modelling
 from experiments.sources import load_model_tokenizer, prepare_corpus, training_batches
+from experiments.task_configs import RewardModelConfig, SFTConfig
+from experiments.tasks import task_in
 from experiments.training_run import Program, pretrain
 from experiments.workdir import WorkDirectory
+from tests.experiments import alignment_runs
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,7 @@ def compiled_once():
     programs = {}
 
     def once(config):
-        key = str(config.parallelism)
+        key = f"{config.model} {config.optimizer} {config.training} {config.parallelism}"
         return programs[key] if key in programs else programs.setdefault(key, Program(config))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -77,6 +82,52 @@ def test_a_run_comes_out_the_same_to_the_last_bit(whole, capsys, given, rows):
     assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize(
+    ("prepare", "kind", "changes"),
+    [
+        (fine_tuning, SFTConfig, {"sft__epochs": 1, "sft__pretraining_share": 0.25}),
+        (reward_modelling, RewardModelConfig, {"reward__epochs": 1, "reward__share_prompts": True}),
+    ],
+)
+def test_what_comes_after_pretraining_is_replayed_too(tmp_path, capsys, prepare, kind, changes):
+    """Every row, those of all that is judged among them, and a changed one is told."""
+    workdir = alignment_runs.run(
+        tmp_path / "run", alignment_runs.make_config(kind, **changes), prepare
+    )
+    rows = alignment_runs.rows(workdir)
+    capsys.readouterr()
+    lines, code = _verify(workdir.path, capsys)
+    told = [tuple(line.split()[:2]) for line in lines[1:-1]]
+    assert sorted(told) == sorted((str(row["step"]), row.get("split", "train")) for row in rows)
+    last = rows[-1]["step"]
+    assert (code, lines[-1]) == (0, f"steps 0 to {last}: {len(rows)} of {len(rows)} rows agree")
+    assert _verify(workdir.path, capsys, from_step=4)[1] == 0
+    (workdir.path / "metrics.jsonl").write_text(
+        "".join(json.dumps(row | {"loss": row["loss"] * 1.01}) + "\n" for row in rows)
+    )
+    lines, code = _verify(workdir.path, capsys, from_step=last)
+    assert code == 1 and all(line.endswith("differs") for line in lines[1:-1])
+    flags.FLAGS(["verify"])
+    with (
+        flagsaver.flagsaver(workdir=str(workdir.path), documents_of_step=1),
+        pytest.raises(ValueError, match=r"--documents_of_step: got 1 of a run of experiments\.\w+"),
+    ):
+        verify.main(["verify"])
+
+
+def test_sets_that_have_changed_are_refused(tmp_path):
+    chats = tmp_path / "chats.jsonl"
+    row = {"prompt": "copy: fox jar", "response": "fox jar"}
+    chats.write_text(json.dumps(row) + "\n")
+    config = alignment_runs.make_config(
+        SFTConfig, sft__conversations=f"jsonl:{chats}", training__num_steps=1
+    )
+    workdir = alignment_runs.run(tmp_path / "run", config, fine_tuning)
+    chats.write_text(json.dumps(row | {"response": "fox"}) + "\n")
+    with pytest.raises(ValueError, match=r"conversations_hash: got \w{12} as it is now, expected"):
+        task_in(workdir, workdir.config())
+
+
 def test_one_bit_of_one_row_is_told_and_tolerated_on_request(changed, capsys):
     lines, code = _verify(changed, capsys)
     assert [line.split()[0] for line in lines if line.endswith("differs")] == ["6"]
@@ -118,7 +169,7 @@ def test_another_text_under_the_same_name_is_refused(whole, folder):
     try:
         with (
             flagsaver.flagsaver(workdir=str(whole)),
-            pytest.raises(ValueError, match=r"config\.data\.corpus: got .* as it is now, expected"),
+            pytest.raises(ValueError, match=r"whole: corpus_hash: got \w{12} as it is now, exp"),
         ):
             verify.main(["verify"])
     finally:
