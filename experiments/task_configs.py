@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import math
 
+from gptjax.alignment.ppo_settings import PPOSettings, StopSettings
 from gptjax.config import Config, ExperimentConfig, TrainingConfig, batch_schedule
 from gptjax.settings import setting
 
@@ -42,6 +43,19 @@ class RewardSection:
 
 
 @dataclasses.dataclass
+class PPOSection(PPOSettings):
+    """PPO and its relatives: what is answered, and what answers earn."""
+
+    prompts: str | None = None  # a set of prompts: instructions, jsonl:PATH, any set of the others
+    samples: str | None = None  # a set whose answers are shown every training.eval_every iterations
+    max_prompt_tokens: int = setting(1024, low=1)  # with the assistant's mark
+    max_answer_tokens: int = setting(1024, low=1)  # with the end of the turn
+    rewards: str | None = None  # judges and their weights: reward_model:WORKDIR, gold, ...
+    value_from: str | None = None  # work directory of a reward model; none: the first of rewards
+    rollout_slots: int | None = setting(None, low=1)  # answers written at once; none: a batch's
+
+
+@dataclasses.dataclass
 class SFTConfig(ExperimentConfig):
     """A run of `experiments.sft`."""
 
@@ -65,10 +79,19 @@ class RewardModelConfig(ExperimentConfig):
         return self.reward.epochs is not None
 
 
+@dataclasses.dataclass
+class PPOConfig(ExperimentConfig):
+    """A run of `experiments.ppo`: steps are iterations, a batch is of answers."""
+
+    ppo: PPOSection = dataclasses.field(default_factory=PPOSection)
+    stop: StopSettings = dataclasses.field(default_factory=StopSettings)
+
+
 TASKS: dict[str, type[ExperimentConfig]] = {
     "pretrain": ExperimentConfig,
     "sft": SFTConfig,
     "reward_model": RewardModelConfig,
+    "ppo": PPOConfig,
 }
 
 
@@ -106,4 +129,4 @@ def may_start_at_random(config: ExperimentConfig) -> bool:
         return config.sft.random_start
     if isinstance(config, RewardModelConfig):
         return config.reward.random_start
-    return True
+    return not isinstance(config, PPOConfig)

@@ -5,15 +5,16 @@ train_as_flags_say(fine_tuning)   # in `main`, where --experiment has one of its
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from absl import flags
 
 from experiments.dry_run import dry_run, table
 from experiments.processes import connect
-from experiments.training_run import Task, how_it_ended, train
+from experiments.training_run import Task, train
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import ExperimentConfig, resolve
+from gptjax.training.state import TrainState
 
 FLAGS = flags.FLAGS
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; it resumes there.")
@@ -28,13 +29,33 @@ _DEVICE_MEMORY_GIB = flags.DEFINE_float(
 )
 
 
+class Ended(Protocol):
+    """How a run ended: `loop.Outcome`, or that of a loop of its own."""
+
+    @property
+    def state(self) -> TrainState: ...
+    @property
+    def interrupted_by(self) -> str | None: ...
+
+
 def train_as_flags_say(prepare: Callable[[Any], Task]) -> None:
+    """Trains as `run_as_flags_say` has it; `prepare` is that of `train`."""
+
+    def run(experiment: str, config: Any, workdir: WorkDirectory, step: int | None) -> Ended:
+        return train(experiment, config, workdir, prepare, step)
+
+    run_as_flags_say(run)
+
+
+def run_as_flags_say(run: Callable[[str, Any, WorkDirectory, int | None], Ended]) -> None:
     """Runs --experiment in --workdir and says how it ended, or, with --dry_run, what it would take.
 
-    `prepare` is that of `train`.
+    Args:
+      run: takes the experiment's name, the resolved configuration, the directory and
+        --restore_step.
 
     Raises:
-      ValueError: what `train` or `dry_run` refuses, or processes that do not meet.
+      ValueError: what `run` or `dry_run` refuses, or processes that do not meet.
     """
     connect()
     config = resolve(FLAGS.config)
@@ -46,8 +67,13 @@ def train_as_flags_say(prepare: Callable[[Any], Task]) -> None:
         return
     enable_compilation_cache()
     workdir = WorkDirectory(_WORKDIR.value)
-    outcome = train(FLAGS.experiment, config, workdir, prepare, _RESTORE_STEP.value)
-    print(how_it_ended(outcome, workdir))
+    outcome = run(FLAGS.experiment, config, workdir, _RESTORE_STEP.value)
+    step = int(outcome.state.step)
+    if outcome.interrupted_by is None:
+        picture = " loss.png" if (workdir.path / "loss.png").exists() else " samples"
+        print(f"step {step}: {workdir.path}/result.json,{picture} and checkpoints are written")
+    else:
+        print(f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there")
 
 
 def _refuse_steps_and_epochs(config: ExperimentConfig) -> None:

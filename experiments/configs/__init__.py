@@ -1,6 +1,15 @@
 """One module a paper; importing this package registers all of them, in the papers' order."""
 
-from experiments.configs import demo, gpt1, gpt2, gpt3, instructgpt, sparse_transformer, trials
+from experiments.configs import (
+    demo,
+    gpt1,
+    gpt2,
+    gpt3,
+    instructgpt,
+    instructgpt_ppo,
+    sparse_transformer,
+    trials,
+)
 from experiments.registry import EXPERIMENTS
 
 __all__ = [
@@ -10,6 +19,7 @@ __all__ = [
     "gpt2",
     "gpt3",
     "instructgpt",
+    "instructgpt_ppo",
     "sparse_transformer",
     "trials",
 ]

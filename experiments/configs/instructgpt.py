@@ -87,7 +87,8 @@ def reward_model_6b() -> RewardModelConfig:
     )
 
 
-def _smoke_model() -> ModelConfig:
+def smoke_model() -> ModelConfig:
+    """What the smoke experiments train."""
     return ModelConfig(vocab_size=448 + 5, context_length=64, num_layers=2, num_heads=2, d_model=64)
 
 
@@ -101,7 +102,7 @@ def sft_smoke() -> SFTConfig:
     """
     return dataclasses.replace(
         sft_1_3b(),
-        model=dataclasses.replace(_smoke_model(), residual_dropout=0.2),
+        model=dataclasses.replace(smoke_model(), residual_dropout=0.2),
         data=DataConfig(
             corpus="instructions", tokenizer="chat:instructions_448", document_masking=True
         ),
@@ -126,7 +127,7 @@ def reward_model_smoke() -> RewardModelConfig:
     """
     return dataclasses.replace(
         reward_model_6b(),
-        model=_smoke_model(),
+        model=smoke_model(),
         data=DataConfig(tokenizer="chat:instructions_448"),
         optimizer=OptimizerConfig(learning_rate=1e-3, final_fraction=0.1),
         training=TrainingConfig(batch_size=16, eval_every=25),

@@ -38,7 +38,7 @@ class ModelReward:
             for longer texts: the power of two that the longest of a call needs.
           batch_size: texts at a time.
         """
-        self._params, self._template = params, template
+        self.model, self.params, self._template = model, params, template
         self._width, self._batch_size = width, batch_size
         self._context = model.config.context_length
         self._apply = jax.jit(
@@ -61,19 +61,27 @@ class ModelReward:
             width = self._width
         else:
             width = min(_power_of_two(longest), self._context)
-        rows = min(self._batch_size, _power_of_two(len(texts)))
-        parts = [
-            self._rewards(texts[first : first + rows], rows, width)
-            for first in range(0, len(texts), rows)
-        ]
-        return np.concatenate(parts)[: len(texts)]
-
-    def _rewards(self, texts: Sequence[np.ndarray], rows: int, width: int) -> np.ndarray:
-        tokens = np.full((rows, width), self._template.tokenizer.padding, np.int32)
-        lengths = np.ones(rows, np.int32)
+        tokens = np.full((len(texts), width), self._template.tokenizer.padding, np.int32)
         for row, text in enumerate(texts):
-            tokens[row, : len(text)], lengths[row] = text, len(text)
-        return np.asarray(self._apply(self._params, tokens, lengths))
+            tokens[row, : len(text)] = text
+        return self.of_tokens(tokens, np.array([len(text) for text in texts], np.int32))
+
+    def of_tokens(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The reward of texts that are tokens already, [N] float32, as they are: ended or not.
+
+        Args:
+          tokens: int32 [N, T], texts at the front of their rows.
+          lengths: int32 [N], tokens of each, at least one.
+        """
+        count = len(tokens)
+        size = min(self._batch_size, _power_of_two(count))
+        pad = -count % size
+        tokens, lengths = np.pad(tokens, ((0, pad), (0, 0))), np.pad(lengths, (0, pad), mode="edge")
+        parts = [
+            np.asarray(self._apply(self.params, tokens[rows], lengths[rows]))
+            for rows in np.split(np.arange(count + pad), (count + pad) // size)
+        ]
+        return np.concatenate(parts)[:count]
 
     def _tokens(self, prompt: Conversation, response: str) -> np.ndarray:
         before = self._template.prompt(prompt)

@@ -92,6 +92,16 @@ class World:
     show: Callable[[Any, int], None]
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    state: TrainState
+    steps: int  # iterations of this start of the run
+    interrupted_by: str | None  # the signal's name
+    last: dict[str, Any]  # figures of the last iteration; none where none was taken
+
+
 def optimise(
     state: TrainState,
     reference: Any,
@@ -105,7 +115,7 @@ def optimise(
     data_record: dict[str, Any],
     writer: MetricsWriter,
     progress: Progress,
-) -> tuple[TrainState, str | None]:
+) -> Outcome:
     """Takes iterations from `state.step` to `config.training.num_steps`.
 
     SIGTERM and SIGINT end the run after the iteration at hand, with a checkpoint.
@@ -123,20 +133,20 @@ def optimise(
       writer: takes a row for each iteration.
       progress: shows it to a person.
 
-    Returns:
-      The last state, and the name of the signal that ended the run early, if one did.
-
     Raises:
       ValueError: a figure is not finite or past `stops`, or a reward fails. Nothing of that
         iteration is saved.
     """
-    total, done = config.training.num_steps, int(state.step)
-    saved = done
+    total, first = config.training.num_steps, int(state.step)
+    done = saved = first
+    row: dict[str, Any] = {}
     with Interruption() as interruption:
         while done < total and not interruption.requested(done):
             state, row = _iteration(state, reference, programs, world, config, settings, done)
             done += 1
-            state = state.replace(step=jax.device_put(np.int32(done), state.step.sharding))
+            state = dataclasses.replace(
+                state, step=jax.device_put(np.int32(done), state.step.sharding)
+            )
             row = {"step": done, **row}
             try:
                 _check(row, stops)
@@ -155,7 +165,7 @@ def optimise(
         if saved < done:
             _save(state, checkpoints, data_record, config)
         checkpoints.wait()
-    return state, interruption.name
+    return Outcome(state, done - first, interruption.name, row)
 
 
 def _save(
@@ -184,66 +194,86 @@ def _iteration(
     iteration: int,
 ) -> tuple[TrainState, dict[str, Any]]:
     """One iteration: the state after it, but for its number, and its figures."""
-    times = [time.monotonic()]
+    began = time.monotonic()
     rollouts = world.draw(state.params, iteration)
-    times.append(time.monotonic())
+    drawn = time.monotonic()
     scores, parts = world.score(rollouts, iteration)
-    minibatches = _minibatches(rollouts.arrays(), settings.minibatches)
-    measured = _joined(
-        jax.device_get(
-            programs.measure(state.params, reference, state.opt_state.critic, _put(rows, programs))
-        )
-        for rows in minibatches
-    )
-    beside = state.opt_state
+    measured = _measured(state, reference, programs, rollouts, settings)
     lessons, figures, coefficient, moments = jax.device_get(
         programs.prepare(
             measured,
             rollouts.mask,
             np.asarray(scores, np.float32),
             rollouts.finished,
-            jax.device_get(beside.kl_coefficient),
-            jax.device_get(beside.moments),
+            *jax.device_get((state.opt_state.kl_coefficient, state.opt_state.moments)),
         )
     )
-    times.append(time.monotonic())
-
-    learned = {**rollouts.arrays(), **lessons}
-    text = world.text(iteration)
-    texts = [None] * settings.minibatches
-    if text is not None:
-        texts = [_put(rows, programs) for rows in _minibatches(text, settings.minibatches)]
-    of_updates: list[dict[str, jax.Array]] = []
-    for epoch in range(settings.inner_epochs):
-        if epoch:
-            rng = np.random.default_rng([config.training.seed, iteration, epoch])
-            order = rng.permutation(len(rollouts.finished))
-            learned = {name: rows[order] for name, rows in learned.items()}
-        minibatches = _minibatches(learned, settings.minibatches)
-        for rows, of_text in zip(minibatches, texts, strict=True):
-            state, made = programs.update(state, _put(rows, programs), of_text)
-            of_updates.append(made)
+    scored = time.monotonic()
+    state, of_updates = _updated(
+        state,
+        programs,
+        {**rollouts.arrays(), **lessons},
+        world.text(iteration),
+        settings,
+        (config.training.seed, iteration),
+    )
     beside = state.opt_state.replace(
         kl_coefficient=_like(coefficient, state.opt_state.kl_coefficient),
         moments=jax.tree.map(_like, moments, state.opt_state.moments),
     )
-    state = state.replace(opt_state=beside)
     figures |= _over_updates(jax.device_get(of_updates))
-    times.append(time.monotonic())
-    return state, {
+    learned = time.monotonic()
+    return dataclasses.replace(state, opt_state=beside), {
         "score": float(np.mean(scores)),
         "score_deviation": float(np.std(scores)),
         **{f"rewards/{name}": float(np.mean(part)) for name, part in parts.items()},
         **{name: float(value) for name, value in figures.items()},
         **_lengths(rollouts),
-        **{
-            f"seconds_{name}": after - before
-            for name, before, after in zip(
-                ("rollout", "scoring", "update"), times, times[1:], strict=True
-            )
-        },
-        "tokens_per_second": int(rollouts.answer_lengths.sum()) / (times[1] - times[0]),
+        "seconds_rollout": drawn - began,
+        "seconds_scoring": scored - drawn,
+        "seconds_update": learned - scored,
+        "tokens_per_second": int(rollouts.answer_lengths.sum()) / (drawn - began),
     }
+
+
+def _measured(
+    state: TrainState, reference: Any, programs: Programs, rollouts: Rollouts, settings: PPOSettings
+) -> dict[str, np.ndarray]:
+    """What `ppo.make_measure` says of each answer, a minibatch at a time as the update has them."""
+    critic = state.opt_state.critic
+    parts = [
+        jax.device_get(programs.measure(state.params, reference, critic, _put(rows, programs)))
+        for rows in _minibatches(rollouts.arrays(), settings.minibatches)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _updated(
+    state: TrainState,
+    programs: Programs,
+    learned: Batch,
+    text: Batch | None,
+    settings: PPOSettings,
+    seed: tuple[int, int],
+) -> tuple[TrainState, list[dict[str, jax.Array]]]:
+    """The state after all updates of an iteration, and the figures of each.
+
+    The first epoch takes answers as they come, which the order of prompts has shuffled; later ones
+    in an order drawn from `seed`.
+    """
+    texts = [None] * settings.minibatches
+    if text is not None:
+        texts = [_put(rows, programs) for rows in _minibatches(text, settings.minibatches)]
+    figures: list[dict[str, jax.Array]] = []
+    for epoch in range(settings.inner_epochs):
+        rows = learned
+        if epoch:
+            order = np.random.default_rng([*seed, epoch]).permutation(len(learned["tokens"]))
+            rows = {name: x[order] for name, x in learned.items()}
+        for minibatch, of_text in zip(_minibatches(rows, settings.minibatches), texts, strict=True):
+            state, made = programs.update(state, _put(minibatch, programs), of_text)
+            figures.append(made)
+    return state, figures
 
 
 def _lengths(rollouts: Rollouts) -> dict[str, float]:
@@ -265,11 +295,6 @@ def _over_updates(figures: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
 def _minibatches(rows: Batch, count: int) -> list[Batch]:
     parts = {name: np.split(np.asarray(x), count) for name, x in rows.items()}
     return [{name: x[i] for name, x in parts.items()} for i in range(count)]
-
-
-def _joined(parts: Any) -> dict[str, np.ndarray]:
-    parts = list(parts)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _put(rows: Batch, programs: Programs) -> dict[str, jax.Array]:

@@ -9,6 +9,7 @@ text and the pieces that prompts are fed in are powers of two, so that few progr
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,9 +29,12 @@ _SHRINKS = 4  # times too many rows, or too much room, after which a batch is ma
 class RunningBatch:
     """Texts that are written together; it holds the compiled programs."""
 
-    def __init__(self, model: GPT, slots: int, piece: int):
-        """`slots`: rows at most; `piece`: tokens of a prompt that are fed at once."""
+    def __init__(self, model: GPT, slots: int, piece: int, longest: tuple[int, int] | None = None):
+        """`slots`: rows at most; `piece` and `longest`: as of `Generator`."""
         self._model, self._slots, self._piece = model, slots, piece
+        self._prompt, answer = longest or (1, 0)
+        self._text = self._prompt + answer
+        self._shrinks = _SHRINKS if longest is None else math.inf
         self._rows: list[Request | None] = []
         self._samplers = by_row([None])
         self._state: Decoding | None = None
@@ -48,15 +52,23 @@ class RunningBatch:
         return self._slots - len(self._active())
 
     def fill(self, params: Any, joining: Sequence[Request]) -> None:
-        """Gives rows to requests, no more than are free."""
+        """Gives rows to requests, no more than are free.
+
+        What fails before rows change leaves the other texts as they are.
+        """
+        self._fail_if_lost()
         self._rows = [request if request and request.writing else None for request in self._rows]
-        self._make_room(params, [request.order for request in joining])
         groups: dict[int, list[Request]] = {}
         for request in joining:
-            groups.setdefault(bucket(request.order.prompt.size - 1), []).append(request)
-        for group in groups.values():
-            self._join(params, group)
-        self._samplers = by_row([request and request.order.sampler for request in self._rows])
+            size = max(request.order.prompt.size, self._prompt)
+            groups.setdefault(bucket(size - 1), []).append(request)
+        try:
+            self._make_room(params, [request.order for request in joining])
+            for group in groups.values():
+                self._join(params, group)
+            self._samplers = by_row([request and request.order.sampler for request in self._rows])
+        finally:
+            self._fail_if_lost()
 
     def advance(self, params: Any, num_steps: int, until_one_ends: bool) -> None:
         """Takes all texts up to `num_steps` tokens further, and hands them to their requests.
@@ -66,9 +78,9 @@ class RunningBatch:
         running = np.array([request is not None and request.writing for request in self._rows])
         if self._state is None or not running.any():
             return
-        state, self._state = self._state, None
         try:
-            count, few = running.sum(), running.size // _SHRINKS
+            state, self._state = self._state, None
+            count, few = running.sum(), running.size // self._shrinks
             least = count if until_one_ends else few + 1 if count > few else 1
             state = self._advance(
                 params, state, self._samplers, running, np.int32(num_steps), np.int32(least)
@@ -76,8 +88,7 @@ class RunningBatch:
             self._deliver(state)
             self._state = state
         finally:
-            if self._state is None:
-                self._fail()
+            self._fail_if_lost()
 
     def _active(self) -> list[int]:
         return [row for row, request in enumerate(self._rows) if request and request.writing]
@@ -89,20 +100,28 @@ class RunningBatch:
         if not orders:
             return
         rows = min(1 << (len(orders) - 1).bit_length(), self._slots)
-        longest = max(order.limit for order in orders)
+        longest = max(self._text, *(order.limit for order in orders))
         size = min(bucket(longest), self._model.config.context_length)
         if not active or self._state is None:
             if self._state is None or self._state.texts.tokens.shape != (rows, size):
-                self._state = self._begun(params, [], rows, size)
+                self._state = None
                 self._rows = [None] * rows
+                self._state = self._begun(params, [], rows, size)
             return
         batch, room = self._state.texts.tokens.shape
-        if batch < rows or batch >= _SHRINKS * rows or room < size or room >= _SHRINKS * size:
+        if (
+            batch < rows
+            or batch >= self._shrinks * rows
+            or room < size
+            or room >= self._shrinks * size
+        ):
             order = np.full(rows, batch, np.int32)
             order[: len(active)] = active
-            self._state = self._arranged(self._state, order, size=size, piece=self._piece)
+            state = self._arranged(self._state, order, size=size, piece=self._piece)
             kept = [self._rows[row] for row in active]
+            self._state = None
             self._rows = kept + [None] * (rows - len(kept))
+            self._state = state
 
     def _join(self, params: Any, group: list[Request]) -> None:
         """Feeds prompts of about one length, and gives their texts free rows."""
@@ -113,9 +132,10 @@ class RunningBatch:
         rows = np.full(count, batch, np.int32)
         rows[: len(group)] = free
         new = self._begun(params, [request.order for request in group], count, size)
-        self._state = self._insert(self._state, new, rows)
+        state, self._state = self._state, None
         for row, request in zip(free, group, strict=True):
             self._rows[row] = request
+        self._state = self._insert(state, new, rows)
 
     def _begun(self, params: Any, orders: list[Order], rows: int, size: int) -> Decoding:
         """The state before the first new token of each order, and of rows with no text."""
@@ -129,7 +149,7 @@ class RunningBatch:
             seeds[row], indices[row] = order.seed, order.sample_index
             if order.stop_token is not None:
                 stop_tokens[row] = order.stop_token
-        cache = self._prefill(params, tokens, lengths - 1)
+        cache = self._prefill(params, tokens, lengths - 1, longest=self._prompt - 1)
         return self._begin(tokens, lengths, limits, stop_tokens, seeds, indices, cache)
 
     def _deliver(self, state: Decoding) -> None:
@@ -142,8 +162,10 @@ class RunningBatch:
                 begin, end = request.order.prompt.size + len(request.tokens), lengths[row]
                 request.add(tokens[row, begin:end], log_probs[row, begin:end])
 
-    def _fail(self) -> None:
-        """Ends the texts of a batch that is lost."""
+    def _fail_if_lost(self) -> None:
+        """Ends the texts of a batch whose state is gone: donated, or half changed."""
+        if self._state is not None:
+            return
         for row in self._active():
             request = self._rows[row]
             assert request is not None

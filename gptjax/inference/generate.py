@@ -14,7 +14,9 @@ Source: continuous batching is the iteration-level scheduling of Orca (Yu et al.
 """
 
 import collections
+import contextlib
 import dataclasses
+import itertools
 import threading
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
@@ -22,9 +24,15 @@ from typing import Any
 import numpy as np
 
 from gptjax.inference.batch import RunningBatch
-from gptjax.inference.decoding import decoding_params
+from gptjax.inference.decoding import check_params, decoding_params
 from gptjax.inference.prefill import PIECE
-from gptjax.inference.requests import Request, check_sampler, make_order, room_after
+from gptjax.inference.requests import (
+    Request,
+    check_number,
+    check_sampler,
+    make_order,
+    room_after,
+)
 from gptjax.inference.sampling import Sampler, kind_of
 from gptjax.models.gpt import GPT
 from gptjax.tokenization import Tokenizer
@@ -43,6 +51,7 @@ class Generator:
         max_queue: int | None = None,
         chunk: int = 8,
         piece: int = PIECE,
+        longest: tuple[int, int] | None = None,
         dtype: str | None = None,
     ):
         """Makes `params` ready for decoding.
@@ -55,13 +64,26 @@ class Generator:
           max_queue: requests that may wait besides; None for any number.
           chunk: most tokens of a text between two looks at it, while it is read as it comes.
           piece: most tokens of a prompt that are fed at once.
+          longest: tokens of the longest prompt and the longest answer to come, where they are
+            known, as in training: the batch is then of one size from the first text on, and one
+            program serves texts that would take turns with several. Longer ones are served too.
           dtype: of weights and cache, "float32" or "bfloat16"; None: as the model computes.
 
         Raises:
-          ValueError: no slots.
+          ValueError: a number out of range, another dtype, a tokenizer of another vocabulary, or
+            parameters of another model.
         """
-        if slots < 1:
-            raise ValueError(f"slots: got {slots}, expected 1 or more")
+        for name, value, least in (("slots", slots, 1), ("chunk", chunk, 1), ("piece", piece, 1)):
+            check_number(name, value, least)
+        if max_queue is not None:
+            check_number("max_queue", max_queue, 0)
+        if dtype not in (None, "float32", "bfloat16"):
+            raise ValueError(f"dtype: got {dtype!r}, expected float32 or bfloat16")
+        if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
+            raise ValueError(
+                f"tokenizer: got {tokenizer.vocab_size} tokens, expected the model's "
+                f"{model.config.vocab_size}"
+            )
         config = dataclasses.replace(model.config, dtype=dtype or model.config.dtype)
         self._model = model = dataclasses.replace(model, config=config)
         self._tokenizer, self._slots = tokenizer, slots
@@ -69,16 +91,17 @@ class Generator:
         self.params = params
         self._lock = threading.RLock()
         self._queue: collections.deque[Request] = collections.deque()
-        self._batch = RunningBatch(model, slots, piece)
+        self._batch = RunningBatch(model, slots, piece, longest)
         self._kinds: set[Hashable] = set()  # of samplers that were checked
 
     @property
     def params(self) -> Any:
-        """What is decoded with; set them while no request runs."""
+        """What is decoded with; set them while no request runs (ValueError: of another model)."""
         return self._params
 
     @params.setter
     def params(self, params: Any) -> None:
+        check_params(self._model, params)
         self._params = decoding_params(params, self._model.config.dtype)
 
     def room(self, prompt: np.ndarray) -> int:
@@ -159,9 +182,12 @@ class Generator:
           prompts: one or more.
           sample_indices: one for each prompt, 0, 1, 2, ... by default.
           **options: of `submit`, as are its errors.
+
+        Raises:
+          RuntimeError: the batch that one of them was in failed.
         """
         requests = self._submit_all(prompts, sample_indices, options)
-        with self._lock:
+        with _none_left_behind(requests):
             while any(request.writing for request in requests):
                 self.step(self._model.config.context_length)
         return requests
@@ -200,10 +226,10 @@ class Generator:
         """
         with self._lock:
             self._queue = collections.deque(request for request in self._queue if request.writing)
-            joining = [
-                self._queue.popleft() for _ in range(min(len(self._queue), self._batch.free))
-            ]
+            joining = list(itertools.islice(self._queue, self._batch.free))
             try:
+                for _ in joining:
+                    self._queue.popleft()
                 self._batch.fill(self._params, joining)
             except BaseException:
                 for request in joining:
@@ -220,15 +246,19 @@ class Generator:
                 self.step()
 
     def _stream(self, requests: list[Request]) -> Iterator[list[np.ndarray]]:
-        shown = [0] * len(requests)
-        while any(request.writing for request in requests):
-            self.step()
-            new = [
-                np.array(request.tokens[at:], np.int32)
-                for at, request in zip(shown, requests, strict=True)
-            ]
-            shown = [at + tokens.size for at, tokens in zip(shown, new, strict=True)]
-            yield new
+        shown, ended = [0] * len(requests), False
+        with _none_left_behind(requests):
+            while not ended:
+                ended = not any(request.writing for request in requests)
+                new = [
+                    np.array(request.tokens[at:], np.int32)
+                    for at, request in zip(shown, requests, strict=True)
+                ]
+                if any(tokens.size for tokens in new):
+                    shown = [at + tokens.size for at, tokens in zip(shown, new, strict=True)]
+                    yield new
+                if not ended:
+                    self.step()
 
     def _submit_all(
         self,
@@ -252,3 +282,15 @@ class Generator:
                     for request in requests:
                         request.cancel()
         return requests
+
+
+@contextlib.contextmanager
+def _none_left_behind(requests: Sequence[Request]) -> Iterator[None]:
+    """Cancels what is not finished where its reader leaves; raises where a batch failed."""
+    try:
+        yield
+    finally:
+        for request in requests:
+            request.cancel()
+    for request in requests:
+        request.result()

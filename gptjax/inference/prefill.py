@@ -14,7 +14,7 @@ import numpy as np
 
 from gptjax.config import ModelConfig
 from gptjax.inference import decoding
-from gptjax.inference.requests import make_order
+from gptjax.inference.requests import check_number, make_order
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import Cache
 
@@ -62,7 +62,8 @@ class Prefill:
     """Feeds texts in pieces; it holds the compiled programs."""
 
     def __init__(self, model: GPT, piece: int = PIECE):
-        """`piece`: tokens of a text that are fed at once."""
+        """`piece`: tokens of a text that are fed at once; ValueError if none."""
+        check_number("piece", piece, 1)
         self._model, self._piece = model, piece
         self._empty = jax.jit(
             functools.partial(decoding.empty_cache, model), static_argnums=(0, 1, 2)
@@ -70,7 +71,12 @@ class Prefill:
         self._feed = jax.jit(functools.partial(decoding.feed, model), donate_argnames="cache")
 
     def __call__(
-        self, params: Any, tokens: np.ndarray, counts: np.ndarray, chunk: int | None = None
+        self,
+        params: Any,
+        tokens: np.ndarray,
+        counts: np.ndarray,
+        chunk: int | None = None,
+        longest: int = 0,
     ) -> Cache:
         """The cache of the first tokens of texts.
 
@@ -80,11 +86,12 @@ class Prefill:
           counts: int32 [B], tokens of each text to feed.
           chunk: the most tokens that will be fed, or rolled back, at once later on, where that is
             more than a piece of a prompt.
+          longest: of a text to feed, in batches of the same size; their pieces are alike.
         """
         rows, size = tokens.shape
         most = decoding.piece_size(self._model.config, size, self._piece)
         cache, fed = self._empty(rows, size, max(most, chunk or 1)), int(counts.max())
-        start = 0
+        fed, start = min(max(fed, longest), size) if fed else 0, 0
         while start < fed:
             piece = min(bucket(fed - start), most)
             at = np.arange(start, start + piece, dtype=np.int32)[None]

@@ -1,4 +1,4 @@
-"""PPO's measurement, lessons and update, against loops in NumPy and separately computed gradients."""
+"""PPO's measurement, lessons and update, against loops in NumPy and gradients of other code."""
 
 import functools
 

@@ -1,0 +1,165 @@
+"""A run of PPO or of a relative, from its configuration to its result.
+
+outcome = optimise_policy("ppo_smoke", config, WorkDirectory("runs/ppo"))
+"""
+
+import functools
+import time
+
+import jax
+from jax.sharding import Mesh
+
+from experiments import sources
+from experiments.initial_params import find_origin
+from experiments.judges import load_judge
+from experiments.policy_networks import Networks
+from experiments.policy_world import PolicyWorld
+from experiments.task_configs import PPOConfig
+from experiments.workdir import WorkDirectory
+from gptjax.alignment.ppo_loop import Outcome, optimise
+from gptjax.alignment.ppo_settings import check
+from gptjax.alignment.rewards import Reward
+from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.prompts import PromptRows, load_prompts, prompt_rows
+from gptjax.models.costs import parameter_count
+from gptjax.settings import fields
+from gptjax.training import metrics, partitioning
+from gptjax.training.processes import check_alike, on_first, together
+from gptjax.training.start import resume
+
+
+def optimise_policy(
+    experiment: str, config: PPOConfig, workdir: WorkDirectory, restore_step: int | None = None
+) -> Outcome:
+    """Runs a resolved `config` in `workdir` to its end, or until a signal.
+
+    Args:
+      experiment: the name the configuration was made from, or what the run is called.
+      config: resolved.
+      workdir: new, or of this run, which then goes on from its newest checkpoint.
+      restore_step: the checkpoint to go on from instead; later ones are removed.
+
+    Raises:
+      ValueError: another run is in `workdir`, what the configuration names cannot be had, or the
+        policy is lost (see `ppo_loop.optimise`).
+    """
+    began = time.monotonic()
+    given = {f"config.{path}": value for path, value in fields(config).items()}
+    check_alike({"--experiment": experiment, "--restore_step": restore_step} | given)
+    mesh = _checked_mesh(config)
+    template = sources.load_chat_template(config)
+    prompts, samples = together(lambda: _prompts(config, template))
+    text = None
+    hashes = {
+        "tokenizer_hash": template.tokenizer.content_hash(),
+        "prompts_hash": prompts.prompts.content_hash(),
+    }
+    if config.ppo.pretraining_coefficient:
+        text = sources.prepare_corpus(config, template.tokenizer)
+        hashes |= text.hashes
+    check_alike(hashes)
+    rewards = _rewards(config, template, mesh)
+    workdir.begin(experiment, config, hashes, lambda: find_origin(config))
+    workdir.keep_tokenizer(template.tokenizer)
+
+    networks = Networks(config, rewards, mesh)
+    world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir)
+    with (
+        workdir.checkpoints() as checkpoints,
+        metrics.MetricsWriter(workdir.path, last_good_step=checkpoints.latest_step) as writer,
+        metrics.Progress(config.training.num_steps) as progress,
+    ):
+        checkpoints.claim()
+        reference = networks.reference(workdir.origin())
+        if on_first(checkpoints.latest_step) is None:
+            if restore_step is not None:
+                raise ValueError(
+                    f"--restore_step: got {restore_step}, but {checkpoints.directory} has no "
+                    "checkpoint"
+                )
+            state = networks.begin(reference)
+        else:
+            state, _ = resume(networks.target, checkpoints, restore_step)
+            if restore_step is not None:
+                checkpoints.remove_after(restore_step)
+        writer.truncate_after(int(state.step))
+        workdir.drop_result_of_another_step(int(state.step))
+        outcome = optimise(
+            state,
+            reference,
+            networks.programs(text is not None),
+            world.as_world(),
+            config,
+            config.ppo,
+            config.stop,
+            checkpoints=checkpoints,
+            data_record=hashes,
+            writer=writer,
+            progress=progress,
+        )
+    if outcome.interrupted_by is None and outcome.steps and jax.process_index() == 0:
+        workdir.write_result(
+            {
+                "experiment": experiment,
+                "parameters": parameter_count(config.model),
+                **outcome.last,
+                "dropped": dict(prompts.prompts.dropped),
+                "seconds": time.monotonic() - began,
+            }
+        )
+    return outcome
+
+
+def _checked_mesh(config: PPOConfig) -> Mesh:
+    """The mesh, of a configuration without contradictions."""
+    section, parallelism = config.ppo, config.parallelism
+    check(section, config.training.batch_size)
+    longest = section.max_prompt_tokens + section.max_answer_tokens
+    if longest > config.model.context_length:
+        room = config.model.context_length - section.max_prompt_tokens
+        raise ValueError(
+            f"config.ppo.max_answer_tokens: got {section.max_answer_tokens}, expected at most "
+            f"{room}: context_length = {config.model.context_length} less max_prompt_tokens = "
+            f"{section.max_prompt_tokens}"
+        )
+    if parallelism.strategy == "pmap" or parallelism.sequence > 1:
+        raise ValueError(
+            f"config.parallelism: got strategy={parallelism.strategy}, sequence="
+            f"{parallelism.sequence}, expected single or mesh with sequence=1 for experiments.ppo"
+        )
+    mesh = partitioning.make_mesh(parallelism)
+    rows = config.training.batch_size // section.minibatches
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % shards or rows * section.pretraining_rows % (shards * config.training.accumulate):
+        raise ValueError(
+            f"config.ppo.minibatches: got {section.minibatches}, {rows} answers each, expected "
+            f"minibatches that divide over {shards} devices (parallelism.data x fsdp), and their "
+            f"text into training.accumulate = {config.training.accumulate} microbatches"
+        )
+    return mesh
+
+
+def _prompts(config: PPOConfig, template: ChatTemplate) -> tuple[PromptRows, PromptRows | None]:
+    """What is answered, and what is answered to be shown."""
+    section = config.ppo
+    if section.prompts is None:
+        raise ValueError(
+            "config.ppo.prompts: got none, expected jsonl:PATH with rows of prompt, a set of "
+            "conversations or rankings, or instructions to try it out"
+        )
+    encode = functools.partial(
+        prompt_rows, template=template, max_prompt_tokens=section.max_prompt_tokens
+    )
+    samples = None if section.samples is None else encode(load_prompts(section.samples))
+    return encode(load_prompts(section.prompts)), samples
+
+
+def _rewards(config: PPOConfig, template: ChatTemplate, mesh: Mesh) -> list[Reward]:
+    section = config.ppo
+    if section.rewards is None:
+        raise ValueError(
+            "config.ppo.rewards: got none, expected judges such as reward_model:WORKDIR, "
+            "0.5*python:MODULE:FUNCTION, or gold for the embedded tasks"
+        )
+    width = section.max_prompt_tokens + section.max_answer_tokens
+    return load_judge(section.rewards, template.tokenizer, width=width, mesh=mesh)
