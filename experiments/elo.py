@@ -1,0 +1,101 @@
+r"""Rates checkpoints by judgements of their answers: Bradley-Terry on Elo's scale, with intervals.
+
+python -m experiments.elo --systems=sft=runs/sft,ppo=runs/ppo,early=runs/ppo@40 --judge=gold \
+    --prompts=instructions:split=held_out,count=200 --output=runs/elo.json --page=runs/elo.html
+python -m experiments.elo --votes=votes.jsonl --output=runs/elo.json
+
+A judge scores an answer of each system to each prompt (--samples: several), and of every two the
+higher score wins; people's votes are rows {"a": NAME, "b": NAME, "winner": "a", "b" or "tie"}, with
+a "prompt" where several are about the same. Ratings are those of all judgements at once, of mean
+1000; rewards are the same with mean 0 and standard deviation 1. --page shows answers side by side.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments.binary import run
+from experiments.judging_flags import draws_of_flags, given, prompts_of_flags, rewards_of_flags
+from experiments.policies import MOST_ANSWERS, Policy
+from experiments.ratings import Answers, judged, lines, report, score, systems_of, votes_of
+from experiments.report.samples import write_samples
+from experiments.workdir import (
+    WorkDirectory,
+    enable_compilation_cache,
+    provenance,
+    write_json,
+)
+from gptjax.alignment.rewards import Reward
+from gptjax.data.chat_format import Conversation
+from gptjax.data.records import Records
+
+_SYSTEMS = flags.DEFINE_list("systems", [], "NAME=WORKDIR or NAME=WORKDIR@STEP, commas between.")
+_VOTES = flags.DEFINE_string("votes", None, "A file of votes, in place of systems and a judge.")
+_SAMPLES = flags.DEFINE_integer(
+    "samples", 1, "Answers to a prompt.", lower_bound=1, upper_bound=MOST_ANSWERS
+)
+_TIE_MARGIN = flags.DEFINE_float(
+    "tie_margin", 0.0, "Difference of rewards up to which answers tie.", lower_bound=0.0
+)
+_PRIOR = flags.DEFINE_float(
+    "prior", None, "Deviation of ratings in points, which rates what never loses too."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write.")
+_PAGE = flags.DEFINE_string("page", None, "An HTML file, with the answers to the first prompts.")
+_SHOWN = 100  # prompts on a page
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the table and writes the files."""
+    del argv
+    output = Path(given(_OUTPUT, "a file to write"))
+    if bool(_SYSTEMS.value) == (_VOTES.value is not None):
+        raise ValueError(
+            f"--systems and --votes: got {'both' if _VOTES.value else 'neither'}, expected one"
+        )
+    if _VOTES.value is not None:
+        if _PAGE.value is not None:
+            raise ValueError("--page: got it with --votes, which have no answers, expected none")
+        figures = report(votes_of(_VOTES.value), _PRIOR.value)
+    else:
+        figures = _of_systems()
+    print("\n".join(lines(figures)))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(output, {**figures, **provenance()})
+
+
+def _of_systems() -> dict[str, Any]:
+    """Draws, judges and rates, one system after another; only one is in memory."""
+    systems, prompts = systems_of(_SYSTEMS.value), prompts_of_flags()
+    enable_compilation_cache()
+    judges: dict[str, list[Reward]] = {}  # by the tokenizer whose answers they read
+    samples = {}
+    for name, (path, step) in systems.items():
+        policy = Policy(WorkDirectory(path), step)
+        tokenizer = policy.template.tokenizer
+        key = tokenizer.content_hash()
+        if key not in judges:
+            judges[key] = rewards_of_flags(tokenizer)
+        samples[name] = score(_answers(policy, prompts), judges[key])
+    shared = [prompt for prompt in prompts if all(prompt in of for of in samples.values())]
+    if not shared:
+        raise ValueError("--prompts: got none that fits all of --systems, expected shorter ones")
+    samples = {name: {prompt: of[prompt] for prompt in shared} for name, of in samples.items()}
+    if _PAGE.value is not None:
+        shown = shared[:_SHOWN]
+        first = {name: [of[prompt][0] for prompt in shown] for name, of in samples.items()}
+        write_samples(_PAGE.value, shown, first, title=f"{', '.join(systems)}: {prompts.name}")
+    figures = report(judged(samples, _TIE_MARGIN.value), _PRIOR.value)
+    return {**figures, "prompts": len(shared), "systems": dict(systems)}
+
+
+def _answers(policy: Policy, prompts: Records[Conversation]) -> Answers:
+    draws = draws_of_flags(_SAMPLES.value)
+    kept = policy.fitting(prompts, draws["max_new_tokens"])
+    return dict(zip(kept, policy.answers(kept, _SAMPLES.value, **draws), strict=True))
+
+
+if __name__ == "__main__":
+    run(main)
