@@ -15,9 +15,10 @@ from typing import Any
 from absl import flags
 
 from experiments.binary import run
+from experiments.provenance import provenance
 from experiments.registered_patterns import registered_patterns
 from experiments.report import costs, parity, pictures, tables
-from experiments.workdir import enable_compilation_cache, provenance, write_json
+from experiments.workdir import enable_compilation_cache, write_json
 from gptjax.attention import Pattern, parse
 
 _OUTPUT = flags.DEFINE_string("output", None, "Directory for what the report makes.")

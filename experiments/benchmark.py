@@ -11,7 +11,7 @@ from absl import flags
 from experiments.benchmarks import SUITES
 from experiments.benchmarks.figures import lines
 from experiments.binary import run
-from experiments.workdir import provenance
+from experiments.provenance import provenance
 
 _SUITE = flags.DEFINE_string("suite", "train", f"One of: {', '.join(SUITES)}.")
 

@@ -72,11 +72,10 @@ def to_huggingface(workdir: WorkDirectory, path: Path) -> None:
     refuse_used(path)
     workdir.model()  # refuses what is none of language
     config, step = workdir.config(), workdir.resolve_step(_STEP.value)
-    item = "params" if config.optimizer.ema_decay is None else "ema"
     write_pretrained(
         path,
         config.model,
-        StoredParameters(workdir.path / "checkpoints", step, item).read,
+        StoredParameters(workdir.path / "checkpoints", step).read,
         workdir.tokenizer(),
         dtype=_DTYPE.value,
         max_shard_bytes=int(_MAX_SHARD.value * GIB),

@@ -1,6 +1,7 @@
 """The parameters a new run starts from: another run's, or those of a model of Hugging Face's.
 
-state, data = start(fresh, target, checkpoints, restore_step=None, init_from=initial_params(config))
+origin = find_origin(config)   # `WorkDirectory.begin` writes it down
+state, data = start(fresh, ..., restore_step=None, init_from=initial_params(config, origin))
 """
 
 import functools
@@ -12,6 +13,7 @@ import jax
 from absl import logging
 
 from experiments.objectives import build_model
+from experiments.origin import Origin
 from experiments.task_configs import RewardModelConfig, SFTConfig, may_start_at_random, task_of
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.reward_model import from_language_model
@@ -20,55 +22,115 @@ from gptjax.interop.huggingface_directory import Pretrained, is_pretrained
 from gptjax.models.gpt import GPT
 from gptjax.settings import differences
 from gptjax.tokenization import ChatTokenizer, load_tokenizer
+from gptjax.training.manifest import content_hash
 from gptjax.training.partitioning import placed
-from gptjax.training.start import newest_params
+from gptjax.training.processes import together
+from gptjax.training.start import judged_params
 from gptjax.training.state import rng
 
 # What changes the function of the same parameters, and is seldom meant to change.
 SAME = ("model.activation", "model.layer_norm_epsilon")
 
 
-def initial_params(config: ExperimentConfig) -> Callable[[Any], Any] | None:
-    """Reads the parameters that `config.checkpoint.init_from` names; None where it names none.
+def find_origin(config: ExperimentConfig) -> Origin:
+    """What a new run of a resolved `config` starts from, as `config.checkpoint.init_from` says.
 
-    Of a work directory they are those of the checkpoint it chooses, most often the newest; a
-    warning says where their model computes something else. A model directory of Hugging Face's is
-    read as it is. A reward model takes a language model's, and draws its scalar head.
+    Of a work directory it is the checkpoint that the directory chooses, most often the newest; a
+    warning says where its model computes something else.
 
-    Reading raises ValueError where they are of another model, or, of what comes after pretraining,
-    where they are missing or of another tokenizer.
+    Raises:
+      ValueError: it names nothing that a run can start from, or, of what comes after pretraining,
+        nothing at all or a model of another tokenizer.
     """
     given = config.checkpoint.init_from
     if given is None:
-        return None if may_start_at_random(config) else functools.partial(_refuse_random, config)
-    read = functools.partial(_read, Path(given), config)
-    if isinstance(config, RewardModelConfig):
-        return functools.partial(_with_scalar_head, read, config)
-    return read
-
-
-def _refuse_random(config: ExperimentConfig, target: Any) -> Any:
-    del target
-    before = "sft" if isinstance(config, RewardModelConfig) else "pretrain"
-    raise ValueError(
-        f"config.checkpoint.init_from: got none for a new run of experiments.{task_of(config)}, "
-        f"expected the work directory of one of experiments.{before}"
-    )
-
-
-def _read(path: Path, config: ExperimentConfig, target: Any) -> Any:
+        if not may_start_at_random(config):
+            raise _random_start(config)
+        return Origin()
+    path = Path(given)
     if is_pretrained(path):
-        return _from_huggingface(path, config, target)
-    step = None
+        return Origin(given, None, _sha256(path, None))
+    source, step = WorkDirectory(given), None
     if (path / "config.json").is_file():
-        source = WorkDirectory(str(path))
-        if isinstance(config, SFTConfig | RewardModelConfig):
+        if type(config) is not ExperimentConfig:
             source.model()
             _check_tokenizer(source, config)
         for line in differences(config, source.config(), SAME):
             logging.warning("config.checkpoint.init_from: %s has another %s", path, line)
         step = source.chosen_step()
-    return newest_params(str(path), step)(target)
+    if step is None:
+        raise ValueError(
+            f"config.checkpoint.init_from: no checkpoint in {path}, expected a work directory or "
+            "a model directory of Hugging Face's"
+        )
+    return Origin(given, step, _sha256(path, step))
+
+
+def initial_params(
+    config: ExperimentConfig, origin: Origin | None = None
+) -> Callable[[Any], Any] | None:
+    """Reads the parameters that a run of `config` started from; None where they were random.
+
+    Of a work directory they are what its run was judged by, see `TrainState.judged`. A model
+    directory of Hugging Face's is read as it is. A reward model takes a language model's, and draws
+    its scalar head.
+
+    Args:
+      config: resolved; its `checkpoint.init_from` may say where the source is now.
+      origin: of `find_origin` when the run started, see `WorkDirectory.origin`; by default now.
+
+    Raises:
+      ValueError: as `find_origin`; and so does reading where the source is no longer what it was,
+        or is of another model.
+    """
+    origin = find_origin(config) if origin is None else origin
+    if origin.path is None:
+        return None
+    path = Path(config.checkpoint.init_from or origin.path)
+    read = functools.partial(_read, path, origin, config)
+    if isinstance(config, RewardModelConfig):
+        return functools.partial(_with_scalar_head, read, config)
+    return read
+
+
+def _random_start(config: ExperimentConfig) -> ValueError:
+    before = "sft" if isinstance(config, RewardModelConfig) else "pretrain"
+    return ValueError(
+        f"config.checkpoint.init_from: got none for a new run of experiments.{task_of(config)}, "
+        f"expected the work directory of one of experiments.{before}"
+    )
+
+
+def _read(path: Path, origin: Origin, config: ExperimentConfig, target: Any) -> Any:
+    together(lambda: _refuse_changed(path, origin))
+    if origin.step is None:
+        return _from_huggingface(path, config, target)
+    return judged_params(str(path), origin.step)(target)
+
+
+def _refuse_changed(path: Path, origin: Origin) -> None:
+    found = _sha256(path, origin.step)
+    if found != origin.sha256:
+        raise ValueError(
+            f"config.checkpoint.init_from: got {path} with the SHA-256 {found[:12]}, expected "
+            f"{origin.sha256[:12]}, as when the run started from it"
+        )
+
+
+def _sha256(path: Path, step: int | None) -> str:
+    """Of a work directory's checkpoint or, without a step, of a model directory."""
+    if step is None:
+        try:
+            return Pretrained(path).content_hash()
+        except ValueError as error:
+            raise ValueError(f"config.checkpoint.init_from: {error}") from error
+    try:
+        return content_hash(path / "checkpoints" / str(step))
+    except OSError as error:
+        raise ValueError(
+            f"config.checkpoint.init_from: cannot read checkpoint {step} of {path} "
+            f"({error.strerror}), expected that which the run starts from"
+        ) from error
 
 
 def _check_tokenizer(source: WorkDirectory, config: ExperimentConfig) -> None:

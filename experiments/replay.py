@@ -62,7 +62,7 @@ def replay(
     program = Program(task.config)
     evaluators = task.evaluators(program)
     if from_step == 0:
-        state = begin(program.fresh, program.target, initial_params(task.config))
+        state = begin(program.fresh, program.target, initial_params(task.config, workdir.origin()))
     else:
         with workdir.checkpoints() as checkpoints:
             state, _ = resume(program.target, checkpoints, from_step)

@@ -14,7 +14,7 @@ from absl import logging
 from jax.sharding import Mesh
 
 from experiments import sources
-from experiments.initial_params import initial_params
+from experiments.initial_params import find_origin, initial_params
 from experiments.objectives import build_model, init_params, training_loss
 from experiments.step_costs import costs_of
 from experiments.workdir import WorkDirectory
@@ -167,7 +167,7 @@ def train(
     given = {f"config.{path}": value for path, value in fields(config).items()}
     check_alike({"--experiment": experiment, "--restore_step": restore_step} | given)
     task = prepare(config)
-    workdir.begin(experiment, task.config, task.hashes)
+    workdir.begin(experiment, task.config, task.hashes, lambda: find_origin(task.config))
     workdir.keep_tokenizer(task.tokenizer)
 
     program = Program(task.config)
@@ -189,14 +189,6 @@ def train(
             }
         )
     return outcome
-
-
-def how_it_ended(outcome: Outcome, workdir: WorkDirectory) -> str:
-    """A line for whoever started the run."""
-    step = int(outcome.state.step)
-    if outcome.interrupted_by is not None:
-        return f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there"
-    return f"step {step}: {workdir.path}/result.json, loss.png and checkpoints are written"
 
 
 def _train(
@@ -226,11 +218,12 @@ def _train(
                 program.target,
                 checkpoints,
                 restore_step=restore_step,
-                init_from=initial_params(config),
+                init_from=initial_params(config, workdir.origin()),
             )
             if skipped is None:
                 skipped = tuple((a, b) for a, b in data.get("skipped_examples", ()))
             writer.truncate_after(int(state.step))
+            workdir.drop_result_of_another_step(int(state.step))
             batches = task.batches(int(state.step), skipped, share)
             try:
                 return fit(

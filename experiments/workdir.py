@@ -4,12 +4,11 @@ workdir = WorkDirectory("runs/demo")
 config, params = workdir.config(), workdir.params()
 """
 
+import dataclasses
 import json
 import os
-import platform
 import shutil
-import subprocess
-from importlib import metadata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,21 @@ import jax
 from jax.sharding import Mesh
 
 from experiments.objectives import build_model, init_params
+from experiments.origin import Origin
+from experiments.provenance import provenance
+from experiments.same_run import changes
 from experiments.task_configs import TASKS, RewardModelConfig, SFTConfig, task_of
 from gptjax.alignment.reward_model import rescaled
 from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.registry import unknown_name
-from gptjax.settings import differences, from_dict, to_dict
+from gptjax.settings import from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.partitioning import make_mesh, placed
 from gptjax.training.processes import on_first
 
-FIXED = (
-    "model.",
-    "data.",
-    "optimizer.",
-    "training.batch_",
-    "training.num_steps",
-    "training.seed",
-    "training.skip_grad_norm",
-    "sft.conversations",
-    "sft.validation",
-    "sft.epochs",
-    "sft.pretraining_share",
-    "reward.",
-)
+STARTED_FROM = "started_from"  # in config.json
 MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a run has begun
 
 
@@ -78,7 +67,13 @@ class WorkDirectory:
         self.path = Path(path)
         self._config_file = self.path / "config.json"
 
-    def begin(self, experiment: str, config: ExperimentConfig, record: dict[str, Any]) -> None:
+    def begin(
+        self,
+        experiment: str,
+        config: ExperimentConfig,
+        record: dict[str, Any],
+        find_origin: Callable[[], Origin] | None = None,
+    ) -> None:
         """Makes the directory that of a run, or finds that this run is already there.
 
         A run that has made none of MADE, such as one whose model could not be built, is not there
@@ -88,29 +83,38 @@ class WorkDirectory:
           experiment: the name the configuration was made from.
           config: resolved.
           record: what else is to be the same: content hashes of what the run reads.
+          find_origin: says what the run starts from; of a run that is there it has been said.
 
         Raises:
           ValueError: the directory holds another run (says how they differ), or something that
-            is not a run, or cannot be written.
+            is not a run, or cannot be written; or `find_origin` raises it.
         """
-        on_first(lambda: self._begin_here(experiment, config, record))
+        on_first(lambda: self._begin_here(experiment, config, record, find_origin))
 
     def _begin_here(
-        self, experiment: str, config: ExperimentConfig, record: dict[str, Any]
+        self,
+        experiment: str,
+        config: ExperimentConfig,
+        record: dict[str, Any],
+        find_origin: Callable[[], Origin] | None,
     ) -> None:
         try:
+            origin = None
             if self._config_file.exists():
                 if any(any(self.path.glob(made)) for made in MADE):
                     self._refuse_another(config, record)
+                    origin = self._run().get(STARTED_FROM)
             elif self.path.is_dir() and any(self.path.iterdir()):
                 raise ValueError(
                     f"--workdir: {self.path} holds files but no config.json; expected a new or "
                     "empty directory, or one of this run"
                 )
+            if origin is None and find_origin is not None:
+                origin = dataclasses.asdict(find_origin())
             self.path.mkdir(parents=True, exist_ok=True)
             task = {} if type(config) is ExperimentConfig else {"task": task_of(config)}
             run = {"experiment": experiment, **task, "config": to_dict(config), **record}
-            write_json(self._config_file, run)
+            write_json(self._config_file, run | ({STARTED_FROM: origin} if origin else {}))
         except OSError as error:
             raise ValueError(
                 f"--workdir: cannot write {self.path}: {error.strerror}; expected a writable "
@@ -135,12 +139,7 @@ class WorkDirectory:
                 f"--workdir: {self.path} holds a run of experiments.{task_of(theirs)}; expected "
                 f"one of experiments.{task_of(config)}, or another directory"
             )
-        changed = differences(config, theirs, FIXED)
-        changed += [
-            f"{name}: {value[:12]}, not {run.get(name, '')[:12]}"
-            for name, value in record.items()
-            if value != run.get(name)
-        ]
+        changed = changes(config, record, theirs, run)
         if changed:
             raise ValueError(
                 f"--workdir: {self.path} holds another run; expected the same configuration or "
@@ -171,6 +170,16 @@ class WorkDirectory:
     def record(self) -> dict[str, str]:
         """Content hashes of all that the run was made with: its tokenizer, its corpus or sets."""
         return {name: x for name, x in self._run().items() if name.endswith("_hash")}
+
+    def origin(self) -> Origin:
+        """What the run started from, as `begin` wrote it down."""
+        run = self._run()
+        if STARTED_FROM not in run:
+            raise ValueError(
+                f"{self._config_file}: got no {STARTED_FROM!r}, expected that of a run which has "
+                "been started"
+            )
+        return Origin(**run[STARTED_FROM])
 
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
@@ -229,7 +238,7 @@ class WorkDirectory:
         return GPT(config.model)
 
     def params(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
-        """Parameters of a checkpoint, as the run judges them: their average where it keeps one.
+        """What the run is judged by at a checkpoint: see `TrainState.judged`.
 
         Args:
           step: of the checkpoint, `chosen_step` by default.
@@ -249,8 +258,8 @@ class WorkDirectory:
           mesh: as of `params`.
 
         Raises:
-          ValueError: it is another kind of run, or one that has not ended, or the reward model
-            has another tokenizer.
+          ValueError: it is another kind of run, or one that has not ended or has gone back since,
+            or the reward model has another tokenizer.
         """
         config = self.config()
         if not isinstance(config, RewardModelConfig):
@@ -266,19 +275,22 @@ class WorkDirectory:
             )
         if not self.has_result():
             raise ValueError(f"reward model: {self.path} has not ended; expected its result.json")
-        normalisation = self.result()["normalisation"]
-        params = self._restored(None, mesh)
-        return build_model(config), rescaled(params, **normalisation)
+        result, step = self.result(), self.resolve_step(None)
+        if result.get("step") != step:
+            raise ValueError(
+                f"reward model: got {self.path} with a result.json of step {result.get('step')}, "
+                f"expected one of step {step}, its newest checkpoint's: run it to its end again"
+            )
+        return build_model(config), rescaled(self._restored(step, mesh), **result["normalisation"])
 
     def _restored(self, step: int | None, mesh: Mesh | None) -> Any:
         config = self.config()
         abstract = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
         if mesh is None:
             mesh = make_mesh(ParallelismConfig(), jax.local_devices())
-        item = "params" if config.optimizer.ema_decay is None else "ema"
         step = self.chosen_step() if step is None else step
         with self.checkpoints() as checkpoints:
-            return checkpoints.restore_params(step, placed(abstract, mesh), item)
+            return checkpoints.restore_judged(step, placed(abstract, mesh))
 
     def has_result(self) -> bool:
         """Whether the run has ended."""
@@ -292,25 +304,10 @@ class WorkDirectory:
         """Writes result.json: the run's figures, and what made them."""
         write_json(self.path / "result.json", {**figures, **provenance()})
 
+    def drop_result_of_another_step(self, step: int) -> None:
+        """Removes result.json where it is not of `step`, to which the run has gone back."""
+        on_first(lambda: self._drop_here(step))
 
-def provenance() -> dict[str, Any]:
-    """Commit, versions and hardware of this process."""
-    git = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    devices = jax.devices()
-    return {
-        "commit": git.stdout.strip() or None,
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in packages},
-        "hardware": {
-            "devices": f"{len(devices)} x {devices[0].device_kind}",
-            "machine": platform.machine(),
-            "cpu_cores": len(os.sched_getaffinity(0)),
-        },
-    }
+    def _drop_here(self, step: int) -> None:
+        if self.has_result() and self.result().get("step") != step:
+            (self.path / "result.json").unlink()

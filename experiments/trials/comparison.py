@@ -6,12 +6,13 @@ summary = compare("compare_smoke", compare_smoke(), workdir, variants, "flops", 
 from typing import Any
 
 from experiments import sources
+from experiments.provenance import provenance
 from experiments.training_run import pretrain
 from experiments.trials import report
 from experiments.trials.measure import measure_all
 from experiments.trials.plan import plan, trial_config
 from experiments.trials.summary import summarise
-from experiments.workdir import WorkDirectory, provenance, write_json
+from experiments.workdir import WorkDirectory, write_json
 from gptjax.config import ExperimentConfig
 
 

@@ -5,6 +5,7 @@ source.model, source.tokenizer(), source.params()
 write_pretrained(Path("out"), config, stored.read, tokenizer, dtype="bfloat16")
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,18 @@ class Pretrained:
             raise ValueError(f"{path / CONFIG}: {error}") from error
         self.kind = str(described["model_type"])
         self._tensors = SafeTensors(path)
+
+    def content_hash(self) -> str:
+        """SHA-256 over config.json and the weights; ValueError where one cannot be read."""
+        content = hashlib.sha256()
+        try:
+            for file in (self.path / CONFIG, *self._tensors.files()):
+                with file.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                content.update(f"{digest}  {file.name}\n".encode())
+        except OSError as error:
+            raise ValueError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        return content.hexdigest()
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; ValueError where its files are missing, damaged or of another kind."""

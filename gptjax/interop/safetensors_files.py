@@ -82,6 +82,10 @@ class SafeTensors(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def files(self) -> list[Path]:
+        """The files that the tensors lie in, by name."""
+        return sorted({place.file for place in self._places.values()})
+
 
 def write_safetensors(
     directory: Path,

@@ -215,6 +215,11 @@ class Checkpoints:
         self._check_target(step, item, abstract_params)
         return self._read(step, **{item: ocp.args.StandardRestore(abstract_params)})[item]
 
+    def restore_judged(self, step: int | None = None, abstract_params: Any = None) -> Any:
+        """As `restore_params`, of the parameters that were `TrainState.judged`."""
+        step, item = on_first(lambda: self._directories.judged(step))
+        return self.restore_params(step, abstract_params, item)
+
     def remove_after(self, step: int) -> None:
         """Removes the checkpoints of later steps, damaged ones too, so that saving goes on."""
         self.wait()

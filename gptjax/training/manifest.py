@@ -41,6 +41,18 @@ def find_damage(directory: Path, part: str | None = None) -> str | None:
     return f"file {path} is missing"
 
 
+def content_hash(directory: Path) -> str:
+    """SHA-256 of the manifest, and so of all that it records; OSError where there is none."""
+    return hashlib.sha256((directory / NAME).read_bytes()).hexdigest()
+
+
+def is_recorded(directory: Path, part: str) -> bool:
+    """Whether the manifest names files of a subdirectory; of no manifest, False."""
+    manifest = directory / NAME
+    lines = manifest.read_text(errors="replace").splitlines() if manifest.is_file() else []
+    return any(_path(line).startswith(f"{part}/") for line in lines)
+
+
 def _digests(directory: Path, part: str | None = None) -> set[str]:
     """Returns the lines of a manifest of what is there now."""
     lines = set()

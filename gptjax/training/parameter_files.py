@@ -119,13 +119,14 @@ def write_parameters(directory: str | os.PathLike, step: int, params: Any, confi
 class StoredParameters:
     """The parameters of a verified checkpoint, read by name."""
 
-    def __init__(self, directory: str | os.PathLike, step: int | None, item: str = "params"):
+    def __init__(self, directory: str | os.PathLike, step: int | None, item: str | None = None):
         """Verifies the files.
 
         Args:
           directory: the checkpoints of a run.
           step: which checkpoint; None for the newest.
-          item: "params", or "ema" for their average.
+          item: "params", or "ema" for their average; None for the one that is
+            `TrainState.judged`.
 
         Raises:
           ValueError: there is no such checkpoint, or a file of it is damaged.
@@ -133,6 +134,8 @@ class StoredParameters:
         silence_orbax()
         _give_back_memory()
         directories = StepDirectories(directory, keep=1, keep_every=None)
+        if item is None:
+            step, item = directories.judged(step)
         self._path = directories[directories.verified(step, item)] / item
         self._checkpointer = ocp.PyTreeCheckpointer()
         self._tree: Any = self._checkpointer.metadata(self._path).item_metadata

@@ -2,7 +2,7 @@
 
 target = placed(jax.eval_shape(fresh), mesh)
 state, data = start(fresh, target, checkpoints, restore_step=None, init_from=None)
-state, _ = start(..., init_from=newest_params("runs/other"))
+state, _ = start(..., init_from=judged_params("runs/other"))
 """
 
 from collections.abc import Callable
@@ -63,12 +63,15 @@ def begin(
     return jax.jit(fresh, out_shardings=sharding)(init_from(target.params))
 
 
-def newest_params(workdir: str, step: int | None = None) -> Callable[[Any], Any]:
-    """Reads another run's parameters, the newest or those of `step`, given shapes and places."""
+def judged_params(workdir: str, step: int | None = None) -> Callable[[Any], Any]:
+    """Reads what another run was judged by at `step`, given shapes and places; by default its end.
+
+    See `TrainState.judged`.
+    """
 
     def read(target: Any) -> Any:
         with Checkpoints(Path(workdir) / "checkpoints") as others:
-            return others.restore_params(step, target)
+            return others.restore_judged(step, target)
 
     return read
 

@@ -27,7 +27,12 @@ class TrainState:
 
     @property
     def judged(self) -> Any:
-        """The parameters that are evaluated: the average where one is kept."""
+        """The parameters that the run is judged by: the average where one is kept.
+
+        They are what evaluations see, what `evaluate`, `sample` and `convert` read of a checkpoint,
+        and what a later run starts from, such as fine-tuning, a reward model or PPO. `params` are
+        for the run itself, which goes on from them.
+        """
         return self.params if self.ema is None else self.ema
 
 

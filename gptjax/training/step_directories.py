@@ -18,7 +18,7 @@ import shutil
 from pathlib import Path
 
 from gptjax.training.claim import Claim
-from gptjax.training.manifest import find_damage, write_manifest
+from gptjax.training.manifest import find_damage, is_recorded, write_manifest
 
 
 class StepDirectories:
@@ -46,6 +46,12 @@ class StepDirectories:
     def damage(self, step: int, item: str | None = None) -> str | None:
         """Which file of a checkpoint, or of one item, differs from its manifest; or None."""
         return find_damage(self[step], item)
+
+    def judged(self, step: int | None) -> tuple[int | None, str]:
+        """Returns `step`, or the newest, and the item there that is `TrainState.judged`."""
+        step = max(self.steps(), default=None) if step is None else step
+        averaged = step is not None and is_recorded(self[step], "ema")
+        return step, "ema" if averaged else "params"
 
     def good_before(self, step: int) -> int | None:
         """The newest step below `step` whose files all match their manifest, or None."""

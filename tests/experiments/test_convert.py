@@ -1,6 +1,7 @@
 """The convert binary: from a model directory to a work directory, onward, and back."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.initial_params import initial_params
+from experiments.initial_params import find_origin, initial_params
 from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.models.gpt import GPT
@@ -143,6 +144,25 @@ def test_init_from_starts_with_its_parameters(run, directory, kind):
     assert jax.tree.map(lambda leaf: leaf.sharding, params) == jax.tree.map(
         lambda leaf: leaf.sharding, target
     )
+
+
+@pytest.mark.parametrize("changed", ["config.json", "*-00002-of-*.safetensors"])
+def test_init_from_a_model_directory_that_has_changed_is_refused(run, directory, tmp_path, changed):
+    theirs = Path(shutil.copytree(directory, tmp_path / "theirs"))
+    config = run.config()
+    config.checkpoint.init_from = str(theirs)
+    origin = find_origin(config)
+    assert (origin.path, origin.step) == (str(theirs), None)
+    (theirs / "README.md").write_text("A card of the model.")
+    assert find_origin(config) == origin
+    (file,) = theirs.glob(changed)
+    content = file.read_bytes()
+    last = bytes([content[-1] ^ 1]) if file.suffix == ".safetensors" else content[-1:] + b"\n"
+    file.write_bytes(content[:-1] + last)
+    read = initial_params(config, origin)
+    assert read is not None
+    with pytest.raises(ValueError, match=r"theirs with the SHA-256 \w{12}, expected \w{12}, as "):
+        read(None)
 
 
 def test_init_from_another_model_is_refused_or_warned_of(run, directory, caplog):

@@ -8,7 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.workdir import WorkDirectory, cache_directory, provenance
+from experiments.origin import Origin
+from experiments.provenance import provenance
+from experiments.workdir import WorkDirectory, cache_directory
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.settings import to_dict
@@ -107,6 +109,22 @@ def test_a_run_that_has_made_nothing_yet_can_be_configured_anew(tmp_path):
     workdir.begin("tiny", _config(), RECORD)
     workdir.begin("tiny", _config(model__num_layers=2), RECORD)
     assert workdir.config().model.num_layers == 2
+
+
+def test_what_a_run_started_from_is_said_once_it_has_begun_and_never_again(tmp_path):
+    path = tmp_path / "run"
+    workdir = WorkDirectory(str(path))
+    workdir.begin("tiny", _config(), RECORD)
+    with pytest.raises(ValueError, match=r"config\.json: got no 'started_from', expected that of "):
+        workdir.origin()
+    first, second = Origin("other", 3, "a" * 64), Origin()
+    for origin in (second, first):  # nothing is made yet
+        workdir.begin("tiny", _config(), RECORD, lambda origin=origin: origin)
+        assert workdir.origin() == origin
+    (path / "metrics.jsonl").write_text("")
+    workdir.begin("tiny", _config(training__log_every=3), RECORD, lambda: second)
+    workdir.begin("tiny", _config(), RECORD)
+    assert workdir.origin() == first
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path):
@@ -210,6 +228,16 @@ def test_a_result_says_what_made_it(tmp_path):
     assert result == {"loss": 1.5, **provenance()}
     assert result["versions"]["jax"] == jax.__version__
     assert result["hardware"]["devices"].startswith("8 x ")
+
+
+def test_a_result_is_dropped_unless_the_run_is_at_its_step(tmp_path):
+    workdir = _begun(tmp_path / "run")
+    workdir.drop_result_of_another_step(3)
+    workdir.write_result({"step": 3})
+    workdir.drop_result_of_another_step(3)
+    assert workdir.has_result()
+    workdir.drop_result_of_another_step(2)
+    assert not workdir.has_result()
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):

@@ -1,6 +1,9 @@
+import hashlib
 import subprocess
 
-from gptjax.training.manifest import find_damage, write_manifest
+import pytest
+
+from gptjax.training.manifest import content_hash, find_damage, is_recorded, write_manifest
 
 
 def test_sha256sum_agrees_and_damage_is_named(tmp_path):
@@ -22,3 +25,20 @@ def test_sha256sum_agrees_and_damage_is_named(tmp_path):
     assert find_damage(tmp_path, "part") == "file top does not match its SHA-256"
     (tmp_path / "part" / "deep" / "a file").unlink()
     assert find_damage(tmp_path, "part") == "file part/deep/a file is missing"
+
+
+def test_the_manifest_tells_what_there_was(tmp_path):
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "a").write_text("1")
+    (tmp_path / "partial").write_text("2")
+    assert not is_recorded(tmp_path, "part")
+    with pytest.raises(FileNotFoundError):
+        content_hash(tmp_path)
+    write_manifest(tmp_path)
+    lines = [
+        f"{hashlib.sha256(text).hexdigest()}  {name}\n"
+        for name, text in (("part/a", b"1"), ("partial", b"2"))
+    ]
+    assert content_hash(tmp_path) == hashlib.sha256("".join(lines).encode()).hexdigest()
+    (tmp_path / "part" / "a").unlink()
+    assert is_recorded(tmp_path, "part") and not is_recorded(tmp_path, "par")

@@ -56,13 +56,13 @@ def test_what_a_run_saved_is_read_by_name(tmp_path):
             state = {"count": jnp.zeros(())}
             checkpoints.save(step, params=scaled, ema=average, opt_state=state, data={}, config={})
     for step, factor in ((None, 5), (3, 3)):
-        stored = StoredParameters(tmp_path, step)
+        stored = StoredParameters(tmp_path, step, "params")
         assert stored.shapes == {"table": (6, 4), "trunk/kernel": (3, 4, 5), "trunk/bias": (3, 5)}
         kernel = stored.read("trunk/kernel")
         assert type(kernel) is np.ndarray
         np.testing.assert_array_equal(kernel, tree["trunk"]["kernel"] * np.float32(factor))
         np.testing.assert_array_equal(stored.read("table"), tree["table"] * np.float32(factor))
-    averaged = StoredParameters(tmp_path, None, "ema")
+    averaged = StoredParameters(tmp_path, None)  # what the run is judged by
     np.testing.assert_array_equal(averaged.read("trunk/bias"), tree["trunk"]["bias"] + 1)
 
 

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import jax
@@ -10,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gptjax.config import ParallelismConfig
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.partitioning import make_mesh
-from gptjax.training.start import newest_params, start
+from gptjax.training.start import judged_params, start
 from gptjax.training.state import create
 
 TX = optax.adam(0.1)
@@ -31,17 +32,22 @@ def _data(step):
     return {"skipped_examples": [[step, step + 1]]}
 
 
-def _save(workdir, *steps):
+def _save(workdir, *steps, ema=None):
     with Checkpoints(workdir / "checkpoints", keep=9) as checkpoints:
         for step in steps:
             state = _state(step)
             checkpoints.save(
-                step, params=state.params, opt_state=state.opt_state, data=_data(step), config={}
+                step,
+                params=state.params,
+                opt_state=state.opt_state,
+                ema=ema,
+                data=_data(step),
+                config={},
             )
 
 
 def _start(workdir, *, restore_step=None, init_from=None, init=None):
-    init_from = None if init_from is None else newest_params(str(init_from))
+    init_from = None if init_from is None else judged_params(str(init_from))
 
     def fresh(params=None):
         return create((init or _init())() if params is None else params, TX)
@@ -113,6 +119,17 @@ def test_init_from_takes_the_newest_parameters_and_nothing_else(tmp_path):
     state, steps = _start(tmp_path / "run", init_from=tmp_path / "other")
     _assert_equal(state, create(_state(4).params, TX))
     assert int(state.step) == 0 and steps == []
+
+
+def test_init_from_takes_the_average_where_the_other_run_keeps_one(tmp_path):
+    """Also where its files are gone: the parameters are never taken in its stead."""
+    average = {"kernel": jnp.full((2, 3), 0.5)}
+    _save(tmp_path / "other", 2, ema=average)
+    state, _ = _start(tmp_path / "run", init_from=tmp_path / "other")
+    _assert_equal(state, create(average, TX))
+    shutil.rmtree(tmp_path / "other/checkpoints/2/ema")
+    with pytest.raises(ValueError, match=r"is corrupt: file ema/\S+ is missing"):
+        _start(tmp_path / "run", init_from=tmp_path / "other")
 
 
 def test_init_from_a_model_of_another_shape_is_refused(tmp_path):
