@@ -24,7 +24,7 @@ import numpy as np
 from gptjax.inference import decoding
 from gptjax.inference.filters import Filter, Text
 from gptjax.inference.prefill import PIECE, Prefill, Prompts, pad_prompts
-from gptjax.inference.requests import check_sampler
+from gptjax.inference.requests import check_number, check_sampler, check_stop_token
 from gptjax.inference.sampling import Sampler
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import Cache
@@ -111,10 +111,10 @@ class BeamSearch:
           piece: most tokens of a prompt that are fed at once.
 
         Raises:
-          ValueError: no batch.
+          ValueError: no batch, or parameters of another model.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}, expected 1 or more")
+        check_number("batch_size", batch_size, 1)
+        decoding.check_params(model, params)
         self._model, self._batch_size = model, batch_size
         self._params = decoding.decoding_params(params, model.config.dtype)
         self._prefill = Prefill(model, piece)
@@ -152,8 +152,8 @@ class BeamSearch:
           ValueError: prompts, numbers or options that do not fit.
         """
         vocab = self._model.config.vocab_size
-        if num_beams < 1:
-            raise ValueError(f"num_beams: got {num_beams}, expected 1 or more")
+        check_number("num_beams", num_beams, 1)
+        check_stop_token(stop_token, vocab)
         if not 1 <= num_best <= num_beams:
             raise ValueError(f"num_best: got {num_best}, expected 1 to {num_beams}, the beams")
         if not math.isfinite(length_penalty):

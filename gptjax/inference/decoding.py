@@ -57,6 +57,24 @@ class Decoding:
         return self.texts.length < self.limits
 
 
+def check_params(model: GPT, params: Any) -> None:
+    """Refuses the parameters of another model, which might decode to something all the same.
+
+    Raises:
+      ValueError: one is missing or of another shape.
+    """
+    if isinstance(params["trunk"]["layers"], tuple):  # checked when they were stacked
+        return
+    token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    expected: Any = jax.eval_shape(model.init, jax.random.key(0), token)["params"]
+    shapes = {path: leaf.shape for path, leaf in jax.tree.leaves_with_path(params)}
+    for path, leaf in jax.tree.leaves_with_path(expected):
+        if shapes.get(path) != leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            got = shapes.get(path, "none")
+            raise ValueError(f"params: got {name} of {got}, expected {leaf.shape}, as the model's")
+
+
 def decoding_params(params: Any, dtype: Any) -> Any:
     """`params` as decoding reads them: layer by layer, kernels and embeddings in `dtype`."""
     params = unstacked(params)

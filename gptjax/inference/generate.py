@@ -70,8 +70,8 @@ class Generator:
           dtype: of weights and cache, "float32" or "bfloat16"; None: as the model computes.
 
         Raises:
-          ValueError: a number out of range, another dtype, a tokenizer of another vocabulary, or
-            parameters of another model.
+          ValueError: a number out of range, another dtype, a tokenizer that lacks tokens of the
+            model, or parameters of another model.
         """
         for name, value, least in (("slots", slots, 1), ("chunk", chunk, 1), ("piece", piece, 1)):
             check_number(name, value, least)
@@ -79,10 +79,10 @@ class Generator:
             check_number("max_queue", max_queue, 0)
         if dtype not in (None, "float32", "bfloat16"):
             raise ValueError(f"dtype: got {dtype!r}, expected float32 or bfloat16")
-        if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
+        if tokenizer is not None and tokenizer.vocab_size < model.config.vocab_size:
             raise ValueError(
-                f"tokenizer: got {tokenizer.vocab_size} tokens, expected the model's "
-                f"{model.config.vocab_size}"
+                f"tokenizer: got {tokenizer.vocab_size} tokens, expected no fewer than "
+                f"the model's {model.config.vocab_size}"
             )
         config = dataclasses.replace(model.config, dtype=dtype or model.config.dtype)
         self._model = model = dataclasses.replace(model, config=config)

@@ -7,6 +7,7 @@ request.cancel()
 
 import collections
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -63,11 +64,11 @@ def make_order(
     """
     prompt = np.asarray(prompt)
     check_tokens("prompt", prompt, config.vocab_size)
-    if max_new_tokens is not None and max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens: got {max_new_tokens}, expected 1 or more")
+    if max_new_tokens is not None:
+        check_number("max_new_tokens", max_new_tokens, 1)
     for name, value in (("seed", seed), ("sample_index", sample_index)):
-        if not 0 <= value < 2**31:
-            raise ValueError(f"{name}: got {value}, expected 0 or more, below 2**31")
+        check_number(name, value, 0)
+    check_stop_token(stop_token, config.vocab_size)
     if "" in stop or isinstance(stop, str):
         raise ValueError(f"stop: got {stop!r}, expected strings of one character or more")
     if sliding_window:
@@ -94,6 +95,23 @@ def check_tokens(name: str, tokens: np.ndarray, vocab_size: int) -> None:
     if tokens.min() < 0 or tokens.max() >= vocab_size:
         wrong = tokens[(tokens < 0) | (tokens >= vocab_size)][0]
         raise ValueError(f"{name}: got token {wrong}, expected 0 to {vocab_size - 1}")
+
+
+def check_number(name: str, value: int, least: int) -> None:
+    """Raises ValueError for what is no integer, below `least` or no int32."""
+    whole = isinstance(value, int | np.integer)
+    if not whole or value < least:
+        raise ValueError(
+            f"{name}: got {value}, expected {'' if whole else 'an integer of '}{least} or more"
+        )
+    if value >= 2**31:
+        raise ValueError(f"{name}: got {value}, expected less than 2**31")
+
+
+def check_stop_token(stop_token: int | None, vocab_size: int) -> None:
+    """Raises ValueError for what is neither a token nor None."""
+    if stop_token is not None:
+        check_tokens("stop_token", np.asarray(stop_token)[None], vocab_size)
 
 
 def _window(context: int, max_new_tokens: int | None) -> int:
@@ -155,6 +173,7 @@ class Request:
         self.log_probs: list[float] = []
         self.finished: str | None = None
         self._proceed = proceed
+        self._lock = threading.RLock()  # one thread may cancel what another one writes
         self._pieces: collections.deque[str] = collections.deque()
         self._text = None if tokenizer is None else TextStream(tokenizer, order.stop)
         if order.prompt.size >= order.limit:
@@ -211,28 +230,35 @@ class Request:
 
     def cancel(self) -> None:
         """Ends it as it is; its place in the batch is free at the next step."""
-        if self.writing:
-            self.finish("cancelled")
+        self.finish("cancelled")
 
     def add(self, tokens: np.ndarray, log_probs: np.ndarray) -> None:
         """Takes new tokens [n], up to what ends the text, and their log-probabilities."""
         for token, log_prob in zip(tokens.tolist(), log_probs.tolist(), strict=True):
-            if not self.writing:
-                return
-            self.tokens.append(token)
-            self.log_probs.append(log_prob)
-            if self._text is not None and self._show(self._text.push(np.array([token], np.int32))):
-                self.finish("stop")
-            elif token == self.order.stop_token:
-                self.finish("stop_token")
-            elif self.order.prompt.size + len(self.tokens) >= self.order.limit:
-                self.finish("length")
+            with self._lock:
+                if not self.writing:
+                    return
+                self._add(token, log_prob)
+
+    def _add(self, token: int, log_prob: float) -> None:
+        self.tokens.append(token)
+        self.log_probs.append(log_prob)
+        if self._text is not None and self._show(self._text.push(np.array([token], np.int32))):
+            self.finish("stop")
+        elif token == self.order.stop_token:
+            self.finish("stop_token")
+        elif self.order.prompt.size + len(self.tokens) >= self.order.limit:
+            self.finish("length")
 
     def finish(self, reason: str) -> None:
-        """Ends the text; what was kept back of it is shown."""
-        if self._text is not None:
-            self._show(self._text.finish())
-        self.finished = reason
+        """Ends the text, unless it has ended; what was kept back of it is shown."""
+        with self._lock:
+            if self.writing:
+                try:
+                    if self._text is not None:
+                        self._show(self._text.finish())
+                finally:
+                    self.finished = reason
 
     def _show(self, piece: str) -> bool:
         """Shows text; returns whether a stop string has ended it."""

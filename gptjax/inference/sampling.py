@@ -88,6 +88,8 @@ def by_row(samplers: Sequence[Sampler | None]) -> RowSamplers:
             first.setdefault(kind_of(sampler), sampler)
     if not first:
         first[kind_of(Sampler())] = Sampler()
+    # One program for the same kinds, in whichever rows they are.
+    first = {kind: first[kind] for kind in sorted(first, key=repr)}
     number = {kind: i for i, kind in enumerate(first)}
     kind = [0 if sampler is None else number[kind_of(sampler)] for sampler in samplers]
 
@@ -148,7 +150,8 @@ def make_sampler(
       vocab_size: V, needed by options that name tokens.
 
     Raises:
-      ValueError: a value out of range, or a filter of a greedy choice, which it cannot change.
+      ValueError: a value out of range, nothing left to draw, or a filter of a greedy choice, which
+        it cannot change.
     """
     _check_range("temperature", temperature, temperature >= 0, "0 (greedy) or more")
     _check_range("top_k", top_k, top_k is None or top_k >= 1, "1 or more")
@@ -170,6 +173,11 @@ def make_sampler(
         named.append(stop_token)
     if named:
         _check_tokens(named, vocab_size)
+    for token, bias in (logit_bias or {}).items():
+        if not (math.isfinite(bias) or bias == -math.inf):
+            raise ValueError(f"logit_bias: got {bias} for token {token}, expected a number or -inf")
+    if banned_tokens and len(set(banned_tokens)) == vocab_size:
+        raise ValueError("banned_tokens: got all tokens, expected one or more to be left")
     if set(banned_tokens) & set(forced_tokens):
         token = min(set(banned_tokens) & set(forced_tokens))
         raise ValueError(f"forced_tokens: got {token}, which is banned, expected another")

@@ -25,7 +25,7 @@ import numpy as np
 from gptjax.attention.cache import check_decodable
 from gptjax.inference.log_probs import log_probs_after, log_probs_whole
 from gptjax.inference.prefill import PIECE, Prefill, bucket
-from gptjax.inference.requests import check_tokens
+from gptjax.inference.requests import check_number, check_tokens
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import attention_cycle
 
@@ -91,8 +91,7 @@ class Scorer:
         Raises:
           ValueError: no batch.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}, expected 1 or more")
+        check_number("batch_size", batch_size, 1)
         self._model, self._params, self._batch_size = model, params, batch_size
         self._prefill = Prefill(model, piece)
         self._whole = jax.jit(functools.partial(log_probs_whole, model))

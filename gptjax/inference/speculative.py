@@ -24,10 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gptjax.attention.cache import rollback
-from gptjax.inference.decoding import NEVER, decode, decoding_params
+from gptjax.inference.decoding import NEVER, check_params, decode, decoding_params
 from gptjax.inference.filters import Text
 from gptjax.inference.prefill import PIECE, Prefill, pad_prompts
-from gptjax.inference.requests import check_sampler
+from gptjax.inference.requests import check_number, check_sampler, check_stop_token
 from gptjax.inference.sampling import Sampler
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import Cache
@@ -108,15 +108,17 @@ class SpeculativeGenerator:
           piece: most tokens of a prompt that are fed at once.
 
         Raises:
-          ValueError: the draft cannot propose to this target, or a number is out of range.
+          ValueError: the draft cannot propose to this target, a number is out of range, or
+            parameters are another model's.
         """
         for name in ("vocab_size", "context_length"):
             got, expected = getattr(draft.config, name), getattr(model.config, name)
             if got != expected and (name == "vocab_size" or got < expected):
                 raise ValueError(f"draft: got {name}={got}, expected {expected}, as the target's")
         for name, value in (("num_proposals", num_proposals), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name}: got {value}, expected 1 or more")
+            check_number(name, value, 1)
+        check_params(model, params)
+        check_params(draft, draft_params)
         self._model, self._draft = model, draft
         self._params = decoding_params(params, model.config.dtype)
         self._draft_params = decoding_params(draft_params, draft.config.dtype)
@@ -150,8 +152,8 @@ class SpeculativeGenerator:
         check_sampler(sampler, self._model.config.vocab_size)
         if not prompts:
             raise ValueError("prompts: got none, expected one or more")
-        if not 0 <= seed < 2**31:
-            raise ValueError(f"seed: got {seed}, expected 0 or more, below 2**31")
+        check_number("seed", seed, 0)
+        check_stop_token(stop_token, self._model.config.vocab_size)
         pad_prompts(prompts, max_new_tokens, self._draft.config)  # meets what the draft refuses
         parts = [
             prompts[start : start + self._batch_size]

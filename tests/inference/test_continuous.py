@@ -21,7 +21,7 @@ CONTEXT = 96
 def made() -> tuple[GPT, dict]:
     """A model over bytes; one of its layers keeps a ring."""
     model = ModelConfig(
-        vocab_size=257,
+        vocab_size=256,
         context_length=CONTEXT,
         num_layers=2,
         num_heads=2,
@@ -138,7 +138,7 @@ def test_a_full_queue_refuses_and_goes_on(made):
 def test_a_stop_string_ends_a_text_across_tokens(made, tokenizer, alone):
     """The stop string is three bytes, each a token; what is shown never holds a part of it."""
     generator = Generator(*made, tokenizer, slots=2, chunk=7)
-    ascii_only = make_sampler(1.0, banned_tokens=range(128, 257), vocab_size=257)
+    ascii_only = make_sampler(1.0, banned_tokens=range(128, 256), vocab_size=256)
     options = {"max_new_tokens": 60, "seed": 2, "sampler": ascii_only}
     free = alone(np.array([65]), **options)
     whole = tokenizer.decode(free)
@@ -180,7 +180,7 @@ def test_a_filter_that_fails_is_met_before_it_joins(made, alone):
     neighbour = generator.submit(np.array([65]), max_new_tokens=10)
     generator.step(2)
     with pytest.raises(
-        ValueError, match=r"sampler: got filters that make float32\[256\] of logits"
+        ValueError, match=r"sampler: got filters that make float32\[255\] of logits"
     ):
         generator.submit(np.array([66]), sampler=Sampler((jax.tree_util.Partial(shortened),)))
     assert neighbour.result().tolist() == alone(np.array([65]), max_new_tokens=10)
