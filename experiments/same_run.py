@@ -14,7 +14,7 @@ FIXED = (
     *("model.", "data.", "optimizer."),
     *("training.batch_", "training.num_steps", "training.seed", "training.skip_grad_norm"),
     *("sft.conversations", "sft.validation", "sft.epochs", "sft.pretraining_share"),
-    *("reward.",),
+    *("reward.", "dpo.", "ppo."),
 )
 
 
