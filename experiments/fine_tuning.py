@@ -3,6 +3,7 @@
 outcome = train("sft_smoke", config, WorkDirectory("runs/sft"), fine_tuning)
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,9 +14,9 @@ from experiments.training_run import Program, Task
 from experiments.workdir import WorkDirectory
 from gptjax.config import batch_schedule
 from gptjax.data.chat_format import Conversation
+from gptjax.data.chat_view import show_row
 from gptjax.data.conversations import load_conversations
-from gptjax.data.held_out import hold_out
-from gptjax.data.loader import Share, mixture_batches
+from gptjax.data.loader import ALL, Share, mixture_batches
 from gptjax.data.mixture import Mixture, Rows, WindowRows
 from gptjax.data.packing import PackedRows, pack
 from gptjax.data.records import Records
@@ -32,8 +33,9 @@ CONVERSATIONS, PRETRAINING = "conversations", "pretraining"
 def fine_tuning(config: SFTConfig) -> Task:
     """Learning what an assistant says, mixed with text where `config.sft.pretraining_share` asks.
 
-    A row is a whole conversation or several, which do not see each other, or a window of text. The
-    loss counts every target alike: an assistant's tokens, and all of the text's.
+    A row is a whole conversation or several, which do not see each other, or a window of text,
+    whose documents do unless `config.data.document_masking` hides them. The loss counts every
+    target alike: an assistant's tokens, and all of the text's.
 
     Raises:
       ValueError: what the configuration names cannot be had, or nothing of it fits.
@@ -80,13 +82,36 @@ def fine_tuning(config: SFTConfig) -> Task:
     def figures(_: Program, __: Any, workdir: WorkDirectory) -> dict[str, Any]:
         return {
             **_chosen(workdir),
-            "mixture": mixture.report(schedule.examples(config.training.num_steps)),
+            "mixture": mixture.report(
+                schedule.examples(config.training.num_steps), sources.skipped_examples(workdir)
+            ),
             "targets_an_epoch": rows.num_targets,
             "fill": rows.fill,
             "dropped": rows.dropped,
         }
 
     return Task(config, template.tokenizer, hashes, batches, evaluators, figures)
+
+
+def shown_examples(config: SFTConfig, count: int, colour: bool = False) -> Iterator[str]:
+    """The first rows that a run of a resolved `config` would train on, as a person reads them.
+
+    Args:
+      config: of the run.
+      count: how many.
+      colour: whether to add a terminal's colours.
+
+    Raises:
+      ValueError: as `fine_tuning`.
+    """
+    task = fine_tuning(config)
+    rows = (
+        {name: array[row] for name, array in batch.items()}
+        for batch in task.batches(0, (), ALL)
+        for row in range(len(batch["tokens"]))
+    )
+    for number, row in enumerate(itertools.islice(rows, count)):
+        yield show_row(task.tokenizer, row, number, colour)
 
 
 def _conversations(config: SFTConfig) -> tuple[Records[Conversation], Records[Conversation]]:
@@ -96,10 +121,13 @@ def _conversations(config: SFTConfig) -> tuple[Records[Conversation], Records[Co
             "config.sft.conversations: got none, expected jsonl:PATH with rows of prompt and "
             "response or of messages, another set of conversations, or instructions to try it out"
         )
-    records = load_conversations(config.sft.conversations)
-    if config.sft.validation is not None:
-        return records, load_conversations(config.sft.validation)
-    return hold_out(records, lambda conversation: conversation, config.data.validation_fraction)
+    return sources.learned_and_held_out(
+        load_conversations,
+        config.sft.conversations,
+        config.sft.validation,
+        lambda conversation: conversation,
+        config.data.validation_fraction,
+    )
 
 
 def _mixture(config: SFTConfig, rows: PackedRows, prepared: PreparedCorpus | None) -> Mixture:
@@ -107,7 +135,9 @@ def _mixture(config: SFTConfig, rows: PackedRows, prepared: PreparedCorpus | Non
     share = config.sft.pretraining_share
     weights = {CONVERSATIONS: 1.0 - share}
     if prepared is not None:
-        parts[PRETRAINING] = WindowRows(prepared.train, config.model.context_length)
+        parts[PRETRAINING] = WindowRows(
+            prepared.train, config.model.context_length, config.data.document_masking
+        )
         weights[PRETRAINING] = share
     return Mixture(parts, weights, config.training.seed)
 

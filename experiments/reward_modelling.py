@@ -22,7 +22,6 @@ from gptjax.config import batch_schedule
 from gptjax.data.answered import answered_rows
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
-from gptjax.data.held_out import hold_out
 from gptjax.data.loader import Share, mixture_batches
 from gptjax.data.mixture import Mixture
 from gptjax.data.preferences import load_rankings
@@ -97,10 +96,13 @@ def _rankings(config: RewardModelConfig) -> tuple[Records[Ranking], Records[Rank
             "rejected or of prompt, responses and ranks, another set of rankings, or instructions "
             "to try it out"
         )
-    records = load_rankings(config.reward.rankings)
-    if config.reward.validation is not None:
-        return records, load_rankings(config.reward.validation)
-    return hold_out(records, lambda ranking: ranking.prompt, config.data.validation_fraction)
+    return sources.learned_and_held_out(
+        load_rankings,
+        config.reward.rankings,
+        config.reward.validation,
+        lambda ranking: ranking.prompt,
+        config.data.validation_fraction,
+    )
 
 
 def _encoded(

@@ -10,10 +10,12 @@ import jax
 
 from experiments.workdir import WorkDirectory, cache_directory
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.chat_format import ChatTemplate, Conversation
 from gptjax.data.corpora import load_corpus
+from gptjax.data.held_out import hold_out
 from gptjax.data.loader import ALL, Share, evaluation_batches, evaluation_rows, train_batches
 from gptjax.data.mixture import Rows
+from gptjax.data.records import Item, Records
 from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
 from gptjax.data.skipping import Ranges
 from gptjax.tokenization import Tokenizer, load_tokenizer
@@ -53,6 +55,31 @@ def load_chat_template(config: ExperimentConfig) -> ChatTemplate:
         return ChatTemplate(tokenizer)
     except ValueError as error:
         raise ValueError(f"config.data.{error}") from error
+
+
+def learned_and_held_out(
+    load: Callable[[str], Records[Item]],
+    learned: str,
+    validation: str | None,
+    conversation_of: Callable[[Item], Conversation],
+    fraction: float,
+) -> tuple[Records[Item], Records[Item]]:
+    """The set to learn from, and one to judge by.
+
+    Args:
+      load: reads a set.
+      learned: the specification of what is learned from.
+      validation: that of what is held out; None: a fraction of the other, by `hold_out`.
+      conversation_of: what an item begins with.
+      fraction: share that is held out.
+
+    Raises:
+      ValueError: there is no such set, or nothing in one.
+    """
+    records = load(learned)
+    if validation is not None:
+        return records, load(validation)
+    return hold_out(records, conversation_of, fraction)
 
 
 def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCorpus:

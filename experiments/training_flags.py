@@ -58,8 +58,7 @@ def run_as_flags_say(run: Callable[[str, Any, WorkDirectory, int | None], Ended]
       ValueError: what `run` or `dry_run` refuses, or processes that do not meet.
     """
     connect()
-    config = resolve(FLAGS.config)
-    _refuse_steps_and_epochs(config)
+    config = config_of_flags()
     if _DRY_RUN.value:
         figures = dry_run(config, _DEVICE_MEMORY_GIB.value)
         print("\n".join(table(figures)))
@@ -76,9 +75,16 @@ def run_as_flags_say(run: Callable[[str, Any, WorkDirectory, int | None], Ended]
         print(f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there")
 
 
-def _refuse_steps_and_epochs(config: ExperimentConfig) -> None:
+def config_of_flags() -> Any:
+    """--experiment's configuration with its overrides, resolved.
+
+    Raises:
+      ValueError: fields that contradict each other; both steps and epochs.
+    """
+    config: ExperimentConfig = resolve(FLAGS.config)
     if config.counts_epochs and "config.training.num_steps" in FLAGS:
         raise ValueError(
             f"--config.training.num_steps: got {config.training.num_steps} with epochs, which "
             "decide the steps, expected one of the two (epochs=none lets num_steps decide)"
         )
+    return config

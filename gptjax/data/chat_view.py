@@ -1,9 +1,10 @@
 """Examples as a person reads them, each line saying whether it is learned.
 
     print(show_conversation(template, conversation))
-    print(show_row(tokenizer, rows.batch(np.array([0])), row=0))
+    batch = rows.batch(np.array([7]))
+    print(show_row(tokenizer, {name: array[0] for name, array in batch.items()}, number=7))
 
-        row 0, conversation 0: 9 tokens, 2 learned
+        row 7, part 0: 9 tokens, 2 learned
           <|user|>copy: fox jar<|endofturn|><|assistant|>
         + fox jar<|endofturn|>
 
@@ -52,22 +53,23 @@ def show_conversation(
 
 
 def show_row(
-    tokenizer: Tokenizer, batch: Mapping[str, np.ndarray], row: int, colour: bool = False
+    tokenizer: Tokenizer, row: Mapping[str, np.ndarray], number: int, colour: bool = False
 ) -> str:
     """One row of a batch, segment by segment, without its padding.
 
     Args:
         tokenizer: whose ids they are.
-        batch: tokens, targets, loss_weights, segment_ids: [B, T].
-        row: which row.
+        row: tokens, targets, loss_weights, segment_ids: [T]. A segment is a conversation, or a
+            document or window of text.
+        number: what the row is called.
         colour: see `show_tokens`.
     """
     parts = []
-    segment_ids = batch["segment_ids"][row]
+    segment_ids = row["segment_ids"]
     for segment in np.unique(segment_ids[segment_ids >= 0]):
         here = segment_ids == segment
-        ids = np.append(batch["tokens"][row][here][:1], batch["targets"][row][here])
-        mask = np.append(False, batch["loss_weights"][row][here] > 0)
-        heading = f"row {row}, conversation {segment}: {len(ids)} tokens, {mask.sum()} learned"
+        ids = np.append(row["tokens"][here][:1], row["targets"][here])
+        mask = np.append(False, row["loss_weights"][here] > 0)
+        heading = f"row {number}, part {segment}: {len(ids)} tokens, {mask.sum()} learned"
         parts.append(f"{heading}\n{show_tokens(tokenizer, ids, mask, colour)}")
     return "\n".join(parts)

@@ -11,6 +11,7 @@ within a block the order is drawn from the seed. A source's own rows come in ano
 of its epochs, and its order does not depend on what it is mixed with.
 """
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -23,6 +24,7 @@ from typing import Protocol
 import numpy as np
 
 from gptjax.data.shards import Batch, TokenizedSplit
+from gptjax.data.skipping import Ranges, nth_example
 from gptjax.registry import unknown_name
 
 _ORDER, _BLOCK = 0, 1  # streams of randomness of one seed
@@ -42,21 +44,29 @@ class Rows(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class WindowRows:
-    """The full windows of a tokenised text, told apart by document, as rows.
+    """The full windows of a tokenised text as rows.
 
     Attributes:
         split: the text.
         context_length: T, tokens a window.
+        document_masking: whether documents in a window are hidden from each other; if not, a
+            window is one segment, so that batches mix with those of conversations all the same.
     """
 
     split: TokenizedSplit
     context_length: int
+    document_masking: bool = True
 
     def __len__(self) -> int:
         return self.split.full_windows(self.context_length)
 
     def batch(self, indices: np.ndarray) -> Batch:
-        return self.split.batch(indices, self.context_length, document_masking=True)
+        batch = self.split.batch(indices, self.context_length, self.document_masking)
+        if not self.document_masking:
+            shape = batch["tokens"].shape
+            batch["segment_ids"] = np.zeros(shape, np.int32)
+            batch["positions"] = np.tile(np.arange(shape[1], dtype=np.int32), (shape[0], 1))
+        return batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,15 +161,29 @@ class Mixture:
         totals = zip(self.sources, self._before_block(block), within.tolist(), strict=True)
         return {name: before + here for name, before, here in totals}
 
-    def report(self, stop: int) -> dict[str, dict[str, float]]:
-        """Of the first `stop` examples: each source's `examples`, `share` of all, and `epochs`."""
+    def report(self, taken: int, skipped: Ranges = ()) -> dict[str, dict[str, float]]:
+        """Says what a run of `taken` examples was made of.
+
+        Args:
+            taken: how many, from the first on.
+            skipped: ranges of examples that were left out, see `skipping`.
+
+        Returns:
+            For each source its `examples`, their `share` of all, and its `epochs`.
+        """
+        stop = nth_example(taken - 1, skipped) + 1 if taken else 0
+        counts = collections.Counter(self.counts(stop))
+        for first, end in skipped:
+            if first < stop:
+                counts.subtract(self.counts(end))
+                counts.update(self.counts(first))
         return {
             name: {
                 "examples": count,
-                "share": count / stop if stop else 0.0,
+                "share": count / taken if taken else 0.0,
                 "epochs": count / len(self.sources[name]),
             }
-            for name, count in self.counts(stop).items()
+            for name, count in counts.items()
         }
 
     def batch(self, examples: np.ndarray) -> Batch:

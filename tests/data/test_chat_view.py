@@ -31,13 +31,14 @@ def test_a_conversation_by_hand(template):
 
 def test_a_packed_row_shows_each_conversation_whole(template):
     rows = pack(Records("s", CHATS), template, 64)
-    shown = show_row(template.tokenizer, rows.batch(np.array([0])), 0)
+    row = {name: array[0] for name, array in rows.batch(np.array([0])).items()}
+    shown = show_row(template.tokenizer, row, 5)
     first, second = (show_conversation(template, CHATS[i]) for i in rows.members[0])
     sizes = [len(template.render(CHATS[i])[0]) for i in rows.members[0]]
     learned = [template.render(CHATS[i])[1].sum() for i in rows.members[0]]
     assert shown == (
-        f"row 0, conversation 0: {sizes[0]} tokens, {learned[0]} learned\n{first}\n"
-        f"row 0, conversation 1: {sizes[1]} tokens, {learned[1]} learned\n{second}"
+        f"row 5, part 0: {sizes[0]} tokens, {learned[0]} learned\n{first}\n"
+        f"row 5, part 1: {sizes[1]} tokens, {learned[1]} learned\n{second}"
     )
 
 

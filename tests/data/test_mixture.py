@@ -102,6 +102,22 @@ def test_examples_against_a_walk_from_the_start():
     assert report["a"] == {"examples": 300, "share": 0.1, "epochs": 300 / 7}
 
 
+@pytest.mark.parametrize("skipped", [(), ((0, 5),), ((3, 40), (70, 71), (100, 333), (9000, 9999))])
+def test_the_mix_is_that_of_what_was_not_left_out(skipped):
+    mixed, taken = mixture(), 200
+    left = [e for e in range(1000) if not any(a <= e < b for a, b in skipped)][:taken]
+    sources, _ = mixed.locate(np.array(left))
+    report = mixed.report(taken, skipped)
+    for place, name in enumerate(WEIGHTS):
+        count = int((sources == place).sum())
+        assert report[name] == {
+            "examples": count,
+            "share": count / taken,
+            "epochs": count / SIZES[name],
+        }
+    assert mixed.report(0, skipped)["a"] == {"examples": 0, "share": 0.0, "epochs": 0.0}
+
+
 def test_the_order_within_blocks_is_drawn():
     sources, _ = mixture().locate(np.arange(2000))
     blocks = sources.reshape(-1, mixture().block)
@@ -137,6 +153,18 @@ def test_windows_of_text_are_rows(make_split):
     assert set(batch) == {"tokens", "targets", "loss_weights", "segment_ids", "positions"}
     expected = split.tokens[: len(rows) * 4].reshape(-1, 4).tolist()
     assert sorted(batch["tokens"].tolist()) == sorted(expected)
+
+
+@pytest.mark.parametrize("document_masking", [False, True])
+def test_documents_of_a_window_are_hidden_from_each_other_or_not(make_split, document_masking):
+    rows = WindowRows(make_split(["ab", "c", "defg", "hijklmn"]), 6, document_masking)
+    batch = rows.batch(np.arange(len(rows)))
+    alone = [
+        {tuple(row[row >= 0]) == tuple(range(6)) for row in batch["positions"]},
+        {len(np.unique(row)) == 1 for row in batch["segment_ids"]},
+    ]
+    assert alone == ([{False, True}] * 2 if document_masking else [{True}] * 2)
+    assert {array.dtype for array in batch.values()} == {np.dtype(np.int32), np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize(

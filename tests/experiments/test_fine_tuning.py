@@ -1,4 +1,7 @@
+import itertools
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,14 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.fine_tuning import fine_tuning
+from experiments.fine_tuning import fine_tuning, shown_examples
 from experiments.task_checks import check_task
 from experiments.task_configs import SFTConfig, task_of
-from experiments.training_run import pretrain
+from experiments.training_run import Program, pretrain
 from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, TrainingConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
+from gptjax.data.loader import ALL
 from gptjax.training.checkpoints import Checkpoints
 from tests.experiments.alignment_runs import make_config, params_at_start, rows, run, stopping
 
@@ -104,6 +108,74 @@ def test_text_is_mixed_in_and_judged_apart(tmp_path):
     assert splits == {None, "pretraining", "validation"}
     assert workdir.result()["split"] == "validation"
     assert "corpus_hash" in workdir.record()
+
+
+def _first_rows(task, count, skipped=()):
+    """Of the first rows that are trained on: their arrays, and which are of text."""
+    batches = list(itertools.islice(task.batches(0, skipped, ALL), count // 4))
+    rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return rows, rows["loss_weights"].all(axis=1)
+
+
+@pytest.mark.parametrize("document_masking", [False, True])
+def test_documents_of_text_are_hidden_in_training_as_in_evaluation(document_masking):
+    """Conversations that share a row are always hidden from each other."""
+    config = make_config(
+        SFTConfig, sft__pretraining_share=0.5, data__document_masking=document_masking
+    )
+    task = fine_tuning(config)
+    rows, is_text = _first_rows(task, 64)
+    several = rows["segment_ids"].max(axis=1) > 0
+    assert several[is_text].any() == document_masking
+    assert several[~is_text].any()
+    program = Program(config)
+    judged = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "experiments.fine_tuning.language_model_evaluator",
+            lambda _, batches, *__: judged.append(next(iter(batches()))),
+        )
+        task.evaluators(program)
+    assert ("segment_ids" in judged[0]) == document_masking
+
+
+def test_the_mixture_that_is_told_leaves_out_what_the_run_did(whole, tmp_path):
+    path = Path(shutil.copytree(whole.path, tmp_path / "copy"))
+    skipped = ((0, 9), (17, 30))
+    with (path / "metrics.jsonl").open("a") as metrics:
+        metrics.write(json.dumps({"step": 8, "loss": 1.0, "skipped_examples": skipped}) + "\n")
+    task = fine_tuning(make_config(SFTConfig, sft__pretraining_share=0.25))
+    figures = task.figures(None, None, WorkDirectory(str(path)))
+    _, is_text = _first_rows(task, 32, skipped)
+    told = {name: part["examples"] for name, part in figures["mixture"].items()}
+    assert told == {"conversations": 32 - is_text.sum(), "pretraining": is_text.sum()}
+
+
+def test_examples_are_shown_as_they_are_learned():
+    config = make_config(SFTConfig, sft__pretraining_share=0.25)
+    shown = list(shown_examples(config, 10))
+    rows, is_text = _first_rows(fine_tuning(config), 12)
+    assert len(shown) == 10
+    for number, text in enumerate(shown):
+        lines = text.splitlines()
+        headings = [line for line in lines if line.startswith("row ")]
+        learned = sum(int(re.fullmatch(r".*, (\d+) learned", line)[1]) for line in headings)
+        assert headings[0].startswith(f"row {number}, part 0: ")
+        assert learned == rows["loss_weights"][number].sum()
+        assert any("<|assistant|>" in line for line in lines) != is_text[number]
+        assert all(line.startswith(("row ", "+", " ")) for line in lines)
+
+
+def test_a_model_directory_of_hugging_faces_is_to_be_converted(tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/config.json").write_text('{"model_type": "gpt2"}')
+    config = make_config(SFTConfig, checkpoint__init_from=str(tmp_path / "hub"))
+    message = (
+        rf"init_from: got {tmp_path}/hub, .*experiments\.convert --from_huggingface={tmp_path}"
+    )
+    with pytest.raises(ValueError, match=message) as error:
+        run(tmp_path / "run", config, fine_tuning)
+    assert "\n" not in str(error.value)
 
 
 def test_later_commands_take_the_checkpoint_of_the_lowest_loss(tmp_path):
@@ -250,9 +322,14 @@ def test_the_binary_runs_its_own_experiments_and_bad_rows_are_one_line(tmp_path)
     )
     command = [sys.executable, "-c", CHILD, f"--workdir={tmp_path / 'run'}"]
     done = subprocess.run(
-        [*command, *wrong, small], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [*command, *wrong, f"{small} --show_examples=2", small],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     lines = done.stdout.splitlines()
+    assert next(line[:13] for line in lines if line.startswith("row ")) == "row 0, part 0"
     assert lines.count("code 2") == len(wrong), done.stderr
     for line, expected in zip(done.stderr.splitlines(), wrong.values(), strict=True):
         assert line.startswith(expected)
