@@ -25,7 +25,8 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
 
     Args:
       rankings: one or more.
-      rewards: what their answers are given, [K] each.
+      rewards: what their answers are given, [K] each. With the answers' true quality the accuracy
+        is what a perfect reward model reaches on these annotators.
 
     Returns:
       `rankings` and `comparisons`, the untied pairs of all annotators; `accuracy`, the share of
@@ -35,11 +36,16 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
       `agreement_with_ties`: None where no two annotators judge the same pair.
 
     Raises:
-      ValueError: no comparison, or a reward that is not a number.
+      ValueError: no comparison, rewards of another shape, or one that is not a number.
     """
     right, total, margins, weights = [], [], [], []
     for ranking, given in zip(rankings, rewards, strict=True):
         values = np.asarray(given, np.float64)
+        if values.shape != (len(ranking.responses),):
+            raise ValueError(
+                f"rewards: got shape {list(values.shape)}, expected [{len(ranking.responses)}], "
+                "one for each answer"
+            )
         counts = ranking.judgements().sum(0)
         gaps = values[:, None] - values[None, :]
         right.append(float((counts * (1.0 + np.sign(gaps)) / 2.0).sum()))

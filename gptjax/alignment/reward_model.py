@@ -184,24 +184,6 @@ def _shapes(params: Any) -> dict[str, list[int]]:
     return {"/".join(key.key for key in path): list(leaf.shape) for path, leaf in leaves}
 
 
-def normalised(params: Any, rewards: np.ndarray, *, unit_variance: bool = False) -> Any:
-    """Parameters whose rewards of the same texts average 0, ranking as before.
-
-    Bias and gain go into the scalar head. InstructGPT (section 3.5) shifts rewards so that the
-    labellers' demonstrations score 0 on average; Ziegler et al. 2019 (arXiv 1909.08593, section
-    2.1) give them mean 0 and variance 1 on samples of the policy.
-
-    Args:
-      params: of a `RewardModel`.
-      rewards: [N], what it gives to demonstrations, or to reference samples.
-      unit_variance: whether their standard deviation becomes 1 besides.
-
-    Raises:
-      ValueError: as `normalisation`.
-    """
-    return rescaled(params, *normalisation(rewards, unit_variance=unit_variance))
-
-
 def rescaled(params: Any, shift: float, gain: float) -> Any:
     """Parameters of a `RewardModel` that gives (r + `shift`) x `gain` where it gave r."""
     head = params["scalar_head"]
@@ -210,7 +192,15 @@ def rescaled(params: Any, shift: float, gain: float) -> Any:
 
 
 def normalisation(rewards: np.ndarray, *, unit_variance: bool = False) -> tuple[float, float]:
-    """The shift and the gain of `rescaled` that `normalised` takes; arguments are its own.
+    """The shift and the gain by which `rescaled` makes rewards of the same texts average 0.
+
+    InstructGPT (section 3.5) shifts rewards so that the labellers' demonstrations score 0 on
+    average; Ziegler et al. 2019 (arXiv 1909.08593, section 2.1) give them mean 0 and variance 1 on
+    samples of the policy.
+
+    Args:
+      rewards: [N], what demonstrations, or reference samples, are given.
+      unit_variance: whether their standard deviation becomes 1 besides.
 
     Returns:
       Minus the mean; 1, or 1 / the standard deviation.

@@ -15,10 +15,11 @@ PATH is a file, a directory or a glob, as for corpora. To add a set, register a 
 `(spec, location) -> Records[Conversation]`.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 from gptjax.data.chat_format import Conversation, Message, conversation_of
-from gptjax.data.instructions_sets import demonstrations, parse_options
+from gptjax.data.instructions_sets import DemonstrationOptions, demonstrations, parse_options
 from gptjax.data.message_trees import threads, tree_of
 from gptjax.data.records import Records, Row, log_dropped, read_rows
 from gptjax.registry import Registry
@@ -102,5 +103,5 @@ def open_assistant(spec: str, location: str) -> Records[Conversation]:
 @CONVERSATIONS.register("instructions")
 def instructions(spec: str, location: str) -> Records[Conversation]:
     """Demonstrations of the embedded tasks; options are the arguments of `demonstrations`."""
-    defaults = {"split": "train", "count": 4000, "seed": 0, "sloppiness": 0.0}
-    return Records(spec, demonstrations(**parse_options(spec, location, defaults)))
+    options = parse_options(spec, location, DemonstrationOptions)
+    return Records(spec, demonstrations(**dataclasses.asdict(options)))

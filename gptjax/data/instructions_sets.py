@@ -11,8 +11,10 @@ small to see are ties.
 As a set's location, arguments are written `split=held_out,count=500`; see `parse_options`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+import typing
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from gptjax.data.chat_format import Conversation, Message
 from gptjax.data.instructions import (
     KINDS,
     REFUSAL,
+    SPLITS,
     WORDS,
     Task,
     gold_reward,
@@ -27,30 +30,63 @@ from gptjax.data.instructions import (
 )
 from gptjax.data.rankings import Ranking
 from gptjax.registry import unknown_name
+from gptjax.settings import expected, limits_of, setting, validate
+
+Options = TypeVar("Options")
 
 _DEMONSTRATIONS, _RANKINGS = 1, 2  # streams of randomness of one seed
 _SLIPS = (0.4, 0.4, 0.2)  # how likely an answer to rank has none, one or two
 _LONGEST_RAMBLE = 4  # words
 
 
-def parse_options(spec: str, location: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads `name=value,...`; what is not named is as in `defaults`.
+@dataclasses.dataclass
+class DemonstrationOptions:
+    """Options of a set of conversations: the arguments of `demonstrations`."""
+
+    split: str = setting("train", choices=SPLITS)
+    count: int = setting(4000, low=1)
+    seed: int = setting(0, low=0)
+    sloppiness: float = setting(0.0, low=0.0, high=1.0)
+
+
+@dataclasses.dataclass
+class RankingOptions:
+    """Options of a set of rankings: the arguments of `ranked_tasks`."""
+
+    split: str = setting("train", choices=SPLITS)
+    count: int = setting(4000, low=1)
+    seed: int = setting(0, low=0)
+    answers: int = setting(4, low=2, high=32)
+    annotators: int = setting(3, low=1)
+    temperature: float = setting(0.2, above=0.0)
+    tie_margin: float = setting(0.5, low=0.0)
+
+
+def parse_options(spec: str, location: str, kind: type[Options]) -> Options:
+    """Reads `name=value,...` as the fields of a dataclass of settings.
+
+    Args:
+        spec: the whole specification, for messages.
+        location: the part to read.
+        kind: of the options; what is not named is as there.
 
     Raises:
-        ValueError: another form, a name that is not in `defaults`, or a value of another type.
+        ValueError: another form, a name that `kind` does not have, or a value that is not of its
+            field's type and range.
     """
-    options = dict(defaults)
+    options, hints = kind(), typing.get_type_hints(kind)
     for part in filter(None, location.split(",")):
         name, equals, text = part.partition("=")
         if not equals:
             raise ValueError(f"{spec!r}: got {part!r}, expected name=value,...")
-        if name not in defaults:
-            raise unknown_name(f"option of {spec!r}:", name, defaults)
-        kind = type(defaults[name])
+        if name not in hints:
+            raise unknown_name(f"option of {spec!r}:", name, hints)
         try:
-            options[name] = kind(text)
+            setattr(options, name, hints[name](text))
         except ValueError:
-            raise ValueError(f"{spec!r}: {name}: got {text!r}, expected {kind.__name__}") from None
+            allowed = expected(*limits_of(options, name))
+            raise ValueError(f"{spec!r}: {name}: got {text!r}, expected {allowed}") from None
+    validate(options, prefix=f"{spec!r}: ")
     return options
 
 

@@ -10,6 +10,7 @@ fine-tuning to teach. The tasks in it are of the training split.
     load_corpus("instructions:documents=2000")
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,10 +18,18 @@ import numpy as np
 from gptjax.data.corpora import CORPORA, Corpus, Document
 from gptjax.data.instructions import MARK, REFUSAL, WORDS, Task, task_at
 from gptjax.data.instructions_sets import parse_options
+from gptjax.settings import setting
 
 _SENTENCES = 8  # a document
 _TASK_SHARE = 0.75  # of the sentences; the others are about nothing
 _SEED = 20_220_304
+
+
+@dataclasses.dataclass
+class TextOptions:
+    """Options of the corpus."""
+
+    documents: int = setting(10_000, low=1)
 
 
 def sentence_of(task: Task) -> str:
@@ -65,10 +74,10 @@ def document_text(index: int) -> str:
 def instructions(location: str, invalid_utf8: str) -> Corpus:
     """Made-up prose; 10,000 documents of some 300 bytes unless `documents` says others."""
     spec = f"instructions:{location}" if location else "instructions"
-    options = parse_options(spec, location, {"documents": 10_000})
+    options = parse_options(spec, location, TextOptions)
 
     def read() -> Iterator[Document]:
-        for index in range(int(options["documents"])):
+        for index in range(options.documents):
             yield Document(f"{spec}#{index}", document_text(index))
 
     return Corpus(spec, (), read)

@@ -17,13 +17,14 @@ their names to such lists, may stand in its place. To add a set, register a func
 `(spec, location) -> Records[Ranking]`.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any
 
 from gptjax.data.chat_format import Conversation, Message, messages_of
 from gptjax.data.conversations import with_input
-from gptjax.data.instructions_sets import parse_options, ranked_tasks
+from gptjax.data.instructions_sets import RankingOptions, parse_options, ranked_tasks
 from gptjax.data.message_trees import ranked_answers, tree_of
 from gptjax.data.rankings import Ranking
 from gptjax.data.records import Records, Row, log_dropped, read_rows, sift
@@ -169,6 +170,5 @@ def open_assistant(spec: str, location: str) -> Records[Ranking]:
 @RANKINGS.register("instructions")
 def instructions(spec: str, location: str) -> Records[Ranking]:
     """Rankings of the embedded tasks; options are the arguments of `ranked_tasks`."""
-    defaults = {"split": "train", "count": 4000, "seed": 0, "answers": 4, "annotators": 3}
-    defaults |= {"temperature": 0.2, "tie_margin": 0.5}
-    return Records(spec, ranked_tasks(**parse_options(spec, location, defaults)))
+    options = parse_options(spec, location, RankingOptions)
+    return Records(spec, ranked_tasks(**dataclasses.asdict(options)))

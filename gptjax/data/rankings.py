@@ -11,10 +11,9 @@ a prompt, from which C(K, 2) comparisons come; section 3.4 says how often they a
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from gptjax.data.chat_format import Conversation
 
@@ -29,7 +28,8 @@ class Ranking:
         ranks: of A annotators, K numbers each; the lower the better, equal ones are ties.
 
     Raises:
-        ValueError: no prompt, fewer than two answers, or ranks that do not fit them.
+        ValueError: no prompt, fewer than two answers, or ranks that do not fit them, or that put an
+            answer above itself.
     """
 
     prompt: Conversation
@@ -59,6 +59,13 @@ class Ranking:
                 raise ValueError(
                     f"ranks of annotator {annotator}: got {wrong}, expected finite numbers"
                 )
+            first: dict[str, float] = {}
+            for response, rank in zip(self.responses, ranks, strict=True):
+                if first.setdefault(response, rank) != rank:
+                    raise ValueError(
+                        f"ranks of annotator {annotator}: got {first[response]} and {rank} for the "
+                        f"same answer {response[:40]!r}, expected the same rank"
+                    )
 
     def judgements(self) -> np.ndarray:
         """What each annotator says of each pair: [A, K, K] bool, whether i is better than j."""
@@ -111,29 +118,3 @@ def agreement(rankings: Iterable[Ranking]) -> Agreement:
             same = a == b
             counts += [same.sum(), (a * b < 0).sum(), (tied == 1).sum(), (tied == 2).sum()]
     return Agreement(*counts.tolist())
-
-
-def accuracy(rankings: Sequence[Ranking], scores: Sequence[npt.ArrayLike]) -> float:
-    """How often scores order two answers as an annotator does who prefers one of them.
-
-    With the true quality as scores this is what a perfect reward model reaches on these annotators.
-
-    Args:
-        rankings: one or more.
-        scores: of each, [K]; the higher the better. Equal scores count as half right.
-
-    Returns:
-        The share, over all annotators and untied pairs; NaN where all are tied.
-    """
-    right = total = 0.0
-    for ranking, values in zip(rankings, scores, strict=True):
-        values = np.asarray(values, np.float64)
-        if values.shape != (len(ranking.responses),):
-            raise ValueError(
-                f"scores: got shape {list(values.shape)}, expected [{len(ranking.responses)}]"
-            )
-        better = ranking.judgements()
-        gap = np.sign(values[:, None] - values[None, :])
-        right += float((better * (1.0 + gap) / 2.0).sum())
-        total += float(better.sum())
-    return right / total if total else math.nan

@@ -41,6 +41,12 @@ def test_the_accuracy_is_that_of_a_loop_over_annotators_and_pairs():
     assert report["agreement"] == agreement(rankings).rate
 
 
+def test_rewards_of_other_answers_are_refused():
+    rankings, rewards = made(count=2)
+    with pytest.raises(ValueError, match=r"^rewards: got shape \[9\], expected \[\d\], one for"):
+        ranking_report(rankings, [rewards[0], np.zeros(9)])
+
+
 def test_one_annotator_has_nobody_to_agree_with():
     report = ranking_report(*made(annotators=1))
     assert report["agreement"] is report["agreement_with_ties"] is None

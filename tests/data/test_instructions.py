@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from gptjax.alignment.ranking_report import ranking_report
+from gptjax.data.conversations import load_conversations
 from gptjax.data.corpora import load_corpus
 from gptjax.data.instructions import (
     KINDS,
@@ -18,9 +20,10 @@ from gptjax.data.instructions import (
     random_task,
     task_at,
 )
-from gptjax.data.instructions_sets import annotate, demonstrations, parse_options, ranked_tasks
+from gptjax.data.instructions_sets import annotate, demonstrations, ranked_tasks
 from gptjax.data.instructions_text import sentence_of
-from gptjax.data.rankings import accuracy, agreement
+from gptjax.data.preferences import load_rankings
+from gptjax.data.rankings import agreement
 
 ANSWERS = {
     "copy: fox jar sun": "fox jar sun",
@@ -192,7 +195,7 @@ def test_annotators_agree_about_as_often_as_people():
         for ranking in rankings
     ]
     assert 0.75 < agreement(rankings).rate < 0.9
-    assert 0.78 < accuracy(rankings, gold) < 0.9
+    assert 0.78 < ranking_report(rankings, gold)["accuracy"] < 0.9
 
 
 def test_the_text_says_what_tasks_come_to():
@@ -214,15 +217,40 @@ def test_the_text_says_what_tasks_come_to():
 
 
 @pytest.mark.parametrize(
-    ("location", "message"),
+    ("load", "spec", "message"),
     [
-        ("7", "^'s': got '7', expected name=value,...$"),
-        ("count=x", "^'s': count: got 'x', expected int$"),
-        ("x=1", "^unknown option of 's': 'x'; expected one of: count, share$"),
+        (load_rankings, "instructions:7", "got '7', expected name=value,..."),
+        (load_rankings, "instructions:count=x", "count: got 'x', expected int >= 1"),
+        (load_rankings, "instructions:count=0", "count: got 0, expected int >= 1"),
+        (load_rankings, "instructions:seed=-1", "seed: got -1, expected int >= 0"),
+        (load_rankings, "instructions:answers=1", "answers: got 1, expected int >= 2 and <= 32"),
+        (load_rankings, "instructions:annotators=0", "annotators: got 0, expected int >= 1"),
+        (load_rankings, "instructions:temperature=0", "temperature: got 0.0, expected float > 0"),
+        (load_rankings, "instructions:temperature=nan", "temperature: got nan, expected float > 0"),
+        (load_rankings, "instructions:tie_margin=-1", "tie_margin: got -1.0, expected float >= 0"),
+        (
+            load_rankings,
+            "instructions:split=test",
+            "split: got 'test', expected one of train, held_out",
+        ),
+        (
+            load_conversations,
+            "instructions:sloppiness=2",
+            "sloppiness: got 2.0, expected float >= 0 and <= 1",
+        ),
+        (load_conversations, "instructions:count=-3", "count: got -3, expected int >= 1"),
+        (load_corpus, "instructions:documents=0", "documents: got 0, expected int >= 1"),
+        (load_corpus, "instructions:documents=1.5", "documents: got '1.5', expected int >= 1"),
     ],
 )
-def test_bad_options(location, message):
-    defaults = {"count": 1, "share": 0.5}
-    assert parse_options("s", "share=1,count=3", defaults) == {"count": 3, "share": 1.0}
-    with pytest.raises(ValueError, match=message):
-        parse_options("s", location, defaults)
+def test_bad_options_are_one_line(load, spec, message):
+    with pytest.raises(ValueError) as error:
+        load(spec)
+    assert str(error.value) == f"{spec!r}: {message}"
+
+
+def test_options_that_there_are_not_are_named():
+    with pytest.raises(ValueError, match=r"^unknown option of 'instructions:counts=1': 'counts' "):
+        load_conversations("instructions:counts=1")
+    rankings = load_rankings("instructions:split=held_out,count=2,answers=3,tie_margin=1")
+    assert [len(ranking.responses) for ranking in rankings] == [3, 3]

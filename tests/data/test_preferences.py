@@ -65,6 +65,10 @@ TWO = {"responses": ["a", "b"]}
         ({**TWO, "ranks": 1}, "'ranks': got int, expected a list that is not empty"),
         ({**TWO, "annotators": {}}, "'annotators': got {}, expected an object from names to rank"),
         ({**TWO, "annotators": {"x": 1}}, "ranks of 'x': got int, expected a list that is not em"),
+        (
+            {"responses": ["a", "a"], "annotators": {"x": [2, 2], "y": [1, 2]}},
+            "ranks of annotator 1: got 1 and 2 for the same answer 'a', expected the same rank",
+        ),
         ({**TWO, "annotators": {}, "ranks": [1, 2]}, "got 'ranks' and 'annotators', expected one"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Rankings: who prefers which, agreement and accuracy, against loops over annotators and pairs."""
+"""Rankings: who prefers which, and agreement, against loops over annotators and pairs."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gptjax.data.chat_format import Message
-from gptjax.data.rankings import Agreement, Ranking, accuracy, agreement
+from gptjax.data.rankings import Agreement, Ranking, agreement
 
 PROMPT = (Message("user", "q"),)
 
@@ -63,24 +63,6 @@ def test_agreement_against_a_loop():
     assert math.isnan(alone.rate) and math.isnan(alone.rate_with_ties)
 
 
-def test_accuracy_against_a_loop():
-    rankings = random_rankings(40)
-    rng = np.random.default_rng(1)
-    scores = [rng.integers(0, 3, len(one.responses)) for one in rankings]
-    right = total = 0
-    for one, values in zip(rankings, scores, strict=True):
-        for ranks in one.ranks:
-            for i, j in itertools.permutations(range(len(values)), 2):
-                if ranks[i] < ranks[j]:
-                    total += 1
-                    right += 1 if values[i] > values[j] else 0.5 if values[i] == values[j] else 0
-    assert accuracy(rankings, scores) == right / total
-    assert accuracy([ranking((1, 2))], [[2.0, 1.0]]) == 1.0
-    assert math.isnan(accuracy([ranking((1, 1))], [[2.0, 1.0]]))
-    with pytest.raises(ValueError, match=r"^scores: got shape \[3\], expected \[2\]$"):
-        accuracy([ranking((1, 2))], [[1, 2, 3]])
-
-
 @pytest.mark.parametrize(
     ("prompt", "responses", "ranks", "message"),
     [
@@ -92,8 +74,19 @@ def test_accuracy_against_a_loop():
         (PROMPT, ("a", "b"), ((1, True),), "annotator 0: got True, expected finite numbers"),
         (PROMPT, ("a", "b"), ((1, math.nan),), "annotator 0: got nan, expected finite numbers"),
         (PROMPT, ("a", "b"), ((1, -math.inf),), "annotator 0: got -inf, expected finite numbers"),
+        (
+            PROMPT,
+            ("a", "b", "a"),
+            ((1, 2, 1), (1, 2, 3)),
+            "^ranks of annotator 1: got 1 and 3 for the same answer 'a', expected the same rank$",
+        ),
     ],
 )
 def test_what_is_no_ranking(prompt, responses, ranks, message):
     with pytest.raises(ValueError, match=message):
         Ranking(prompt, responses, ranks)
+
+
+def test_the_same_answer_twice_is_a_tie():
+    found = Ranking(PROMPT, ("a", "b", "a"), ((1, 2, 1.0),)).preferred()
+    np.testing.assert_array_equal(found, np.float32([[0, 1, 0], [0, 0, 0], [0, 1, 0]]))
