@@ -8,6 +8,7 @@ Any set of conversations or of rankings is a set of prompts, without what is ans
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -73,6 +74,10 @@ class PromptRows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @functools.cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.ids))
+
     def batch(self, indices: np.ndarray) -> Batch:
         """Gathers prompts, given by number, in any order.
 
@@ -84,7 +89,7 @@ class PromptRows:
             lengths: [B] int32, tokens that are not padding.
             indices: [B] int32, as given.
         """
-        tokens = np.full((len(indices), max(map(len, self.ids))), self.padding, np.int32)
+        tokens = np.full((len(indices), self._longest), self.padding, np.int32)
         lengths = np.zeros(len(indices), np.int32)
         for row, index in enumerate(indices.tolist()):
             if index < len(self):

@@ -9,6 +9,7 @@ neither answer.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,38 +57,39 @@ class RankingRows:
                 most answers of any ranking, T the tokens of the longest prompt and answer.
             lengths: [B, K] int32, tokens that are not padding, the end of turn the last of them; 0
                 where there is no answer.
-            prompts, answers, answer_lengths: in place of those, where prompts are shared: [B, P]
-                int32, [B, K, L] int32 and [B, K] int32.
-            prompt_lengths: [B] int32, tokens of the prompt.
+            prompts, prompt_lengths, answers, answer_lengths: in place of those, where prompts are
+                shared: [B, P], [B], [B, K, L] and [B, K] int32.
             num_answers: [B] int32, how many of the K there are.
-            ranks: [B, A, K] float32, from 0 the best, ties equal; -1 where there is no answer or
-                annotator.
             preferred: [B, K, K] float32, the share of annotators that say that i is better than j.
         """
         held = [index if index < len(self) else None for index in indices.tolist()]
-        most_answers = max(map(len, self.answers))
-        most_annotators = max(len(ranking.ranks) for ranking in self.rankings)
+        most = self._most_answers
         num_answers = np.zeros(len(held), np.int32)
-        ranks = np.full((len(held), most_annotators, most_answers), -1, np.float32)
-        preferred = np.zeros((len(held), most_answers, most_answers), np.float32)
+        preferred = np.zeros((len(held), most, most), np.float32)
         for row, index in enumerate(held):
             if index is not None:
                 ranking = self.rankings[index]
                 num_answers[row] = count = len(ranking.responses)
-                for annotator, given in enumerate(ranking.ranks):
-                    ranks[row, annotator, :count] = np.unique(given, return_inverse=True)[1]
                 preferred[row, :count, :count] = ranking.preferred()
-        judgements = {"num_answers": num_answers, "ranks": ranks, "preferred": preferred}
-        return self._texts(held, most_answers) | judgements
+        return self._texts(held) | {"num_answers": num_answers, "preferred": preferred}
 
-    def _texts(self, held: list[int | None], most_answers: int) -> Batch:
-        longest_prompt = max(map(len, self.prompts))
-        longest_answer = max(len(answer) for answers in self.answers for answer in answers)
+    @functools.cached_property
+    def _most_answers(self) -> int:
+        return max(map(len, self.answers))
+
+    @functools.cached_property
+    def _longest(self) -> tuple[int, int]:
+        """Tokens of the longest prompt, and of the longest answer."""
+        answers = (len(answer) for several in self.answers for answer in several)
+        return max(map(len, self.prompts)), max(answers)
+
+    def _texts(self, held: list[int | None]) -> Batch:
+        most, (longest_prompt, longest_answer) = self._most_answers, self._longest
         prompts = [[] if i is None else [self.prompts[i]] for i in held]
         answers = [() if i is None else self.answers[i] for i in held]
-        first, prompt_lengths = self._padded(prompts, 1, longest_prompt)
         if self.share_prompts:
-            rest, answer_lengths = self._padded(answers, most_answers, longest_answer)
+            first, prompt_lengths = self._padded(prompts, 1, longest_prompt)
+            rest, answer_lengths = self._padded(answers, most, longest_answer)
             return {
                 "prompts": first[:, 0],
                 "prompt_lengths": prompt_lengths[:, 0],
@@ -96,8 +98,8 @@ class RankingRows:
             }
         pairs = zip(prompts, answers, strict=True)
         whole = [[np.concatenate([*prompt, one]) for one in several] for prompt, several in pairs]
-        tokens, lengths = self._padded(whole, most_answers, longest_prompt + longest_answer)
-        return {"tokens": tokens, "lengths": lengths, "prompt_lengths": prompt_lengths[:, 0]}
+        tokens, lengths = self._padded(whole, most, longest_prompt + longest_answer)
+        return {"tokens": tokens, "lengths": lengths}
 
     def _padded(
         self, rows: Sequence[Sequence[np.ndarray]], count: int, length: int

@@ -1,11 +1,13 @@
 """Batches of rankings and of prompts, by hand and put together again from their parts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from gptjax.data.chat_format import ChatTemplate, Message
 from gptjax.data.instructions_sets import ranked_tasks
-from gptjax.data.prompts import load_prompts, prompt_rows
+from gptjax.data.prompts import PromptRows, load_prompts, prompt_rows
 from gptjax.data.ranking_rows import ranking_rows
 from gptjax.data.rankings import Ranking
 from gptjax.data.records import Records
@@ -39,21 +41,15 @@ def test_a_batch_by_hand(template):
         [[*start, a, a, END, PAD], [*start, END, *[PAD] * 3], [*start, b, END, PAD, PAD]],
     ]
     assert batch["lengths"].tolist() == [[7, 8, 0], [0, 0, 0], [7, 5, 6]]
-    assert batch["prompt_lengths"].tolist() == [5, 0, 4]
     assert batch["num_answers"].tolist() == [2, 0, 3]
-    assert batch["ranks"].tolist() == [
-        [[0, 1, -1], [-1, -1, -1]],
-        [[-1, -1, -1], [-1, -1, -1]],
-        [[1, 0, 0], [1, 2, 0]],
-    ]
     assert batch["preferred"].tolist() == [
         [[0, 1, 0], [0, 0, 0], [0, 0, 0]],
         [[0] * 3] * 3,
         [[0, 0.5, 0], [0.5, 0, 0], [1, 0.5, 0]],
     ]
-    floats = {"ranks", "preferred"}
+    assert batch.keys() == {"tokens", "lengths", "num_answers", "preferred"}
     for key, values in batch.items():
-        assert values.dtype == (np.float32 if key in floats else np.int32), key
+        assert values.dtype == (np.float32 if key == "preferred" else np.int32), key
 
 
 def test_a_shared_prompt_and_its_answers_are_the_whole(template):
@@ -62,7 +58,7 @@ def test_a_shared_prompt_and_its_answers_are_the_whole(template):
     shared = ranking_rows(rankings, template, **LIMITS, share_prompts=True)
     order = np.array([7, 999, *range(len(whole))])
     a, b = whole.batch(order), shared.batch(order)
-    for key in ("prompt_lengths", "num_answers", "ranks", "preferred"):
+    for key in ("num_answers", "preferred"):
         np.testing.assert_array_equal(a[key], b[key])
     assert {"tokens", "lengths"}.isdisjoint(b) and {"prompts", "answers"}.isdisjoint(a)
     for row, index in enumerate(order.tolist()):
@@ -74,6 +70,33 @@ def test_a_shared_prompt_and_its_answers_are_the_whole(template):
             assert (a["tokens"][row, k, a["lengths"][row, k] :] == PAD).all()
             if index < len(whole) and k < b["num_answers"][row]:
                 assert template.response(answer) == (whole.rankings[index].responses[k], True)
+
+
+class Counted(tuple):
+    """A tuple that counts how often it is walked through."""
+
+    walks = 0
+
+    def __iter__(self):
+        Counted.walks += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("share_prompts", [False, True])
+def test_a_batch_looks_at_its_own_rows_alone(template, share_prompts):
+    rankings = Records("s", (*ranked_tasks(count=30, answers=3), THREE))
+    rows = ranking_rows(rankings, template, **LIMITS, share_prompts=share_prompts)
+    rows = dataclasses.replace(rows, prompts=Counted(rows.prompts), answers=Counted(rows.answers))
+    first = rows.batch(np.array([0]))
+    Counted.walks = 0
+    for _ in range(3):
+        assert rows.batch(np.array([0])).keys() == first.keys()
+    assert Counted.walks == 0
+    prompts = PromptRows(Records("s", ((Message("user", "q"),),)), PAD, Counted(rows.prompts))
+    prompts.batch(np.array([0]))
+    Counted.walks = 0
+    prompts.batch(np.array([0]))
+    assert Counted.walks == 0
 
 
 def test_what_is_dropped_is_counted(template):
@@ -91,6 +114,9 @@ def test_what_is_dropped_is_counted(template):
         "answers longer than 9 tokens": 1,
     }
     assert len(ranking_rows(records, template, max_prompt_tokens=12, max_answer_tokens=10)) == 4
+    few = ranking_rows(records, template, max_prompt_tokens=11, max_answer_tokens=9, max_answers=2)
+    assert few.rankings.dropped["rankings of more than 2 answers"] == 1
+    assert [r.responses for r in few.rankings] == [TWO.responses]
     with pytest.raises(
         ValueError, match=r"^'s': got none of 6 .*, expected at least one to be left"
     ):
