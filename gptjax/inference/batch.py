@@ -66,7 +66,8 @@ class RunningBatch:
             self._make_room(params, [request.order for request in joining])
             for group in groups.values():
                 self._join(params, group)
-            self._samplers = by_row([request and request.order.sampler for request in self._rows])
+            samplers = [request and request.order.sampler for request in self._rows]
+            self._samplers = by_row(samplers or [None])
         finally:
             self._fail_if_lost()
 

@@ -191,8 +191,10 @@ class Transformer(nn.Module):
 
     def _layers(self, dtype: Any) -> Any:
         """The parameters of all layers, stacked, or a tuple of each one's where given so."""
-        given = self.variables.get("params", {}).get("layers")
+        given, count = self.variables.get("params", {}).get("layers"), self.config.num_layers
         if isinstance(given, tuple):
+            if len(given) != count:
+                raise ValueError(f"params: got {len(given)} layers, expected {count}")
             return given
         return self.param("layers", self._init_layers, dtype)
 
