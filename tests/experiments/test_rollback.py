@@ -112,8 +112,8 @@ def test_a_run_that_went_back_is_replayed_without_what_it_skipped(
     config = make_config(training__rollback_after=1, training__skip_data=True)
     poison([21])
     _run(tmp_path, config)
-    prepared = sources.prepare_corpus(config, sources.load_model_tokenizer(config))
-    compared = list(replay.replay(config, prepared, WorkDirectory(str(tmp_path)), 0, 8))
+    task = training_run.language_modelling(config)
+    compared = list(replay.replay(task, WorkDirectory(str(tmp_path)), 0, 8))
     assert [comparison.difference for comparison in compared] == [0.0] * 6
 
 
