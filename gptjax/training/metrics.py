@@ -196,7 +196,7 @@ def plot_loss(metrics_path: str | os.PathLike, png_path: str | os.PathLike, titl
 
 
 class Progress:
-    """A progress bar with step, loss, tokens/s, MFU and time left; plain lines off a terminal."""
+    """A progress bar with step, loss or score and KL, tokens/s, MFU, time left; or plain lines."""
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Shows a training row: `step`, and what it has of loss, tokens a second and both MFUs."""
+        """Shows a training row: `step`, and what it has of loss, score, kl, speed and both MFUs."""
         step, now = int(row["step"]), self._clock()
         self._start = self._start or (step, now)
         figures = self._figures(row, now)
@@ -256,8 +256,9 @@ class Progress:
     def _figures(self, row: Mapping[str, Any], now: float) -> str:
         """Returns `loss 3.214  12,345 tokens/s  MFU 41% (executed 38%)  0:01:23 left`, say."""
         figures = []
-        if row.get("loss") is not None:
-            figures.append(f"loss {row['loss']:.3f}")
+        for name in ("loss", "score", "kl"):
+            if row.get(name) is not None:
+                figures.append(f"{name} {row[name]:.3f}")
         if row.get("tokens_per_second") is not None:
             figures.append(f"{row['tokens_per_second']:,.0f} tokens/s")
         if row.get("mfu") is not None:

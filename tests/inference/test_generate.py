@@ -188,6 +188,13 @@ def test_tokens_stream_in_chunks(generator):
         assert np.concatenate([chunk[row] for chunk in chunks]).tolist() == text.tolist()
 
 
+def programs(caplog):
+    """Names of what was compiled to feed prompts and to draw tokens."""
+    compilations = (re.match(r"Compiling (?:jit\()?(\w+)", text) for text in caplog.messages)
+    names = (match[1] for match in compilations if match)
+    return sorted(name for name in names if name in ("advance", "feed"))
+
+
 def test_few_programs_serve_all_lengths(made, caplog):
     """One for each bucket of prompts, of rooms for a text, and of kinds of samplers."""
     model, params = made
@@ -200,9 +207,7 @@ def test_few_programs_serve_all_lengths(made, caplog):
             for length, new in itertools.product(*options.pop("lengths")):
                 sizes = generator.generate(prompts_of(length), max_new_tokens=new, **options)
                 assert sizes[0].size == new
-        compilations = (re.match(r"Compiling (?:jit\()?(\w+)", text) for text in caplog.messages)
-        names = (match[1] for match in compilations if match)
-        return sorted(name for name in names if name in ("advance", "feed"))
+        return programs(caplog)
 
     assert compiled(lengths=([1, 2, 9, 14], [1, 2])) == ["advance", "feed"]
     assert compiled(lengths=([3, 7], [3, 5]), seed=3, stop_token=60) == []
@@ -210,6 +215,27 @@ def test_few_programs_serve_all_lengths(made, caplog):
     assert compiled(lengths=([18, 19, 27], [1, 5])) == ["feed"]
     assert compiled(lengths=([4], [4]), sampler=make_sampler(0.5, top_p=0.5)) == ["advance"]
     assert compiled(lengths=([4], [4]), sampler=make_sampler(0.7, top_p=0.9), seed=1) == []
+
+
+def test_one_program_serves_what_is_no_longer_than_was_said(made, generator, caplog):
+    """Texts are those of a generator that was told nothing; some end early, by their stop token."""
+    model, params = made
+    told = Generator(model, params, slots=4, longest=(30, 18))
+    caplog.set_level(logging.WARNING, logger="jax")
+    batches = [prompts_of(*lengths) for lengths in ([1, 2, 9, 14], [30, 17, 3, 5], [16] * 4)]
+    options = {"seed": 3, "stop_token": 60}
+    with jax.log_compiles():
+        got = [
+            told.generate(prompts, max_new_tokens=new, **options)
+            for prompts, new in zip(batches, (18, 12, 2), strict=True)
+        ]
+    assert programs(caplog) == ["advance", "feed"]
+    expected = [
+        generator.generate(prompts, max_new_tokens=new, **options)
+        for prompts, new in zip(batches, (18, 12, 2), strict=True)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+    assert len({text.size for text in got[0]}) > 1
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,12 @@ def test_progress_writes_to_standard_output_by_default(capsys):
     assert "step 1/2" in capsys.readouterr().out
 
 
+def test_progress_of_a_policy_shows_its_score_and_kl(capsys):
+    with Progress(2) as progress:
+        progress.update({"step": 1, "score": 0.25, "kl": 1.5, "kl_k1": 9.0})
+    assert capsys.readouterr().out == "step 1/2  score 0.250  kl 1.500\n"
+
+
 def test_loss_curve_is_a_picture_of_the_rows(tmp_path):
     def draw(rows):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
