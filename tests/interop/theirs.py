@@ -39,6 +39,11 @@ def their_logits(model, tokens: np.ndarray) -> np.ndarray:
 def save(model, directory: Path, **options) -> Path:
     """As `save_pretrained`, with the repository's tokenizer of 1,024 ids as GPT-2's files."""
     model.save_pretrained(directory, **options)
+    return save_tokenizer(directory)
+
+
+def save_tokenizer(directory: Path) -> Path:
+    """The repository's tokenizer of 1,024 ids as GPT-2's files."""
     kept = REPOSITORY_TOKENIZERS / "python_docs_1024"
     for ours, name in (("encoder.json", "vocab.json"), ("vocab.bpe", "merges.txt")):
         (directory / name).write_bytes((kept / ours).read_bytes())
