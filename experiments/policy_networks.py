@@ -6,6 +6,7 @@ state, programs = networks.begin(reference), networks.programs(with_text=False)
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jax.sharding import Mesh
 
 from experiments.initial_params import initial_params
 from experiments.origin import Origin
+from experiments.policy_checks import check_room
 from experiments.sources import load_model_tokenizer
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory
@@ -51,9 +53,9 @@ class Networks:
         attributes = partitioning.model_attributes(config, mesh)
         self._policy = GPT(config.model, **attributes)
         self._critic: RewardModel | None = None
-        self._critic_params: Any = None
+        self._critic_start: Callable[[], Any] | None = None
         if config.ppo.advantages == "gae":
-            critic, self._critic_params = _critic(config, rewards, mesh)
+            critic, self._critic_start = _critic(config, rewards, mesh)
             self._critic = dataclasses.replace(critic, **attributes)
         updates = config.ppo.minibatches * config.ppo.inner_epochs
         self._tx = _optimizer(config, config.optimizer.learning_rate, updates)
@@ -68,8 +70,10 @@ class Networks:
 
     def begin(self, reference: Any) -> TrainState:
         """The state before the first iteration."""
-        critic = self._critic_params
-        if self._critic is not None and critic is None:
+        critic = None
+        if self._critic_start is not None:
+            critic = self._critic_start()
+        elif self._critic is not None:
             key = rng(self._config.training.seed, "scalar_head")
             critic = from_language_model(self._critic, reference, key)
         sharding = jax.tree.map(lambda leaf: leaf.sharding, self.target)
@@ -119,14 +123,21 @@ class Networks:
         return jax.eval_shape(fresh)
 
 
-def _critic(config: PPOConfig, rewards: list[Reward], mesh: Mesh) -> tuple[RewardModel, Any]:
-    """Which model the value network is, and its parameters; None: the policy's, with a head."""
+def _critic(
+    config: PPOConfig, rewards: list[Reward], mesh: Mesh
+) -> tuple[RewardModel, Callable[[], Any] | None]:
+    """Which model the value network is, and what reads its parameters; None: the policy's.
+
+    They are not held beside those of the rewards: of a run that goes on they are not read.
+    """
     if config.ppo.value_from is not None:
-        tokenizer = load_model_tokenizer(config)
-        return WorkDirectory(config.ppo.value_from).reward_model(tokenizer, mesh)
-    for reward in rewards:
-        if isinstance(reward.function, ModelReward):
-            return reward.function.model, reward.function.params
+        source, tokenizer = WorkDirectory(config.ppo.value_from), load_model_tokenizer(config)
+        model = source.config().model
+        check_room("value_from", model.context_length, config)
+        return RewardModel(model), lambda: source.reward_model(tokenizer, mesh)[1]
+    judges = [reward.function for reward in rewards if isinstance(reward.function, ModelReward)]
+    if judges:
+        return judges[0].model, lambda: judges[0].params
     return RewardModel(config.model), None
 
 

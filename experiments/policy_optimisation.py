@@ -12,12 +12,13 @@ from jax.sharding import Mesh
 from experiments import sources
 from experiments.initial_params import find_origin
 from experiments.judges import load_judge
+from experiments.policy_checks import check_divides, check_policy, check_room
 from experiments.policy_networks import Networks
 from experiments.policy_world import PolicyWorld
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory
+from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import Outcome, optimise
-from gptjax.alignment.ppo_settings import check
 from gptjax.alignment.rewards import Reward
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.prompts import PromptRows, load_prompts, prompt_rows
@@ -46,7 +47,9 @@ def optimise_policy(
     began = time.monotonic()
     given = {f"config.{path}": value for path, value in fields(config).items()}
     check_alike({"--experiment": experiment, "--restore_step": restore_step} | given)
-    mesh = _checked_mesh(config)
+    check_policy(config)
+    mesh = partitioning.make_mesh(config.parallelism)
+    check_divides(config, mesh)
     template = sources.load_chat_template(config)
     prompts, samples = together(lambda: _prompts(config, template))
     text = None
@@ -97,46 +100,19 @@ def optimise_policy(
             writer=writer,
             progress=progress,
         )
-    if outcome.interrupted_by is None and outcome.steps and jax.process_index() == 0:
+    if outcome.interrupted_by is not None or (outcome.steps == 0 and workdir.has_result()):
+        return outcome
+    if jax.process_index() == 0:
         workdir.write_result(
             {
                 "experiment": experiment,
                 "parameters": parameter_count(config.model),
-                **outcome.last,
+                **metrics.read_metrics(workdir.path / "metrics.jsonl")[-1],
                 "dropped": dict(prompts.prompts.dropped),
                 "seconds": time.monotonic() - began,
             }
         )
     return outcome
-
-
-def _checked_mesh(config: PPOConfig) -> Mesh:
-    """The mesh, of a configuration without contradictions."""
-    section, parallelism = config.ppo, config.parallelism
-    check(section, config.training.batch_size)
-    longest = section.max_prompt_tokens + section.max_answer_tokens
-    if longest > config.model.context_length:
-        room = config.model.context_length - section.max_prompt_tokens
-        raise ValueError(
-            f"config.ppo.max_answer_tokens: got {section.max_answer_tokens}, expected at most "
-            f"{room}: context_length = {config.model.context_length} less max_prompt_tokens = "
-            f"{section.max_prompt_tokens}"
-        )
-    if parallelism.strategy == "pmap" or parallelism.sequence > 1:
-        raise ValueError(
-            f"config.parallelism: got strategy={parallelism.strategy}, sequence="
-            f"{parallelism.sequence}, expected single or mesh with sequence=1 for experiments.ppo"
-        )
-    mesh = partitioning.make_mesh(parallelism)
-    rows = config.training.batch_size // section.minibatches
-    shards = mesh.shape["data"] * mesh.shape["fsdp"]
-    if rows % shards or rows * section.pretraining_rows % (shards * config.training.accumulate):
-        raise ValueError(
-            f"config.ppo.minibatches: got {section.minibatches}, {rows} answers each, expected "
-            f"minibatches that divide over {shards} devices (parallelism.data x fsdp), and their "
-            f"text into training.accumulate = {config.training.accumulate} microbatches"
-        )
-    return mesh
 
 
 def _prompts(config: PPOConfig, template: ChatTemplate) -> tuple[PromptRows, PromptRows | None]:
@@ -162,4 +138,8 @@ def _rewards(config: PPOConfig, template: ChatTemplate, mesh: Mesh) -> list[Rewa
             "0.5*python:MODULE:FUNCTION, or gold for the embedded tasks"
         )
     width = section.max_prompt_tokens + section.max_answer_tokens
-    return load_judge(section.rewards, template.tokenizer, width=width, mesh=mesh)
+    rewards = load_judge(section.rewards, template.tokenizer, width=width, mesh=mesh)
+    for reward in rewards:
+        if isinstance(reward.function, ModelReward):
+            check_room("rewards", reward.function.model.config.context_length, config)
+    return rewards

@@ -163,7 +163,9 @@ class PolicyWorld:
                     **{name: float(part[number]) for name, part in parts.items()},
                 }
             )
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        whole = path.with_suffix(".jsonl.new")
+        whole.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        whole.replace(path)
         systems: dict[str, list[Sample]] = {}
         for row in kept:
             rewards = {name: row[name] for name in ("score", *parts)}

@@ -83,7 +83,8 @@ class World:
       draw: (parameters, iteration) -> the answers to that iteration's prompts.
       score: (rollouts, iteration) -> the score of each answer [B], and its parts by name.
       text: iteration -> the rows of pretraining text that PPO-ptx learns besides, or None.
-      show: (parameters, iteration), every `training.eval_every` iterations and after the last.
+      show: (parameters, iteration), before the first iteration, every `training.eval_every` and
+        after the last.
     """
 
     draw: Callable[[Any, int], Rollouts]
@@ -99,7 +100,6 @@ class Outcome:
     state: TrainState
     steps: int  # iterations of this start of the run
     interrupted_by: str | None  # the signal's name
-    last: dict[str, Any]  # figures of the last iteration; none where none was taken
 
 
 def optimise(
@@ -139,8 +139,9 @@ def optimise(
     """
     total, first = config.training.num_steps, int(state.step)
     done = saved = first
-    row: dict[str, Any] = {}
     with Interruption() as interruption:
+        if first == 0:
+            world.show(state.judged, 0)
         while done < total and not interruption.requested(done):
             state, row = _iteration(state, reference, programs, world, config, settings, done)
             done += 1
@@ -165,7 +166,7 @@ def optimise(
         if saved < done:
             _save(state, checkpoints, data_record, config)
         checkpoints.wait()
-    return Outcome(state, done - first, interruption.name, row)
+    return Outcome(state, done - first, interruption.name)
 
 
 def _save(
@@ -317,7 +318,7 @@ def _check(row: dict[str, Any], stops: StopSettings) -> None:
     Raises:
       ValueError: naming the figure, what it is, and what was expected.
     """
-    for name in ("policy_loss", "grad_norm", "score", "kl"):
+    for name in ("score", "kl", *(name for name in row if name.endswith(("_loss", "grad_norm")))):
         if not math.isfinite(row[name]):
             raise ValueError(
                 f"iteration {row['step']}: {name} is {row[name]}, expected a finite number"

@@ -45,15 +45,19 @@ def _config(corpus, every_steps):
     return resolve(config)
 
 
-def _live(path, config):
-    """Starts a life; returns its process id."""
+def live(path, run):
+    """Starts a life of the run in `path`; returns its process id."""
     process = os.fork()
     if process == 0:
         with (path.parent / "output").open("a") as output, contextlib.redirect_stdout(output):
             enable_compilation_cache()
-            pretrain("lives", config, WorkDirectory(str(path)))
+            run(WorkDirectory(str(path)))
         os._exit(0)
     return process
+
+
+def _live(path, config):
+    return live(path, lambda workdir: pretrain("lives", config, workdir))
 
 
 def _end(process):
@@ -61,7 +65,7 @@ def _end(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def _kill(process, path, rng):
+def kill(process, path, rng):
     """Kills a life, one in four from its first moment on, the others once they train.
 
     Returns whether it left a save half done.
@@ -107,7 +111,7 @@ def main():
     during_a_save, resumed_from = 0, []
     for _ in range(arguments.kills):
         life = _live(killed, _config(corpus, rng.choice((1, 2, 10))))
-        during_a_save += _kill(life, killed, rng)
+        during_a_save += kill(life, killed, rng)
         steps = (killed / "checkpoints").glob("[0-9]*")
         resumed_from.append(max((int(step.name) for step in steps), default=0))
     assert _end(_live(killed, rarely)) == 0
