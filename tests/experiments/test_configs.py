@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import EXPERIMENTS
-from experiments.task_configs import RewardModelConfig, SFTConfig
+from experiments.task_configs import PPOConfig, RewardModelConfig, SFTConfig
 from gptjax.config import batch_schedule, resolve
 from gptjax.settings import to_dict
 
@@ -101,6 +101,22 @@ def test_instructgpt_trains_as_its_paper_says(name, rate, batch):
     else:
         assert isinstance(config, SFTConfig)
         assert config.sft.epochs == 16 and config.model.residual_dropout == 0.2
+
+
+@pytest.mark.parametrize(("size", "value_rate"), [("1.3b", 9e-6), ("6b", 9e-6), ("175b", 5e-6)])
+def test_ppo_ptx_trains_as_its_paper_says(size, value_rate):
+    """InstructGPT, appendix C.4."""
+    config = resolve(EXPERIMENTS.get(f"ppo_ptx_{size}")())
+    assert isinstance(config, PPOConfig)
+    optimizer, training, ppo = config.optimizer, config.training, config.ppo
+    assert training.num_steps * training.batch_size == 256_000 and training.batch_size == 512
+    assert (training.batch_size // ppo.minibatches, ppo.inner_epochs) == (64, 1)
+    assert (ppo.kl_coefficient, ppo.clip, ppo.discount) == (0.02, 0.2, 1.0)
+    assert (ppo.pretraining_coefficient, ppo.pretraining_rows) == (27.8, 8)
+    assert ppo.max_prompt_tokens + ppo.max_answer_tokens <= 2048
+    assert ppo.value_learning_rate == value_rate and ppo.kl_target is None
+    assert (optimizer.schedule, optimizer.warmup_steps) == ("constant", 10)
+    assert (optimizer.beta1, optimizer.beta2, optimizer.ema_decay) == (0.9, 0.95, 0.992)
 
 
 def rewrite_golden_files() -> None:
