@@ -64,7 +64,7 @@ def ppo_ptx_1_3b() -> PPOConfig:
 def ppo_ptx_6b() -> PPOConfig:
     """InstructGPT's PPO-ptx of the 6B policy; as `ppo_ptx_1.3b`.
 
-    Expected: no loss is published; labellers prefer it to GPT-3 175B, and to the 1.3B (figure 1).
+    Expected: no loss is published; labellers prefer it to GPT-3 175B (figure 1).
     """
     return _ppo(gpt3_6_7b(), 9e-6)
 
