@@ -4,13 +4,23 @@ config = make_config(SFTConfig, sft__epochs=2)
 """
 
 import dataclasses
+import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from experiments import training_run
-from experiments.task_configs import RewardModelConfig, RewardSection, SFTConfig, SFTSection
+from experiments.task_configs import (
+    RewardModelConfig,
+    RewardSection,
+    SFTConfig,
+    SFTSection,
+    task_of,
+)
 from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.config import (
@@ -22,6 +32,7 @@ from gptjax.config import (
     TrainingConfig,
     resolve,
 )
+from gptjax.settings import to_dict
 from gptjax.training.metrics import read_metrics
 
 SPEED = ("tokens_per_second", "mfu", "executed_mfu")
@@ -89,8 +100,8 @@ def params_at_start(path, config, prepare):
     return started.value.args[0].params
 
 
-def stopping(prepare, step):
-    """As `prepare`, of a run that SIGTERM ends at its batch number `step`."""
+def stopping(prepare, step, by=signal.SIGTERM):
+    """As `prepare`, of a run that a signal ends when it asks for the batch of `step`, from 0."""
 
     def prepared(config):
         task = prepare(config)
@@ -99,12 +110,27 @@ def stopping(prepare, step):
             made = task.batches(start_step, skipped, share)
             for number, batch in enumerate(made, start=start_step):
                 if number == step:
-                    os.kill(os.getpid(), signal.SIGTERM)
+                    os.kill(os.getpid(), by)
                 yield batch
 
         return dataclasses.replace(task, batches=batches)
 
     return prepared
+
+
+def killed_at(folder, config, *steps):
+    """A run in `folder` that SIGKILL has ended at each of those steps, each time a process."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", "-m", "tests.experiments.trained_lives"),
+            *(task_of(config), folder / "config.json", folder / "run", *map(str, steps)),
+        ],
+        cwd=Path(__file__).resolve().parents[2],
+        check=True,
+    )
+    return WorkDirectory(str(folder / "run"))
 
 
 def rows(workdir):

@@ -20,7 +20,14 @@ from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
 from gptjax.data.loader import ALL
 from gptjax.training.checkpoints import Checkpoints
-from tests.experiments.alignment_runs import make_config, params_at_start, rows, run, stopping
+from tests.experiments.alignment_runs import (
+    killed_at,
+    make_config,
+    params_at_start,
+    rows,
+    run,
+    stopping,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -75,6 +82,19 @@ def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
     run(stopped.path, config, fine_tuning)
     assert rows(stopped) == rows(whole)
     jax.tree.map(np.testing.assert_array_equal, stopped.params(8), whole.params(8))
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
+    """Before there is a checkpoint, while one may be half written, and again."""
+    config = make_config(SFTConfig, checkpoint__every_steps=2)
+    killed = killed_at(tmp_path / "killed", config, 1, 3, 6)
+    with Checkpoints(killed.path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() in (2, 4, 6)
+    assert not killed.has_result()
+    run(killed.path, config, fine_tuning)
+    assert rows(killed) == rows(whole)
+    jax.tree.map(np.testing.assert_array_equal, killed.params(8), whole.params(8))
 
 
 def test_epochs_decide_the_steps_and_the_decay(tmp_path):

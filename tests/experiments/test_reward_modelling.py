@@ -16,7 +16,15 @@ from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
 from gptjax.data.preferences import load_rankings
 from gptjax.tokenization import load_tokenizer
-from tests.experiments.alignment_runs import make_config, params_at_start, rows, run, stopping
+from gptjax.training.checkpoints import Checkpoints
+from tests.experiments.alignment_runs import (
+    killed_at,
+    make_config,
+    params_at_start,
+    rows,
+    run,
+    stopping,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HELD_OUT = "instructions:split=held_out,count=20"
@@ -145,6 +153,22 @@ def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
         {name: x for name, x in w.result().items() if name not in timed} for w in (stopped, whole)
     )
     assert ours == theirs
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
+    """Before there is a checkpoint, while one may be half written, and again."""
+    config = make_config(RewardModelConfig, reward__epochs=1, checkpoint__every_steps=2)
+    killed = killed_at(tmp_path / "killed", config, 1, 3, 6)
+    with Checkpoints(killed.path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() in (2, 4, 6)
+    assert not killed.has_result()
+    run(killed.path, config, reward_modelling)
+    assert rows(killed) == rows(whole)
+    (_, params), (_, expected) = (w.reward_model(w.tokenizer()) for w in (killed, whole))
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    for figure in ("accuracy", "calibration", "normalisation", "demonstrations"):
+        assert killed.result()[figure] == whole.result()[figure]
 
 
 def test_a_policy_of_another_tokenizer_is_refused(whole):
