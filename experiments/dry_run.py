@@ -4,7 +4,8 @@ Bytes of parameters, optimizer and their average are exact: shapes and shardings
 mesh without devices. The rest, activations and gradients above all, is an estimate: what XLA plans
 for one step of the largest batch, compiled for virtual CPU devices in a process of its own. Other
 devices have other kernels, and a CPU may compute in float32 what they compute in bfloat16. A reward
-model's batch is that of `reward.max_answers`, `max_prompt_tokens` and `max_answer_tokens`.
+model's batch is that of `reward.max_answers`, `max_prompt_tokens` and `max_answer_tokens`. Of PPO
+the program is an update, with answers at their limits; see `policy_plan`.
 
     python -m experiments.pretrain --experiment=gpt3_175b --dry_run --device_memory_gib=80 \
       --config.parallelism.strategy=mesh --config.parallelism.fsdp=64
@@ -21,15 +22,18 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, AxisType
 
+from experiments import policy_plan
+from experiments.policy_checks import check_divides, check_policy
 from experiments.step_costs import costs_of, largest_batch, tokens_of
 from experiments.task_checks import check_task
-from experiments.task_configs import task_of
+from experiments.task_configs import PPOConfig, task_of
 from experiments.training_run import Program
 from gptjax.config import ExperimentConfig
 from gptjax.settings import to_dict
 from gptjax.training.partitioning import AXES, mesh_shape
 
 GIB = 2**30
+BESIDE_THE_STEP = ("reference_bytes", "reward_model_bytes", "rollout_bytes")
 
 
 def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) -> dict[str, Any]:
@@ -44,20 +48,35 @@ def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) ->
       ValueError: the batch or a parameter does not divide over the mesh, or the configuration is
         one that its kind of run cannot have.
     """
-    check_task(config)
     parallelism = config.parallelism
     others = parallelism.fsdp * parallelism.tensor * parallelism.sequence
     shape = mesh_shape(parallelism, others * (parallelism.data or 0) or jax.device_count())
     mesh = AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
-    target = Program(config, mesh).target  # pyright: ignore[reportArgumentType] - shapes alone
-    exact = {
-        "parameter_bytes": bytes_of_each_device(target.params),
-        "optimizer_bytes": bytes_of_each_device(target.opt_state),
-        "average_bytes": bytes_of_each_device(target.ema),
-    }
+    costs = costs_of(config)
+    if isinstance(config, PPOConfig):
+        check_policy(config)
+        check_divides(config, mesh)
+        trees = policy_plan.state_trees(config, mesh)
+        flops = {"flops_per_step": policy_plan.flops_of_an_iteration(config)}
+    else:
+        check_task(config)
+        target = Program(config, mesh).target  # pyright: ignore[reportArgumentType] - shapes alone
+        state = (target.params, target.opt_state, target.ema)
+        trees = dict(
+            zip(("parameter_bytes", "optimizer_bytes", "average_bytes"), state, strict=True)
+        )
+        tokens = tokens_of(largest_batch(config))
+        flops = {
+            "flops_per_step": costs.flops_per_token * tokens,
+            "executed_flops_per_step": costs.executed_flops_per_token * tokens,
+        }
+    exact = {name: bytes_of_each_device(tree) for name, tree in trees.items()}
+    if isinstance(config, PPOConfig):
+        policy_bytes = exact["parameter_bytes"]
+        exact["rollout_bytes"] = policy_plan.rollout_bytes(config, mesh, policy_bytes)
     total = _planned_in_a_child(config, mesh.size)
+    total += sum(exact.get(name, 0) for name in BESIDE_THE_STEP)
     memory = _device_memory() if device_memory_gib is None else round(device_memory_gib * GIB)
-    costs, tokens = costs_of(config), tokens_of(largest_batch(config))
     return {
         "parameters": costs.parameters,
         "mesh": dict(mesh.shape),
@@ -66,8 +85,7 @@ def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) ->
         "estimated_total_bytes": total,
         "device_memory_bytes": memory,
         "estimated_to_fit": None if memory is None else total <= memory,
-        "flops_per_step": costs.flops_per_token * tokens,
-        "executed_flops_per_step": costs.executed_flops_per_token * tokens,
+        **flops,
     }
 
 
@@ -89,14 +107,20 @@ def table(figures: Mapping[str, Any]) -> Iterator[str]:
         ("parameter_bytes", "parameters"),
         ("optimizer_bytes", "optimizer"),
         ("average_bytes", "average of the parameters"),
+        ("reference_bytes", "reference"),
+        ("reward_model_bytes", "reward models"),
+        ("value_network_bytes", "value network"),
+        ("value_optimizer_bytes", "its optimizer"),
+        ("rollout_bytes", "rollouts: cache and weights for decoding"),
         ("estimated_activation_bytes", "activations and gradients (an estimate)"),
         ("estimated_total_bytes", "together (an estimate)"),
         ("device_memory_bytes", "memory of a device"),
     ):
-        if figures[name] is not None:
+        if figures.get(name) is not None:
             yield f"  {label:42} {figures[name] / GIB:12,.3f}"
     yield f"  {'FLOPs a step, as if dense':42} {figures['flops_per_step']:12.3e}"
-    yield f"  {'FLOPs a step, executed':42} {figures['executed_flops_per_step']:12.3e}"
+    if "executed_flops_per_step" in figures:
+        yield f"  {'FLOPs a step, executed':42} {figures['executed_flops_per_step']:12.3e}"
     yield {
         True: "it should fit",
         False: "it should NOT fit",

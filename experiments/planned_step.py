@@ -11,8 +11,9 @@ import sys
 import jax
 
 from experiments.memory import planned_bytes
+from experiments.policy_plan import planned_update_bytes
 from experiments.step_costs import largest_batch
-from experiments.task_configs import TASKS
+from experiments.task_configs import TASKS, PPOConfig
 from experiments.training_run import Program
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.settings import from_dict
@@ -21,6 +22,8 @@ from gptjax.training.partitioning import batch_sharding
 
 def planned_step_bytes(config: ExperimentConfig) -> int:
     """Bytes on each device of one training step of a resolved `config`; nothing is allocated."""
+    if isinstance(config, PPOConfig):
+        return planned_update_bytes(config)
     program = Program(config)
     batch = {
         name: jax.ShapeDtypeStruct(

@@ -131,10 +131,13 @@ def _critic(
     They are not held beside those of the rewards: of a run that goes on they are not read.
     """
     if config.ppo.value_from is not None:
-        source, tokenizer = WorkDirectory(config.ppo.value_from), load_model_tokenizer(config)
+        source = WorkDirectory(config.ppo.value_from)
         model = source.config().model
         check_room("value_from", model.context_length, config)
-        return RewardModel(model), lambda: source.reward_model(tokenizer, mesh)[1]
+        return (
+            RewardModel(model),
+            lambda: source.reward_model(load_model_tokenizer(config), mesh)[1],
+        )
     judges = [reward.function for reward in rewards if isinstance(reward.function, ModelReward)]
     if judges:
         return judges[0].model, lambda: judges[0].params

@@ -10,8 +10,13 @@ import pytest
 from experiments import dry_run as module
 from experiments.configs import EXPERIMENTS
 from experiments.dry_run import GIB, bytes_of_each_device, dry_run, table
+from experiments.policy_networks import Networks
+from experiments.policy_plan import networks_of, update_batches
 from experiments.training_run import Program
+from experiments.workdir import WorkDirectory
 from gptjax.config import ParallelismConfig, resolve
+from gptjax.models.gpt import GPT
+from gptjax.training.partitioning import make_mesh
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -142,3 +147,93 @@ def test_the_child_knows_which_model_it_is():
     a_token = 6 * (24 * 64**2 + 64 + 4 * 64**2)  # kernels, scalar head, pairs of two layers
     assert figures["flops_per_step"] == a_token * 16 * (36 + 9 * 28)  # prompts and answers
     assert figures["estimated_activation_bytes"] > figures["parameter_bytes"]
+
+
+@pytest.mark.parametrize("axes", [{}, {"data": 2, "fsdp": 2, "tensor": 2}])
+def test_each_part_of_ppo_is_what_its_arrays_take(planned, axes):
+    """The networks of `ppo_smoke` with an average, made for real on virtual devices."""
+    config = _config("ppo_smoke", **axes)
+    config.optimizer.ema_decay = 0.99
+    config = resolve(config)
+    figures = dry_run(config, device_memory_gib=2000)
+    mesh = make_mesh(config.parallelism)
+    networks = Networks(config, [], mesh)
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, networks.target.params)
+    token = jax.numpy.zeros((1, 1), "int32")
+    init = GPT(config.model).init
+    policy = jax.jit(lambda: init(jax.random.key(0), token)["params"], out_shardings=sharding)()
+    state = networks.begin(policy)
+    beside = state.opt_state
+    first = jax.devices()[0]
+    for name, tree in {
+        "parameter_bytes": state.params,
+        "optimizer_bytes": beside.optimizer,
+        "average_bytes": state.ema,
+        "reference_bytes": policy,
+        "reward_model_bytes": beside.critic,
+        "value_network_bytes": beside.critic,
+        "value_optimizer_bytes": beside.critic_optimizer,
+    }.items():
+        held = sum(
+            shard.data.nbytes
+            for leaf in jax.tree.leaves(tree)
+            for shard in leaf.addressable_shards
+            if shard.device == first
+        )
+        assert figures[name] == held > 0, name
+    beside_the_update = sum(
+        figures[name] for name in ("reference_bytes", "reward_model_bytes", "rollout_bytes")
+    )
+    assert figures["estimated_total_bytes"] == 1000 * GIB + beside_the_update
+
+
+def test_what_ppo_keeps_is_what_its_configuration_says(planned, tmp_path):
+    """By hand: cache and FLOPs of InstructGPT's 1.3B; which reward models there are."""
+    config = resolve(_config("ppo_ptx_1.3b", data=1, fsdp=4, tensor=2))
+    figures = dry_run(config)
+    width, layers, vocab, answers = 2048, 24, 50262, 512
+    held = 12 * 2048 + 12 * (256 + 256 - 1)  # a band holds its window and a piece of a prompt
+    keys_and_values, positions = 2 * answers * held * width * 4, answers * held * 4
+    cache = figures["rollout_bytes"] - figures["parameter_bytes"]
+    assert cache == pytest.approx((keys_and_values + positions) / 2, rel=1e-3)
+    kernels, pairs = layers * 12 * width**2, 2 * layers * width
+    answer = 2000 * 6 * (kernels + vocab * width + pairs * 2000)  # trained on, as if dense
+    scored = 2000 * 6 * (kernels + width + pairs * 2000)
+    text = 2048 * 6 * (kernels + vocab * width + pairs * 2048)
+    each = answer + scored + (3 * answer + 2 * scored) / 3 + 8 * text
+    assert figures["flops_per_step"] == pytest.approx(answers * each, rel=1e-9)
+    text = "\n".join(table(figures))
+    assert "its optimizer" in text and "executed" not in text
+
+    small = WorkDirectory(str(tmp_path / "reward"))
+    small.begin("reward", resolve(EXPERIMENTS.get("reward_model_smoke")()), {})
+    config = resolve(_config("ppo_smoke"))
+    config.model.num_layers, config.model.d_ff = 5, 512
+    larger = dry_run(config)["reward_model_bytes"]
+    config.ppo.rewards = f"reward_model:{small.path} + 0.5*gold"
+    figures = dry_run(config)
+    assert figures["value_network_bytes"] == figures["reward_model_bytes"] < larger / 2
+    config.ppo.rewards = "gold"
+    figures = dry_run(config)
+    assert figures["reward_model_bytes"] == 0 and figures["value_network_bytes"] == larger
+    config.ppo.minibatches = 3
+    with pytest.raises(ValueError, match=r"config\.ppo\.minibatches: got 3, expected a divisor"):
+        dry_run(config)
+
+
+def test_an_update_is_lowered_with_the_arrays_that_a_run_gives_it():
+    """Of each kind of advantages, with and without text: names, shapes and types are its own."""
+    for advantages, gamma in (("gae", 2.0), ("grpo", 0.0), ("rloo", 0.0)):
+        config = _config("ppo_smoke")
+        config.ppo.advantages, config.ppo.pretraining_coefficient = advantages, gamma
+        config.ppo.answers_per_prompt = 8
+        config = resolve(config)
+        batch, text = update_batches(config)
+        assert (text is None) == (gamma == 0.0)
+        networks = networks_of(config, make_mesh(config.parallelism))
+        state, figures = jax.eval_shape(
+            networks.programs(text is not None).update, networks.target, batch, text
+        )
+        assert jax.tree.structure(state) == jax.tree.structure(networks.target)
+        assert ("value_loss" in figures) == (advantages == "gae")
+        assert ("reference_log_probs" in batch) == (advantages == "grpo")
