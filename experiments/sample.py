@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
             [order.prompt],
             num_beams=_NUM_BEAMS.value,
             num_best=_NUM_SAMPLES.value,
-            max_new_tokens=room,
+            max_new_tokens=_MAX_NEW_TOKENS.value,
             stop_token=tokenizer.end_of_text,
             length_penalty=_LENGTH_PENALTY.value,
             sampler=sampler,

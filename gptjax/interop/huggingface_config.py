@@ -67,7 +67,7 @@ def model_config(hf_config: Mapping[str, Any]) -> ModelConfig:
       ValueError: another kind of model, or a setting that our model does not have.
     """
     kind = hf_config.get("model_type")
-    if kind not in ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise ValueError(f"model_type: got {kind!r}, expected one of {', '.join(ARCHITECTURES)}")
     missing = [name for name in REQUIRED if name not in hf_config]
     if missing:
@@ -77,7 +77,7 @@ def model_config(hf_config: Mapping[str, Any]) -> ModelConfig:
             raise ValueError(f"{kind} config {name}: got {hf_config[name]}, expected {value}")
     name, default = ACTIVATION[kind]
     activation = hf_config.get(name, default)
-    if activation not in ACTIVATIONS[kind]:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS[kind]:
         choices = ", ".join(ACTIVATIONS[kind])
         raise ValueError(f"{kind} config {name}: got {activation!r}, expected one of {choices}")
     fields = {ours: hf_config[theirs] for theirs, ours in REQUIRED.items()}

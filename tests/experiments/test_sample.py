@@ -129,6 +129,14 @@ def test_beams_penalties_and_stop_strings(run, tokenizer):
     )
 
 
+def test_beams_of_a_prompt_that_fills_the_context_find_nothing_more(run, tokenizer):
+    prompt = tokenizer.decode(tokenizer.encode("The function returns a list. " * 9)[:32])
+    assert tokenizer.encode(prompt).size == 32
+    result = sample(f"--workdir={run.path}", f"--prompt={prompt}", "--num_beams=2")
+    assert (result.returncode, result.stdout.decode()) == (0, prompt + "\n")
+    assert result.stderr.startswith(b"note: only 0 new tokens fit")
+
+
 def test_a_text_from_nothing_fills_the_context_and_says_so(run):
     result = sample(f"--workdir={run.path}", "--prompt=", "--max_new_tokens=100")
     assert result.returncode == 0

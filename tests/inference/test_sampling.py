@@ -1,6 +1,7 @@
 """Filters against loops in NumPy, draws against the distribution they are drawn from."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +165,13 @@ def test_each_row_has_a_sampler_of_its_own(logits):
         if sampler is not None:
             text = jax.tree.map(lambda leaf, i=i: leaf[i], batch)
             assert together[i] == sampler(jnp.asarray(logits[i]), text)
+
+
+def test_the_same_kinds_are_one_program_in_whichever_rows():
+    kinds = [make_sampler(0), make_sampler(0.7, top_k=5), make_sampler(2.0)]
+    orders = itertools.permutations(kinds)
+    programs = {jax.tree.structure(by_row([*order, None])) for order in orders}
+    assert len(programs) == 1
 
 
 def test_repetition_penalties_count_what_is_written(logits):

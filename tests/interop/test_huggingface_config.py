@@ -76,6 +76,25 @@ def test_models_that_transformers_cannot_express_are_refused_with_the_reason(fie
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model_type", ["gpt2"]),
+        ("activation_function", ["relu"]),
+        ("n_layer", "3"),
+        ("n_embd", None),
+        ("n_head", 0),
+        ("layer_norm_epsilon", "small"),
+        ("tie_word_embeddings", None),
+    ],
+)
+def test_values_of_other_types_are_one_line(name, value):
+    described = huggingface_config(config(), "float32") | {name: value}
+    with pytest.raises(ValueError, match=r": got .*, expected ") as caught:
+        model_config(described)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_computes_attention_and_what_is_kept_is_no_matter():
     ours = config(attention_impl="reference", remat="dots", dtype="bfloat16", vocab_multiple=1)
     plain = dataclasses.replace(ours, attention_impl="auto", remat="none", dtype="float32")
