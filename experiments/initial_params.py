@@ -94,7 +94,7 @@ def initial_params(
 
 
 def _random_start(config: ExperimentConfig) -> ValueError:
-    before = "sft" if isinstance(config, RewardModelConfig) else "pretrain"
+    before = "pretrain" if isinstance(config, SFTConfig) else "sft"
     return ValueError(
         f"config.checkpoint.init_from: got none for a new run of experiments.{task_of(config)}, "
         f"expected the work directory of one of experiments.{before}"

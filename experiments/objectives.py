@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.task_configs import RewardModelConfig
+from experiments.task_configs import DPOConfig, RewardModelConfig
+from gptjax.alignment.preference_losses import dpo, ipo
 from gptjax.alignment.ranking import ranking
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.config import ExperimentConfig
@@ -34,4 +35,10 @@ def training_loss(config: ExperimentConfig, model: Any) -> Loss:
     """What `model`, from `build_model`, is trained and evaluated by."""
     if isinstance(config, RewardModelConfig):
         return ranking(model, share_prompts=config.reward.share_prompts)
-    return language_model(model, config.training.loss_chunk)
+    chunk = config.training.loss_chunk
+    if isinstance(config, DPOConfig):
+        beta = config.dpo.beta
+        if config.dpo.loss == "ipo":
+            return ipo(model, beta, chunk)
+        return dpo(model, beta, config.dpo.label_smoothing, chunk)
+    return language_model(model, chunk)

@@ -60,6 +60,7 @@ def replay(
       ValueError: there is no such checkpoint, or it is damaged.
     """
     program = Program(task.config)
+    task.ready(program, workdir)
     evaluators = task.evaluators(program)
     if from_step == 0:
         state = begin(program.fresh, program.target, initial_params(task.config, workdir.origin()))

@@ -35,7 +35,7 @@ def rewards_of_texts(
     def rewards(params: Any, batch: Batch) -> jax.Array:
         return program.model.apply({"params": params}, batch["tokens"], batch["lengths"])
 
-    return _of_all(program, rewards, params, rows, batch_size)
+    return of_all_rows(program, rewards, params, rows, batch_size)
 
 
 def rewards_of_rankings(
@@ -47,21 +47,24 @@ def rewards_of_rankings(
     def rewards(params: Any, batch: Batch) -> jax.Array:
         return of_answers(params, batch, None)
 
-    given = _of_all(program, rewards, params, rows, batch_size)
+    given = of_all_rows(program, rewards, params, rows, batch_size)
     pairs = zip(given, rows.answers, strict=True)
     return [values[: len(answers)] for values, answers in pairs]
 
 
-def _of_all(
+def of_all_rows(
     program: Program,
-    rewards: Callable[[Any, Batch], jax.Array],
+    function: Callable[[Any, Batch], jax.Array],
     params: Any,
     rows: Rows,
     batch_size: int,
 ) -> np.ndarray:
-    """What `rewards` makes of each row; every process has all of them."""
+    """What a function (params, batch) -> [B, ...] makes of each row; every process has all of them.
+
+    Other arguments are those of `rewards_of_texts`.
+    """
     whole = NamedSharding(program.mesh, PartitionSpec())
-    compiled = jax.jit(rewards, out_shardings=whole)
+    compiled = jax.jit(function, out_shardings=whole)
     parts = [
         jax.device_get(compiled(params, put_batch(batch, program.mesh)))
         for batch in evaluation_rows(rows, batch_size, share=batch_share(program.mesh))

@@ -11,7 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.task_configs import RewardModelConfig, RewardSection, SFTConfig
+from experiments.task_configs import (
+    DPOConfig,
+    DPOSection,
+    RewardModelConfig,
+    RewardSection,
+    SFTConfig,
+)
 from gptjax.config import ExperimentConfig
 from gptjax.models.costs import (
     executed_training_flops_per_token,
@@ -52,6 +58,8 @@ def largest_batch(config: ExperimentConfig) -> Shapes:
     rows = config.training.batch_size
     if isinstance(config, RewardModelConfig):
         return _rankings(rows, config.reward)
+    if isinstance(config, DPOConfig):
+        return _referred(rows, config.dpo)
     names = ["tokens", "targets"]
     if config.data.document_masking or isinstance(config, SFTConfig):
         names += ["segment_ids", "positions"]
@@ -82,6 +90,19 @@ def _rankings(rows: int, reward: RewardSection) -> Shapes:
         }
     tokens = {"tokens": _array(rows, count, prompt + answer), "lengths": _array(rows, count)}
     return judgements | tokens
+
+
+def _referred(rows: int, section: DPOSection) -> Shapes:
+    """Rankings whose answers have the reference's log-probabilities."""
+    count, length = section.max_answers, section.max_prompt_tokens + section.max_answer_tokens
+    return {
+        "num_answers": _array(rows),
+        "preferred": _array(rows, count, count, dtype=jnp.float32),
+        "tokens": _array(rows, count, length),
+        "lengths": _array(rows, count),
+        "prompt_lengths": _array(rows),
+        "reference_log_probs": _array(rows, count, dtype=jnp.float32),
+    }
 
 
 def _array(*shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:

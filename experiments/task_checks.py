@@ -6,7 +6,14 @@ check_task(config)
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.task_configs import RewardModelConfig, SFTConfig
+from experiments.task_configs import (
+    DPOConfig,
+    DPOSection,
+    RewardModelConfig,
+    RewardSection,
+    SFTConfig,
+    task_of,
+)
 from gptjax.config import ExperimentConfig
 from gptjax.interop.huggingface_directory import is_pretrained
 
@@ -20,7 +27,13 @@ def check_task(config: ExperimentConfig) -> None:
     if isinstance(config, SFTConfig):
         checks = (*_of_fine_tuning(config), *_of_the_start(config))
     elif isinstance(config, RewardModelConfig):
-        checks = (*_of_a_reward_model(config), *_of_the_start(config))
+        checks = (*_of_rankings(config, "reward", config.reward), *_of_the_start(config))
+    elif isinstance(config, DPOConfig):
+        checks = (
+            *_of_rankings(config, "dpo", config.dpo),
+            *_of_preferences(config),
+            *_of_the_start(config),
+        )
     else:
         return
     for field, fits, allowed in checks:
@@ -53,17 +66,33 @@ def _of_fine_tuning(config: SFTConfig) -> Iterator[Check]:
     )
 
 
-def _of_a_reward_model(config: RewardModelConfig) -> Iterator[Check]:
-    reward, length = config.reward, config.model.context_length
+def _of_rankings(
+    config: ExperimentConfig, name: str, section: RewardSection | DPOSection
+) -> Iterator[Check]:
+    length, task = config.model.context_length, f"experiments.{task_of(config)}"
     yield (
-        "reward.max_answer_tokens",
-        reward.max_prompt_tokens + reward.max_answer_tokens <= length,
-        f"at most {length - reward.max_prompt_tokens}: context_length = {length} less "
-        f"max_prompt_tokens = {reward.max_prompt_tokens}",
+        f"{name}.max_answer_tokens",
+        section.max_prompt_tokens + section.max_answer_tokens <= length,
+        f"at most {length - section.max_prompt_tokens}: context_length = {length} less "
+        f"max_prompt_tokens = {section.max_prompt_tokens}",
     )
-    yield "parallelism.sequence", config.parallelism.sequence == 1, "1 for a reward model"
+    yield "parallelism.sequence", config.parallelism.sequence == 1, f"1 for {task}"
     yield (
         "training.statistics_every",
         config.training.statistics_every is None,
-        "none for a reward model",
+        f"none for {task}",
+    )
+
+
+def _of_preferences(config: DPOConfig) -> Iterator[Check]:
+    for name in ("embedding_dropout", "attention_dropout", "residual_dropout"):
+        yield (
+            f"model.{name}",
+            getattr(config.model, name) == 0,
+            "0 for experiments.dpo: its reference has none",
+        )
+    yield (
+        "dpo.label_smoothing",
+        config.dpo.loss == "dpo" or config.dpo.label_smoothing == 0,
+        "0 with dpo.loss=ipo",
     )

@@ -43,6 +43,23 @@ class RewardSection:
 
 
 @dataclasses.dataclass
+class DPOSection:
+    """DPO and IPO: what is learned from, how it is cut, and the loss."""
+
+    rankings: str | None = None  # as of RewardSection, and so are the next five
+    validation: str | None = None
+    epochs: int | None = setting(None, low=1)
+    max_prompt_tokens: int = setting(1024, low=1)
+    max_answer_tokens: int = setting(1024, low=1)
+    max_answers: int = setting(9, low=2)
+    loss: str = setting("dpo", choices=("dpo", "ipo"))
+    beta: float = setting(0.1, above=0.0)  # how dear it is to leave the start; tau of ipo
+    label_smoothing: float = setting(0.0, low=0.0, below=0.5)  # of dpo: share that is wrong
+    kl_prompts: int = setting(64, low=0)  # held out, whose answers show how far it has gone
+    random_start: bool = False  # whether a run without init_from begins at random parameters
+
+
+@dataclasses.dataclass
 class PPOSection(PPOSettings):
     """PPO and its relatives: what is answered, and what answers earn."""
 
@@ -80,6 +97,18 @@ class RewardModelConfig(ExperimentConfig):
 
 
 @dataclasses.dataclass
+class DPOConfig(ExperimentConfig):
+    """A run of `experiments.dpo`."""
+
+    dpo: DPOSection = dataclasses.field(default_factory=DPOSection)
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether epochs of the rankings decide how many steps there are."""
+        return self.dpo.epochs is not None
+
+
+@dataclasses.dataclass
 class PPOConfig(ExperimentConfig):
     """A run of `experiments.ppo`: steps are iterations, a batch is of answers."""
 
@@ -92,6 +121,7 @@ TASKS: dict[str, type[ExperimentConfig]] = {
     "sft": SFTConfig,
     "reward_model": RewardModelConfig,
     "ppo": PPOConfig,
+    "dpo": DPOConfig,
 }
 
 
@@ -129,4 +159,6 @@ def may_start_at_random(config: ExperimentConfig) -> bool:
         return config.sft.random_start
     if isinstance(config, RewardModelConfig):
         return config.reward.random_start
+    if isinstance(config, DPOConfig):
+        return config.dpo.random_start
     return not isinstance(config, PPOConfig)

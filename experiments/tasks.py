@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.fine_tuning import fine_tuning
+from experiments.preference_optimisation import preference_optimisation
 from experiments.reward_modelling import reward_modelling
 from experiments.task_configs import task_of
 from experiments.training_run import Task, language_modelling
@@ -18,6 +19,7 @@ TRAINED: dict[str, Callable[[Any], Task]] = {
     "pretrain": language_modelling,
     "sft": fine_tuning,
     "reward_model": reward_modelling,
+    "dpo": preference_optimisation,
 }
 
 

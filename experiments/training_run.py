@@ -7,7 +7,7 @@ outcome = train("chats", config, WorkDirectory("runs/chats"), fine_tuning)
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from absl import logging
@@ -34,6 +34,15 @@ from gptjax.training.start import start
 from gptjax.training.state import TrainState, create, rng
 from gptjax.training.statistics import layer_statistics
 from gptjax.training.throughput import Throughput, matmul_peak_flops
+
+
+class Ended(Protocol):
+    """How a run ended: `loop.Outcome`, or that of a loop of its own."""
+
+    @property
+    def state(self) -> TrainState: ...
+    @property
+    def interrupted_by(self) -> str | None: ...
 
 
 class Program:
@@ -98,6 +107,7 @@ class Task:
       figures: makes, of the program, the judged parameters and the directory of a run that has
         ended, what its result says besides; JSON values.
       tokens_a_row: of a batch that are computed; None: a context length.
+      ready: told of the program and the directory before the first batch, of every start.
     """
 
     config: ExperimentConfig
@@ -107,6 +117,7 @@ class Task:
     evaluators: Callable[[Program], Mapping[str, Evaluator]]
     figures: Callable[[Program, Any, WorkDirectory], dict[str, Any]] = lambda *_: {}
     tokens_a_row: int | None = None
+    ready: Callable[[Program, WorkDirectory], None] = lambda *_: None
 
 
 def pretrain(
@@ -210,6 +221,7 @@ def _train(
         metrics.Progress(training.num_steps) as progress,
     ):
         checkpoints.claim()
+        task.ready(program, workdir)
         skipped: Ranges | None = None
         failed = 0
         while True:

@@ -15,6 +15,8 @@ import pytest
 
 from experiments import training_run
 from experiments.task_configs import (
+    DPOConfig,
+    DPOSection,
     RewardModelConfig,
     RewardSection,
     SFTConfig,
@@ -66,6 +68,15 @@ def make_config(kind, **overrides):
             max_prompt_tokens=26,
             max_answer_tokens=22,
             demonstrations="instructions:count=40",
+            random_start=True,
+        )
+    if isinstance(config, DPOConfig):
+        config.dpo = DPOSection(
+            rankings="instructions:count=30,answers=3",
+            validation="instructions:split=held_out,count=20",
+            max_prompt_tokens=26,
+            max_answer_tokens=22,
+            kl_prompts=8,
             random_start=True,
         )
     if kind is ExperimentConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import EXPERIMENTS
-from experiments.task_configs import PPOConfig, RewardModelConfig, SFTConfig
+from experiments.task_configs import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig
 from gptjax.config import batch_schedule, resolve
 from gptjax.settings import to_dict
 
@@ -117,6 +117,14 @@ def test_ppo_ptx_trains_as_its_paper_says(size, value_rate):
     assert ppo.value_learning_rate == value_rate and ppo.kl_target is None
     assert (optimizer.schedule, optimizer.warmup_steps) == ("constant", 10)
     assert (optimizer.beta1, optimizer.beta2, optimizer.ema_decay) == (0.9, 0.95, 0.992)
+
+
+def test_dpo_trains_as_its_paper_says():
+    config = resolve(EXPERIMENTS.get("dpo_6b")())
+    assert isinstance(config, DPOConfig)
+    assert (config.dpo.loss, config.dpo.beta, config.dpo.label_smoothing) == ("dpo", 0.1, 0.0)
+    assert (config.optimizer.learning_rate, config.optimizer.warmup_steps) == (1e-6, 150)
+    assert (config.training.batch_size, config.optimizer.schedule) == (64, "constant")
 
 
 def rewrite_golden_files() -> None:

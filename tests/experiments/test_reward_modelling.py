@@ -207,10 +207,10 @@ def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(fine_tuned, 
         ({"reward__random_start": False}, r"init_from: got none for a new run of experiments\.rew"),
         ({"reward__max_prompt_tokens": 2}, r"got none of 30 \(30 prompts longer than 2 tokens\)"),
         ({"reward__max_answer_tokens": 30}, r"max_answer_tokens: got 30, expected at most 22: con"),
-        ({"training__statistics_every": 2}, r"statistics_every: got 2, expected none for a reward"),
+        ({"training__statistics_every": 2}, r"statistics_every: got 2, expected none for experime"),
         (
             {"parallelism__strategy": "mesh", "parallelism__sequence": 2},
-            "parallelism.sequence: got 2, expected 1 for a reward model",
+            "parallelism.sequence: got 2, expected 1 for experiments.reward_model",
         ),
     ],
 )
