@@ -2,8 +2,9 @@
 
     python -m tests.experiments.pair --plan=FILE --coordinator=... --num_processes=2 --process_id=0
 
-The plan is JSON: `resumed`, `long`, `stopped` and `other` are runs, each with its `workdir` and
-`config`. The devices of `stopped` are not in order: every second one is another process's.
+The plan is JSON: `resumed`, `long`, `rewards`, `stopped` and `other` are runs, each with its
+`workdir`, its `config` and the `task` that this is of. The devices of `stopped` are not in order:
+every second one is another process's.
 """
 
 import json
@@ -17,7 +18,9 @@ from absl import app, flags
 
 from experiments import sources
 from experiments.processes import connect
-from experiments.training_run import pretrain
+from experiments.task_configs import TASKS
+from experiments.tasks import TRAINED
+from experiments.training_run import pretrain, train
 from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig
 from gptjax.inference.generate import Generator
@@ -48,12 +51,13 @@ def main(_):
     connect()
     plan = json.loads(Path(_PLAN.value).read_text())
     seen = {"devices": [jax.device_count(), jax.local_device_count()]}
-    for name in ("resumed", "long", "stopped"):
-        config = from_dict(ExperimentConfig, plan[name]["config"])
+    for name in ("resumed", "long", "rewards", "stopped"):
+        task = plan[name]["task"]
+        config = from_dict(TASKS[task], plan[name]["config"])
         changed = name == "stopped"
         sources.training_batches = _slowly if changed else BATCHES
         partitioning.ordered = _alternating if changed else ORDERED
-        outcome = pretrain("pair", config, WorkDirectory(plan[name]["workdir"]))
+        outcome = train("pair", config, WorkDirectory(plan[name]["workdir"]), TRAINED[task])
         seen[name] = {"step": int(outcome.state.step), "steps": outcome.steps}
         seen[name]["interrupted_by"] = outcome.interrupted_by
 

@@ -16,12 +16,15 @@ from absl.testing import flagsaver
 
 from experiments import sources
 from experiments.processes import connect
+from experiments.reward_modelling import reward_modelling
+from experiments.task_configs import RewardModelConfig
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
 from gptjax.inference.generate import Generator
 from gptjax.settings import to_dict
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.metrics import read_metrics
+from tests.experiments import alignment_runs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MESHES = {
@@ -30,6 +33,7 @@ MESHES = {
     "stopped": {"strategy": "mesh", "fsdp": 4},
     "long": {"strategy": "mesh", "sequence": 8},  # every process holds half of every row
     "other": {"strategy": "mesh"},
+    "rewards": {"strategy": "mesh", "fsdp": 4, "tensor": 2},
     "after": {"strategy": "mesh", "fsdp": 2, "tensor": 4},
 }
 BATCHES = sources.training_batches
@@ -54,6 +58,16 @@ def _run(path, config):
     return pretrain("pair", config, WorkDirectory(str(path)))
 
 
+def _rewards_config(mesh):
+    """Of a reward model, of three steps."""
+    return alignment_runs.make_config(
+        RewardModelConfig,
+        training__batch_size=8,
+        training__num_steps=3,
+        **{f"parallelism__{axis}": size for axis, size in mesh.items()},
+    )
+
+
 def _command(*flags):
     return [sys.executable, "-m", *flags]
 
@@ -75,7 +89,7 @@ def _pair(*command, **environment):
         )
         for i in range(2)
     ]
-    ended = [process.communicate(timeout=200) for process in processes]
+    ended = [process.communicate(timeout=600) for process in processes]
     return ended, [process.returncode for process in processes]
 
 
@@ -96,9 +110,12 @@ def runs(tmp_path_factory, configs):
         assert _run(folder / "resumed", configs["alone"]).steps == 5
 
     plan = {
-        name: {"workdir": str(folder / name), "config": to_dict(configs[name])}
+        name: {"workdir": str(folder / name), "config": to_dict(configs[name]), "task": "pretrain"}
         for name in ("resumed", "stopped", "long", "other")
     }
+    alignment_runs.run(folder / "rewards_alone", _rewards_config({}), reward_modelling)
+    config = to_dict(_rewards_config(MESHES["rewards"]))
+    plan["rewards"] = {"workdir": str(folder / "rewards"), "config": config, "task": "reward_model"}
     (folder / "plan.json").write_text(json.dumps(plan))
     ended, codes = _pair("tests.experiments.pair", f"--plan={folder / 'plan.json'}")
     assert codes == [0, 0], ended
@@ -177,6 +194,23 @@ def test_two_processes_share_the_positions_of_a_row(runs):
     assert [row["step"] for row in rows] == [1, 2, 3, 3]
     for row, like in zip(rows[:3], expected, strict=False):
         assert row["loss"] == pytest.approx(like["loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_judge_a_reward_model(runs):
+    """Its figures take the rewards of both. Their zero, which the loss does not see, may differ."""
+    folder, (first, second) = runs
+    assert first["rewards"] == second["rewards"] == {"step": 3, "steps": 3, "interrupted_by": None}
+    _assert_alike(folder / "rewards", folder / "rewards_alone")
+    ours, alone = (
+        WorkDirectory(str(folder / name)).result() for name in ("rewards", "rewards_alone")
+    )
+    for figure in ("rankings", "comparisons", "agreement", "dropped"):
+        assert ours[figure] == alone[figure]
+    assert ours["accuracy"] == pytest.approx(alone["accuracy"], abs=0.02)  # rounding decides a tie
+    assert ours["demonstrations"]["count"] == alone["demonstrations"]["count"]
+    deviations = [result["demonstrations"]["standard_deviation"] for result in (ours, alone)]
+    assert deviations[0] == pytest.approx(deviations[1], rel=1e-3)
 
 
 @pytest.mark.slow
