@@ -110,8 +110,9 @@ def check_number(name: str, value: int, least: int) -> None:
 
 def check_stop_token(stop_token: int | None, vocab_size: int) -> None:
     """Raises ValueError for what is neither a token nor None."""
-    if stop_token is not None:
-        check_tokens("stop_token", np.asarray(stop_token)[None], vocab_size)
+    whole = isinstance(stop_token, int | np.integer)
+    if stop_token is not None and not (whole and 0 <= stop_token < vocab_size):
+        raise ValueError(f"stop_token: got {stop_token}, expected 0 to {vocab_size - 1}")
 
 
 def _window(context: int, max_new_tokens: int | None) -> int:

@@ -26,6 +26,8 @@ from gptjax.inference.filters import (
     TopP,
 )
 
+_LEAST_TEMPERATURE = 1e-30  # logits over less might be no float32
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +155,8 @@ def make_sampler(
       ValueError: a value out of range, nothing left to draw, or a filter of a greedy choice, which
         it cannot change.
     """
-    _check_range("temperature", temperature, temperature >= 0, "0 (greedy) or more")
+    drawn = temperature >= _LEAST_TEMPERATURE
+    _check_range("temperature", temperature, drawn or temperature == 0, "0 (greedy) or 1e-30 up")
     _check_range("top_k", top_k, top_k is None or top_k >= 1, "1 or more")
     _check_range("top_p", top_p, top_p is None or 0 < top_p <= 1, "above 0 and at most 1")
     _check_range("min_p", min_p, min_p is None or 0 <= min_p < 1, "0 or more, below 1")
