@@ -11,6 +11,7 @@ from absl import flags
 
 from experiments.binary import run
 from experiments.configs import EXPERIMENTS
+from experiments.configs.instruct import PIPELINES
 from gptjax.config import resolve
 from gptjax.settings import to_dict
 
@@ -26,9 +27,10 @@ def main(argv: Sequence[str]) -> None:
         print(json.dumps(to_dict(resolve(make())), indent=2))
         return
     width = max(len(name) for name in EXPERIMENTS)
-    for name in EXPERIMENTS:
-        summary = (EXPERIMENTS.get(name).__doc__ or "").splitlines()[0]
-        print(f"{name:{width}}  {summary}")
+    for registry in (EXPERIMENTS, PIPELINES):
+        for name in registry:
+            summary = (registry.get(name).__doc__ or "").splitlines()[0]
+            print(f"{name:{width}}  {summary}")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ MOST_ANSWERS = 4096  # to one prompt
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a policy said, and whether it ended its turn."""
+    """What a policy said, whether it ended its turn, and the tokens that it drew."""
 
     text: str
     finished: bool
+    tokens: tuple[int, ...] = ()
 
 
 class Policy:
@@ -98,7 +99,10 @@ class Policy:
             max_new_tokens=max_new_tokens,
             stop_token=self.template.tokenizer.end_of_turn,
         )
-        answers = [Answer(*self.template.response(request.result())) for request in requests]
+        answers = [
+            Answer(*self.template.response(request.result()), tuple(request.tokens))
+            for request in requests
+        ]
         return [answers[i : i + count] for i in range(0, len(answers), count)]
 
 

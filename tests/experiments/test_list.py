@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from experiments.configs import EXPERIMENTS
+from experiments.configs.instruct import PIPELINES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +18,7 @@ def listed(*arguments: str) -> str:
 
 def test_every_experiment_has_its_line():
     lines = listed().splitlines()
-    assert [line.split()[0] for line in lines] == EXPERIMENTS.names()
+    assert [line.split()[0] for line in lines] == [*EXPERIMENTS, *PIPELINES]
     assert any(line.split(maxsplit=1)[1].startswith("GPT-3 175B, 174,604M") for line in lines)
 
 

@@ -1,0 +1,100 @@
+"""InstructGPT's pipeline on the embedded tasks, whose gold reward judges it without people.
+
+python -m experiments.instruct --experiment=instruct_demo
+"""
+
+import dataclasses
+
+from experiments.configs.instructgpt import reward_model_smoke, sft_smoke
+from experiments.configs.instructgpt_dpo import dpo_smoke
+from experiments.configs.instructgpt_ppo import ppo_smoke
+from experiments.pipeline.config import PIPELINES, Pipeline
+from gptjax.config import (
+    CheckpointConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+
+HELD_OUT = "instructions:split=held_out,seed=1"
+
+
+def _pretraining(model: ModelConfig, num_steps: int) -> ExperimentConfig:
+    return ExperimentConfig(
+        model=model,
+        data=DataConfig(
+            corpus="instructions", tokenizer="chat:instructions_448", document_masking=True
+        ),
+        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=20, final_fraction=0.1),
+        training=TrainingConfig(num_steps=num_steps, batch_size=64, eval_every=num_steps // 2),
+        checkpoint=CheckpointConfig(every_steps=num_steps),
+    )
+
+
+@PIPELINES.register("instruct_demo")
+def instruct_demo() -> Pipeline:
+    """InstructGPT's pipeline on the embedded tasks, in 20 minutes on two CPU cores."""
+    model = ModelConfig(vocab_size=453, context_length=64, num_layers=4, num_heads=4, d_model=128)
+    return _pipeline(model, pretraining_steps=500, examples=8000, iterations=150, judged=400)
+
+
+@PIPELINES.register("instruct_smoke")
+def instruct_smoke() -> Pipeline:
+    """Every stage of `instruct_demo`, hardly trained, within two minutes."""
+    model = ModelConfig(vocab_size=453, context_length=64, num_layers=1, num_heads=2, d_model=32)
+    return _pipeline(model, pretraining_steps=20, examples=128, iterations=4, judged=32)
+
+
+def _pipeline(
+    model: ModelConfig, *, pretraining_steps: int, examples: int, iterations: int, judged: int
+) -> Pipeline:
+    sft, reward, ppo, dpo = sft_smoke(), reward_model_smoke(), ppo_smoke(), dpo_smoke()
+    rankings = f"instructions:count={examples}"
+    held_out = f"{HELD_OUT},count={judged}"
+    every = max(1, iterations // 4)
+    return Pipeline(
+        _pretraining(model, pretraining_steps),
+        dataclasses.replace(
+            sft,
+            model=dataclasses.replace(model, residual_dropout=0.1),
+            optimizer=dataclasses.replace(sft.optimizer, learning_rate=1e-3),
+            sft=dataclasses.replace(
+                sft.sft,
+                conversations=f"instructions:count={examples // 4},sloppiness=0.3",
+                validation=held_out,
+                epochs=4,
+                random_start=False,
+            ),
+        ),
+        dataclasses.replace(
+            reward,
+            model=model,
+            training=dataclasses.replace(reward.training, batch_size=32),
+            reward=dataclasses.replace(
+                reward.reward, rankings=rankings, validation=held_out, random_start=False
+            ),
+        ),
+        dataclasses.replace(
+            ppo,
+            model=model,
+            training=dataclasses.replace(
+                ppo.training, num_steps=iterations, batch_size=128, eval_every=every
+            ),
+            checkpoint=CheckpointConfig(every_steps=every),
+            ppo=dataclasses.replace(
+                ppo.ppo, prompts=f"instructions:seed=2,count={examples}", pretraining_rows=1
+            ),
+        ),
+        dataclasses.replace(
+            dpo,
+            model=model,
+            training=dataclasses.replace(dpo.training, batch_size=32),
+            dpo=dataclasses.replace(
+                dpo.dpo, rankings=rankings, validation=held_out, random_start=False
+            ),
+        ),
+        pretraining_coefficient=1.0,
+        judged=held_out,
+    )

@@ -1,0 +1,66 @@
+"""Which runs make a pipeline: pretraining, SFT, a reward model, PPO with and without ptx, DPO.
+
+for stage in stages(instruct_demo(), Path("runs/instruct"), seed=0):
+    stage.run()
+"""
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.fine_tuning import fine_tuning
+from experiments.pipeline.config import Pipeline
+from experiments.policy_optimisation import optimise_policy
+from experiments.preference_optimisation import preference_optimisation
+from experiments.reward_modelling import reward_modelling
+from experiments.training_run import Ended, pretrain, train
+from experiments.workdir import WorkDirectory
+from gptjax.config import resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One run of a pipeline.
+
+    Attributes:
+      name: of its directory too.
+      workdir: where it lives.
+      run: takes it to its end, or goes on with it; done already, it does nothing.
+    """
+
+    name: str
+    workdir: WorkDirectory
+    run: Callable[[], Ended]
+
+
+def stages(pipeline: Pipeline, root: Path, seed: int) -> list[Stage]:
+    """The runs of one seed, in order, each in a directory of its own below `root`."""
+
+    def at(name: str) -> str:
+        return str(root / name)
+
+    def stage(name: str, config: Any, before: str | None, train: Callable[..., Ended]) -> Stage:
+        config = copy.deepcopy(config)
+        config.training.seed = seed
+        config.checkpoint.init_from = None if before is None else at(before)
+        workdir = WorkDirectory(at(name))
+        return Stage(name, workdir, functools.partial(train, name, resolve(config), workdir))
+
+    def by(prepare: Callable[[Any], Any]) -> Callable[..., Ended]:
+        return lambda name, config, workdir: train(name, config, workdir, prepare)
+
+    ppo = copy.deepcopy(pipeline.ppo)
+    ppo.ppo.rewards = f"reward_model:{at('reward_model')} + 0*gold"
+    ptx = copy.deepcopy(ppo)
+    ptx.ppo.pretraining_coefficient = pipeline.pretraining_coefficient
+    return [
+        stage("pretrain", pipeline.pretrain, None, pretrain),
+        stage("sft", pipeline.sft, "pretrain", by(fine_tuning)),
+        stage("reward_model", pipeline.reward_model, "sft", by(reward_modelling)),
+        stage("ppo", ppo, "sft", optimise_policy),
+        stage("ppo_ptx", ptx, "sft", optimise_policy),
+        stage("dpo", pipeline.dpo, "sft", by(preference_optimisation)),
+    ]

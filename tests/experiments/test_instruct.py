@@ -1,0 +1,102 @@
+import dataclasses
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import instruct
+from experiments.configs.instruct import PIPELINES
+from experiments.pipeline.evidence import checked, means
+from experiments.pipeline.judgement import _curve
+from experiments.pipeline.plan import stages
+from gptjax.settings import differences
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(cache):
+    return cache
+
+
+def systems(sft, ppo, ptx):
+    """Figures of three systems: gold reward, loss on text, and PPO's win rate."""
+    names = ("gold", "text_loss", "win_rate")
+    of = {"sft": sft, "ppo": ppo, "ppo_ptx": ptx}
+    return {system: dict(zip(names, figures, strict=True)) for system, figures in of.items()}
+
+
+def test_claims_are_those_of_a_worked_example():
+    results = [
+        {
+            "reward_model": {"accuracy": 0.80, "agreement": 0.82},
+            "systems": systems((0.4, 1.0, 0.5), (0.6, 1.4, 0.7), (0.59, 1.1, 0.68)),
+        },
+        {
+            "reward_model": {"accuracy": 0.78, "agreement": 0.82},
+            "systems": systems((0.4, 1.0, 0.5), (0.5, 1.2, 0.58), (0.48, 1.15, 0.6)),
+        },
+    ]
+    claims = checked(results)
+    figures = [claim.figures for claim in claims]
+    np.testing.assert_allclose(
+        figures,
+        [[2, 4], [0.2, 0.1], [70, 58], [0.75, 0.25], [0.05, 0.2]],
+        atol=1e-9,
+    )
+    assert [claim.holds for claim in claims] == [True, True, False, True, False]
+    assert means(results)["ppo"]["gold"] == pytest.approx(0.55)
+
+
+def test_a_gain_that_is_none_holds_nothing():
+    same = systems((0.4, 1.0, 0.5), (0.4, 1.0, 0.5), (0.4, 1.0, 0.5))
+    claims = checked([{"reward_model": {"accuracy": 0.8, "agreement": 0.8}, "systems": same}])
+    assert [claim.holds for claim in claims] == [True, False, False, False, False]
+    assert math.isnan(claims[-1].figures[0])
+
+
+def test_the_best_of_n_is_chosen_by_the_proxy_and_judged_by_gold():
+    proxy = np.array([[0.0, 3.0, 1.0, 2.0], [5.0, 1.0, 6.0, 0.0]])
+    gold = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]])
+    points = _curve(proxy, gold)
+    assert [point["n"] for point in points] == [1, 2, 4]
+    np.testing.assert_allclose([point["gold"] for point in points], [0.3, 0.35, 0.45])
+    np.testing.assert_allclose([point["reward_model"] for point in points], [2.5, 4.0, 4.5])
+
+
+@pytest.mark.parametrize("name", list(PIPELINES))
+def test_stages_start_from_each_other_and_ppo_ptx_is_ppo_but_for_gamma(name, tmp_path):
+    pipeline = PIPELINES.get(name)()
+    made = {stage.name: stage.run.args[1] for stage in stages(pipeline, tmp_path, seed=3)}
+    sources = {name: config.checkpoint.init_from for name, config in made.items()}
+    sft = str(tmp_path / "sft")
+    assert sources == {"pretrain": None, "sft": str(tmp_path / "pretrain")} | dict.fromkeys(
+        ("reward_model", "ppo", "ppo_ptx", "dpo"), sft
+    )
+    assert all(config.training.seed == 3 for config in made.values())
+    changed = differences(made["ppo_ptx"], made["ppo"], ("",))
+    assert len(changed) == 1 and "pretraining_coefficient" in changed[0]
+    shapes = {(dataclasses.replace(c.model, residual_dropout=0.0)).d_model for c in made.values()}
+    assert len(shapes) == 1
+
+
+@pytest.mark.slow
+def test_the_smoke_pipeline_runs_every_stage_and_goes_on_where_it_stopped(
+    tmp_path, monkeypatch, capsys
+):
+    flags = ["instruct", "--experiment=instruct_smoke", f"--workdir={tmp_path}/run"]
+    instruct.flags.FLAGS.unparse_flags()
+    instruct.flags.FLAGS(flags)
+    monkeypatch.setattr(sys, "argv", flags)
+    instruct.main([])
+    first = json.loads((tmp_path / "run" / "instruct.json").read_text())
+    table = (tmp_path / "run" / "table.md").read_text()
+    for system in ("pretrain", "sft", "best_of_16", "ppo", "ppo_ptx", "dpo"):
+        assert f"| {system} |" in table
+    for made in ("overoptimisation.png", "samples.html"):
+        assert (tmp_path / "run" / made).stat().st_size > 1000
+    assert table.count("holds: ") + table.count("FAILS: ") == 5
+    instruct.main([])
+    again = json.loads((tmp_path / "run" / "instruct.json").read_text())
+    assert again["seeds"][0]["systems"] == first["seeds"][0]["systems"]
+    assert "instruct_smoke: gold=" in capsys.readouterr().out
