@@ -5,16 +5,15 @@ train_as_flags_say(fine_tuning)   # in `main`, where --experiment has one of its
 
 import json
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from absl import flags
 
 from experiments.dry_run import dry_run, table
 from experiments.processes import connect
-from experiments.training_run import Task, train
+from experiments.training_run import Ended, Task, train
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 from gptjax.config import ExperimentConfig, resolve
-from gptjax.training.state import TrainState
 
 FLAGS = flags.FLAGS
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; it resumes there.")
@@ -27,15 +26,6 @@ _DRY_RUN = flags.DEFINE_bool(
 _DEVICE_MEMORY_GIB = flags.DEFINE_float(
     "device_memory_gib", None, "With --dry_run: what to compare with.", lower_bound=0.0
 )
-
-
-class Ended(Protocol):
-    """How a run ended: `loop.Outcome`, or that of a loop of its own."""
-
-    @property
-    def state(self) -> TrainState: ...
-    @property
-    def interrupted_by(self) -> str | None: ...
 
 
 def train_as_flags_say(prepare: Callable[[Any], Task]) -> None:
