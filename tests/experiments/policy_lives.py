@@ -1,18 +1,25 @@
-"""A run of PPO that SIGKILL ends again and again, as `lives` has one of pretraining.
+"""A run of PPO that SIGKILL ends again and again, soon after it has saved, as `lives` has one.
 
 python -m tests.experiments.policy_lives CONFIG_JSON WORKDIR --kills=3 --seed=0
 """
 
 import argparse
 import json
+import os
 import random
+import signal
+import time
 from pathlib import Path
 
 from experiments.policy_optimisation import optimise_policy
 from experiments.task_configs import PPOConfig
 from gptjax.config import resolve
 from gptjax.settings import from_dict
-from tests.experiments.lives import kill, live
+from tests.experiments.lives import live
+
+
+def _newest(workdir):
+    return max((int(step.name) for step in (workdir / "checkpoints").glob("[0-9]*")), default=0)
 
 
 def main():
@@ -24,12 +31,19 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     config = resolve(from_dict(PPOConfig, json.loads(arguments.config.read_text())))
+    config.checkpoint.every_steps = 1
     rng = random.Random(arguments.seed)
     for _ in range(arguments.kills):
+        before, deadline = _newest(arguments.workdir), time.monotonic() + 120
         life = live(
             arguments.workdir, lambda workdir: optimise_policy("tiny", config, workdir) and None
         )
-        kill(life, arguments.workdir, rng)
+        while _newest(arguments.workdir) == before and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.5))
+        os.kill(life, signal.SIGKILL)
+        how = os.waitstatus_to_exitcode(os.waitpid(life, 0)[1])
+        assert how == -signal.SIGKILL, "it ended by itself"
 
 
 if __name__ == "__main__":

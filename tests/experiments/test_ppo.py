@@ -50,11 +50,13 @@ def whole(starts, tmp_path_factory):
     return run_policy(tmp_path_factory.mktemp("runs") / "whole", make_ppo(starts))
 
 
-def same_state(a, b):
+def same_state(a, b, step=4):
     states = []
     for workdir in (a, b):
         with workdir.checkpoints() as checkpoints:
-            states.append([checkpoints.restore_params(4, item=x) for x in ("params", "optimizer")])
+            states.append(
+                [checkpoints.restore_params(step, item=x) for x in ("params", "optimizer")]
+            )
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 
@@ -110,20 +112,28 @@ def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, starts, tmp_path
     same_state(stopped, whole)
 
 
-def test_a_run_killed_at_random_moments_goes_on_to_the_same_bits(whole, starts, tmp_path):
-    config = make_ppo(starts)
+def test_a_run_killed_at_random_moments_goes_on_to_the_same_bits(starts, tmp_path):
+    """It is long enough for no life to reach its end; its samples are the last iterations' too."""
+    config = make_ppo(starts, training__num_steps=12, training__eval_every=6)
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
     command = [sys.executable, "-W", "ignore", "-m", "tests.experiments.policy_lives"]
     seed = random.randrange(1000)
-    subprocess.run(
+    lives = subprocess.run(
         [*command, tmp_path / "config.json", tmp_path / "run", "--kills=2", f"--seed={seed}"],
         cwd=REPOSITORY,
-        check=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert lives.returncode == 0, (seed, lives.stderr)
+    assert any((tmp_path / "run/checkpoints").glob("[1-9]*")), seed
     killed = run_policy(tmp_path / "run", config)
+    whole = run_policy(tmp_path / "whole", config)
     assert curve(killed) == curve(whole), seed
     assert killed.result()["score"] == whole.result()["score"]
-    same_state(killed, whole)
+    same_state(killed, whole, 12)
+    samples = [(each.path / "samples.jsonl").read_text() for each in (killed, whole)]
+    assert samples[0] == samples[1], seed
 
 
 def test_it_goes_back_to_a_checkpoint_and_writes_a_result_that_is_not_there(
