@@ -1,17 +1,20 @@
 import dataclasses
 import json
 import math
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import instruct
 from experiments.configs.instruct import PIPELINES
 from experiments.pipeline.evidence import checked, means
 from experiments.pipeline.judgement import _curve
 from experiments.pipeline.plan import stages
 from gptjax.settings import differences
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,23 +83,25 @@ def test_stages_start_from_each_other_and_ppo_ptx_is_ppo_but_for_gamma(name, tmp
     assert len(shapes) == 1
 
 
+def run(path):
+    """Runs the pipeline's binary; returns what it kept and what it printed."""
+    command = [sys.executable, "-m", "experiments.instruct", "--experiment=instruct_smoke"]
+    done = subprocess.run(
+        [*command, f"--workdir={path}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads((path / "instruct.json").read_text()), done.stdout
+
+
 @pytest.mark.slow
-def test_the_smoke_pipeline_runs_every_stage_and_goes_on_where_it_stopped(
-    tmp_path, monkeypatch, capsys
-):
-    flags = ["instruct", "--experiment=instruct_smoke", f"--workdir={tmp_path}/run"]
-    instruct.flags.FLAGS.unparse_flags()
-    instruct.flags.FLAGS(flags)
-    monkeypatch.setattr(sys, "argv", flags)
-    instruct.main([])
-    first = json.loads((tmp_path / "run" / "instruct.json").read_text())
-    table = (tmp_path / "run" / "table.md").read_text()
+def test_the_smoke_pipeline_runs_every_stage_and_goes_on_where_it_stopped(tmp_path):
+    path = tmp_path / "run"
+    first, said = run(path)
+    table = (path / "table.md").read_text()
     for system in ("pretrain", "sft", "best_of_16", "ppo", "ppo_ptx", "dpo"):
         assert f"| {system} |" in table
     for made in ("overoptimisation.png", "samples.html"):
-        assert (tmp_path / "run" / made).stat().st_size > 1000
+        assert (path / made).stat().st_size > 1000
     assert table.count("holds: ") + table.count("FAILS: ") == 5
-    instruct.main([])
-    again = json.loads((tmp_path / "run" / "instruct.json").read_text())
+    assert "instruct_smoke: gold=" in said
+    again, _ = run(path)
     assert again["seeds"][0]["systems"] == first["seeds"][0]["systems"]
-    assert "instruct_smoke: gold=" in capsys.readouterr().out
