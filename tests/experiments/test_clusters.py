@@ -39,10 +39,10 @@ def option(flag):
     return next(x.partition("=")[2] for x in arguments if x.startswith(flag + "="))
 
 if name == "python":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with open(os.environ["STARTED"], "a") as file:
         print(json.dumps([os.getcwd(), dict(os.environ), arguments]), file=file)
     if "STAY" in os.environ:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         time.sleep(60)
         sys.exit("nobody asked it to leave")
 elif name == "srun":
@@ -197,7 +197,6 @@ def test_what_interrupts_the_start_file_of_gpu_hosts_asks_the_first_to_leave(fol
     deadline = time.monotonic() + 30
     while not (written.exists() and written.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.5)  # it has written, and now waits
     script.terminate()
     assert script.wait(timeout=30) == 0
 
