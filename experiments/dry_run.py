@@ -23,7 +23,7 @@ import jax
 from jax.sharding import AbstractMesh, AxisType
 
 from experiments import policy_plan
-from experiments.policy_checks import check_divides, check_policy
+from experiments.policy_checks import check_divides
 from experiments.step_costs import costs_of, largest_batch, tokens_of
 from experiments.task_checks import check_task
 from experiments.task_configs import PPOConfig, task_of
@@ -48,18 +48,17 @@ def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) ->
       ValueError: the batch or a parameter does not divide over the mesh, or the configuration is
         one that its kind of run cannot have.
     """
+    check_task(config)
     parallelism = config.parallelism
     others = parallelism.fsdp * parallelism.tensor * parallelism.sequence
     shape = mesh_shape(parallelism, others * (parallelism.data or 0) or jax.device_count())
     mesh = AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
     costs = costs_of(config)
     if isinstance(config, PPOConfig):
-        check_policy(config)
         check_divides(config, mesh)
         trees = policy_plan.state_trees(config, mesh)
         flops = {"flops_per_step": policy_plan.flops_of_an_iteration(config)}
     else:
-        check_task(config)
         target = Program(config, mesh).target  # pyright: ignore[reportArgumentType] - shapes alone
         state = (target.params, target.opt_state, target.ema)
         trees = dict(

@@ -1,7 +1,7 @@
 """The parameters a new run starts from: another run's, or those of a model of Hugging Face's.
 
 origin = find_origin(config)   # `WorkDirectory.begin` writes it down
-state, data = start(fresh, ..., restore_step=None, init_from=initial_params(config, origin))
+state = begin(fresh, target, initial_params(config, origin))
 """
 
 import functools

@@ -1,45 +1,12 @@
-"""What the configuration of PPO may not say: refused before anything is read.
+"""What the configuration of PPO may not say of its mesh and of its reward models.
 
-check_policy(config)
 check_divides(config, mesh)
+check_room("value_from", model.context_length, config)
 """
 
-from pathlib import Path
 from typing import Any
 
 from experiments.task_configs import PPOConfig
-from gptjax.alignment.ppo_settings import check
-from gptjax.interop.huggingface_directory import is_pretrained
-
-
-def check_policy(config: PPOConfig) -> None:
-    """Refuses what a resolved `config` cannot have.
-
-    Raises:
-      ValueError: naming the field, what it got and what is allowed.
-    """
-    section, parallelism = config.ppo, config.parallelism
-    check(section, config.training.batch_size)
-    longest = section.max_prompt_tokens + section.max_answer_tokens
-    if longest > config.model.context_length:
-        room = config.model.context_length - section.max_prompt_tokens
-        raise ValueError(
-            f"config.ppo.max_answer_tokens: got {section.max_answer_tokens}, expected at most "
-            f"{room}: context_length = {config.model.context_length} less max_prompt_tokens = "
-            f"{section.max_prompt_tokens}"
-        )
-    if parallelism.strategy == "pmap" or parallelism.sequence > 1:
-        raise ValueError(
-            f"config.parallelism: got strategy={parallelism.strategy}, sequence="
-            f"{parallelism.sequence}, expected single or mesh with sequence=1 for experiments.ppo"
-        )
-    given = config.checkpoint.init_from
-    if given is not None and is_pretrained(Path(given)):
-        raise ValueError(
-            f"config.checkpoint.init_from: got {given}, expected a work directory, whose tokenizer "
-            f"is known, such as `python -m experiments.convert --from_huggingface={given} "
-            "--workdir=DIR` makes of it"
-        )
 
 
 def check_divides(config: PPOConfig, mesh: Any) -> None:

@@ -12,9 +12,10 @@ from jax.sharding import Mesh
 from experiments import sources
 from experiments.initial_params import find_origin
 from experiments.judges import load_judge
-from experiments.policy_checks import check_divides, check_policy, check_room
+from experiments.policy_checks import check_divides, check_room
 from experiments.policy_networks import Networks
 from experiments.policy_world import PolicyWorld
+from experiments.task_checks import check_task
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward
@@ -25,8 +26,8 @@ from gptjax.data.prompts import PromptRows, load_prompts, prompt_rows
 from gptjax.models.costs import parameter_count
 from gptjax.settings import fields
 from gptjax.training import metrics, partitioning
-from gptjax.training.processes import check_alike, on_first, together
-from gptjax.training.start import resume
+from gptjax.training.processes import check_alike, together
+from gptjax.training.start import start
 
 
 def optimise_policy(
@@ -47,7 +48,7 @@ def optimise_policy(
     began = time.monotonic()
     given = {f"config.{path}": value for path, value in fields(config).items()}
     check_alike({"--experiment": experiment, "--restore_step": restore_step} | given)
-    check_policy(config)
+    check_task(config)
     mesh = partitioning.make_mesh(config.parallelism)
     check_divides(config, mesh)
     template = sources.load_chat_template(config)
@@ -74,17 +75,8 @@ def optimise_policy(
     ):
         checkpoints.claim()
         reference = networks.reference(workdir.origin())
-        if on_first(checkpoints.latest_step) is None:
-            if restore_step is not None:
-                raise ValueError(
-                    f"--restore_step: got {restore_step}, but {checkpoints.directory} has no "
-                    "checkpoint"
-                )
-            state = networks.begin(reference)
-        else:
-            state, _ = resume(networks.target, checkpoints, restore_step)
-            if restore_step is not None:
-                checkpoints.remove_after(restore_step)
+        new = functools.partial(networks.begin, reference)
+        state, _ = start(new, networks.target, checkpoints, restore_step=restore_step)
         writer.truncate_after(int(state.step))
         workdir.drop_result_of_another_step(int(state.step))
         outcome = optimise(

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.json_lines import write_json_lines
 from experiments.report.samples import Sample, write_samples
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory
@@ -163,9 +164,7 @@ class PolicyWorld:
                     **{name: float(part[number]) for name, part in parts.items()},
                 }
             )
-        whole = path.with_suffix(".jsonl.new")
-        whole.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        whole.replace(path)
+        write_json_lines(path, kept)
         systems: dict[str, list[Sample]] = {}
         for row in kept:
             rewards = {name: row[name] for name in ("score", *parts)}

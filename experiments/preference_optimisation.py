@@ -12,6 +12,7 @@ from absl import logging
 
 from experiments import sources
 from experiments.divergence import divergence
+from experiments.ranked_answers import ranked_answers
 from experiments.reference import ReferredRows, log_probs, refer, start_params
 from experiments.step_costs import tokens_of
 from experiments.task_checks import check_task
@@ -23,15 +24,12 @@ from gptjax.config import batch_schedule
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.loader import Share, mixture_batches
 from gptjax.data.mixture import Mixture
-from gptjax.data.preferences import load_rankings
-from gptjax.data.ranking_rows import RankingRows, ranking_rows
-from gptjax.data.rankings import Ranking
-from gptjax.data.records import Records
+from gptjax.data.ranking_rows import RankingRows
 from gptjax.data.shards import Batch
 from gptjax.data.skipping import Ranges
 from gptjax.training.evaluation import Evaluator, loss_evaluator
 from gptjax.training.partitioning import batch_share
-from gptjax.training.processes import check_alike, together
+from gptjax.training.processes import check_alike
 
 
 def preference_optimisation(config: DPOConfig) -> Task:
@@ -42,17 +40,11 @@ def preference_optimisation(config: DPOConfig) -> Task:
     """
     check_task(config)
     template = sources.load_chat_template(config)
-    learned, held_out = together(lambda: _rankings(config))
-    rows, validation = together(
-        lambda: tuple(
-            ReferredRows(_encoded(config, each, template)) for each in (learned, held_out)
-        )
+    learned, held_out, hashes = ranked_answers(
+        "dpo", config.dpo, config.data.validation_fraction, template
     )
-    hashes = {
-        "tokenizer_hash": template.tokenizer.content_hash(),
-        "rankings_hash": learned.content_hash(),
-        "validation_hash": held_out.content_hash(),
-    }
+    rows, validation = ReferredRows(learned), ReferredRows(held_out)
+    hashes |= {"tokenizer_hash": template.tokenizer.content_hash()}
     check_alike(hashes)
     if config.dpo.epochs is not None:
         config = with_examples(config, config.dpo.epochs * len(rows))
@@ -91,33 +83,6 @@ def preference_optimisation(config: DPOConfig) -> Task:
         figures,
         tokens_of(rows.rows.batch(np.arange(1))),
         ready,
-    )
-
-
-def _rankings(config: DPOConfig) -> tuple[Records[Ranking], Records[Ranking]]:
-    """What is learned from, and what is held out."""
-    if config.dpo.rankings is None:
-        raise ValueError(
-            "config.dpo.rankings: got none, expected jsonl:PATH with rows of prompt, chosen and "
-            "rejected or of prompt, responses and ranks, another set of rankings, or instructions "
-            "to try it out"
-        )
-    return sources.learned_and_held_out(
-        load_rankings,
-        config.dpo.rankings,
-        config.dpo.validation,
-        lambda ranking: ranking.prompt,
-        config.data.validation_fraction,
-    )
-
-
-def _encoded(config: DPOConfig, rankings: Records[Ranking], template: ChatTemplate) -> RankingRows:
-    return ranking_rows(
-        rankings,
-        template,
-        max_prompt_tokens=config.dpo.max_prompt_tokens,
-        max_answer_tokens=config.dpo.max_answer_tokens,
-        max_answers=config.dpo.max_answers,
     )
 
 

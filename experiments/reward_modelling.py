@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments import sources
+from experiments.ranked_answers import ranked_answers
 from experiments.rewards_of_rows import rewards_of_rankings, rewards_of_texts
 from experiments.step_costs import tokens_of
 from experiments.task_checks import check_task
@@ -24,11 +25,7 @@ from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
 from gptjax.data.loader import Share, mixture_batches
 from gptjax.data.mixture import Mixture
-from gptjax.data.preferences import load_rankings
 from gptjax.data.prompts import PromptRows
-from gptjax.data.ranking_rows import RankingRows, ranking_rows
-from gptjax.data.rankings import Ranking
-from gptjax.data.records import Records
 from gptjax.data.shards import Batch
 from gptjax.data.skipping import Ranges
 from gptjax.training.evaluation import Evaluator, loss_evaluator
@@ -44,15 +41,12 @@ def reward_modelling(config: RewardModelConfig) -> Task:
     """
     check_task(config)
     template = sources.load_chat_template(config)
-    learned, held_out = together(lambda: _rankings(config))
-    rows, validation = together(
-        lambda: tuple(_encoded(config, each, template) for each in (learned, held_out))
+    rows, validation, hashes = ranked_answers(
+        "reward", config.reward, config.data.validation_fraction, template
     )
     demonstrations = together(lambda: _demonstrations(config, template))
-    hashes = {
+    hashes |= {
         "tokenizer_hash": template.tokenizer.content_hash(),
-        "rankings_hash": learned.content_hash(),
-        "validation_hash": held_out.content_hash(),
         "demonstrations_hash": demonstrations.prompts.content_hash(),
     }
     check_alike(hashes)
@@ -86,36 +80,6 @@ def reward_modelling(config: RewardModelConfig) -> Task:
 
     tokens_a_row = tokens_of(rows.batch(np.arange(1)))
     return Task(config, template.tokenizer, hashes, batches, evaluators, figures, tokens_a_row)
-
-
-def _rankings(config: RewardModelConfig) -> tuple[Records[Ranking], Records[Ranking]]:
-    """What is learned from, and what is held out."""
-    if config.reward.rankings is None:
-        raise ValueError(
-            "config.reward.rankings: got none, expected jsonl:PATH with rows of prompt, chosen and "
-            "rejected or of prompt, responses and ranks, another set of rankings, or instructions "
-            "to try it out"
-        )
-    return sources.learned_and_held_out(
-        load_rankings,
-        config.reward.rankings,
-        config.reward.validation,
-        lambda ranking: ranking.prompt,
-        config.data.validation_fraction,
-    )
-
-
-def _encoded(
-    config: RewardModelConfig, rankings: Records[Ranking], template: ChatTemplate
-) -> RankingRows:
-    return ranking_rows(
-        rankings,
-        template,
-        max_prompt_tokens=config.reward.max_prompt_tokens,
-        max_answer_tokens=config.reward.max_answer_tokens,
-        max_answers=config.reward.max_answers,
-        share_prompts=config.reward.share_prompts,
-    )
 
 
 def _demonstrations(config: RewardModelConfig, template: ChatTemplate) -> PromptRows:

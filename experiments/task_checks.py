@@ -8,12 +8,14 @@ from pathlib import Path
 
 from experiments.task_configs import (
     DPOConfig,
-    DPOSection,
+    PPOConfig,
+    PPOSection,
+    RankingsSection,
     RewardModelConfig,
-    RewardSection,
     SFTConfig,
     task_of,
 )
+from gptjax.alignment.ppo_settings import check
 from gptjax.config import ExperimentConfig
 from gptjax.interop.huggingface_directory import is_pretrained
 
@@ -25,18 +27,17 @@ def check_task(config: ExperimentConfig) -> None:
       ValueError: naming the field, what it got and what is allowed.
     """
     if isinstance(config, SFTConfig):
-        checks = (*_of_fine_tuning(config), *_of_the_start(config))
+        checks = _of_fine_tuning(config)
     elif isinstance(config, RewardModelConfig):
-        checks = (*_of_rankings(config, "reward", config.reward), *_of_the_start(config))
+        checks = _of_answers(config, "reward", config.reward)
     elif isinstance(config, DPOConfig):
-        checks = (
-            *_of_rankings(config, "dpo", config.dpo),
-            *_of_preferences(config),
-            *_of_the_start(config),
-        )
+        checks = (*_of_answers(config, "dpo", config.dpo), *_of_preferences(config))
+    elif isinstance(config, PPOConfig):
+        check(config.ppo, config.training.batch_size)
+        checks = (*_of_answers(config, "ppo", config.ppo), *_of_policies(config))
     else:
         return
-    for field, fits, allowed in checks:
+    for field, fits, allowed in (*checks, *_of_the_start(config)):
         if not fits:
             section, name = field.split(".")
             got = getattr(getattr(config, section), name)
@@ -66,8 +67,8 @@ def _of_fine_tuning(config: SFTConfig) -> Iterator[Check]:
     )
 
 
-def _of_rankings(
-    config: ExperimentConfig, name: str, section: RewardSection | DPOSection
+def _of_answers(
+    config: ExperimentConfig, name: str, section: RankingsSection | PPOSection
 ) -> Iterator[Check]:
     length, task = config.model.context_length, f"experiments.{task_of(config)}"
     yield (
@@ -82,6 +83,11 @@ def _of_rankings(
         config.training.statistics_every is None,
         f"none for {task}",
     )
+
+
+def _of_policies(config: PPOConfig) -> Iterator[Check]:
+    fits = config.parallelism.strategy != "pmap"
+    yield "parallelism.strategy", fits, "single or mesh for experiments.ppo"
 
 
 def _of_preferences(config: DPOConfig) -> Iterator[Check]:

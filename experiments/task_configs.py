@@ -25,8 +25,8 @@ class SFTSection:
 
 
 @dataclasses.dataclass
-class RewardSection:
-    """A reward model: what is learned from, how it is cut, and where the rewards' zero is."""
+class RankingsSection:
+    """What is learned from rankings, and how they are cut."""
 
     rankings: str | None = (
         None  # a set of rankings: instructions, jsonl:PATH, hh:PATH, pandalm:PATH
@@ -36,27 +36,26 @@ class RewardSection:
     max_prompt_tokens: int = setting(1024, low=1)  # with the assistant's mark
     max_answer_tokens: int = setting(1024, low=1)  # with the end of the turn
     max_answers: int = setting(9, low=2)  # of a prompt; rankings of more are left out
-    share_prompts: bool = False  # whether a prompt is encoded once for all its answers
-    demonstrations: str | None = None  # a set of conversations, whose rewards are to average 0
-    unit_variance: bool = False  # whether their standard deviation is to be 1 besides
     random_start: bool = False  # whether a run without init_from begins at random parameters
 
 
 @dataclasses.dataclass
-class DPOSection:
-    """DPO and IPO: what is learned from, how it is cut, and the loss."""
+class RewardSection(RankingsSection):
+    """A reward model: how it reads rankings, and where the rewards' zero is."""
 
-    rankings: str | None = None  # as of RewardSection, and so are the next five
-    validation: str | None = None
-    epochs: int | None = setting(None, low=1)
-    max_prompt_tokens: int = setting(1024, low=1)
-    max_answer_tokens: int = setting(1024, low=1)
-    max_answers: int = setting(9, low=2)
+    share_prompts: bool = False  # whether a prompt is encoded once for all its answers
+    demonstrations: str | None = None  # a set of conversations, whose rewards are to average 0
+    unit_variance: bool = False  # whether their standard deviation is to be 1 besides
+
+
+@dataclasses.dataclass
+class DPOSection(RankingsSection):
+    """DPO and IPO: the loss."""
+
     loss: str = setting("dpo", choices=("dpo", "ipo"))
     beta: float = setting(0.1, above=0.0)  # how dear it is to leave the start; tau of ipo
     label_smoothing: float = setting(0.0, low=0.0, below=0.5)  # of dpo: share that is wrong
     kl_prompts: int = setting(64, low=0)  # held out, whose answers show how far it has gone
-    random_start: bool = False  # whether a run without init_from begins at random parameters
 
 
 @dataclasses.dataclass

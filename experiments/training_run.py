@@ -5,6 +5,7 @@ outcome = train("chats", config, WorkDirectory("runs/chats"), fine_tuning)
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ from gptjax.training.gradients import gradient_sums, on_each_device
 from gptjax.training.loop import Outcome, fit, make_train_step
 from gptjax.training.processes import check_alike
 from gptjax.training.spikes import NotFiniteError, guarded
-from gptjax.training.start import start
+from gptjax.training.start import begin, start
 from gptjax.training.state import TrainState, create, rng
 from gptjax.training.statistics import layer_statistics
 from gptjax.training.throughput import Throughput, matmul_peak_flops
@@ -225,13 +226,9 @@ def _train(
         skipped: Ranges | None = None
         failed = 0
         while True:
-            state, data = start(
-                program.fresh,
-                program.target,
-                checkpoints,
-                restore_step=restore_step,
-                init_from=initial_params(config, workdir.origin()),
-            )
+            init_from = initial_params(config, workdir.origin())
+            new = functools.partial(begin, program.fresh, program.target, init_from)
+            state, data = start(new, program.target, checkpoints, restore_step=restore_step)
             if skipped is None:
                 skipped = tuple((a, b) for a, b in data.get("skipped_examples", ()))
             writer.truncate_after(int(state.step))

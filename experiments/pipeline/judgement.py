@@ -13,18 +13,18 @@ import jax
 import numpy as np
 
 from experiments import sources
+from experiments.divergence import divergence
 from experiments.judges import load_judge
 from experiments.pipeline.config import Pipeline
 from experiments.policies import Answer, Policy
 from experiments.report.samples import Sample
 from experiments.workdir import WorkDirectory
-from gptjax.alignment.best_of_n import kl_of_best
+from gptjax.alignment.best_of_n import expected_best, kl_of_best
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.alignment.win_rate import win_rate
 from gptjax.config import ParallelismConfig
-from gptjax.data.chat_format import ChatTemplate, Conversation
+from gptjax.data.chat_format import Conversation
 from gptjax.data.prompts import load_prompts
-from gptjax.inference.scoring import Scorer
 from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.losses import language_model
 from gptjax.training.partitioning import make_mesh
@@ -53,8 +53,8 @@ class Verdict:
     Attributes:
       prompts: that all systems answered.
       systems: in the order of the table.
-      best_of_n: what the best of the first n of SFT's answers earn, for n = 1, 2, 4, ..., by the
-        reward model that chooses them and by gold, with KL from SFT; JSON values.
+      best_of_n: what the best of n of SFT's answers earn, for n = 1, 2, 4, ..., by the reward
+        model that chooses them and by gold, with KL from SFT; JSON values.
     """
 
     prompts: list[Conversation]
@@ -80,16 +80,26 @@ def judged(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
     best = f"best_of_{n}"
     answers[best] = [each[i] for each, i in zip(many, proxy.argmax(axis=1), strict=True)]
 
-    reference, loss_on_text = _scorer(root / "sft"), _text_loss(root)
+    ids = [sft.template.prompt(prompt) for prompt in prompts]
+    reference, loss_on_text = WorkDirectory(str(root / "sft")), _text_loss(root)
+    start = reference.params()
     of_sft = _scores(rewards, prompts, answers["sft"])["gold"]
     systems = {}
     for name in ("pretrain", "sft", best, "ppo", "ppo_ptx", "dpo"):
         scores = _scores(rewards, prompts, answers[name])
         kl, text_loss = kl_of_best(n), None
         if name != best:
-            policy = _scorer(root / name)
-            kl = _kl(policy, reference, sft.template, prompts, answers[name])
-            text_loss = loss_on_text(WorkDirectory(str(root / name)))
+            params = WorkDirectory(str(root / name)).params()
+            text_loss = loss_on_text(params)
+            kl = divergence(
+                reference.model(),
+                params,
+                start,
+                ids,
+                sft.template,
+                max_answer_tokens=room,
+                seed=seed,
+            ).kl
         samples = [
             Sample(answer.text, {part: float(x[i]) for part, x in scores.items()}, answer.finished)
             for i, answer in enumerate(answers[name])
@@ -112,19 +122,17 @@ def judged(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
 
 
 def _curve(proxy: np.ndarray, gold: np.ndarray) -> list[dict[str, float]]:
-    """What the best of the first n answers earn; proxy and gold are [prompts, answers]."""
-    rows, points = np.arange(len(proxy)), []
-    for n in (1 << i for i in range(proxy.shape[1].bit_length())):
-        chosen = proxy[:, :n].argmax(axis=1)
-        points.append(
-            {
-                "n": n,
-                "kl": kl_of_best(n),
-                "reward_model": float(proxy[rows, chosen].mean()),
-                "gold": float(gold[rows, chosen].mean()),
-            }
-        )
-    return points
+    """What the best of n answers earn; proxy, which chooses, and gold are [prompts, answers]."""
+    sizes = (1 << i for i in range(proxy.shape[1].bit_length()))
+    return [
+        {
+            "n": n,
+            "kl": kl_of_best(n),
+            "reward_model": float(expected_best(proxy, n).mean()),
+            "gold": float(expected_best(proxy, n, gold).mean()),
+        }
+        for n in sizes
+    ]
 
 
 def _scores(
@@ -133,32 +141,8 @@ def _scores(
     return composed(rewards, prompts, [answer.text for answer in answers])[1]
 
 
-def _scorer(path: Path) -> Scorer:
-    workdir = WorkDirectory(str(path))
-    return Scorer(workdir.model(), workdir.params(), batch_size=32)
-
-
-def _kl(
-    policy: Scorer,
-    reference: Scorer,
-    template: ChatTemplate,
-    prompts: Sequence[Conversation],
-    answers: Sequence[Answer],
-) -> float:
-    """Mean log(policy / reference) of answers that the policy drew, nats an answer."""
-    pairs = [
-        (template.prompt(prompt), np.array(answer.tokens, np.int32))
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
-    gaps = [
-        ours.total - theirs.total
-        for ours, theirs in zip(policy.score(pairs), reference.score(pairs), strict=True)
-    ]
-    return float(np.mean(gaps))
-
-
-def _text_loss(root: Path) -> Callable[[WorkDirectory], float]:
-    """A function from a policy to its nats a token on what pretraining held out."""
+def _text_loss(root: Path) -> Callable[[Any], float]:
+    """A function from a policy's parameters to its nats a token on what pretraining held out."""
     pretraining = WorkDirectory(str(root / "pretrain"))
     config = pretraining.config()
     held_out = sources.prepare_corpus(config, pretraining.tokenizer()).validation
@@ -168,4 +152,4 @@ def _text_loss(root: Path) -> Callable[[WorkDirectory], float]:
         None,
         make_mesh(ParallelismConfig(), jax.local_devices()),
     )
-    return lambda policy: evaluate(policy.params())["loss"]
+    return lambda params: evaluate(params)["loss"]

@@ -39,7 +39,7 @@ def kl_of_best(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
-def expected_best(scores: np.ndarray, n: int) -> np.ndarray:
+def expected_best(scores: np.ndarray, n: int, values: np.ndarray | None = None) -> np.ndarray:
     """The mean score of the best of n answers, over all ways to take n of the N there are.
 
     Unbiased, and of much less variance than taking n once: the i-th lowest of N is the best of
@@ -48,6 +48,8 @@ def expected_best(scores: np.ndarray, n: int) -> np.ndarray:
     Args:
       scores: [B, N].
       n: at most N.
+      values: [B, N], what is averaged of the answers that the scores choose, such as what another
+        judge gives them; None: the scores. Of equal scores the first is chosen.
 
     Returns:
       [B] float64.
@@ -55,7 +57,9 @@ def expected_best(scores: np.ndarray, n: int) -> np.ndarray:
     Raises:
       ValueError: n below 1 or above N.
     """
-    ordered = np.sort(np.asarray(scores, np.float64), axis=1)
+    scores = np.asarray(scores, np.float64)[:, ::-1]
+    values = scores if values is None else np.asarray(values, np.float64)[:, ::-1]
+    ordered = np.take_along_axis(values, np.argsort(scores, axis=1, kind="stable"), axis=1)
     count = ordered.shape[1]
     if not 1 <= n <= count:
         raise ValueError(f"n: got {n}, expected 1 to {count}, the answers to each prompt")

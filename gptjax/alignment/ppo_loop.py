@@ -1,7 +1,7 @@
 """The loop of PPO, which has rollouts where supervised training has a loader.
 
-    programs = compiled(config.ppo, policy, critic, tx, critic_tx, pretraining, ema_decay, target)
-    state = optimise(state, reference, programs, generator, world, config, config.ppo, ...)
+    programs = compiled(config.ppo, policy, critic, tx, critic_tx, pretraining, ema_decay, ...)
+    outcome = optimise(state, reference, programs, world, config, config.ppo, config.stop, ...)
 
 An iteration draws answers, has them scored, measures them and takes an update for each minibatch.
 It is a function of the state before it, the configuration and its number: runs go on bit for bit.

@@ -1,8 +1,8 @@
 """Where a run starts from: its own checkpoint, another run's parameters, or random ones.
 
 target = placed(jax.eval_shape(fresh), mesh)
-state, data = start(fresh, target, checkpoints, restore_step=None, init_from=None)
-state, _ = start(..., init_from=judged_params("runs/other"))
+new = functools.partial(begin, fresh, target, judged_params("runs/other"))
+state, data = start(new, target, checkpoints, restore_step=None)
 """
 
 from collections.abc import Callable
@@ -19,21 +19,19 @@ from gptjax.training.state import TrainState
 
 
 def start(
-    fresh: Callable[..., TrainState],
+    new: Callable[[], TrainState],
     target: TrainState,
     checkpoints: Checkpoints,
     *,
     restore_step: int | None,
-    init_from: Callable[[Any], Any] | None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state a run goes on from, and what was recorded of its data: nothing of a new run.
 
     Args:
-      fresh: makes the state before the first step, of given parameters or else of random ones.
+      new: makes the state before the first step, see `begin`.
       target: of what shape that state is and where each leaf is to live.
       checkpoints: of this run; the newest is resumed where there is one.
       restore_step: the checkpoint to resume instead; later ones are removed.
-      init_from: reads the parameters that a new run starts with, given their shapes and places.
 
     Raises:
       ValueError: no such checkpoint, or it is damaged or of another model.
@@ -43,7 +41,7 @@ def start(
             raise ValueError(
                 f"--restore_step: got {restore_step}, but {checkpoints.directory} has no checkpoint"
             )
-        return begin(fresh, target, init_from), {}
+        return new(), {}
     state, data = resume(target, checkpoints, restore_step)
     if restore_step is not None:
         checkpoints.remove_after(restore_step)
@@ -56,7 +54,13 @@ def begin(
     target: TrainState,
     init_from: Callable[[Any], Any] | None,
 ) -> TrainState:
-    """The state before the first step; shapes first, so that nothing is made twice."""
+    """The state before the first step; shapes first, so that nothing is made twice.
+
+    Args:
+      fresh: makes it, of given parameters or else of random ones.
+      target: of what shape it is and where each leaf is to live.
+      init_from: reads the parameters, given their shapes and places; None: random ones.
+    """
     sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
     if init_from is None:
         return jax.jit(fresh, out_shardings=sharding)()

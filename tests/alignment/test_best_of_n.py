@@ -33,6 +33,14 @@ def test_the_expected_best_is_the_mean_over_all_subsets():
     for n in range(1, 8):
         want = [np.mean([max(s) for s in itertools.combinations(row, n)]) for row in scores]
         np.testing.assert_allclose(expected_best(scores, n), want, rtol=1e-9)
+    values = np.random.default_rng(2).random(scores.shape)
+    for n in range(1, scores.shape[1] + 1):
+        subsets = list(itertools.combinations(range(scores.shape[1]), n))
+        want = [
+            np.mean([of[max(s, key=lambda i: row[i])] for s in subsets])  # the first of equals
+            for row, of in zip(scores, values, strict=True)
+        ]
+        np.testing.assert_allclose(expected_best(scores, n, values), want, rtol=1e-9)
     big = expected_best(np.random.default_rng(1).random((1, 2000)), 512)
     assert big[0] == pytest.approx(512 / 513, abs=2e-3)
 

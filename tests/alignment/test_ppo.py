@@ -209,6 +209,14 @@ def prepared(settings, batch, figures):
     )[0]
 
 
+def log_probs_alone(policy, params, batch, row):
+    """Of a row's answer, from a pass over its text and nothing else."""
+    start, count = batch["prompt_lengths"][row], batch["answer_lengths"][row]
+    text = batch["tokens"][None, row, : start + count]
+    logits = policy.apply({"params": params}, text)[0] / TEMPERATURE
+    return jax.nn.log_softmax(logits)[np.arange(start - 1, start + count - 1), text[0, start:]]
+
+
 def difference(after, before):
     return jax.tree.map(lambda x, y: np.asarray(x) - np.asarray(y), after, before)
 
@@ -236,12 +244,8 @@ def test_the_update_follows_the_clipped_objective_and_the_critic_its_own_rate(ne
     def objective(params):
         total = 0.0
         for row in range(ROWS):
-            start, count = batch["prompt_lengths"][row], batch["answer_lengths"][row]
-            text = batch["tokens"][None, row, : start + count]
-            logits = policy.apply({"params": params}, text)[0] / TEMPERATURE
-            log_probs = jax.nn.log_softmax(logits)[
-                np.arange(start - 1, start + count - 1), text[0, start:]
-            ]
+            log_probs = log_probs_alone(policy, params, batch, row)
+            count = len(log_probs)
             ratio = jnp.exp(log_probs - lessons["log_probs"][row, :count])
             gained = lessons["advantages"][row, :count]
             total += jnp.sum(jnp.minimum(ratio * gained, jnp.clip(ratio, 0.8, 1.2) * gained))
@@ -306,12 +310,8 @@ def test_grpo_draws_the_policy_to_its_reference(networks, measured):
     def penalty(params):
         total = 0.0
         for row in range(ROWS):
-            start, count = batch["prompt_lengths"][row], batch["answer_lengths"][row]
-            text = batch["tokens"][None, row, : start + count]
-            logits = policy.apply({"params": params}, text)[0] / TEMPERATURE
-            log_probs = jax.nn.log_softmax(logits)[
-                np.arange(start - 1, start + count - 1), text[0, start:]
-            ]
+            log_probs = log_probs_alone(policy, params, batch, row)
+            count = len(log_probs)
             gap = figures["reference_log_probs"][row, :count] - log_probs
             total += jnp.sum(jnp.exp(gap) - gap - 1) / float(count)
         return 0.5 * total / ROWS

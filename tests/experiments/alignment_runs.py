@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from experiments import training_run
+from experiments.fine_tuning import fine_tuning
 from experiments.task_configs import (
     DPOConfig,
     DPOSection,
@@ -94,6 +95,11 @@ def run(path, config, prepare, restore_step=None):
     workdir = WorkDirectory(str(path))
     train("tiny", config, workdir, prepare, restore_step)
     return workdir
+
+
+def fine_tuned(folder, num_steps=24):
+    """A model that has begun to learn what answers look like, in `folder`/sft."""
+    return run(folder / "sft", make_config(SFTConfig, training__num_steps=num_steps), fine_tuning)
 
 
 def params_at_start(path, config, prepare):

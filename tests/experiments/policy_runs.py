@@ -4,20 +4,19 @@ run_policy(path, make_ppo(make_starts(folder), ppo__inner_epochs=2))
 """
 
 from experiments import policy_optimisation
-from experiments.fine_tuning import fine_tuning
 from experiments.policy_optimisation import optimise_policy
 from experiments.reward_modelling import reward_modelling
-from experiments.task_configs import PPOConfig, RewardModelConfig, SFTConfig
+from experiments.task_configs import PPOConfig, RewardModelConfig
 from experiments.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics
-from tests.experiments.alignment_runs import make_config, run
+from tests.experiments.alignment_runs import fine_tuned, make_config, run
 
 HERE = "tests.experiments.policy_runs"
 
 
 def make_starts(folder):
     """A fine-tuned model and a reward model, for all runs of a test file."""
-    sft = run(folder / "sft", make_config(SFTConfig, training__num_steps=4), fine_tuning)
+    sft = fine_tuned(folder, num_steps=4)
     reward = make_config(RewardModelConfig, training__num_steps=4)
     return sft, run(folder / "reward", reward, reward_modelling)
 

@@ -10,15 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.fine_tuning import fine_tuning
 from experiments.policies import MOST_ANSWERS, Policy
-from experiments.task_configs import SFTConfig
 from gptjax.data.chat_format import ChatTemplate, Message
 from gptjax.data.conversations import load_conversations
 from gptjax.data.instructions import gold_reward
 from gptjax.data.prompts import load_prompts
 from gptjax.inference.generate import Generator
-from tests.experiments.alignment_runs import make_config, run
+from tests.experiments.alignment_runs import fine_tuned
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, N, SEED = "instructions:split=held_out,count=6", 5, 3
@@ -75,8 +73,7 @@ def _cache(cache):
 
 @pytest.fixture(scope="module")
 def sft(tmp_path_factory):
-    config = make_config(SFTConfig, training__num_steps=24)
-    return run(tmp_path_factory.mktemp("runs") / "sft", config, fine_tuning)
+    return fine_tuned(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")

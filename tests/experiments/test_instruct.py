@@ -63,8 +63,12 @@ def test_the_best_of_n_is_chosen_by_the_proxy_and_judged_by_gold():
     gold = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]])
     points = _curve(proxy, gold)
     assert [point["n"] for point in points] == [1, 2, 4]
-    np.testing.assert_allclose([point["gold"] for point in points], [0.3, 0.35, 0.45])
-    np.testing.assert_allclose([point["reward_model"] for point in points], [2.5, 4.0, 4.5])
+    # Of pairs of the first row 3 is best in three, 2 in two, 1 in one; of the second 6, 5, 1.
+    pairs = (3 * 0.2 + 2 * 0.4 + 0.3) / 6, (3 * 0.7 + 2 * 0.5 + 0.6) / 6
+    np.testing.assert_allclose(
+        [point["gold"] for point in points], [0.45, sum(pairs) / 2, (0.2 + 0.7) / 2]
+    )
+    np.testing.assert_allclose([point["reward_model"] for point in points][::2], [2.25, 4.5])
 
 
 @pytest.mark.parametrize("name", list(PIPELINES))

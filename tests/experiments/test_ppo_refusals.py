@@ -41,7 +41,7 @@ def starts(tmp_path_factory):
         ({"ppo__advantages": "grpo"}, r"answers_per_prompt: got 1 with advantages=grpo, expected"),
         (
             {"parallelism__strategy": "pmap"},
-            r"config\.parallelism: got strategy=pmap, sequence=1, expected single or mesh",
+            r"parallelism\.strategy: got pmap, expected single or mesh for experiments\.ppo",
         ),
         (
             {"parallelism__strategy": "mesh"},

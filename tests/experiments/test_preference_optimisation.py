@@ -13,15 +13,21 @@ import pytest
 
 from experiments import divergence as measured
 from experiments.divergence import divergence
-from experiments.fine_tuning import fine_tuning
 from experiments.preference_optimisation import preference_optimisation
 from experiments.reference import FILE
 from experiments.reward_modelling import reward_modelling
-from experiments.task_configs import DPOConfig, RewardModelConfig, SFTConfig
+from experiments.task_configs import DPOConfig, RewardModelConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.preferences import load_rankings
 from gptjax.data.prompts import load_prompts
-from tests.experiments.alignment_runs import make_config, params_at_start, rows, run, stopping
+from tests.experiments.alignment_runs import (
+    fine_tuned,
+    make_config,
+    params_at_start,
+    rows,
+    run,
+    stopping,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HELD_OUT = "instructions:split=held_out,count=20"
@@ -34,9 +40,7 @@ def _cache(cache):
 
 @pytest.fixture(scope="module")
 def sft(tmp_path_factory):
-    """A model that has begun to learn what answers look like; it is not to be changed."""
-    config = make_config(SFTConfig, training__num_steps=24)
-    return run(tmp_path_factory.mktemp("runs") / "sft", config, fine_tuning)
+    return fine_tuned(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 import os
@@ -28,7 +29,7 @@ from gptjax.training.losses import language_model
 from gptjax.training.metrics import MetricsWriter, Progress, read_metrics
 from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.partitioning import make_mesh
-from gptjax.training.start import start
+from gptjax.training.start import begin, start
 from gptjax.training.state import create
 from gptjax.training.throughput import Throughput
 
@@ -88,13 +89,8 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
         MetricsWriter(workdir) as writer,
         Progress(config.training.num_steps) as progress,
     ):
-        state, _ = start(
-            fresh,
-            target,
-            checkpoints,
-            restore_step=None,
-            init_from=None,
-        )
+        new = functools.partial(begin, fresh, target, None)
+        state, _ = start(new, target, checkpoints, restore_step=None)
         writer.truncate_after(int(state.step))
         outcome = fit(
             state,

@@ -1,3 +1,4 @@
+import functools
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gptjax.config import ParallelismConfig
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.partitioning import make_mesh
-from gptjax.training.start import judged_params, start
+from gptjax.training.start import begin, judged_params, start
 from gptjax.training.state import create
 
 TX = optax.adam(0.1)
@@ -57,9 +58,8 @@ def _start(workdir, *, restore_step=None, init_from=None, init=None):
         jax.eval_shape(fresh),
     )
     with Checkpoints(workdir / "checkpoints", keep=9) as checkpoints:
-        state, data = start(
-            fresh, target, checkpoints, restore_step=restore_step, init_from=init_from
-        )
+        new = functools.partial(begin, fresh, target, init_from)
+        state, data = start(new, target, checkpoints, restore_step=restore_step)
         steps = checkpoints.steps()
     assert data == (_data(int(state.step)) if int(state.step) else {})
     assert all(leaf.sharding == MESH for leaf in jax.tree.leaves(state))
