@@ -18,11 +18,16 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.best_answers import Chosen, best_answers, curve
+from experiments.alignment.best_answers import Chosen, best_answers, curve
+from experiments.alignment.judging_flags import (
+    draws_of_flags,
+    given,
+    prompts_of_flags,
+    rewards_of_flags,
+)
+from experiments.alignment.policies import MOST_ANSWERS, Policy
 from experiments.binary import run
 from experiments.json_lines import write_json_lines
-from experiments.judging_flags import draws_of_flags, given, prompts_of_flags, rewards_of_flags
-from experiments.policies import MOST_ANSWERS, Policy
 from experiments.workdir import WorkDirectory, enable_compilation_cache
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run whose model answers.")

@@ -13,8 +13,8 @@ of the divergence from the reference in nats an answer.
 
 from collections.abc import Sequence
 
+from experiments.alignment.preference_optimisation import preference_optimisation
 from experiments.binary import run
-from experiments.preference_optimisation import preference_optimisation
 from experiments.task_configs import DPOConfig
 from experiments.training_flags import train_as_flags_say
 

@@ -22,8 +22,8 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, AxisType
 
-from experiments import policy_plan
-from experiments.policy_checks import check_divides
+from experiments.alignment import policy_plan
+from experiments.alignment.policy_checks import check_divides
 from experiments.step_costs import costs_of, largest_batch, tokens_of
 from experiments.task_checks import check_task
 from experiments.task_configs import PPOConfig, task_of

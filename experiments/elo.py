@@ -16,10 +16,23 @@ from typing import Any
 
 from absl import flags
 
+from experiments.alignment.judging_flags import (
+    draws_of_flags,
+    given,
+    prompts_of_flags,
+    rewards_of_flags,
+)
+from experiments.alignment.policies import MOST_ANSWERS, Policy
+from experiments.alignment.ratings import (
+    Answers,
+    judged,
+    lines,
+    report,
+    score,
+    systems_of,
+    votes_of,
+)
 from experiments.binary import run
-from experiments.judging_flags import draws_of_flags, given, prompts_of_flags, rewards_of_flags
-from experiments.policies import MOST_ANSWERS, Policy
-from experiments.ratings import Answers, judged, lines, report, score, systems_of, votes_of
 from experiments.report.samples import write_samples
 from experiments.workdir import (
     WorkDirectory,

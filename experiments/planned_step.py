@@ -10,8 +10,8 @@ import sys
 
 import jax
 
+from experiments.alignment.policy_plan import planned_update_bytes
 from experiments.memory import planned_bytes
-from experiments.policy_plan import planned_update_bytes
 from experiments.step_costs import largest_batch
 from experiments.task_configs import TASKS, PPOConfig
 from experiments.training_run import Program

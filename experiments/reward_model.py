@@ -14,8 +14,8 @@ annotators agree, and the shift (and gain) by which the demonstrations' rewards 
 
 from collections.abc import Sequence
 
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.binary import run
-from experiments.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig
 from experiments.training_flags import train_as_flags_say
 

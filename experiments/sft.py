@@ -21,8 +21,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments.alignment.fine_tuning import fine_tuning, shown_examples
 from experiments.binary import run
-from experiments.fine_tuning import fine_tuning, shown_examples
 from experiments.task_configs import SFTConfig
 from experiments.training_flags import config_of_flags, train_as_flags_say
 

@@ -7,9 +7,9 @@ task = task_in(workdir, workdir.config())
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.fine_tuning import fine_tuning
-from experiments.preference_optimisation import preference_optimisation
-from experiments.reward_modelling import reward_modelling
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.preference_optimisation import preference_optimisation
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.task_configs import task_of
 from experiments.training_run import Task, language_modelling
 from experiments.workdir import WorkDirectory

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from experiments import sources
-from experiments.policy_networks import Networks
-from experiments.policy_world import PolicyWorld
+from experiments.alignment.policy_networks import Networks
+from experiments.alignment.policy_world import PolicyWorld
 from experiments.task_configs import PPOConfig, PPOSection
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward

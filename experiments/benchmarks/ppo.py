@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from experiments.alignment.policy_networks import Networks
+from experiments.alignment.policy_plan import update_batches
 from experiments.benchmarks.figures import Target, judged
 from experiments.benchmarks.interleaved import Program, interleaved, medians, ratio
 from experiments.benchmarks.policy_stage import (
@@ -34,8 +36,6 @@ from experiments.benchmarks.policy_stage import (
 )
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.training_program import TrainingProgram
-from experiments.policy_networks import Networks
-from experiments.policy_plan import update_batches
 from experiments.task_configs import PPOConfig
 from gptjax.alignment.ppo_loop import optimise
 from gptjax.alignment.rollouts import Rollouts

@@ -83,7 +83,8 @@ def ppo_smoke() -> PPOConfig:
     """The recipe of `ppo_ptx_1.3b`, without ptx, on the embedded tasks, for a minute on two cores.
 
     It starts from the model of `sft_smoke` and is judged by that of `reward_model_smoke`.
-    Expected: the reward model's score rises by more than 0.1 in 20 iterations.
+    Expected: the reward model's score rises from about -0.3 to -0.2 in 20 iterations, while gold
+    reward stays at a third: so weak a reward model is soon all that is learned.
     """
     recipe = ppo_ptx_1_3b()
     return dataclasses.replace(
@@ -113,7 +114,7 @@ def ppo_smoke() -> PPOConfig:
 def grpo_smoke() -> PPOConfig:
     """GRPO (arXiv 2402.03300) as `ppo_smoke`: eight answers to each prompt, no value network.
 
-    Expected: the score rises as that of `ppo_smoke` does.
+    Expected: the score rises from about -0.3 to 0, gold reward from 0.28 to 0.37.
     """
     recipe = ppo_smoke()
     return dataclasses.replace(

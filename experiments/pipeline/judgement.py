@@ -13,10 +13,10 @@ import jax
 import numpy as np
 
 from experiments import sources
-from experiments.divergence import divergence
-from experiments.judges import load_judge
+from experiments.alignment.divergence import divergence
+from experiments.alignment.judges import load_judge
+from experiments.alignment.policies import Answer, Policy
 from experiments.pipeline.config import Pipeline
-from experiments.policies import Answer, Policy
 from experiments.report.samples import Sample
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.best_of_n import expected_best, kl_of_best

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.fine_tuning import fine_tuning
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.policy_optimisation import optimise_policy
+from experiments.alignment.preference_optimisation import preference_optimisation
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.pipeline.config import Pipeline
-from experiments.policy_optimisation import optimise_policy
-from experiments.preference_optimisation import preference_optimisation
-from experiments.reward_modelling import reward_modelling
 from experiments.training_run import Ended, pretrain, train
 from experiments.workdir import WorkDirectory
 from gptjax.config import resolve

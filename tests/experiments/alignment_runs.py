@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from experiments import training_run
-from experiments.fine_tuning import fine_tuning
+from experiments.alignment.fine_tuning import fine_tuning
 from experiments.task_configs import (
     DPOConfig,
     DPOSection,

@@ -11,7 +11,7 @@ import signal
 import time
 from pathlib import Path
 
-from experiments.policy_optimisation import optimise_policy
+from experiments.alignment.policy_optimisation import optimise_policy
 from experiments.task_configs import PPOConfig
 from gptjax.config import resolve
 from gptjax.settings import from_dict

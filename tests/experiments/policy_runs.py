@@ -3,9 +3,9 @@
 run_policy(path, make_ppo(make_starts(folder), ppo__inner_epochs=2))
 """
 
-from experiments import policy_optimisation
-from experiments.policy_optimisation import optimise_policy
-from experiments.reward_modelling import reward_modelling
+from experiments.alignment import policy_optimisation
+from experiments.alignment.policy_optimisation import optimise_policy
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.task_configs import PPOConfig, RewardModelConfig
 from experiments.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.policies import MOST_ANSWERS, Policy
+from experiments.alignment.policies import MOST_ANSWERS, Policy
 from gptjax.data.chat_format import ChatTemplate, Message
 from gptjax.data.conversations import load_conversations
 from gptjax.data.instructions import gold_reward

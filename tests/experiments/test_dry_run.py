@@ -8,10 +8,10 @@ import jax
 import pytest
 
 from experiments import dry_run as module
+from experiments.alignment.policy_networks import Networks
+from experiments.alignment.policy_plan import networks_of, update_batches
 from experiments.configs import EXPERIMENTS
 from experiments.dry_run import GIB, bytes_of_each_device, dry_run, table
-from experiments.policy_networks import Networks
-from experiments.policy_plan import networks_of, update_batches
 from experiments.training_run import Program
 from experiments.workdir import WorkDirectory
 from gptjax.config import ParallelismConfig, resolve

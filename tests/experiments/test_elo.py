@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.fine_tuning import fine_tuning
-from experiments.policies import Policy
-from experiments.ratings import report, systems_of, votes_of
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.policies import Policy
+from experiments.alignment.ratings import report, systems_of, votes_of
 from experiments.task_configs import SFTConfig
 from gptjax.data.instructions import gold_reward
 from gptjax.data.prompts import load_prompts

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.fine_tuning import fine_tuning, shown_examples
+from experiments.alignment.fine_tuning import fine_tuning, shown_examples
 from experiments.task_checks import check_task
 from experiments.task_configs import SFTConfig, task_of
 from experiments.training_run import Program, pretrain
@@ -148,7 +148,7 @@ def test_documents_of_text_are_hidden_in_training_as_in_evaluation(document_mask
     judged = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "experiments.fine_tuning.language_model_evaluator",
+            "experiments.alignment.fine_tuning.language_model_evaluator",
             lambda _, batches, *__: judged.append(next(iter(batches()))),
         )
         task.evaluators(program)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from experiments.reward_modelling import reward_modelling
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig
 from experiments.workdir import WorkDirectory
 from tests.experiments.alignment_runs import make_config, run, stopping

@@ -12,11 +12,11 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import replay, training_run, verify
-from experiments.fine_tuning import fine_tuning
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.initial_params import find_origin, initial_params
 from experiments.objectives import init_params
 from experiments.origin import Origin
-from experiments.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig, SFTConfig
 from experiments.training_run import Program, language_modelling
 from experiments.workdir import WorkDirectory

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.fine_tuning import fine_tuning
-from experiments.judges import load_judge
-from experiments.reward_modelling import reward_modelling
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.judges import load_judge
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig, SFTConfig
 from gptjax.alignment.rewards import composed
 from gptjax.data.chat_format import ChatTemplate, Message

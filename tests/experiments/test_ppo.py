@@ -15,8 +15,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import policy_optimisation
-from experiments.policy_world import PolicyWorld
+from experiments.alignment import policy_optimisation
+from experiments.alignment.policy_world import PolicyWorld
 from experiments.sources import load_model_tokenizer, prepare_corpus
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.loader import train_batches

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
+from experiments.alignment.policy_world import PolicyWorld
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.origin import Origin
-from experiments.policy_world import PolicyWorld
-from experiments.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig
 from experiments.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import divergence as measured
-from experiments.divergence import divergence
-from experiments.preference_optimisation import preference_optimisation
-from experiments.reference import FILE
-from experiments.reward_modelling import reward_modelling
+from experiments.alignment import divergence as measured
+from experiments.alignment.divergence import divergence
+from experiments.alignment.preference_optimisation import preference_optimisation
+from experiments.alignment.reference import FILE
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.task_configs import DPOConfig, RewardModelConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.preferences import load_rankings

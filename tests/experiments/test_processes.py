@@ -15,8 +15,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import sources
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.processes import connect
-from experiments.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory

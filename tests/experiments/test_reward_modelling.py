@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.fine_tuning import fine_tuning
-from experiments.reward_modelling import reward_modelling
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig, SFTConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.fine_tuning import fine_tuning
-from experiments.reward_modelling import reward_modelling
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.step_costs import costs_of, largest_batch, tokens_of
 from experiments.task_configs import RewardModelConfig, SFTConfig
 from experiments.training_run import Program, language_modelling

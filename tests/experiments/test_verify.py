@@ -10,8 +10,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import replay, verify
-from experiments.fine_tuning import fine_tuning
-from experiments.reward_modelling import reward_modelling
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.reward_modelling import reward_modelling
 from experiments.sources import load_model_tokenizer, prepare_corpus, training_batches
 from experiments.task_configs import RewardModelConfig, SFTConfig
 from experiments.tasks import task_in

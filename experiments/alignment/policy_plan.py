@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments.alignment.policy_networks import Networks
 from experiments.memory import planned_bytes
-from experiments.policy_networks import Networks
 from experiments.step_costs import Shapes, largest_batch
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory

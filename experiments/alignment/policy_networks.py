@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from experiments.alignment.policy_checks import check_room
 from experiments.initial_params import initial_params
 from experiments.origin import Origin
-from experiments.policy_checks import check_room
 from experiments.sources import load_model_tokenizer
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.judges import load_judge
+from experiments.alignment.judges import load_judge
 from gptjax.alignment.rewards import Reward
 from gptjax.data.chat_format import Conversation
 from gptjax.data.prompts import load_prompts

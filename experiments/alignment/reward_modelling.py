@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from experiments import sources
-from experiments.ranked_answers import ranked_answers
-from experiments.rewards_of_rows import rewards_of_rankings, rewards_of_texts
+from experiments.alignment.ranked_answers import ranked_answers
+from experiments.alignment.rewards_of_rows import rewards_of_rankings, rewards_of_texts
 from experiments.step_costs import tokens_of
 from experiments.task_checks import check_task
 from experiments.task_configs import RewardModelConfig, with_examples

@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.policies import Answer, Policy, as_field
+from experiments.alignment.policies import Answer, Policy, as_field
 from gptjax.alignment.best_of_n import best, expected_best, kl_of_best
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.data.chat_format import Conversation

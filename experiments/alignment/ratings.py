@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.alignment.policies import Answer
 from experiments.markdown import table
-from experiments.policies import Answer
 from experiments.report.samples import Sample
 from gptjax.alignment.elo import Judgement, fit
 from gptjax.alignment.elo_clusters import clustered

@@ -10,11 +10,11 @@ import jax
 from jax.sharding import Mesh
 
 from experiments import sources
+from experiments.alignment.judges import load_judge
+from experiments.alignment.policy_checks import check_divides, check_room
+from experiments.alignment.policy_networks import Networks
+from experiments.alignment.policy_world import PolicyWorld
 from experiments.initial_params import find_origin
-from experiments.judges import load_judge
-from experiments.policy_checks import check_divides, check_room
-from experiments.policy_networks import Networks
-from experiments.policy_world import PolicyWorld
 from experiments.task_checks import check_task
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory

@@ -18,8 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.alignment.rewards_of_rows import of_all_rows
 from experiments.initial_params import initial_params
-from experiments.rewards_of_rows import of_all_rows
 from experiments.training_run import Program
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.preference_losses import answer_log_probs

@@ -11,9 +11,9 @@ import numpy as np
 from absl import logging
 
 from experiments import sources
-from experiments.divergence import divergence
-from experiments.ranked_answers import ranked_answers
-from experiments.reference import ReferredRows, log_probs, refer, start_params
+from experiments.alignment.divergence import divergence
+from experiments.alignment.ranked_answers import ranked_answers
+from experiments.alignment.reference import ReferredRows, log_probs, refer, start_params
 from experiments.step_costs import tokens_of
 from experiments.task_checks import check_task
 from experiments.task_configs import DPOConfig, with_examples

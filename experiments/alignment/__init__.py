@@ -1,0 +1,1 @@
+"""What alignment's binaries are made of: what each kind of run learns from, judges, policies."""
