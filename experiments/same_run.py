@@ -14,6 +14,7 @@ FIXED = (
     *("model.", "data.", "optimizer."),
     *("training.batch_", "training.num_steps", "training.seed", "training.skip_grad_norm"),
     *("sft.conversations", "sft.validation", "sft.epochs", "sft.pretraining_share"),
+    "sft.judge",  # judges, and how many prompts they judge
     *("reward.", "dpo.", "ppo."),
 )
 

@@ -12,8 +12,9 @@ It starts from the parameters of a work directory, whose tokenizer may be the on
 or, with `--config.sft.epochs=none`, `training.num_steps` does; to give both is refused.
 
 Later commands take the checkpoint that `sft.choose` says: of those that are saved and judged the
-one of the lowest loss on held-out conversations, or else the newest. That may be changed once the
-run has ended, by the same command; `chosen_step` in result.json is what it said at the end.
+one of the lowest loss on held-out conversations or, as in the paper, of the highest reward of its
+answers by `sft.judges`; or else the newest. That may be changed once the run has ended, by the same
+command; `chosen_step` in result.json is what it said at the end.
 """
 
 import sys

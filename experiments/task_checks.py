@@ -61,9 +61,14 @@ def _of_fine_tuning(config: SFTConfig) -> Iterator[Check]:
     saved, judged = config.checkpoint.every_steps, config.training.eval_every
     yield (
         "checkpoint.every_steps",
-        config.sft.choose != "best" or saved % judged == 0 or judged % saved == 0,
+        config.sft.choose == "newest" or saved % judged == 0 or judged % saved == 0,
         f"a multiple or a divisor of training.eval_every = {judged}, so that what is judged is "
         "saved (or sft.choose=newest)",
+    )
+    yield (
+        "sft.judges",
+        config.sft.choose != "reward" or config.sft.judges is not None,
+        "judges such as reward_model:WORKDIR with sft.choose=reward",
     )
 
 

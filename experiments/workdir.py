@@ -183,21 +183,25 @@ class WorkDirectory:
 
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
-        config = self.config().checkpoint
+        config = self.config()
+        by_reward = isinstance(config, SFTConfig) and config.sft.choose == "reward"
         return Checkpoints(
-            self.path / "checkpoints", keep=config.keep, keep_every=config.keep_every
+            self.path / "checkpoints",
+            keep=config.checkpoint.keep,
+            keep_every=config.checkpoint.keep_every,
+            highest="reward" if by_reward else None,
         )
 
     def chosen_step(self) -> int | None:
         """The checkpoint that later commands take unless they name one; None without any.
 
-        It is the newest, but of fine-tuning the one of the lowest validation loss, unless its
-        configuration says otherwise.
+        It is the newest, but of fine-tuning the one of the lowest validation loss, or of the
+        highest reward of its answers, unless its configuration says otherwise.
         """
         config = self.config()
         with self.checkpoints() as checkpoints:
             best = None
-            if isinstance(config, SFTConfig) and config.sft.choose == "best":
+            if isinstance(config, SFTConfig) and config.sft.choose != "newest":
                 best = checkpoints.best_step()
             return checkpoints.latest_step() if best is None else best
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments import sources
+from experiments.alignment.answer_rewards import answer_rewards
+from experiments.alignment.judges import judges_hash, load_judge
 from experiments.task_checks import check_task
 from experiments.task_configs import SFTConfig, with_examples
 from experiments.training_run import Program, Task
@@ -19,9 +21,11 @@ from gptjax.data.conversations import load_conversations
 from gptjax.data.loader import ALL, Share, mixture_batches
 from gptjax.data.mixture import Mixture, Rows, WindowRows
 from gptjax.data.packing import PackedRows, pack
+from gptjax.data.prompts import prompt_rows, prompts_of
 from gptjax.data.records import Records
 from gptjax.data.shards import Batch, PreparedCorpus
 from gptjax.data.skipping import Ranges
+from gptjax.models.gpt import GPT
 from gptjax.training.evaluation import Evaluator, language_model_evaluator
 from gptjax.training.metrics import read_metrics
 from gptjax.training.partitioning import batch_share
@@ -56,6 +60,10 @@ def fine_tuning(config: SFTConfig) -> Task:
     if config.sft.pretraining_share:
         prepared = sources.prepare_corpus(config, template.tokenizer)
         hashes |= prepared.hashes
+    rewards = None
+    if config.sft.judges is not None:
+        rewards = load_judge(config.sft.judges, template.tokenizer)
+        hashes["judges_hash"] = judges_hash(rewards)
     check_alike(hashes)
     mixture = _mixture(config, rows, prepared)
     if config.sft.epochs is not None:
@@ -74,9 +82,23 @@ def fine_tuning(config: SFTConfig) -> Task:
             made[PRETRAINING] = language_model_evaluator(
                 program.loss, windows, text.bytes_per_target, program.mesh
             )
-        made["validation"] = language_model_evaluator(
+        loss = language_model_evaluator(
             program.loss, sources.row_batches(config, validation, share), None, program.mesh
         )
+        made["validation"] = loss
+        if rewards is not None:
+            prompts = prompt_rows(
+                prompts_of(held_out), template, max_prompt_tokens=config.model.context_length // 2
+            )
+            reward = answer_rewards(
+                GPT(config.model),
+                template,
+                prompts,
+                rewards,
+                count=config.sft.judged_prompts,
+                seed=config.training.seed,
+            )
+            made["validation"] = lambda params: loss(params) | reward(params)
         return made
 
     def figures(_: Program, __: Any, workdir: WorkDirectory) -> dict[str, Any]:
@@ -143,10 +165,16 @@ def _mixture(config: SFTConfig, rows: PackedRows, prepared: PreparedCorpus | Non
 
 
 def _chosen(workdir: WorkDirectory) -> dict[str, Any]:
-    """The checkpoint that later commands take, and its loss on what is held out."""
+    """The checkpoint that later commands take, and what validation said of it."""
     step = workdir.chosen_step()
-    rows = read_metrics(workdir.path / "metrics.jsonl")
-    losses = [
-        row["loss"] for row in rows if row["step"] == step and row.get("split") == "validation"
+    judged = [
+        row
+        for row in read_metrics(workdir.path / "metrics.jsonl")
+        if row["step"] == step and row.get("split") == "validation"
     ]
-    return {"chosen_step": step, "chosen_loss": losses[-1] if losses else None}
+    said = judged[-1] if judged else {}
+    return {
+        "chosen_step": step,
+        "chosen_loss": said.get("loss"),
+        **({"chosen_reward": said["reward"]} if "reward" in said else {}),
+    }

@@ -16,11 +16,12 @@ register a function `(location, court) -> Reward`.
 """
 
 import dataclasses
+import hashlib
 import importlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jax.sharding import Mesh
 
@@ -31,6 +32,7 @@ from gptjax.data.chat_format import ChatTemplate, Conversation, plain_text
 from gptjax.data.instructions import gold_reward
 from gptjax.registry import Registry
 from gptjax.tokenization import Tokenizer
+from gptjax.training.manifest import content_hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,11 @@ def load_judge(
     return rewards
 
 
+def judges_hash(rewards: Sequence[Reward]) -> str:
+    """Of all parameters that judge, so that a run goes on with the same reward models alone."""
+    return hashlib.sha256(" ".join(reward.content_hash for reward in rewards).encode()).hexdigest()
+
+
 def _parse(spec: str, term: str) -> tuple[float, str, str]:
     """The weight, the name and the location of a term."""
     weighted = re.fullmatch(r"([^:*]*)\*(.*)", term)
@@ -97,9 +104,12 @@ def reward_model(location: str, court: Court) -> Reward:
     """A reward model, normalised as its run says."""
     if not location:
         raise ValueError("judge 'reward_model': got no location, expected reward_model:WORKDIR")
-    model, params = WorkDirectory(location).reward_model(court.tokenizer, court.mesh)
+    workdir = WorkDirectory(location)
+    model, params = workdir.reward_model(court.tokenizer, court.mesh)
     function = ModelReward(model, params, ChatTemplate(court.tokenizer), width=court.width)
-    return Reward("reward_model", function, batched=True)
+    step = workdir.resolve_step(None)
+    of_checkpoint = content_hash(workdir.path / "checkpoints" / str(step))
+    return Reward("reward_model", function, batched=True, content_hash=of_checkpoint)
 
 
 @JUDGES.register("gold")

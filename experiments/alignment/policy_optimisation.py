@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from experiments import sources
-from experiments.alignment.judges import load_judge
+from experiments.alignment.judges import judges_hash, load_judge
 from experiments.alignment.policy_checks import check_divides, check_room
 from experiments.alignment.policy_networks import Networks
 from experiments.alignment.policy_world import PolicyWorld
@@ -61,8 +61,9 @@ def optimise_policy(
     if config.ppo.pretraining_coefficient:
         text = sources.prepare_corpus(config, template.tokenizer)
         hashes |= text.hashes
-    check_alike(hashes)
     rewards = _rewards(config, template, mesh)
+    hashes["judges_hash"] = judges_hash(rewards)
+    check_alike(hashes)
     workdir.begin(experiment, config, hashes, lambda: find_origin(config))
     workdir.keep_tokenizer(template.tokenizer)
 

@@ -44,8 +44,9 @@ def sft_1_3b() -> SFTConfig:
 
     Differs from the paper: several demonstrations share a row of 2,048 tokens, so that a batch of
     32 rows holds more than 32 of them; the checkpoint is chosen by validation loss, which the paper
-    says is lowest after one epoch, not by a reward model's score (`sft.choose=newest` takes the
-    last). Expected: no figure is published. About an hour on 8 A100 at 40% utilisation.
+    says is lowest after one epoch. With `sft.choose=reward` and `sft.judges=reward_model:DIR` it is
+    chosen by a reward model's score, as there. Expected: no figure is published. About an hour on 8
+    A100 at 40% utilisation.
     """
     return _sft(gpt3_xl(), 32, 9.65e-6)
 

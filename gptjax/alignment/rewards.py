@@ -32,12 +32,14 @@ class Reward:
         responses) -> [N] numbers, as a reward model gives them.
       weight: its share of the total; 0 logs it alone.
       batched: whether the function takes all texts at once.
+      content_hash: of the parameters that it is made of; empty where it has none.
     """
 
     name: str
     function: Callable[[Any, Any], Any]
     weight: float = 1.0
     batched: bool = False
+    content_hash: str = ""
 
     def scores(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
         """What each response earns, unweighted, [N] float32.

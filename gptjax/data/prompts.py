@@ -9,6 +9,7 @@ Any set of conversations or of rankings is a set of prompts, without what is ans
 
 import dataclasses
 import functools
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -39,6 +40,17 @@ def load_prompts(spec: str) -> Records[Conversation]:
     else:
         choices = dict.fromkeys([*CONVERSATIONS, *RANKINGS])
         raise unknown_name("set of prompts", name, choices)
+    return _each_once(spec, prompts, dropped)
+
+
+def prompts_of(conversations: Records[Conversation]) -> Records[Conversation]:
+    """What conversations ask before their last answers; what is dropped is counted and logged."""
+    return _each_once(conversations.name, map(before_answer, conversations), {})
+
+
+def _each_once(
+    name: str, prompts: Iterable[Conversation], dropped: Mapping[str, int]
+) -> Records[Conversation]:
     seen: set[Conversation] = set()
 
     def reason(prompt: Conversation) -> str | None:
@@ -47,7 +59,7 @@ def load_prompts(spec: str) -> Records[Conversation]:
         seen.add(prompt)
         return None
 
-    records = sift(spec, ((prompt, reason(prompt)) for prompt in prompts), dropped)
+    records = sift(name, ((prompt, reason(prompt)) for prompt in prompts), dropped)
     log_dropped(records)
     return records
 

@@ -52,18 +52,23 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: str | os.PathLike, *, keep: int = 2, keep_every: int | None = None
+        self,
+        directory: str | os.PathLike,
+        *,
+        keep: int = 2,
+        keep_every: int | None = None,
+        highest: str | None = None,
     ):
         """Opens what may not be there yet.
 
         Args:
           directory: on a local or shared file system; created by the first save.
-          keep: checkpoints that are kept because they are the newest; the one of the lowest
-            validation loss is kept besides.
+          keep: checkpoints that are kept because they are the newest; the best is kept besides.
           keep_every: steps whose multiples are kept for good.
+          highest: which of the validation's metrics is highest of the best; None: the lowest loss.
         """
         silence_orbax()
-        self._directories = StepDirectories(directory, keep, keep_every)
+        self._directories = StepDirectories(directory, keep, keep_every, highest)
         self.directory = self._directories.path
         self._pending: tuple[int, Future] | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -86,7 +91,7 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """Step of the checkpoint of the lowest validation loss, None where none was evaluated."""
+        """Step of the best checkpoint by what validation says, None where none was evaluated."""
         return self._directories.best()
 
     def good_steps(self) -> list[int]:

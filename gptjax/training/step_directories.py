@@ -24,10 +24,16 @@ from gptjax.training.manifest import find_damage, is_recorded, write_manifest
 class StepDirectories:
     """The checkpoints of one run as files."""
 
-    def __init__(self, path: str | os.PathLike, keep: int, keep_every: int | None):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        keep: int,
+        keep_every: int | None,
+        highest: str | None = None,
+    ):
         """See `Checkpoints`."""
         self.path = Path(path).absolute()
-        self._keep, self._keep_every = keep, keep_every
+        self._keep, self._keep_every, self._highest = keep, keep_every, highest
         self._claim = Claim(self.path)
 
     def __getitem__(self, step: int) -> Path:
@@ -133,9 +139,9 @@ class StepDirectories:
         self._remove([step for step in steps if step not in kept])
 
     def best(self) -> int | None:
-        """The step of the lowest validation loss, the first of equal ones; None without any."""
-        losses = {step: loss for step in self.steps() if (loss := self._loss(step)) is not None}
-        return min(losses, key=lambda step: losses[step], default=None)
+        """The step that validation says is the best, the first of equal ones; None without any."""
+        costs = {step: cost for step in self.steps() if (cost := self._cost(step)) is not None}
+        return min(costs, key=lambda step: costs[step], default=None)
 
     def remove_after(self, step: int) -> None:
         """Claims the directory and removes the checkpoints of later steps, damaged ones too."""
@@ -147,13 +153,14 @@ class StepDirectories:
         for step in steps:
             shutil.rmtree(self[step].rename(self.path / f"removing.{step}"))
 
-    def _loss(self, step: int) -> float | None:
-        """Validation loss saved with a checkpoint; None without one, or where it is damaged."""
+    def _cost(self, step: int) -> float | None:
+        """What the best has least of; None where nothing was judged, or it is damaged."""
         metrics = self[step] / "metrics" / "metadata"
         if not metrics.exists() or self.damage(step, "metrics"):
             return None
-        loss = json.loads(metrics.read_text())["loss"]
-        return loss if math.isfinite(loss) else None
+        saved = json.loads(metrics.read_text())
+        cost = saved["loss"] if self._highest is None else -saved.get(self._highest, math.nan)
+        return cost if math.isfinite(cost) else None
 
     def unwritable(self, reason: object, step: int | None = None) -> ValueError:
         """The one line for a disk that is full, read-only or gone."""

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import re
@@ -16,7 +17,10 @@ from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, TrainingConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
+from gptjax.data.instructions import gold_reward
 from gptjax.data.loader import ALL
+from gptjax.data.prompts import load_prompts
+from gptjax.inference.generate import Generator
 from gptjax.training.checkpoints import Checkpoints
 from tests.experiments.alignment_runs import (
     killed_at,
@@ -194,25 +198,54 @@ def test_a_model_directory_of_hugging_faces_is_to_be_converted(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_later_commands_take_the_checkpoint_of_the_lowest_loss(tmp_path):
-    """A rate at which two more epochs make it worse."""
-    changes = {"training__num_steps": 24, "training__eval_every": 2, "checkpoint__every_steps": 2}
-    config = make_config(
-        SFTConfig, **changes, optimizer__learning_rate=0.3, optimizer__schedule="constant"
-    )
-    workdir = run(tmp_path / "run", config, fine_tuning)
-    losses = {row["step"]: row["loss"] for row in rows(workdir) if "split" in row}
-    best = min(losses, key=lambda step: losses[step])
-    assert best < 20
+@pytest.mark.parametrize(
+    ("changes", "best"), [({}, 4), ({"sft__choose": "reward", "sft__judges": "gold"}, 6)]
+)
+def test_later_commands_take_the_best_checkpoint(tmp_path, changes, best):
+    """The loss is lowest at step 4, the reward highest at step 6."""
+    changes = {"training__eval_every": 2, "checkpoint__every_steps": 2, **changes}
+    config = make_config(SFTConfig, **changes)
+
+    def judged_by_order(config):
+        losses = itertools.chain((3.0, 1.0, 2.0), itertools.repeat(4.0))
+        rewards = itertools.chain((0.1, 0.2, 0.4), itertools.repeat(0.3))
+        judge = {"validation": lambda _: {"loss": next(losses), "reward": next(rewards)}}
+        return dataclasses.replace(fine_tuning(config), evaluators=lambda _: judge)
+
+    workdir = run(tmp_path / "run", config, judged_by_order)
     assert workdir.chosen_step() == workdir.resolve_step(None) == best
     result = workdir.result()
-    assert (result["chosen_step"], result["chosen_loss"]) == (best, losses[best])
+    assert (result["step"], result["loss"]) == (8, 4.0)
+    assert result["chosen_step"] == best
+    assert (result["chosen_loss"], result["chosen_reward"]) == {4: (1.0, 0.2), 6: (2.0, 0.4)}[best]
     with Checkpoints(workdir.path / "checkpoints") as checkpoints:
-        expected = checkpoints.restore_params(best)
+        expected, last = (checkpoints.restore_params(step) for step in (best, 8))
     jax.tree.map(np.testing.assert_array_equal, workdir.params(), expected)
+    with pytest.raises(AssertionError):
+        jax.tree.map(np.testing.assert_array_equal, expected, last)
 
     config.sft.choose = "newest"
-    assert run(workdir.path, config, fine_tuning).chosen_step() == 24
+    assert run(workdir.path, config, fine_tuning).chosen_step() == 8
+
+
+def test_the_reward_that_chooses_is_that_of_answers_to_held_out_prompts(tmp_path):
+    judged = make_config(SFTConfig, sft__judges="gold", sft__judged_prompts=6)
+    workdir = run(tmp_path / "run", judged, fine_tuning)
+    template = ChatTemplate(workdir.tokenizer())
+    prompts = list(load_prompts("instructions:split=held_out,count=20"))[:6]
+    ids = [template.prompt(prompt) for prompt in prompts]
+    answers = Generator(workdir.model(), workdir.params(8)).generate(
+        ids,
+        max_new_tokens=48 - max(map(len, ids)),
+        seed=judged.training.seed,
+        stop_token=template.tokenizer.end_of_turn,
+    )
+    gold = [
+        gold_reward(prompt[-1].content, template.response(answer)[0])
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    assert rows(workdir)[-1]["reward"] == pytest.approx(np.mean(gold))
+    assert workdir.result()["chosen_reward"] in [row.get("reward") for row in rows(workdir)]
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +274,10 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tm
         ),
         ({"model__context_length": 3}, r"got none of 60 \(60 conversations longer than 4 tokens"),
         ({"sft__validation": "instructions:split=test"}, "split"),
+        (
+            {"sft__choose": "reward"},
+            r"config\.sft\.judges: got None, expected judges such as reward_model:WORKDIR with ",
+        ),
         (
             {"sft__epochs": 3, "training__num_steps": 7},
             r"training\.num_steps: got 7 with epochs, which take 13 steps, expected one of the two",
