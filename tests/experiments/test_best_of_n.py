@@ -18,6 +18,8 @@ from gptjax.data.prompts import load_prompts
 from gptjax.inference.generate import Generator
 from tests.experiments.alignment_runs import fine_tuned
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, N, SEED = "instructions:split=held_out,count=6", 5, 3
 MINE = """

@@ -18,6 +18,8 @@ from gptjax.config import ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.training.partitioning import make_mesh
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

@@ -19,6 +19,8 @@ from gptjax.data.instructions import gold_reward
 from gptjax.data.prompts import load_prompts
 from tests.experiments.alignment_runs import make_config, run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = "instructions:split=held_out,count=12"
 # Many command lines in one process, which is to import everything once.

@@ -112,6 +112,7 @@ def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, starts, tmp_path
     same_state(stopped, whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_goes_on_to_the_same_bits(starts, tmp_path):
     """It is long enough for no life to reach its end; its samples are the last iterations' too."""
     config = make_ppo(starts, training__num_steps=12, training__eval_every=6)

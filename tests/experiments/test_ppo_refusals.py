@@ -15,6 +15,8 @@ from gptjax.training.metrics import read_metrics
 from tests.experiments.alignment_runs import make_config, run
 from tests.experiments.policy_runs import HERE, make_ppo, make_starts, run_policy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _cache(cache):

@@ -12,6 +12,8 @@ from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHILD = """
 import json, sys

@@ -13,6 +13,8 @@ from gptjax.data.corpora import is_held_out, load_corpus
 from gptjax.tokenization import ByteLevelBPE, SentencePiece, load_tokenizer
 from gptjax.tokenization.loading import REPOSITORY_TOKENIZERS
 
+pytestmark = pytest.mark.slow
+
 
 def train_tokenizer(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "experiments.train_tokenizer", *arguments]

@@ -10,6 +10,8 @@ from experiments.trials.comparison import compare
 from experiments.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = ["dense", "banded(window=2)"]
 
 
