@@ -1,12 +1,14 @@
 """Judges by name against what they name, text by text."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.alignment.fine_tuning import fine_tuning
-from experiments.alignment.judges import load_judge
+from experiments.alignment.judges import judges_hash, load_judge
 from experiments.alignment.reward_modelling import reward_modelling
 from experiments.task_configs import RewardModelConfig, SFTConfig
 from gptjax.alignment.rewards import composed
@@ -52,6 +54,18 @@ def tokenizer():
 def reward_run(tmp_path_factory):
     config = make_config(RewardModelConfig, training__num_steps=2, reward__unit_variance=True)
     return run(tmp_path_factory.mktemp("runs") / "reward", config, reward_modelling)
+
+
+def test_the_hash_of_judges_is_that_of_the_parameters_that_judge(reward_run, tokenizer, tmp_path):
+    def of(spec):
+        return judges_hash(load_judge(spec, tokenizer))
+
+    spec = f"reward_model:{reward_run.path}"
+    moved = shutil.copytree(reward_run.path, tmp_path / "moved")
+    assert of(spec) == of(f"0.5*reward_model:{moved}") != of("gold")
+    more = make_config(RewardModelConfig, training__num_steps=3, reward__unit_variance=True)
+    again = run(tmp_path / "more", more, reward_modelling)
+    assert of(f"reward_model:{again.path}") != of(spec)
 
 
 @pytest.fixture

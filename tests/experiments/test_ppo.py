@@ -112,6 +112,16 @@ def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, starts, tmp_path
     same_state(stopped, whole)
 
 
+def test_another_reward_model_is_another_run(starts, tmp_path):
+    config = make_ppo(starts)
+    stopped = run_policy(tmp_path / "run", config, world=Stopping)
+    theirs = json.loads((stopped.path / "config.json").read_text())
+    theirs["judges_hash"] = "0" * 64
+    (stopped.path / "config.json").write_text(json.dumps(theirs))
+    with pytest.raises(ValueError, match=r"judges_hash: [0-9a-f]{12}, not 000000000000"):
+        run_policy(stopped.path, config)
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_goes_on_to_the_same_bits(starts, tmp_path):
     """It is long enough for no life to reach its end; its samples are the last iterations' too."""
