@@ -78,6 +78,7 @@ def _pipeline(
                 conversations=f"instructions:count={examples // 2},sloppiness=0.5",
                 validation=held_out,
                 epochs=4,
+                pretraining_share=0.1,
                 random_start=False,
             ),
         ),
@@ -119,6 +120,6 @@ def _pipeline(
                 dpo.dpo, rankings=rankings, validation=compared, random_start=False, **lengths
             ),
         ),
-        pretraining_coefficient=1.0,
+        pretraining_coefficient=0.5,
         judged=held_out,
     )
