@@ -20,9 +20,7 @@ class SFTSection:
     validation: str | None = None  # likewise; none: data.validation_fraction of the others' prompts
     epochs: int | None = setting(None, low=1)  # in place of num_steps; none: as that says
     pretraining_share: float = setting(0.0, low=0.0, below=1.0)  # of the rows, from data.corpus
-    choose: str = setting(
-        "loss", choices=("loss", "reward", "newest")
-    )  # the checkpoint to go on from
+    choose: str = setting("loss", choices=("loss", "reward", "newest"))  # whose checkpoint is taken
     judges: str | None = None  # and their weights, as ppo.rewards; none: answers are not judged
     judged_prompts: int = setting(256, low=1)  # held out, that are answered to be judged
     random_start: bool = False  # whether a run without init_from begins at random parameters

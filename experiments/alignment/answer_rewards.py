@@ -1,6 +1,6 @@
 """What a model's answers to held-out prompts earn while it is trained: by which SFT is chosen.
 
-evaluate = answer_rewards(model, template, prompts, load_judge("gold", tokenizer), seed=0)
+evaluate = answer_rewards(model, template, prompts, rewards, count=256, seed=0)
 evaluate(params)["reward"]
 
 InstructGPT chooses its SFT model by the reward model's score (arXiv 2203.02155, section 3.5).

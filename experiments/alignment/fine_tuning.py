@@ -4,7 +4,7 @@ outcome = train("sft_smoke", config, WorkDirectory("runs/sft"), fine_tuning)
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments import sources
@@ -60,10 +60,21 @@ def fine_tuning(config: SFTConfig) -> Task:
     if config.sft.pretraining_share:
         prepared = sources.prepare_corpus(config, template.tokenizer)
         hashes |= prepared.hashes
-    rewards = None
+    of_answers: list[Evaluator] = []
     if config.sft.judges is not None:
         rewards = load_judge(config.sft.judges, template.tokenizer)
         hashes["judges_hash"] = judges_hash(rewards)
+        prompts = prompt_rows(prompts_of(held_out), template, max_prompt_tokens=length // 2)
+        of_answers.append(
+            answer_rewards(
+                GPT(config.model),
+                template,
+                prompts,
+                rewards,
+                count=config.sft.judged_prompts,
+                seed=seed,
+            )
+        )
     check_alike(hashes)
     mixture = _mixture(config, rows, prepared)
     if config.sft.epochs is not None:
@@ -85,20 +96,7 @@ def fine_tuning(config: SFTConfig) -> Task:
         loss = language_model_evaluator(
             program.loss, sources.row_batches(config, validation, share), None, program.mesh
         )
-        made["validation"] = loss
-        if rewards is not None:
-            prompts = prompt_rows(
-                prompts_of(held_out), template, max_prompt_tokens=config.model.context_length // 2
-            )
-            reward = answer_rewards(
-                GPT(config.model),
-                template,
-                prompts,
-                rewards,
-                count=config.sft.judged_prompts,
-                seed=config.training.seed,
-            )
-            made["validation"] = lambda params: loss(params) | reward(params)
+        made["validation"] = _joined([loss, *of_answers])
         return made
 
     def figures(_: Program, __: Any, workdir: WorkDirectory) -> dict[str, Any]:
@@ -162,6 +160,12 @@ def _mixture(config: SFTConfig, rows: PackedRows, prepared: PreparedCorpus | Non
         )
         weights[PRETRAINING] = share
     return Mixture(parts, weights, config.training.seed)
+
+
+def _joined(evaluators: Sequence[Evaluator]) -> Evaluator:
+    return lambda params: {
+        name: x for evaluate in evaluators for name, x in evaluate(params).items()
+    }
 
 
 def _chosen(workdir: WorkDirectory) -> dict[str, Any]:

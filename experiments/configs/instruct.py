@@ -45,7 +45,7 @@ def instruct_demo() -> Pipeline:
 
     Half of the demonstrations have a slip, so that there is something to learn after SFT, and
     annotators agree on 74% of comparisons, as InstructGPT's on 73% (section 3.4). Of its
-    claims two fail by a little, those on the reward model's accuracy and on PPO's win rate: figures
+    claims two fail, those on the reward model's accuracy and on PPO's win rate: figures
     are in docs/benchmarks.md, what was tried in docs/log.md.
     """
     model = ModelConfig(vocab_size=453, context_length=64, num_layers=4, num_heads=4, d_model=128)
