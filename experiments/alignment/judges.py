@@ -16,6 +16,7 @@ register a function `(location, court) -> Reward`.
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import math
@@ -33,6 +34,7 @@ from gptjax.data.instructions import gold_reward
 from gptjax.registry import Registry
 from gptjax.tokenization import Tokenizer
 from gptjax.training.manifest import content_hash
+from gptjax.training.processes import together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,8 @@ def load_judge(
     rewards = []
     for term in re.split(r"\s+\+\s+", spec.strip()):
         weight, name, location = _parse(spec, term)
-        reward = JUDGES.get(name)(location, court)
+        find = functools.partial(JUDGES.get(name), location, court)
+        reward = together(find)
         seen[reward.name] += 1
         count = seen[reward.name]
         name = reward.name if count == 1 else f"{reward.name}_{count}"

@@ -2,9 +2,9 @@
 
     python -m tests.experiments.pair --plan=FILE --coordinator=... --num_processes=2 --process_id=0
 
-The plan is JSON: `resumed`, `long`, `rewards`, `stopped` and `other` are runs, each with its
-`workdir`, its `config` and the `task` that this is of. The devices of `stopped` are not in order:
-every second one is another process's.
+The plan is JSON: `resumed`, `long`, `rewards`, `sft`, `stopped`, `ppo` and `other` are runs, each
+with its `workdir`, its `config` and the `task` that this is of. The devices of `stopped` are not in
+order: every second one is another process's.
 """
 
 import json
@@ -17,6 +17,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments import sources
+from experiments.alignment.policy_optimisation import optimise_policy
 from experiments.processes import connect
 from experiments.task_configs import TASKS
 from experiments.tasks import TRAINED
@@ -46,20 +47,27 @@ def _alternating(devices, shape):
     return np.array(devices).reshape(jax.process_count(), -1).T.reshape(shape)
 
 
+def _seen(outcome):
+    step, by = int(outcome.state.step), outcome.interrupted_by
+    return {"step": step, "steps": outcome.steps, "interrupted_by": by}
+
+
 def main(_):
     """Writes, beside the plan, what this process has seen."""
     connect()
     plan = json.loads(Path(_PLAN.value).read_text())
     seen = {"devices": [jax.device_count(), jax.local_device_count()]}
-    for name in ("resumed", "long", "rewards", "stopped"):
+    for name in ("resumed", "long", "rewards", "sft", "stopped"):
         task = plan[name]["task"]
         config = from_dict(TASKS[task], plan[name]["config"])
         changed = name == "stopped"
         sources.training_batches = _slowly if changed else BATCHES
         partitioning.ordered = _alternating if changed else ORDERED
         outcome = train("pair", config, WorkDirectory(plan[name]["workdir"]), TRAINED[task])
-        seen[name] = {"step": int(outcome.state.step), "steps": outcome.steps}
-        seen[name]["interrupted_by"] = outcome.interrupted_by
+        seen[name] = _seen(outcome)
+    partitioning.ordered = ORDERED
+    config = from_dict(TASKS["ppo"], plan["ppo"]["config"])
+    seen["ppo"] = _seen(optimise_policy("pair", config, WorkDirectory(plan["ppo"]["workdir"])))
 
     config = from_dict(ExperimentConfig, plan["other"]["config"])
     config.optimizer.learning_rate *= 1 + jax.process_index()

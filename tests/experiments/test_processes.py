@@ -15,16 +15,17 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import sources
+from experiments.alignment.fine_tuning import fine_tuning
 from experiments.alignment.reward_modelling import reward_modelling
 from experiments.processes import connect
-from experiments.task_configs import RewardModelConfig
+from experiments.task_configs import RewardModelConfig, SFTConfig
 from experiments.training_run import pretrain
 from experiments.workdir import WorkDirectory
 from gptjax.inference.generate import Generator
 from gptjax.settings import to_dict
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.metrics import read_metrics
-from tests.experiments import alignment_runs
+from tests.experiments import alignment_runs, policy_runs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MESHES = {
@@ -64,6 +65,18 @@ def _rewards_config(mesh):
         RewardModelConfig,
         training__batch_size=8,
         training__num_steps=3,
+        **{f"parallelism__{axis}": size for axis, size in mesh.items()},
+    )
+
+
+def _sft_config(mesh):
+    """Of fine-tuning whose checkpoint is chosen by what its answers earn."""
+    return alignment_runs.make_config(
+        SFTConfig,
+        training__batch_size=8,
+        sft__choose="reward",
+        sft__judges="gold",
+        sft__judged_prompts=8,
         **{f"parallelism__{axis}": size for axis, size in mesh.items()},
     )
 
@@ -116,9 +129,17 @@ def runs(tmp_path_factory, configs):
     alignment_runs.run(folder / "rewards_alone", _rewards_config({}), reward_modelling)
     config = to_dict(_rewards_config(MESHES["rewards"]))
     plan["rewards"] = {"workdir": str(folder / "rewards"), "config": config, "task": "reward_model"}
+    alignment_runs.run(folder / "sft_alone", _sft_config({}), fine_tuning)
+    config = to_dict(_sft_config(MESHES["rewards"]))
+    plan["sft"] = {"workdir": str(folder / "sft"), "config": config, "task": "sft"}
+    starts = policy_runs.make_starts(folder / "starts")
+    policy_runs.run_policy(folder / "ppo_alone", policy_runs.make_ppo(starts))
+    divided = {f"parallelism__{axis}": size for axis, size in MESHES["rewards"].items()}
+    config = to_dict(policy_runs.make_ppo(starts, **divided))
+    plan["ppo"] = {"workdir": str(folder / "ppo"), "config": config, "task": "ppo"}
     (folder / "plan.json").write_text(json.dumps(plan))
     ended, codes = _pair("tests.experiments.pair", f"--plan={folder / 'plan.json'}")
-    assert codes == [0, 0], ended
+    assert codes == [0, 0], [errors[-3000:] for _, errors in ended]
     assert ended[1][0].replace("[Gloo]", "").count("step ") == 0  # process 0 alone prints
     seen = [json.loads((folder / f"seen_{i}.json").read_text()) for i in range(2)]
     return folder, seen
@@ -211,6 +232,27 @@ def test_two_processes_train_and_judge_a_reward_model(runs):
     assert ours["demonstrations"]["count"] == alone["demonstrations"]["count"]
     deviations = [result["demonstrations"]["standard_deviation"] for result in (ours, alone)]
     assert deviations[0] == pytest.approx(deviations[1], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_choose_by_what_their_answers_earn(runs):
+    folder, (first, second) = runs
+    assert first["sft"] == second["sft"] == {"step": 8, "steps": 8, "interrupted_by": None}
+    _assert_alike(folder / "sft", folder / "sft_alone")
+    ours, alone = (WorkDirectory(str(folder / name)) for name in ("sft", "sft_alone"))
+    assert ours.resolve_step(None) == alone.resolve_step(None)
+    assert ours.record()["judges_hash"] == alone.record()["judges_hash"]
+
+
+@pytest.mark.slow
+def test_two_processes_optimise_a_policy(runs):
+    folder, (first, second) = runs
+    assert first["ppo"] == second["ppo"] == {"step": 4, "steps": 4, "interrupted_by": None}
+    ours, alone = (
+        policy_runs.curve(WorkDirectory(str(folder / name))) for name in ("ppo", "ppo_alone")
+    )
+    for row, expected in zip(ours, alone, strict=True):
+        assert row == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.slow
