@@ -33,6 +33,8 @@ FIGURES = {
     *("seconds_rollout", "seconds_scoring", "seconds_update", "tokens_per_second"),
 }
 
+SHAPE = {"context_length": 48, "num_layers": 1, "num_heads": 2, "d_model": 16}  # of `starts`
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _cache(cache):
@@ -266,3 +268,38 @@ def test_text_is_a_function_of_the_iteration(starts, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, first(iteration), again(iteration))
     for iteration in range(3):
         np.testing.assert_array_equal(first(iteration)["tokens"], next(batches)["tokens"])
+
+
+@pytest.mark.slow
+def test_the_binary_runs_from_its_command_line(starts, tmp_path):
+    sft, reward = (str(start.path) for start in starts)
+    command = [sys.executable, "-m", "experiments.ppo", f"--workdir={tmp_path / 'run'}"]
+    small = [
+        *(f"--config.model.{name}={size}" for name, size in SHAPE.items()),
+        "--config.training.num_steps=1",
+        "--config.training.batch_size=8",
+        "--config.ppo.prompts=instructions:count=40",
+        "--config.ppo.max_prompt_tokens=26",
+        "--config.ppo.max_answer_tokens=12",
+        f"--config.checkpoint.init_from={sft}",
+    ]
+    judged = [*command, *small, "--experiment=ppo_smoke"]
+    done = subprocess.run(
+        [*judged, f"--config.ppo.rewards=reward_model:{reward}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(
+        f"step 1: {tmp_path}/run/result.json, samples and checkpoints are written\n"
+    )
+    wrong = subprocess.run(
+        [*judged, f"--config.ppo.rewards=reward_model:{sft}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert wrong.returncode == 2
+    assert wrong.stderr.splitlines()[-1].endswith("expected one of experiments.reward_model")
+    assert "Traceback" not in wrong.stderr
