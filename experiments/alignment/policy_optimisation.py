@@ -68,7 +68,7 @@ def optimise_policy(
     workdir.keep_tokenizer(template.tokenizer)
 
     networks = Networks(config, rewards, mesh)
-    world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir)
+    world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir, mesh)
     with (
         workdir.checkpoints() as checkpoints,
         metrics.MetricsWriter(workdir.path, last_good_step=checkpoints.latest_step) as writer,

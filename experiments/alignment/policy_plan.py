@@ -82,8 +82,9 @@ def state_trees(config: PPOConfig, mesh: Any) -> dict[str, Any]:
 def rollout_bytes(config: PPOConfig, mesh: Any, parameter_bytes: int) -> int:
     """What the inference engine keeps from one batch of answers to the next.
 
-    That is keys and values of all answers that are written at once, their heads divided over
-    `tensor`, and the policy's parameters as decoding reads them.
+    That is keys and values of all answers that are written at once, answers divided over `data`
+    and `fsdp` where they divide, heads over `tensor`, and the policy's parameters as decoding reads
+    them.
 
     Args:
       config: resolved.
@@ -97,7 +98,9 @@ def rollout_bytes(config: PPOConfig, mesh: Any, parameter_bytes: int) -> int:
     cache = jax.eval_shape(lambda: empty_cache(GPT(model), rows, size, chunk))
     whole = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache))
     weights = parameter_bytes * jnp.dtype(model.dtype).itemsize // 4
-    return whole // mesh.shape["tensor"] + weights
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = mesh.shape["tensor"] * (shards if rows % shards == 0 else 1)
+    return whole // parts + weights
 
 
 def update_batches(config: PPOConfig) -> tuple[Shapes, Shapes | None]:

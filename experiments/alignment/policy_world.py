@@ -1,6 +1,6 @@
 """What a policy acts in: prompts by number, rewards of answers, text beside them, samples.
 
-world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir)
+world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir, mesh)
 optimise(state, reference, programs, world.as_world(), ...)
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments.json_lines import write_json_lines
 from experiments.report.samples import Sample, write_samples
@@ -27,6 +28,8 @@ from gptjax.data.prompts import PromptRows
 from gptjax.data.shards import Batch, PreparedCorpus
 from gptjax.inference.generate import Generator
 from gptjax.models.gpt import GPT
+from gptjax.models.layers import identity
+from gptjax.training import partitioning
 
 _SHOWN = 2**30  # episodes from here on are samples to look at
 
@@ -43,6 +46,7 @@ class PolicyWorld:
         text: PreparedCorpus | None,
         rewards: list[Reward],
         workdir: WorkDirectory,
+        mesh: Mesh,
     ):
         """Keeps what it is given.
 
@@ -54,7 +58,10 @@ class PolicyWorld:
           text: what PPO-ptx learns besides; None without ptx.
           rewards: of answers.
           workdir: where samples are written.
+          mesh: over which answers are divided while they are drawn.
         """
+        attributes = partitioning.model_attributes(config, mesh)
+        self._policy = GPT(config.model, constrain=attributes.get("constrain", identity))
         self._config, self._template, self._text = config, template, text
         self._prompts, self._samples, self._rewards = prompts, samples, rewards
         self._workdir = workdir
@@ -83,7 +90,7 @@ class PolicyWorld:
         section, training = self._config.ppo, self._config.training
         if self._generator is None:
             self._generator = Generator(
-                GPT(self._config.model),
+                self._policy,
                 params,
                 slots=section.rollout_slots or training.batch_size,
                 longest=(section.max_prompt_tokens, section.max_answer_tokens),

@@ -109,7 +109,9 @@ class Stage:
         )
         text = sources.prepare_corpus(self.config, self.template.tokenizer)
         nowhere = WorkDirectory("")
-        world = PolicyWorld(self.config, self.template, prompts, None, text, self.rewards, nowhere)
+        world = PolicyWorld(
+            self.config, self.template, prompts, None, text, self.rewards, nowhere, self.mesh
+        )
         return world.as_world()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from gptjax.inference import decoding
 from gptjax.inference.decoding import Decoding
@@ -155,8 +156,8 @@ class RunningBatch:
 
     def _deliver(self, state: Decoding) -> None:
         """Hands new tokens to their requests."""
-        tokens, log_probs, lengths = jax.device_get(
-            (state.texts.tokens, state.log_probs, state.texts.length)
+        tokens, log_probs, lengths = map(
+            _whole, (state.texts.tokens, state.log_probs, state.texts.length)
         )
         for row, request in enumerate(self._rows):
             if request is not None and request.writing:
@@ -172,3 +173,10 @@ class RunningBatch:
             assert request is not None
             request.finish("failed")
         self._rows = []
+
+
+def _whole(array: jax.Array) -> np.ndarray:
+    """All of an array, of whose rows this process may have some only; every process asks for it."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return jax.device_get(array)
+    return multihost_utils.process_allgather(array, tiled=True)

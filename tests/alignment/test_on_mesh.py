@@ -1,4 +1,4 @@
-"""The reward model over a mesh, against one device."""
+"""The reward model and rollouts over a mesh, against one device."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,8 @@ import numpy as np
 from gptjax.alignment.ranking import ranking
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.config import ExperimentConfig, ModelConfig, ParallelismConfig, resolve
+from gptjax.inference.generate import Generator
+from gptjax.models.gpt import GPT
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.partitioning import make_mesh, model_attributes, placed, put_batch
 
@@ -38,3 +40,31 @@ def test_the_ranking_loss_and_its_gradient_are_those_of_one_device():
     assert sharding["scalar_head"]["kernel"].spec == jax.sharding.PartitionSpec("fsdp")
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), got, expected)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), its_gradient, gradient)
+
+
+def test_answers_are_drawn_as_on_one_device_with_their_rows_divided():
+    """Of 16 texts each device has the keys and values of 4, for half of the heads."""
+    model = ModelConfig(vocab_size=60, context_length=32, num_layers=2, num_heads=2, d_model=16)
+    config = resolve(
+        ExperimentConfig(model, parallelism=ParallelismConfig("mesh", data=2, fsdp=2, tensor=2))
+    )
+    mesh, plain = make_mesh(config.parallelism), GPT(config.model)
+    params = jax.jit(plain.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, placed(params, mesh))
+    divided = GPT(config.model, constrain=model_attributes(config, mesh)["constrain"])
+    prompts = [np.arange(1, 3 + i % 5) for i in range(16)]
+
+    def drawn(model, params, prompts):
+        generator = Generator(model, params, slots=16, longest=(8, 8))
+        return generator, generator.generate(prompts, max_new_tokens=8, seed=3)
+
+    _, expected = drawn(plain, params, prompts)
+    generator, got = drawn(divided, jax.device_put(params, sharding), prompts)
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+    held = [leaf for leaf in jax.tree.leaves(generator._batch._state.cache) if leaf.ndim == 4]
+    assert len(held) == 4  # keys and values of two layers
+    for leaf in held:
+        assert leaf.sharding.shard_shape(leaf.shape) == (4, 1, *leaf.shape[2:])
+
+    _, few = drawn(divided, jax.device_put(params, sharding), prompts[:2])  # which 4 do not divide
+    jax.tree.map(np.testing.assert_array_equal, few, expected[:2])
