@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.alignment.rewards import Reward, composed
+from experiments.alignment.judges import scored
+from gptjax.alignment.rewards import Reward
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.prompts import PromptRows
 from gptjax.inference.generate import Generator
@@ -60,6 +61,6 @@ def answer_rewards(
             ids, max_new_tokens=room, seed=seed, stop_token=template.tokenizer.end_of_turn
         )
         said = [template.response(answer)[0] for answer in answers]
-        return {"reward": float(np.mean(composed(rewards, asked, said)[0]))}
+        return {"reward": float(np.mean(scored(rewards, asked, said)[0]))}
 
     return evaluate

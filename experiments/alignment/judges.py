@@ -16,7 +16,6 @@ register a function `(location, court) -> Reward`.
 """
 
 import dataclasses
-import functools
 import hashlib
 import importlib
 import math
@@ -24,17 +23,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from jax.sharding import Mesh
 
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward
-from gptjax.alignment.rewards import Reward
+from gptjax.alignment.rewards import Reward, composed
 from gptjax.data.chat_format import ChatTemplate, Conversation, plain_text
 from gptjax.data.instructions import gold_reward
 from gptjax.registry import Registry
 from gptjax.tokenization import Tokenizer
 from gptjax.training.manifest import content_hash
-from gptjax.training.processes import together
+from gptjax.training.processes import on_first, together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +74,30 @@ def load_judge(
     rewards = []
     for term in re.split(r"\s+\+\s+", spec.strip()):
         weight, name, location = _parse(spec, term)
-        find = functools.partial(JUDGES.get(name), location, court)
-        reward = together(find)
+        reward = JUDGES.get(name)(location, court)
         seen[reward.name] += 1
         count = seen[reward.name]
         name = reward.name if count == 1 else f"{reward.name}_{count}"
         rewards.append(dataclasses.replace(reward, name=name, weight=weight))
     return rewards
+
+
+def scored(
+    rewards: Sequence[Reward], prompts: Sequence[Conversation], responses: Sequence[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """As `rewards.composed`; what reward models do not give, one process asks for all.
+
+    A Python function may say something else each time, or fail on one host alone.
+    """
+
+    def given(reward: Reward) -> Reward:
+        if isinstance(reward.function, ModelReward):
+            scores = reward.scores(prompts, responses)
+        else:
+            scores = on_first(lambda: reward.scores(prompts, responses).tolist())
+        return dataclasses.replace(reward, function=lambda *_: scores, batched=True)
+
+    return composed([given(reward) for reward in rewards], prompts, responses)
 
 
 def judges_hash(rewards: Sequence[Reward]) -> str:
@@ -111,7 +128,7 @@ def reward_model(location: str, court: Court) -> Reward:
     model, params = workdir.reward_model(court.tokenizer, court.mesh)
     function = ModelReward(model, params, ChatTemplate(court.tokenizer), width=court.width)
     step = workdir.resolve_step(None)
-    of_checkpoint = content_hash(workdir.path / "checkpoints" / str(step))
+    of_checkpoint = on_first(lambda: content_hash(workdir.path / "checkpoints" / str(step)))
     return Reward("reward_model", function, batched=True, content_hash=of_checkpoint)
 
 
@@ -128,6 +145,11 @@ def gold(location: str, court: Court) -> Reward:
 def python(location: str, court: Court) -> Reward:
     """A function of a module that Python finds."""
     del court
+    function = together(lambda: _function(location))
+    return Reward(location.rpartition(":")[2], _of_texts(function))
+
+
+def _function(location: str) -> Callable[[str, str], object]:
     spec = f"judge 'python:{location}'"
     module_name, _, name = location.partition(":")
     if not module_name or not name:
@@ -145,7 +167,7 @@ def python(location: str, court: Court) -> Reward:
             f"{spec}: got {name!r}, which is no function of {module_name}, expected one of "
             "(prompt, response) -> float"
         )
-    return Reward(name, _of_texts(function))
+    return function
 
 
 def _of_texts(function: Callable[[str, str], object]) -> Callable[[Conversation, str], object]:

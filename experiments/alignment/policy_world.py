@@ -12,13 +12,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from experiments.alignment.judges import scored
 from experiments.json_lines import write_json_lines
 from experiments.report.samples import Sample, write_samples
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import World
-from gptjax.alignment.rewards import Reward, composed
+from gptjax.alignment.rewards import Reward
 from gptjax.alignment.rollouts import Rollouts, draw
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.chat_format import ChatTemplate, Conversation
@@ -116,7 +117,7 @@ class PolicyWorld:
     def _scores(
         self, rollouts: Rollouts, prompts: list[Conversation]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Scores of the drawn tokens, by models, and of what they say, by functions."""
+        """Scores of the drawn tokens, by models, and of what they say, by others."""
         lengths = rollouts.prompt_lengths + rollouts.answer_lengths
 
         def on_tokens(reward: Reward) -> Reward:
@@ -126,7 +127,7 @@ class PolicyWorld:
             return dataclasses.replace(reward, function=lambda *_: given)
 
         rewards = [on_tokens(reward) for reward in self._rewards]
-        return composed(rewards, prompts, rollouts.texts(self._template))
+        return scored(rewards, prompts, rollouts.texts(self._template))
 
     def _text_rows(self, iteration: int) -> Batch | None:
         if self._text is None:

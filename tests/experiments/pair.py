@@ -2,9 +2,9 @@
 
     python -m tests.experiments.pair --plan=FILE --coordinator=... --num_processes=2 --process_id=0
 
-The plan is JSON: `resumed`, `long`, `rewards`, `sft`, `stopped`, `ppo` and `other` are runs, each
-with its `workdir`, its `config` and the `task` that this is of. The devices of `stopped` are not in
-order: every second one is another process's.
+The plan is JSON: runs by name, each with its `workdir`, its `config` and the `task` that this is
+of. The devices of `stopped` are not in order: every second one is another process's. The processes
+are told different things of `other`, and generate with the model of `resumed`.
 """
 
 import json
@@ -21,9 +21,8 @@ from experiments.alignment.policy_optimisation import optimise_policy
 from experiments.processes import connect
 from experiments.task_configs import TASKS
 from experiments.tasks import TRAINED
-from experiments.training_run import pretrain, train
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
-from gptjax.config import ExperimentConfig
 from gptjax.inference.generate import Generator
 from gptjax.settings import from_dict
 from gptjax.training import partitioning
@@ -47,7 +46,21 @@ def _alternating(devices, shape):
     return np.array(devices).reshape(jax.process_count(), -1).T.reshape(shape)
 
 
-def _seen(outcome):
+def _seen(name, run):
+    """What comes of a run: how it ended, or the message with which it is refused."""
+    config, workdir = from_dict(TASKS[run["task"]], run["config"]), WorkDirectory(run["workdir"])
+    changed = name == "stopped"
+    sources.training_batches = _slowly if changed else BATCHES
+    partitioning.ordered = _alternating if changed else ORDERED
+    if name == "other":
+        config.optimizer.learning_rate *= 1 + jax.process_index()
+    try:
+        if run["task"] == "ppo":
+            outcome = optimise_policy("pair", config, workdir)
+        else:
+            outcome = train("pair", config, workdir, TRAINED[run["task"]])
+    except ValueError as error:
+        return str(error)
     step, by = int(outcome.state.step), outcome.interrupted_by
     return {"step": step, "steps": outcome.steps, "interrupted_by": by}
 
@@ -57,30 +70,14 @@ def main(_):
     connect()
     plan = json.loads(Path(_PLAN.value).read_text())
     seen = {"devices": [jax.device_count(), jax.local_device_count()]}
-    for name in ("resumed", "long", "rewards", "sft", "stopped"):
-        task = plan[name]["task"]
-        config = from_dict(TASKS[task], plan[name]["config"])
-        changed = name == "stopped"
-        sources.training_batches = _slowly if changed else BATCHES
-        partitioning.ordered = _alternating if changed else ORDERED
-        outcome = train("pair", config, WorkDirectory(plan[name]["workdir"]), TRAINED[task])
-        seen[name] = _seen(outcome)
-    partitioning.ordered = ORDERED
-    config = from_dict(TASKS["ppo"], plan["ppo"]["config"])
-    seen["ppo"] = _seen(optimise_policy("pair", config, WorkDirectory(plan["ppo"]["workdir"])))
-
-    config = from_dict(ExperimentConfig, plan["other"]["config"])
-    config.optimizer.learning_rate *= 1 + jax.process_index()
-    try:
-        pretrain("pair", config, WorkDirectory(plan["other"]["workdir"]))
-    except ValueError as error:
-        seen["other"] = str(error)
-
-    workdir = WorkDirectory(plan["resumed"]["workdir"])
-    params = workdir.params(mesh=partitioning.make_mesh(workdir.config().parallelism))
-    prompts = [np.arange(1, 4), np.array([7])]
-    texts = Generator(workdir.model(), params).generate(prompts, max_new_tokens=8, seed=3)
-    seen["texts"] = [text.tolist() for text in texts]
+    for name, run in plan.items():
+        seen[name] = _seen(name, run)
+    if "resumed" in plan:
+        workdir = WorkDirectory(plan["resumed"]["workdir"])
+        params = workdir.params(mesh=partitioning.make_mesh(workdir.config().parallelism))
+        prompts = [np.arange(1, 4), np.array([7])]
+        texts = Generator(workdir.model(), params).generate(prompts, max_new_tokens=8, seed=3)
+        seen["texts"] = [text.tolist() for text in texts]
     file = Path(_PLAN.value).with_name(f"seen_{jax.process_index()}.json")
     file.write_text(json.dumps(seen))
 

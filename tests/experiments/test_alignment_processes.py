@@ -1,0 +1,87 @@
+"""The stages of alignment on two processes of four devices each, against one of one device."""
+
+import pytest
+
+from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.reward_modelling import reward_modelling
+from experiments.task_configs import RewardModelConfig, SFTConfig
+from experiments.workdir import WorkDirectory
+from tests.experiments import alignment_runs
+from tests.experiments.pair_runs import assert_alike, on_mesh, pair_seen, run_of
+from tests.experiments.policy_runs import curve, make_ppo, make_starts, run_policy
+
+pytestmark = pytest.mark.slow
+
+MESH = on_mesh(fsdp=4, tensor=2)
+
+
+def _reward_model(**mesh):
+    return alignment_runs.make_config(
+        RewardModelConfig, training__batch_size=8, training__num_steps=3, **mesh
+    )
+
+
+def _sft(**mesh):
+    """Its checkpoint is chosen by what its answers earn."""
+    return alignment_runs.make_config(
+        SFTConfig,
+        training__batch_size=8,
+        sft__choose="reward",
+        sft__judges="gold",
+        sft__judged_prompts=8,
+        **mesh,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs by name, in a folder each, and what both processes have seen."""
+    folder = tmp_path_factory.mktemp("runs")
+    starts = make_starts(folder / "starts")
+    alignment_runs.run(folder / "rewards_alone", _reward_model(), reward_modelling)
+    alignment_runs.run(folder / "sft_alone", _sft(), fine_tuning)
+    run_policy(folder / "ppo_alone", make_ppo(starts))
+    divided = {
+        "rewards": _reward_model(**MESH),
+        "sft": _sft(**MESH),
+        "ppo": make_ppo(starts, **MESH),
+    }
+    plan = {name: run_of(folder / name, config) for name, config in divided.items()}
+    return folder, pair_seen(folder, plan)
+
+
+def _as_seen(steps):
+    return {"step": steps, "steps": steps, "interrupted_by": None}
+
+
+def test_two_processes_train_and_judge_a_reward_model(runs):
+    """Its figures take the rewards of both. Their zero, which the loss does not see, may differ."""
+    folder, (first, second) = runs
+    assert first["rewards"] == second["rewards"] == _as_seen(3)
+    assert_alike(folder / "rewards", folder / "rewards_alone")
+    ours, alone = (
+        WorkDirectory(str(folder / name)).result() for name in ("rewards", "rewards_alone")
+    )
+    for figure in ("rankings", "comparisons", "agreement", "dropped"):
+        assert ours[figure] == alone[figure]
+    assert ours["accuracy"] == pytest.approx(alone["accuracy"], abs=0.02)  # rounding decides a tie
+    assert ours["demonstrations"]["count"] == alone["demonstrations"]["count"]
+    deviations = [result["demonstrations"]["standard_deviation"] for result in (ours, alone)]
+    assert deviations[0] == pytest.approx(deviations[1], rel=1e-3)
+
+
+def test_two_processes_choose_by_what_their_answers_earn(runs):
+    folder, (first, second) = runs
+    assert first["sft"] == second["sft"] == _as_seen(8)
+    assert_alike(folder / "sft", folder / "sft_alone")
+    ours, alone = (WorkDirectory(str(folder / name)) for name in ("sft", "sft_alone"))
+    assert ours.resolve_step(None) == alone.resolve_step(None)
+    assert ours.record()["judges_hash"] == alone.record()["judges_hash"]
+
+
+def test_two_processes_optimise_a_policy(runs):
+    folder, (first, second) = runs
+    assert first["ppo"] == second["ppo"] == _as_seen(4)
+    ours, alone = (curve(WorkDirectory(str(folder / name))) for name in ("ppo", "ppo_alone"))
+    for row, expected in zip(ours, alone, strict=True):
+        assert row == pytest.approx(expected, rel=1e-4, abs=1e-4)
