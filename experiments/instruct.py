@@ -11,7 +11,7 @@ samples.html are written last; claims that do not hold are said so.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -22,33 +22,34 @@ from experiments.pipeline.judgement import judged
 from experiments.pipeline.plan import stages
 from experiments.pipeline.report import lines, write_report
 from experiments.provenance import provenance
+from experiments.training_run import Ended
 from experiments.workdir import enable_compilation_cache, write_json
 
 _EXPERIMENT = flags.DEFINE_string("experiment", "instruct_demo", "A pipeline.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where it lives; runs/EXPERIMENT by default.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How often, each with a seed of its own.", lower_bound=1)
+_SECONDS = "seconds.json"
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the pipeline and says what came of it."""
     del argv
-    began = time.monotonic()
     enable_compilation_cache()
     name = _EXPERIMENT.value
     pipeline = PIPELINES.get(name)()
     root = Path(_WORKDIR.value or f"runs/{name}")
     results, verdict = [], None
     for seed in range(_SEEDS.value):
-        below, seconds = root / f"seed{seed}", {}
+        below = root / f"seed{seed}"
         for stage in stages(pipeline, below, seed):
-            started = time.monotonic()
             print(f"seed {seed}: {stage.name}", flush=True)
-            outcome = stage.run()
+            outcome = _timed(below, stage.name, stage.run)
             if outcome.interrupted_by is not None:
                 print(f"{outcome.interrupted_by}: stopped; the same command goes on there")
                 return
-            seconds[stage.name] = time.monotonic() - started
+        started = time.monotonic()
         verdict = judged(pipeline, below, seed)
+        seconds = {**_seconds(below), "verdict": time.monotonic() - started}
         results.append(
             {
                 "seed": seed,
@@ -60,12 +61,28 @@ def main(argv: Sequence[str]) -> None:
         )
     assert verdict is not None
     write_report(root, name, results, verdict)
-    seconds = time.monotonic() - began
+    seconds = sum(sum(result["seconds"].values()) for result in results)
     made = {"experiment": name, "seeds": results, "seconds": seconds, **provenance()}
     write_json(root / "instruct.json", made)
     print("\n".join(lines(name, results)))
     print(f"{root}: table.md, instruct.json, overoptimisation.png and samples.html are written")
     print(f"{name}: gold={results[-1]['systems']['ppo']['gold']:.3f} seconds={seconds:.0f}")
+
+
+def _timed(below: Path, name: str, stage: Callable[[], Ended]) -> Ended:
+    """Runs a stage and adds the time to what earlier starts of it took, unless it was done."""
+    started = time.monotonic()
+    outcome = stage()
+    if outcome.steps:
+        seconds = _seconds(below)
+        seconds[name] = seconds.get(name, 0.0) + time.monotonic() - started
+        write_json(below / _SECONDS, seconds)
+    return outcome
+
+
+def _seconds(below: Path) -> dict[str, float]:
+    path = below / _SECONDS
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 if __name__ == "__main__":

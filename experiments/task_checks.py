@@ -93,6 +93,10 @@ def _of_answers(
 def _of_policies(config: PPOConfig) -> Iterator[Check]:
     fits = config.parallelism.strategy != "pmap"
     yield "parallelism.strategy", fits, "single or mesh for experiments.ppo"
+    training, task = config.training, "experiments.ppo, whose loop has no such thing"
+    for name in ("batch_ramp_start", "skip_grad_norm", "rollback_after", "eval_batches"):
+        yield f"training.{name}", getattr(training, name) is None, f"none for {task}"
+    yield "profile.num_steps", config.profile.num_steps == 0, f"0 for {task}"
 
 
 def _of_preferences(config: DPOConfig) -> Iterator[Check]:

@@ -5,6 +5,7 @@ for chosen in best_answers(policy, load_judge("gold", tokenizer), prompts, 16):
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -79,7 +80,7 @@ def best_answers(
       unfinished_reward: of an answer that does not end its turn; None: whatever it earns.
 
     Raises:
-      ValueError: what a reward raises, naming it and the prompt.
+      ValueError: what a reward raises, naming it, and the answer and the prompt by number, from 0.
     """
     size = max(1, _AT_ONCE // n)
     for first in range(0, len(prompts), size):
@@ -93,9 +94,12 @@ def best_answers(
             first=first,
         )
         flat = [answer for each in answers for answer in each]
-        total, parts = composed(
-            rewards, [prompt for prompt in part for _ in range(n)], [one.text for one in flat]
-        )
+        try:
+            total, parts = composed(
+                rewards, [prompt for prompt in part for _ in range(n)], [one.text for one in flat]
+            )
+        except ValueError as error:
+            raise ValueError(_placed(str(error), first, n)) from error
         if unfinished_reward is not None:
             finished = np.array([answer.finished for answer in flat])
             total = np.where(finished, total, np.float32(unfinished_reward))
@@ -108,6 +112,22 @@ def best_answers(
                 {name: float(values[row * n + index]) for name, values in parts.items()},
                 scores[row],
             )
+
+
+def _placed(message: str, first: int, n: int) -> str:
+    """What a reward says of a row, said of the answer and the prompt that the row is of.
+
+    Args:
+      message: of `Reward.scores`; one that names no row is left as it is.
+      first: number of the prompt of row 0.
+      n: answers to a prompt.
+    """
+
+    def place(found: re.Match[str]) -> str:
+        prompt, answer = divmod(int(found["row"]), n)
+        return f"{found['reward']}, answer {answer} to prompt {first + prompt} ("
+
+    return re.sub(r"^(?P<reward>reward '[^']*'), row (?P<row>\d+) \(prompt ", place, message)
 
 
 def curve(rewards: np.ndarray) -> list[dict[str, float]]:

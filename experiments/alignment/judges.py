@@ -9,10 +9,11 @@ where the weight is not 1:
     reward_model:WORKDIR     a run of experiments.reward_model, of the policy's tokenizer
     gold                     what an answer to an embedded task is worth, see `data.instructions`
     python:MODULE:FUNCTION   (prompt, response) -> float, of texts; a `RuleBased` is one
+    rubric:FILE              a rubric, and the run that classifies answers by it, see `rubrics`
 
 Prompts are conversations; a Python function has them as `plain_text`. Each reward is called as its
-term is, a Python function by its own name, and a second one of a name NAME_2. To add a judge,
-register a function `(location, court) -> Reward`.
+term is, a Python function by its own name, a rubric as its file, and a second one of a name NAME_2.
+To add a judge, register a function `(location, court) -> Reward`.
 """
 
 import dataclasses
@@ -22,10 +23,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from jax.sharding import Mesh
 
+from experiments.alignment.rubrics import rubric_reward
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.rewards import Reward, composed
@@ -147,6 +150,15 @@ def python(location: str, court: Court) -> Reward:
     del court
     function = together(lambda: _function(location))
     return Reward(location.rpartition(":")[2], _of_texts(function))
+
+
+@JUDGES.register("rubric")
+def rubric(location: str, court: Court) -> Reward:
+    """A rubric, by a language model that reads texts, in a tokenizer of its own."""
+    del court
+    if not location:
+        raise ValueError("judge 'rubric': got no location, expected rubric:FILE")
+    return rubric_reward(Path(location))
 
 
 def _function(location: str) -> Callable[[str, str], object]:

@@ -23,7 +23,7 @@ from gptjax.alignment import ppo
 from gptjax.alignment.ppo_settings import PPOSettings, StopSettings
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.alignment.rollouts import Rollouts
-from gptjax.config import ExperimentConfig
+from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.shards import Batch
 from gptjax.models.gpt import GPT
 from gptjax.settings import to_dict
@@ -31,6 +31,7 @@ from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
 from gptjax.training.metrics import MetricsWriter, Progress
+from gptjax.training.optimizers import learning_rate
 from gptjax.training.partitioning import batch_share, put_batch
 from gptjax.training.state import TrainState
 
@@ -135,10 +136,12 @@ def optimise(
 
     Raises:
       ValueError: a figure is not finite or past `stops`, or a reward fails. Nothing of that
-        iteration is saved.
+        iteration is saved. The last good checkpoint, which is named, is of a policy whose own
+        figures were: one that an iteration before this one began with.
     """
     total, first = config.training.num_steps, int(state.step)
     done = saved = first
+    rate = learning_rate(config.optimizer, batch_schedule(config))
     with Interruption() as interruption:
         if first == 0:
             world.show(state.judged, 0)
@@ -148,13 +151,13 @@ def optimise(
             state = dataclasses.replace(
                 state, step=jax.device_put(np.int32(done), state.step.sharding)
             )
-            row = {"step": done, **row}
+            row = {"step": done, "learning_rate": float(rate(np.int32(done - 1))), **row}
             try:
                 _check(row, stops)
             except ValueError as error:
                 checkpoints.wait()
-                good = checkpoints.latest_step()
-                last = "there is no checkpoint yet" if good is None else f"last good one: {good}"
+                good = checkpoints.good_before(done - 1)  # figures are of the policy that drew
+                last = "no checkpoint before" if good is None else f"last good checkpoint: {good}"
                 raise ValueError(f"{error}; {last} (in {checkpoints.directory})") from error
             writer.write(row)
             progress.update(row)

@@ -42,7 +42,7 @@ class StopSettings:
     """What ends a run early, with its reason and the last good checkpoint; none: nothing does."""
 
     max_kl: float | None = setting(None, above=0.0)  # nats an answer, from the reference
-    min_entropy: float | None = setting(None, low=0.0)  # nats a token
+    min_entropy: float | None = setting(0.01, low=0.0)  # nats a token
     max_empty: float | None = setting(0.9, low=0.0, high=1.0)  # share of answers that say nothing
 
 

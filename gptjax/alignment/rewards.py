@@ -101,21 +101,27 @@ class RuleBased:
     Attributes:
       rubric: what the classifier is told to judge by, its classes among it.
       classify: (rubric, prompt, response) -> the name of a class; prompt is None where the rubric
-        is about the response alone. Usually it asks a language model.
+        is about the response alone. Usually it asks a language model. Or, `batched`, (rubric,
+        prompts, responses) -> the names of N classes; prompts likewise.
       scores: what each class is worth.
       reads_prompt: whether the classifier sees the prompt.
+      batched: whether it takes all texts at once; so is the `Reward` then.
 
     Source: arXiv 2303.08774, section 6, "Model-Assisted Safety Pipeline".
     """
 
     rubric: str
-    classify: Callable[[str, str | None, str], str]
+    classify: Callable[[str, Any, Any], Any]
     scores: Mapping[str, float]
     reads_prompt: bool = True
+    batched: bool = False
 
-    def __call__(self, prompt: str, response: str) -> float:
-        """The score of the response's class; an unknown class raises ValueError."""
+    def __call__(self, prompt: Any, response: Any) -> Any:
+        """The score of the response's class, or of each; an unknown class raises ValueError."""
         found = self.classify(self.rubric, prompt if self.reads_prompt else None, response)
+        return [self._worth(name) for name in found] if self.batched else self._worth(found)
+
+    def _worth(self, found: str) -> float:
         if found not in self.scores:
             raise ValueError(f"class {found!r}, not one of: {', '.join(self.scores)}")
         return float(self.scores[found])

@@ -8,8 +8,9 @@ Arrays [B, T] here are of drawn tokens: entry t holds the log-probability of one
 of what stood before it and its reward. `mask` says which entries are an answer's own; what stands
 elsewhere changes nothing, not even if it is NaN.
 
-    mask, finished = until_end(tokens, mask, end_token)
-    rewards = token_rewards(log_probs, reference, mask, scores, finished, kl_coefficient=0.02)
+    rewards = token_rewards(
+        log_probs, reference, rollouts.mask, scores, rollouts.finished, kl_coefficient=0.02
+    )
 """
 
 import dataclasses
@@ -18,23 +19,6 @@ import jax
 import jax.numpy as jnp
 
 Number = float | jax.Array
-
-
-def until_end(
-    tokens: jax.Array, mask: jax.Array, end_token: int | jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Cuts answers off after their first end token.
-
-    Args:
-      tokens: [B, T] int32, drawn tokens.
-      mask: [B, T] bool, those of the answer and whatever was drawn after it.
-      end_token: the token that ends an answer.
-
-    Returns:
-      The mask [B, T] up to and including the first end token, and whether there is one, bool [B].
-    """
-    ends = ((tokens == end_token) & mask).astype(jnp.int32)
-    return mask & (jnp.cumsum(ends, axis=1) - ends == 0), jnp.any(ends > 0, axis=1)
 
 
 def last_token(mask: jax.Array) -> jax.Array:
@@ -62,7 +46,7 @@ def token_rewards(
       log_probs: [B, T] float32 nats, by the policy that drew the tokens, at the temperature it
         drew with.
       reference_log_probs: [B, T] float32 nats, by the reference, at the same temperature.
-      mask: [B, T] bool, the answers' tokens, from `until_end`. An empty answer earns nothing.
+      mask: [B, T] bool, the answers' tokens, as `Rollouts.mask`. An empty answer earns nothing.
       scores: [B] float32, of whole answers.
       finished: [B] bool, whether an answer has its end token.
       kl_coefficient: beta, 0.02 in InstructGPT (appendix C.4).

@@ -60,6 +60,29 @@ def test_a_uniform_distribution_has_the_entropy_of_its_size():
     np.testing.assert_allclose(entropy(jnp.zeros((1, 1, 32))), math.log(32), rtol=1e-6)
 
 
+def test_left_padded_texts_have_the_log_probs_of_each_alone(make_model):
+    """Learned positions count from the first real token; what stands before it is nothing."""
+    config, rng = make_model(positions="learned"), np.random.default_rng(0)
+    model, lengths, size = GPT(config), np.array([11, 3, 7, 8]), 11
+    texts = [rng.integers(1, 50, length).astype(np.int32) for length in lengths]
+    params = jax.jit(model.init)(jax.random.key(0), texts[0][None])["params"]
+    positions = np.arange(size)[None] - (size - lengths)[:, None]
+    apply, given = jax.jit(model.apply), []
+    for padding in (0, 7):
+        tokens = np.full((len(texts), size), padding, np.int32)
+        for row, text in enumerate(texts):
+            tokens[row, size - text.size :] = text
+        segment_ids = np.where(positions < 0, -1, 0)
+        logits = apply({"params": params}, tokens, positions=positions, segment_ids=segment_ids)
+        log_probs = np.asarray(token_log_probs(logits[:, :-1], tokens[:, 1:], 0.7))
+        for row, text in enumerate(texts):
+            alone = model.apply({"params": params}, text[None])[0, :-1] / 0.7
+            expected = jax.nn.log_softmax(alone)[np.arange(text.size - 1), text[1:]]
+            np.testing.assert_allclose(log_probs[row, 1 - text.size :], expected, atol=2e-6)
+        given.append(log_probs[positions[:, :-1] >= 0])
+    np.testing.assert_array_equal(*given)
+
+
 def test_estimates_of_kl_average_to_it():
     """Over a distribution in full: the mean of either estimate under P is KL(P || Q)."""
     rng = np.random.default_rng(0)

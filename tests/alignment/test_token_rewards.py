@@ -12,25 +12,26 @@ from gptjax.alignment.token_rewards import (
     next_coefficient,
     scaled_scores,
     token_rewards,
-    until_end,
 )
 
-END = 9
 
-
-def test_an_answer_ends_with_its_first_end_token():
-    tokens = np.array(
-        [[9, 9, 1, 9, 2, 9], [9, 1, 2, 3, 4, 5], [1, 2, 9, 3, 3, 3], [9] * 6], np.int32
+def test_the_last_token_is_the_last_entry_of_the_mask_wherever_its_gaps_are():
+    mask = np.array(
+        [[0, 0, 1, 1, 0, 0], [0, 1, 1, 1, 1, 0], [1, 1, 0, 1, 1, 1], [1, 0, 0, 0, 0, 0], [0] * 6],
+        bool,
     )
-    drawn = np.array([[0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 0], [1, 1, 0, 1, 1, 1], [0] * 6], bool)
-    mask, finished = jax.jit(until_end)(tokens, drawn, END)
     np.testing.assert_array_equal(
-        mask, np.array([[0, 0, 1, 1, 0, 0], [0, 1, 1, 1, 1, 0], [1, 1, 0, 1, 1, 1], [0] * 6], bool)
-    )
-    np.testing.assert_array_equal(finished, [True, False, False, False])
-    np.testing.assert_array_equal(
-        last_token(mask),
-        np.array([[0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1], [0] * 6], bool),
+        jax.jit(last_token)(mask),
+        np.array(
+            [
+                [0, 0, 0, 1, 0, 0],
+                [0, 0, 0, 0, 1, 0],
+                [0, 0, 0, 0, 0, 1],
+                [1, 0, 0, 0, 0, 0],
+                [0] * 6,
+            ],
+            bool,
+        ),
     )
 
 

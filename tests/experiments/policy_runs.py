@@ -22,7 +22,10 @@ def make_starts(folder):
 
 
 def make_ppo(starts, **overrides):
-    """PPO-ptx of four iterations from the runs of `starts`, a fine-tuned and a reward model."""
+    """PPO-ptx of four iterations from the runs of `starts`, a fine-tuned and a reward model.
+
+    With all that a run carries along: an average, the moments of scores, a coefficient that adapts.
+    """
     sft, reward = starts
     return make_config(
         PPOConfig,
@@ -33,6 +36,7 @@ def make_ppo(starts, **overrides):
             "training__batch_size": 8,
             "training__eval_every": 2,
             "optimizer__learning_rate": 0.01,
+            "optimizer__ema_decay": 0.9,
             "ppo__prompts": "instructions:count=40",
             "ppo__samples": "instructions:split=held_out,count=3",
             "ppo__rewards": f"reward_model:{reward.path} + 0.5*gold + 0.25*python:{HERE}:brevity",
@@ -40,6 +44,8 @@ def make_ppo(starts, **overrides):
             "ppo__max_answer_tokens": 12,
             "ppo__minibatches": 2,
             "ppo__value_learning_rate": 0.01,
+            "ppo__kl_target": 0.01,
+            "ppo__scale_scores": True,
             "ppo__pretraining_coefficient": 2.0,
             "ppo__pretraining_rows": 1,
             "stop__max_empty": None,

@@ -3,12 +3,13 @@
 import pytest
 
 from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.preference_optimisation import preference_optimisation
 from experiments.alignment.reward_modelling import reward_modelling
-from experiments.task_configs import RewardModelConfig, SFTConfig
+from experiments.task_configs import DPOConfig, RewardModelConfig, SFTConfig
 from experiments.workdir import WorkDirectory
 from tests.experiments import alignment_runs
 from tests.experiments.pair_runs import assert_alike, on_mesh, pair_seen, run_of
-from tests.experiments.policy_runs import curve, make_ppo, make_starts, run_policy
+from tests.experiments.policy_runs import HERE, curve, make_ppo, make_starts, run_policy
 
 pytestmark = pytest.mark.slow
 
@@ -22,14 +23,21 @@ def _reward_model(**mesh):
 
 
 def _sft(**mesh):
-    """Its checkpoint is chosen by what its answers earn."""
+    """Its checkpoint is chosen by what its answers earn; by gold all would earn 0 so early."""
     return alignment_runs.make_config(
         SFTConfig,
         training__batch_size=8,
+        training__num_steps=12,
         sft__choose="reward",
-        sft__judges="gold",
+        sft__judges=f"python:{HERE}:brevity",
         sft__judged_prompts=8,
         **mesh,
+    )
+
+
+def _dpo(starts, **mesh):
+    return alignment_runs.make_config(
+        DPOConfig, training__batch_size=8, checkpoint__init_from=str(starts[0].path), **mesh
     )
 
 
@@ -40,10 +48,12 @@ def runs(tmp_path_factory):
     starts = make_starts(folder / "starts")
     alignment_runs.run(folder / "rewards_alone", _reward_model(), reward_modelling)
     alignment_runs.run(folder / "sft_alone", _sft(), fine_tuning)
+    alignment_runs.run(folder / "dpo_alone", _dpo(starts), preference_optimisation)
     run_policy(folder / "ppo_alone", make_ppo(starts))
     divided = {
         "rewards": _reward_model(**MESH),
         "sft": _sft(**MESH),
+        "dpo": _dpo(starts, **MESH),
         "ppo": make_ppo(starts, **MESH),
     }
     plan = {name: run_of(folder / name, config) for name, config in divided.items()}
@@ -72,11 +82,24 @@ def test_two_processes_train_and_judge_a_reward_model(runs):
 
 def test_two_processes_choose_by_what_their_answers_earn(runs):
     folder, (first, second) = runs
-    assert first["sft"] == second["sft"] == _as_seen(8)
+    assert first["sft"] == second["sft"] == _as_seen(12)
     assert_alike(folder / "sft", folder / "sft_alone")
     ours, alone = (WorkDirectory(str(folder / name)) for name in ("sft", "sft_alone"))
-    assert ours.resolve_step(None) == alone.resolve_step(None)
+    judged = [row for row in alignment_runs.rows(alone) if row.get("split") == "validation"]
+    rewards = {row["step"]: row["reward"] for row in judged}
+    found = [row for row in alignment_runs.rows(ours) if row.get("split") == "validation"]
+    assert {row["step"]: row["reward"] for row in found} == pytest.approx(rewards, rel=1e-5)
+    assert len(set(rewards.values())) == len(rewards) == 3
+    chosen = max(rewards, key=rewards.__getitem__)
+    assert chosen != min(judged, key=lambda row: row["loss"])["step"]
+    assert ours.resolve_step(None) == alone.resolve_step(None) == chosen
     assert ours.record()["judges_hash"] == alone.record()["judges_hash"]
+
+
+def test_two_processes_prefer_what_one_prefers(runs):
+    folder, (first, second) = runs
+    assert first["dpo"] == second["dpo"] == _as_seen(8)
+    assert_alike(folder / "dpo", folder / "dpo_alone")
 
 
 def test_two_processes_optimise_a_policy(runs):

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.alignment.policies import MOST_ANSWERS, Policy
+from experiments.alignment.best_answers import best_answers
+from experiments.alignment.policies import MOST_ANSWERS, Answer, Policy
+from gptjax.alignment.rewards import Reward
 from gptjax.data.chat_format import ChatTemplate, Message
 from gptjax.data.conversations import load_conversations
 from gptjax.data.instructions import gold_reward
@@ -54,7 +56,7 @@ WRONG = {
     "--judge=gold": "--output: got none, expected a file to write",
     "--output={folder}/x": "--judge: got none, expected reward_model:WORKDIR, gold or python:MOD",
     "--judge=python:mine:broken --output={folder}/x": (
-        "reward 'broken', row 0 (prompt '{first}'): got RuntimeError: out of order, expected a nu"
+        "reward 'broken', answer 0 to prompt 0 ('{first}'): got RuntimeError: out of order, expec"
     ),
     "--judge=gold --output={folder}/y --save_conversations={folder}/x --threshold=7": (
         "--save_conversations: got {ends} of {count} best answers that end, none o"
@@ -170,6 +172,52 @@ def test_bad_input_is_one_line_and_leaves_nothing_half_done(made, sft):
         assert line.startswith("error: " + expected.format(**names)[:70])
     written = {path.name for path in folder.iterdir() if path.is_file()}
     assert written == {"mine.py", "gold.jsonl", "short.jsonl", "chats.jsonl", "y"}
+
+
+class _Says:
+    """A policy whose answer i to prompt j is "i to j"."""
+
+    def answers(self, prompts, count, *, first, **_):
+        numbers = range(first, first + len(prompts))
+        return [[Answer(f"{i} to {number}", True) for i in range(count)] for number in numbers]
+
+
+def _fails_at(prompt, response):
+    if response == "3 to 57":
+        raise RuntimeError(f"row 5 (prompt {prompt[0].content}) is out of order")
+    return 0.0
+
+
+def _fails_of_all(prompts, responses):
+    return [float("nan") if response == "3 to 57" else 0.0 for response in responses]
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (Reward("mine", _fails_at), "got RuntimeError: row 5 (prompt p57) is out of order"),
+        (Reward("mine", lambda _, response: "" if response == "3 to 57" else 0.0), "got ''"),
+        (Reward("mine", _fails_of_all, batched=True), "got nan"),
+    ],
+    ids=["raises", "no number", "a batch of them"],
+)
+def test_what_fails_is_named_by_its_prompt_and_answer_of_all(reward, message):
+    """Prompt 57 of 60, with five answers each, is not among those that are scored first."""
+    prompts = [(Message("user", f"p{i}"),) for i in range(60)]
+    chosen = best_answers(_Says(), [reward], prompts, N)
+    assert [next(chosen).answer.text for _ in range(51)] == [f"0 to {i}" for i in range(51)]
+    with pytest.raises(ValueError) as error:
+        next(chosen)
+    assert str(error.value).startswith(f"reward 'mine', answer 3 to prompt 57 ('p57'): {message}")
+
+
+def test_what_names_no_row_is_said_as_it_is():
+    def broken(prompts, responses):
+        raise RuntimeError("reward 'x', row 5 (prompt 'y')")
+
+    prompts = [(Message("user", f"p{i}"),) for i in range(60)]
+    with pytest.raises(ValueError, match=r"^reward 'mine', of 255 rows: got .*, row 5 \(prompt 'y"):
+        next(best_answers(_Says(), [Reward("mine", broken, batched=True)], prompts, N))
 
 
 def test_answers_do_not_change_with_their_number_or_with_prompts_after_them(sft):

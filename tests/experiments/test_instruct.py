@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,8 +84,8 @@ def test_stages_start_from_each_other_and_ppo_ptx_is_ppo_but_for_gamma(name, tmp
     assert all(config.training.seed == 3 for config in made.values())
     changed = differences(made["ppo_ptx"], made["ppo"], ("",))
     assert len(changed) == 1 and "pretraining_coefficient" in changed[0]
-    shapes = {(dataclasses.replace(c.model, residual_dropout=0.0)).d_model for c in made.values()}
-    assert len(shapes) == 1
+    models = [dataclasses.replace(config.model, residual_dropout=0.0) for config in made.values()]
+    assert all(model == models[0] for model in models)
 
 
 def run(path):
@@ -107,5 +108,9 @@ def test_the_smoke_pipeline_runs_every_stage_and_goes_on_where_it_stopped(tmp_pa
         assert (path / made).stat().st_size > 1000
     assert table.count("holds: ") + table.count("FAILS: ") == 5
     assert "instruct_smoke: gold=" in said
+    shutil.rmtree(path / "seed0" / "dpo")
     again, _ = run(path)
     assert again["seeds"][0]["systems"] == first["seeds"][0]["systems"]
+    seconds, earlier = again["seeds"][0]["seconds"], first["seeds"][0]["seconds"]
+    assert seconds["dpo"] > earlier["dpo"]  # twice
+    assert all(seconds[name] == earlier[name] for name in ("pretrain", "sft", "ppo", "ppo_ptx"))

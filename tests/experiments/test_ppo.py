@@ -27,7 +27,15 @@ from tests.experiments.policy_runs import HERE, curve, make_ppo, make_starts, ru
 REPOSITORY = Path(__file__).resolve().parents[2]
 # What the loop is to show of each iteration.
 FIGURES = {
-    *("score", "rewards/reward_model", "rewards/gold", "rewards/brevity", "kl", "entropy"),
+    *(
+        "learning_rate",
+        "score",
+        "rewards/reward_model",
+        "rewards/gold",
+        "rewards/brevity",
+        "kl",
+        "entropy",
+    ),
     *("clip_fraction", "kl_k1", "kl_k3", "explained_variance", "ratio_min", "ratio_max"),
     *("answer_length", "finished", "empty", "policy_loss", "value_loss", "pretraining_loss"),
     *("seconds_rollout", "seconds_scoring", "seconds_update", "tokens_per_second"),
@@ -57,7 +65,7 @@ def same_state(a, b, step=4):
     for workdir in (a, b):
         with workdir.checkpoints() as checkpoints:
             states.append(
-                [checkpoints.restore_params(step, item=x) for x in ("params", "optimizer")]
+                [checkpoints.restore_params(step, item=x) for x in ("params", "optimizer", "ema")]
             )
     jax.tree.map(np.testing.assert_array_equal, *states)
 
@@ -78,6 +86,23 @@ def test_a_run_says_what_happened_in_each_iteration(whole, starts):
     described = json.loads((whole.path / "config.json").read_text())
     assert described["task"] == "ppo" and described["started_from"]["path"].endswith("sft")
     assert whole.config() == make_ppo(starts)
+
+
+def test_the_average_and_beta_go_on_from_iteration_to_iteration(starts, tmp_path):
+    """One update an iteration: the average, and beta, follow from what each checkpoint has."""
+    config = make_ppo(starts, ppo__minibatches=1, checkpoint__every_steps=1, checkpoint__keep=4)
+    workdir = run_policy(tmp_path / "run", config)
+    average, beta = starts[0].params(), config.ppo.kl_coefficient
+    rows = curve(workdir)
+    with workdir.checkpoints() as checkpoints:
+        for row in rows:
+            params, kept = (
+                checkpoints.restore_params(row["step"], item=x) for x in ("params", "ema")
+            )
+            average = jax.tree.map(lambda x, y: 0.9 * x + 0.1 * y, average, params)
+            jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), kept, average)
+            assert row["kl_coefficient"] == pytest.approx(beta, rel=1e-5)
+            beta *= 1 + 0.1 * np.clip(row["kl"] / 0.01 - 1, -0.2, 0.2)
 
 
 def test_samples_are_shown_before_and_as_it_learns(whole):

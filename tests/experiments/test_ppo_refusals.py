@@ -49,6 +49,8 @@ def starts(tmp_path_factory):
             {"parallelism__strategy": "mesh"},
             r"config\.ppo\.minibatches: got 2, 4 answers each, expected minibatches that divide ov",
         ),
+        ({"training__skip_grad_norm": 10.0}, r"skip_grad_norm: got 10\.0, expected none for exper"),
+        ({"profile__num_steps": 3}, r"profile\.num_steps: got 3, expected 0 for experiments\.ppo"),
         ({"ppo__value_from": "nowhere"}, r"--workdir: no run in nowhere"),
         (
             {"ppo__rewards": f"python:{HERE}:failing"},
@@ -104,11 +106,11 @@ def test_another_reward_is_another_run(starts, tmp_path):
 
 
 class Silent(PolicyWorld):
-    """From the third iteration on all answers are ends of turns."""
+    """From the fourth iteration on all answers are ends of turns."""
 
     def _draw(self, params, iteration):
         made = super()._draw(params, iteration)
-        if iteration < 2:
+        if iteration < 3:
             return made
         answers = np.full_like(made.answers, self._template.tokenizer.padding)
         answers[:, 0] = self._template.tokenizer.end_of_turn
@@ -122,17 +124,17 @@ class Silent(PolicyWorld):
         (
             {"stop__max_kl": 1e-4, "checkpoint__every_steps": 1},
             None,
-            r"iteration 2: kl is .*, expected at most 0\.0001 nats an answer: .*; last good one: 1",
+            r"iteration 2: kl is .*, expected at most 0\.0001 nats an answer: .*; no checkpoint be",
         ),
         (
             {"stop__min_entropy": 50.0},
             None,
-            r"iteration 1: entropy is .*, expected at least 50\.0 nats a token: .* no checkpoint",
+            r"iteration 1: entropy is .*, expected at least 50\.0 nats a token: .*; no checkpoint",
         ),
         (
             {"stop__max_empty": 0.9},
             Silent,
-            r"iteration 3: empty is 1, expected at most 0\.9 of the answers: .*; last good one: 2",
+            r"iteration 4: empty is 1, expected at most 0\.9 of the answers: .*; last good .*: 2",
         ),
     ],
 )
