@@ -13,6 +13,7 @@ import numpy as np
 
 from gptjax.alignment.preference_losses import answer_log_probs
 from gptjax.data.chat_format import ChatTemplate
+from gptjax.inference.batch import fetched
 from gptjax.inference.generate import Generator
 from gptjax.models.gpt import GPT
 
@@ -62,7 +63,7 @@ def divergence(
       batch_size: answers scored at a time.
     """
     repeated = [prompt for prompt in prompts for _ in range(count)]
-    answers = Generator(GPT(model.config), params).generate(
+    answers = Generator(GPT(model.config, constrain=model.constrain), params).generate(
         repeated,
         max_new_tokens=max_answer_tokens,
         seed=seed,
@@ -83,7 +84,7 @@ def divergence(
     for first in range(0, len(tokens), size):
         part = slice(first, first + size)
         batch = {"tokens": tokens[part], "lengths": lengths[part], "prompt_lengths": starts[part]}
-        ours, theirs = (jax.device_get(score(each, batch))[:, 0] for each in (params, reference))
+        ours, theirs = (fetched(score(each, batch))[:, 0] for each in (params, reference))
         gained[part] = ours.astype(np.float64) - theirs
     of_prompts = gained[: len(texts)].reshape(len(prompts), count).mean(1)
     error = of_prompts.std(ddof=1) / np.sqrt(len(prompts)) if len(prompts) > 1 else 0.0

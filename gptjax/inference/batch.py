@@ -157,7 +157,7 @@ class RunningBatch:
     def _deliver(self, state: Decoding) -> None:
         """Hands new tokens to their requests."""
         tokens, log_probs, lengths = map(
-            _whole, (state.texts.tokens, state.log_probs, state.texts.length)
+            fetched, (state.texts.tokens, state.log_probs, state.texts.length)
         )
         for row, request in enumerate(self._rows):
             if request is not None and request.writing:
@@ -175,8 +175,8 @@ class RunningBatch:
         self._rows = []
 
 
-def _whole(array: jax.Array) -> np.ndarray:
-    """All of an array, of whose rows this process may have some only; every process asks for it."""
+def fetched(array: jax.Array) -> np.ndarray:
+    """All of an array, of which this process may have a part only; every process asks for it."""
     if array.is_fully_addressable or array.is_fully_replicated:
         return jax.device_get(array)
     return multihost_utils.process_allgather(array, tiled=True)
