@@ -16,7 +16,9 @@ from gptjax.data.records import Records
 from gptjax.tokenization import Tokenizer
 
 _JUDGE = flags.DEFINE_string(
-    "judge", None, "reward_model:WORKDIR, gold or python:MODULE:FUNCTION; WEIGHT*X + Y for a sum."
+    "judge",
+    None,
+    "reward_model:WORKDIR, rubric:FILE, gold or python:MODULE:FUNCTION; WEIGHT*X + Y for a sum.",
 )
 _PROMPTS = flags.DEFINE_string(
     "prompts", None, "A set: jsonl:PATH, instructions:split=held_out, or any other of the readers."
@@ -45,7 +47,7 @@ def given(flag: flags.FlagHolder[str | None], expected: str) -> str:
 
 def rewards_of_flags(tokenizer: Tokenizer) -> list[Reward]:
     """The judge, for answers in this tokenizer; ValueError as `load_judge`, or where none is."""
-    expected = "reward_model:WORKDIR, gold or python:MODULE:FUNCTION"
+    expected = "reward_model:WORKDIR, rubric:FILE, gold or python:MODULE:FUNCTION"
     return load_judge(given(_JUDGE, expected), tokenizer)
 
 
