@@ -18,7 +18,7 @@ from gptjax.settings import to_dict
 from gptjax.training.metrics import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_PATIENCE = 240  # seconds, within those that pytest gives a test
+_PATIENCE = 400  # seconds, within those that pytest gives the files that start a pair
 
 
 def run_of(path, config):

@@ -11,7 +11,7 @@ from tests.experiments import alignment_runs
 from tests.experiments.pair_runs import assert_alike, on_mesh, pair_seen, run_of
 from tests.experiments.policy_runs import HERE, curve, make_ppo, make_starts, run_policy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # two processes that compile
 
 MESH = on_mesh(fsdp=4, tensor=2)
 
@@ -100,6 +100,8 @@ def test_two_processes_prefer_what_one_prefers(runs):
     folder, (first, second) = runs
     assert first["dpo"] == second["dpo"] == _as_seen(8)
     assert_alike(folder / "dpo", folder / "dpo_alone")
+    kl, alone = (WorkDirectory(str(folder / name)).result()["kl"] for name in ("dpo", "dpo_alone"))
+    assert kl["answers"] == alone["answers"] > 0
 
 
 def test_two_processes_optimise_a_policy(runs):

@@ -17,6 +17,7 @@ from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.metrics import read_metrics
 from tests.experiments.pair_runs import assert_alike, pair_seen, run_of
 
+pytestmark = pytest.mark.timeout(600)  # two processes that compile
 MESHES = {
     "alone": {},
     "resumed": {"strategy": "mesh", "tensor": 8},  # every process holds every row of a batch
