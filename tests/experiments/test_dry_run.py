@@ -197,7 +197,8 @@ def test_what_ppo_keeps_is_what_its_configuration_says(planned, tmp_path):
     held = 12 * 2048 + 12 * (256 + 256 - 1)  # a band holds its window and a piece of a prompt
     keys_and_values, positions = 2 * answers * held * width * 4, answers * held * 4
     cache = figures["rollout_bytes"] - figures["parameter_bytes"]
-    assert cache == pytest.approx((keys_and_values + positions) / 2, rel=1e-3)
+    halves, quarters = 2, 4  # of heads over `tensor`, of answers over `fsdp`
+    assert cache == pytest.approx((keys_and_values + positions) / halves / quarters, rel=1e-3)
     kernels, pairs = layers * 12 * width**2, 2 * layers * width
     answer = 2000 * 6 * (kernels + vocab * width + pairs * 2000)  # trained on, as if dense
     scored = 2000 * 6 * (kernels + width + pairs * 2000)
