@@ -19,6 +19,8 @@ from gptjax.data.instructions import gold_reward
 from gptjax.tokenization import load_tokenizer
 from tests.experiments.alignment_runs import make_config, run
 
+pytestmark = pytest.mark.slow
+
 RUBRIC = "is it right? fox, jar or fox jar"
 SCORES = {"fox": 1.0, "jar": -0.5, "fox jar": 3, "sorry": 0.25}
 CONTEXT = 96
