@@ -54,7 +54,7 @@ WRONG = {
     ),
     "--judge=gold --threshold=0 --output={folder}/x": "--threshold: got it alone, expected it with",
     "--judge=gold": "--output: got none, expected a file to write",
-    "--output={folder}/x": "--judge: got none, expected reward_model:WORKDIR, gold or python:MOD",
+    "--output={folder}/x": "--judge: got none, expected reward_model:WORKDIR, rubric:FILE, gold",
     "--judge=python:mine:broken --output={folder}/x": (
         "reward 'broken', answer 0 to prompt 0 ('{first}'): got RuntimeError: out of order, expec"
     ),

@@ -39,6 +39,8 @@ rule = RuleBased("Empty?", lambda *texts: "no" if texts[-1] else "yes", {"no": 0
 number = 3
 """
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _cache(cache):

@@ -29,6 +29,8 @@ from tests.experiments.alignment_runs import (
 REPOSITORY = Path(__file__).resolve().parents[2]
 HELD_OUT = "instructions:split=held_out,count=20"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _cache(cache):
