@@ -98,6 +98,7 @@ def run(path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # two pipelines, whose programs are compiled
 def test_the_smoke_pipeline_runs_every_stage_and_goes_on_where_it_stopped(tmp_path):
     path = tmp_path / "run"
     first, said = run(path)
