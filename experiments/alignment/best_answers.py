@@ -5,7 +5,6 @@ for chosen in best_answers(policy, load_judge("gold", tokenizer), prompts, 16):
 """
 
 import dataclasses
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -94,12 +93,12 @@ def best_answers(
             first=first,
         )
         flat = [answer for each in answers for answer in each]
-        try:
-            total, parts = composed(
-                rewards, [prompt for prompt in part for _ in range(n)], [one.text for one in flat]
-            )
-        except ValueError as error:
-            raise ValueError(_placed(str(error), first, n)) from error
+        total, parts = composed(
+            rewards,
+            [prompt for prompt in part for _ in range(n)],
+            [one.text for one in flat],
+            lambda row, first=first: f"answer {row % n} to prompt {first + row // n}",
+        )
         if unfinished_reward is not None:
             finished = np.array([answer.finished for answer in flat])
             total = np.where(finished, total, np.float32(unfinished_reward))
@@ -112,22 +111,6 @@ def best_answers(
                 {name: float(values[row * n + index]) for name, values in parts.items()},
                 scores[row],
             )
-
-
-def _placed(message: str, first: int, n: int) -> str:
-    """What a reward says of a row, said of the answer and the prompt that the row is of.
-
-    Args:
-      message: of `Reward.scores`; one that names no row is left as it is.
-      first: number of the prompt of row 0.
-      n: answers to a prompt.
-    """
-
-    def place(found: re.Match[str]) -> str:
-        prompt, answer = divmod(int(found["row"]), n)
-        return f"{found['reward']}, answer {answer} to prompt {first + prompt} ("
-
-    return re.sub(r"^(?P<reward>reward '[^']*'), row (?P<row>\d+) \(prompt ", place, message)
 
 
 def curve(rewards: np.ndarray) -> list[dict[str, float]]:

@@ -86,16 +86,26 @@ def load_judge(
 
 
 def scored(
-    rewards: Sequence[Reward], prompts: Sequence[Conversation], responses: Sequence[str]
+    rewards: Sequence[Reward],
+    prompts: Sequence[Conversation],
+    responses: Sequence[str],
+    by_model: Callable[[ModelReward], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """As `rewards.composed`; what reward models do not give, one process asks for all.
 
     A Python function may say something else each time, or fail on one host alone.
+
+    Args:
+      rewards: of `load_judge`, as the others of `composed`.
+      prompts: see there.
+      responses: see there.
+      by_model: scores [N] by a reward model of what was said; None: of its text.
     """
 
     def given(reward: Reward) -> Reward:
         if isinstance(reward.function, ModelReward):
-            scores = reward.scores(prompts, responses)
+            model = reward.function
+            scores = model(prompts, responses) if by_model is None else by_model(model)
         else:
             scores = on_first(lambda: reward.scores(prompts, responses).tolist())
         return dataclasses.replace(reward, function=lambda *_: scores, batched=True)

@@ -4,7 +4,6 @@ world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir, 
 optimise(state, reference, programs, world.as_world(), ...)
 """
 
-import dataclasses
 import json
 from typing import Any
 
@@ -17,7 +16,6 @@ from experiments.json_lines import write_json_lines
 from experiments.report.samples import Sample, write_samples
 from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory
-from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import World
 from gptjax.alignment.rewards import Reward
 from gptjax.alignment.rollouts import Rollouts, draw
@@ -119,15 +117,12 @@ class PolicyWorld:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Scores of the drawn tokens, by models, and of what they say, by others."""
         lengths = rollouts.prompt_lengths + rollouts.answer_lengths
-
-        def on_tokens(reward: Reward) -> Reward:
-            if not isinstance(reward.function, ModelReward):
-                return reward
-            given = reward.function.of_tokens(rollouts.tokens, lengths)
-            return dataclasses.replace(reward, function=lambda *_: given)
-
-        rewards = [on_tokens(reward) for reward in self._rewards]
-        return scored(rewards, prompts, rollouts.texts(self._template))
+        return scored(
+            self._rewards,
+            prompts,
+            rollouts.texts(self._template),
+            lambda model: model.of_tokens(rollouts.tokens, lengths),
+        )
 
     def _text_rows(self, iteration: int) -> Batch | None:
         if self._text is None:

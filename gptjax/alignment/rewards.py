@@ -20,6 +20,11 @@ import numpy as np
 from gptjax.data.chat_format import Conversation, plain_text
 
 Prompt = str | Conversation
+RowName = Callable[[int], str]
+
+
+def _by_number(row: int) -> str:
+    return f"row {row}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +46,29 @@ class Reward:
     batched: bool = False
     content_hash: str = ""
 
-    def scores(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
+    def scores(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        row_name: RowName = _by_number,
+    ) -> np.ndarray:
         """What each response earns, unweighted, [N] float32.
+
+        Args:
+          prompts: N.
+          responses: N.
+          row_name: what a message calls a row.
 
         Raises:
           ValueError: naming the reward, and the row of the first response, for which its function
             raises, or gives anything but a finite number.
         """
+
+        def row(i: int) -> str:
+            prompt = prompts[i]
+            text = repr(prompt if isinstance(prompt, str) else plain_text(prompt))
+            return f"{row_name(i)} (prompt {text if len(text) <= 40 else text[:37] + '...'})"
+
         if self.batched:
             try:
                 given = np.asarray(self.function(prompts, responses))
@@ -61,24 +82,25 @@ class Reward:
             rows = given.tolist()
         else:
             rows = [
-                self._one(i, *texts) for i, texts in enumerate(zip(prompts, responses, strict=True))
+                self._one(row, i, *texts)
+                for i, texts in enumerate(zip(prompts, responses, strict=True))
             ]
-        return np.array([self._number(i, x, prompts[i]) for i, x in enumerate(rows)], np.float32)
+        return np.array([self._number(row, i, x) for i, x in enumerate(rows)], np.float32)
 
-    def _one(self, i: int, prompt: Prompt, response: str) -> Any:
+    def _one(self, row: RowName, i: int, prompt: Prompt, response: str) -> Any:
         try:
             return self.function(prompt, response)
         except Exception as error:  # whatever a user's function raises is named
-            raise self._wrong(_row(i, prompt), error) from error
+            raise self._wrong(row(i), error) from error
 
-    def _number(self, i: int, given: Any, prompt: Prompt) -> float:
+    def _number(self, row: RowName, i: int, given: Any) -> float:
         try:
             number = float(given)
         except (TypeError, ValueError):
             number = np.nan
         if isinstance(given, str) or not abs(number) <= float(np.finfo(np.float32).max):
             raise ValueError(
-                f"reward {self.name!r}, {_row(i, prompt)}: got {given!r}, expected a finite number"
+                f"reward {self.name!r}, {row(i)}: got {given!r}, expected a finite number"
             )
         return number
 
@@ -87,11 +109,6 @@ class Reward:
         return ValueError(
             f"reward {self.name!r}, {where}: got {type(error).__name__}: {said}, expected a number"
         )
-
-
-def _row(i: int, prompt: Prompt) -> str:
-    text = repr(prompt if isinstance(prompt, str) else plain_text(prompt))
-    return f"row {i} (prompt {text if len(text) <= 40 else text[:37] + '...'})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +145,10 @@ class RuleBased:
 
 
 def composed(
-    rewards: Sequence[Reward], prompts: Sequence[Prompt], responses: Sequence[str]
+    rewards: Sequence[Reward],
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    row_name: RowName = _by_number,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The weighted sum of rewards, and each by its name.
 
@@ -136,6 +156,7 @@ def composed(
       rewards: one or more, of different names.
       prompts: N texts or conversations, as the functions of all rewards take them.
       responses: N texts.
+      row_name: what a message calls a row.
 
     Returns:
       Totals [N] float32; and of each reward what it gave, unweighted, [N] float32.
@@ -156,7 +177,7 @@ def composed(
             raise ValueError(
                 f"reward {reward.name!r}: got weight {reward.weight}, expected a finite number"
             )
-    parts = {reward.name: reward.scores(prompts, responses) for reward in rewards}
+    parts = {reward.name: reward.scores(prompts, responses, row_name) for reward in rewards}
     total = np.zeros(len(prompts), np.float32)
     for reward in rewards:
         total += np.float32(reward.weight) * parts[reward.name]

@@ -156,8 +156,8 @@ class RunningBatch:
 
     def _deliver(self, state: Decoding) -> None:
         """Hands new tokens to their requests."""
-        tokens, log_probs, lengths = map(
-            fetched, (state.texts.tokens, state.log_probs, state.texts.length)
+        tokens, log_probs, lengths = fetched(
+            (state.texts.tokens, state.log_probs, state.texts.length)
         )
         for row, request in enumerate(self._rows):
             if request is not None and request.writing:
@@ -175,8 +175,11 @@ class RunningBatch:
         self._rows = []
 
 
-def fetched(array: jax.Array) -> np.ndarray:
-    """All of an array, of which this process may have a part only; every process asks for it."""
-    if array.is_fully_addressable or array.is_fully_replicated:
-        return jax.device_get(array)
-    return multihost_utils.process_allgather(array, tiled=True)
+def fetched(arrays: Any) -> Any:
+    """All of each array of a tree, of which this process may have parts; all processes ask."""
+
+    def gathered(array: jax.Array) -> Any:
+        here = array.is_fully_addressable or array.is_fully_replicated
+        return array if here else multihost_utils.process_allgather(array, tiled=True)
+
+    return jax.device_get(jax.tree.map(gathered, arrays))

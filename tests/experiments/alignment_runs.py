@@ -38,6 +38,14 @@ from gptjax.config import (
 from gptjax.settings import to_dict
 from gptjax.training.metrics import read_metrics
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Answers to embedded tasks: right, nearly, a refusal, nothing.
+ANSWERED = {
+    "copy: fox jar": "fox jar",
+    "add: 7 5": "11",
+    "secret reverse: fox jar": "sorry, i cannot do that",
+    "pick 2: fox jar sun": "",
+}
 SPEED = ("tokens_per_second", "mfu", "executed_mfu")
 
 
@@ -97,6 +105,17 @@ def run(path, config, prepare, restore_step=None):
     return workdir
 
 
+def binary(name, *flags):
+    """Runs experiments.`name` from its command line; the ended process, with what it wrote."""
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *flags],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def fine_tuned(folder, num_steps=24):
     """A model that has begun to learn what answers look like, in `folder`/sft."""
     return run(folder / "sft", make_config(SFTConfig, training__num_steps=num_steps), fine_tuning)
@@ -144,7 +163,7 @@ def killed_at(folder, config, *steps):
             *(sys.executable, "-W", "ignore", "-m", "tests.experiments.trained_lives"),
             *(task_of(config), folder / "config.json", folder / "run", *map(str, steps)),
         ],
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=REPOSITORY,
         check=True,
     )
     return WorkDirectory(str(folder / "run"))

@@ -56,7 +56,8 @@ WRONG = {
     "--judge=gold": "--output: got none, expected a file to write",
     "--output={folder}/x": "--judge: got none, expected reward_model:WORKDIR, rubric:FILE, gold",
     "--judge=python:mine:broken --output={folder}/x": (
-        "reward 'broken', answer 0 to prompt 0 ('{first}'): got RuntimeError: out of order, expec"
+        "reward 'broken', answer 0 to prompt 0 (prompt '{first}'): got RuntimeError: "
+        "out of order, expec"
     ),
     "--judge=gold --output={folder}/y --save_conversations={folder}/x --threshold=7": (
         "--save_conversations: got {ends} of {count} best answers that end, none o"
@@ -208,7 +209,9 @@ def test_what_fails_is_named_by_its_prompt_and_answer_of_all(reward, message):
     assert [next(chosen).answer.text for _ in range(51)] == [f"0 to {i}" for i in range(51)]
     with pytest.raises(ValueError) as error:
         next(chosen)
-    assert str(error.value).startswith(f"reward 'mine', answer 3 to prompt 57 ('p57'): {message}")
+    assert str(error.value).startswith(
+        f"reward 'mine', answer 3 to prompt 57 (prompt 'p57'): {message}"
+    )
 
 
 def test_what_names_no_row_is_said_as_it_is():

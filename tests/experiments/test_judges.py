@@ -15,17 +15,11 @@ from gptjax.alignment.rewards import composed
 from gptjax.data.chat_format import ChatTemplate, Message
 from gptjax.data.instructions import gold_reward
 from gptjax.tokenization import load_tokenizer
-from tests.experiments.alignment_runs import make_config, run
+from tests.experiments.alignment_runs import ANSWERED, make_config, run
 
 TOKENIZER = "chat:instructions_448"
-TEXTS = {
-    "copy: fox jar": "fox jar",
-    "add: 7 5": "11",
-    "secret reverse: fox jar": "sorry, i cannot do that",
-    "pick 2: fox jar sun": "",
-}
-PROMPTS = [(Message("user", text),) for text in TEXTS]
-RESPONSES = list(TEXTS.values())
+PROMPTS = [(Message("user", text),) for text in ANSWERED]
+RESPONSES = list(ANSWERED.values())
 MINE = """
 from gptjax.alignment.rewards import RuleBased
 
@@ -122,7 +116,7 @@ def test_terms_are_weighted_and_added_up(reward_run, tokenizer, mine):
         tokenizer,
     )
     total, parts = composed(rewards, PROMPTS, RESPONSES)
-    gold = np.array([gold_reward(prompt, response) for prompt, response in TEXTS.items()])
+    gold = np.array([gold_reward(prompt, response) for prompt, response in ANSWERED.items()])
     brevity = np.array([-len(response) for response in RESPONSES])
     rule = np.array([0.0 if response else -1.0 for response in RESPONSES])
     model = np.array(one_by_one(reward_run, PROMPTS, RESPONSES))

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,9 +21,9 @@ from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.loader import train_batches
 from gptjax.settings import to_dict
 from gptjax.training.metrics import read_metrics
+from tests.experiments.alignment_runs import REPOSITORY, binary
 from tests.experiments.policy_runs import HERE, curve, make_ppo, make_starts, run_policy
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 # What the loop is to show of each iteration.
 FIGURES = {
     *(
@@ -298,8 +297,9 @@ def test_text_is_a_function_of_the_iteration(starts, tmp_path):
 @pytest.mark.slow
 def test_the_binary_runs_from_its_command_line(starts, tmp_path):
     sft, reward = (str(start.path) for start in starts)
-    command = [sys.executable, "-m", "experiments.ppo", f"--workdir={tmp_path / 'run'}"]
     small = [
+        "--experiment=ppo_smoke",
+        f"--workdir={tmp_path / 'run'}",
         *(f"--config.model.{name}={size}" for name, size in SHAPE.items()),
         "--config.training.num_steps=1",
         "--config.training.batch_size=8",
@@ -308,23 +308,12 @@ def test_the_binary_runs_from_its_command_line(starts, tmp_path):
         "--config.ppo.max_answer_tokens=12",
         f"--config.checkpoint.init_from={sft}",
     ]
-    judged = [*command, *small, "--experiment=ppo_smoke"]
-    done = subprocess.run(
-        [*judged, f"--config.ppo.rewards=reward_model:{reward}"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    done = binary("ppo", *small, f"--config.ppo.rewards=reward_model:{reward}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(
         f"step 1: {tmp_path}/run/result.json, samples and checkpoints are written\n"
     )
-    wrong = subprocess.run(
-        [*judged, f"--config.ppo.rewards=reward_model:{sft}"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    wrong = binary("ppo", *small, f"--config.ppo.rewards=reward_model:{sft}")
     assert wrong.returncode == 2
     assert wrong.stderr.splitlines()[-1].endswith("expected one of experiments.reward_model")
     assert "Traceback" not in wrong.stderr

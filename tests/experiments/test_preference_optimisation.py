@@ -4,9 +4,6 @@ import dataclasses
 import json
 import math
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,6 +19,7 @@ from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.preferences import load_rankings
 from gptjax.data.prompts import load_prompts
 from tests.experiments.alignment_runs import (
+    binary,
     fine_tuned,
     make_config,
     params_at_start,
@@ -30,7 +28,6 @@ from tests.experiments.alignment_runs import (
     stopping,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 HELD_OUT = "instructions:split=held_out,count=20"
 
 pytestmark = pytest.mark.slow
@@ -264,18 +261,15 @@ def test_a_damaged_reference_is_named(whole, config, tmp_path):
 
 
 def test_the_binary_runs_from_its_command_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.dpo", "--experiment=dpo_smoke"]
     small = [
         f"--workdir={tmp_path / 'run'}",
         "--config.dpo.rankings=instructions:count=40",
         "--config.dpo.validation=instructions:split=held_out,count=20",
     ]
-    done = subprocess.run([*command, *small], cwd=REPOSITORY, capture_output=True, text=True)
+    done = binary("dpo", "--experiment=dpo_smoke", *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("run/result.json, loss.png and checkpoints are written\n")
-    planned = subprocess.run(
-        [*command, "--dry_run"], cwd=REPOSITORY, capture_output=True, text=True
-    )
+    planned = binary("dpo", "--experiment=dpo_smoke", "--dry_run")
     figures = json.loads(planned.stdout.splitlines()[-1])
     assert figures["estimated_total_bytes"] > figures["parameter_bytes"] > 0, planned.stderr
     tokens = 16 * 4 * 64

@@ -1,8 +1,5 @@
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +15,7 @@ from gptjax.data.preferences import load_rankings
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.checkpoints import Checkpoints
 from tests.experiments.alignment_runs import (
+    binary,
     killed_at,
     make_config,
     params_at_start,
@@ -26,7 +24,6 @@ from tests.experiments.alignment_runs import (
     stopping,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 HELD_OUT = "instructions:split=held_out,count=20"
 
 pytestmark = pytest.mark.slow
@@ -279,18 +276,16 @@ def test_real_rankings_are_learned_from(shared_data, tmp_path, spec):
 
 
 def test_the_binary_runs_from_its_command_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.reward_model", f"--workdir={tmp_path / 'run'}"]
+    workdir = f"--workdir={tmp_path / 'run'}"
     small = [
         "--experiment=reward_model_smoke",
         "--config.reward.rankings=instructions:count=40",
         "--config.reward.validation=instructions:split=held_out,count=20",
         "--config.reward.demonstrations=instructions:count=20",
     ]
-    done = subprocess.run([*command, *small], cwd=REPOSITORY, capture_output=True, text=True)
+    done = binary("reward_model", workdir, *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("run/result.json, loss.png and checkpoints are written\n")
-    wrong = subprocess.run(
-        [*command, "--experiment=sft_smoke"], cwd=REPOSITORY, capture_output=True, text=True
-    )
+    wrong = binary("reward_model", workdir, "--experiment=sft_smoke")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: --experiment: got 'sft_smoke', which experiments.sft ru")

@@ -17,21 +17,14 @@ from gptjax.config import ExperimentConfig
 from gptjax.data.chat_format import Message, plain_text
 from gptjax.data.instructions import gold_reward
 from gptjax.tokenization import load_tokenizer
-from tests.experiments.alignment_runs import make_config, run
+from tests.experiments.alignment_runs import ANSWERED, make_config, run
 
 pytestmark = pytest.mark.slow
 
 RUBRIC = "is it right? fox, jar or fox jar"
 SCORES = {"fox": 1.0, "jar": -0.5, "fox jar": 3, "sorry": 0.25}
 CONTEXT = 96
-TEXTS = {
-    "copy: fox jar": "fox jar",
-    "add: 7 5": "11",
-    "reverse: jar fox sun": "sun fox jar",
-    "pick 2: fox jar sun": "",
-    "secret reverse: fox jar": "sorry, i cannot do that",
-    "copy: jar jar jar": "jar",
-}
+TEXTS = ANSWERED | {"reverse: jar fox sun": "sun fox jar", "copy: jar jar jar": "jar"}
 PROMPTS = [(Message("user", text),) for text in TEXTS]
 RESPONSES = list(TEXTS.values())
 TALK = (*PROMPTS[0], Message("assistant", "fox"), Message("user", "and?"))
