@@ -15,10 +15,11 @@ from typing import Any
 from absl import flags
 
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
+from experiments.json_lines import write_json
 from experiments.provenance import provenance
 from experiments.registered_patterns import registered_patterns
 from experiments.report import costs, parity, pictures, tables
-from experiments.workdir import enable_compilation_cache, write_json
 from gptjax.attention import Pattern, parse
 
 _OUTPUT = flags.DEFINE_string("output", None, "Directory for what the report makes.")

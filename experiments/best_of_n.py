@@ -3,7 +3,7 @@ r"""Best-of-n: draws n answers to each prompt and keeps the one that a judge lik
 python -m experiments.best_of_n --workdir=runs/sft --judge=reward_model:runs/reward --n=16 \
     --prompts=instructions:split=held_out,count=200 --output=runs/best.jsonl
 python -m experiments.best_of_n ... --save_conversations=runs/best_chats.jsonl --threshold=0.5
-python -m experiments.sft ... --config.sft.conversations=jsonl:runs/best_chats.jsonl
+python -m experiments.train ... --config.sft.conversations=jsonl:runs/best_chats.jsonl
 
 The second is rejection sampling, on which the third trains. --output has a line for each prompt:
 the answer, its reward, those of all n, and the divergence log n - (n - 1) / n nats from one answer
@@ -27,8 +27,9 @@ from experiments.alignment.judging_flags import (
 )
 from experiments.alignment.policies import MOST_ANSWERS, Policy
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
 from experiments.json_lines import write_json_lines
-from experiments.workdir import WorkDirectory, enable_compilation_cache
+from experiments.workdir import WorkDirectory
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run whose model answers.")
 _STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")

@@ -3,7 +3,7 @@
 if __name__ == "__main__":
     run(main)                       # plain absl flags
     run(main, with_experiment=True) # --experiment=NAME and --config.section.field=VALUE too
-    run(main, with_experiment=True, kind=SFTConfig)  # of experiments that are so configured
+    run(main, with_experiment=True, kind="pretrain")  # of experiments of one kind
 """
 
 import difflib
@@ -16,10 +16,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.configs import EXPERIMENTS
-from experiments.task_configs import task_of
-from gptjax.attention import scores
+from experiments.kind import kind_of
 from gptjax.config import ExperimentConfig, resolve
-from gptjax.models.transformer import attention_cycle
 from gptjax.registry import unknown_name
 from gptjax.settings import expected, fields, limits_of
 
@@ -62,13 +60,13 @@ def _check_override_names(argv: Sequence[str], config: ExperimentConfig) -> None
             raise unknown_name("config field", path, fields_there)
 
 
-def _names(kind: type[ExperimentConfig]) -> list[str]:
-    """The experiments whose configuration is of `kind`."""
-    return [name for name in EXPERIMENTS if type(EXPERIMENTS.get(name)()) is kind]
+def _names(kind: str | None) -> list[str]:
+    """The experiments of a kind of run; all of them where it is None."""
+    return [name for name in EXPERIMENTS if kind in (None, EXPERIMENTS.get(name)().kind)]
 
 
-def _parse_experiment(argv: Sequence[str], kind: type[ExperimentConfig]) -> list[str]:
-    """Defines --config from --experiment, one of a configuration of `kind`, then parses all."""
+def _parse_experiment(argv: Sequence[str], kind: str | None) -> list[str]:
+    """Defines --config from --experiment, one of `kind` if there is one, then parses all."""
     early = flags.FlagValues()
     flags.DEFINE_string("experiment", None, "", flag_values=early)
     early([flag for flag in argv if not flag.startswith("--help")], known_only=True)
@@ -78,10 +76,10 @@ def _parse_experiment(argv: Sequence[str], kind: type[ExperimentConfig]) -> list
             return FLAGS(argv)
         raise ValueError(f"--experiment: got none, expected one of: {', '.join(_names(kind))}")
     config = EXPERIMENTS.get(name)()
-    if type(config) is not kind:
+    if kind not in (None, config.kind):
         raise ValueError(
-            f"--experiment: got {name!r}, which experiments.{task_of(config)} runs, expected one "
-            f"of: {', '.join(_names(kind))}"
+            f"--experiment: got {name!r} of kind {config.kind}, expected one of: "
+            f"{', '.join(_names(kind))}"
         )
     _check_override_names(argv, config)
     config_flags.DEFINE_config_dataclass("config", config, sys_argv=list(argv))
@@ -108,11 +106,11 @@ def run(
     main: Callable[[Sequence[str]], None],
     *,
     with_experiment: bool = False,
-    kind: type[ExperimentConfig] = ExperimentConfig,
+    kind: str | None = None,
 ) -> None:
     """Parses the command line and calls `main`; a user's error is one line and exit code 2.
 
-    An experiment must have a configuration of `kind`: each binary runs its own.
+    An experiment must be of `kind`, where one is given.
 
     A `ValueError` or `OSError` is a user's error; --verbosity=1 shows its traceback too. All other
     exceptions are ours and keep theirs.
@@ -125,9 +123,8 @@ def run(
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}; expected flags, as --name=value")
         if with_experiment:
-            model = resolve(FLAGS.config).model
-            attention_cycle(model)
-            scores.parse(model.score)
+            config = resolve(FLAGS.config)
+            kind_of(config).check(config)
         if FLAGS["verbosity"].using_default_value:
             FLAGS.verbosity = logging.WARNING  # absl would make it INFO
         return rest

@@ -14,9 +14,9 @@ and so fixes the budget; the others train until they have spent as much of
               kept in `measured.json`, so that a comparison that goes on later is the same.
 
 Learning-rate schedules are laid over each run's own length; runs of one seed see the same examples
-in the same order. Each run is a work directory below `--workdir`, as `pretrain` makes them: the
-same command goes on where it stopped, more variants or seeds add runs, and another configuration,
-budget or first variant is refused. comparison.json, .md and .png are written last.
+in the same order. Each run is a work directory below `--workdir`, as experiments.train makes them:
+the same command goes on where it stopped, more variants or seeds add runs, and another
+configuration, budget or first variant is refused. comparison.json, .md and .png are written last.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,11 @@ from absl import flags
 from rich.console import Console
 
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
 from experiments.trials.comparison import compare
 from experiments.trials.plan import BUDGETS, parse_variants
 from experiments.trials.report import table
-from experiments.workdir import WorkDirectory, enable_compilation_cache
+from experiments.workdir import WorkDirectory
 
 FLAGS = flags.FLAGS
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the comparison lives; it resumes there.")
@@ -61,4 +62,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, with_experiment=True)
+    run(main, with_experiment=True, kind="pretrain")

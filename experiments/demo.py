@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from absl import flags
 
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
 from experiments.configs.demo import demo
 from experiments.sources import load_model_tokenizer
-from experiments.training_run import pretrain
-from experiments.workdir import WorkDirectory, enable_compilation_cache
+from experiments.training_run import train
+from experiments.workdir import WorkDirectory
 from gptjax.config import resolve
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
@@ -28,7 +29,7 @@ PROMPT = "Return the"
 NEXT = """
 What to try next:
   {python} -m experiments.sample --workdir={workdir} --prompt="A list is"
-  {python} -m experiments.pretrain --experiment=demo --workdir=runs/banded \\
+  {python} -m experiments.train --experiment=demo --workdir=runs/banded \\
       --config.model.attention="dense,banded(window=64)"
   {python} -m experiments.list
 """
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     generator = Generator(model, params["params"])
     _show_sample("a sample before training", generator, tokenizer)
 
-    outcome = pretrain("demo", config, workdir)
+    outcome = train("demo", config, workdir)
     if outcome.interrupted_by is not None:
         print(f"{outcome.interrupted_by}: saved; the same command goes on from there")
         return

@@ -3,11 +3,10 @@
 Bytes of parameters, optimizer and their average are exact: shapes and shardings give them, on a
 mesh without devices. The rest, activations and gradients above all, is an estimate: what XLA plans
 for one step of the largest batch, compiled for virtual CPU devices in a process of its own. Other
-devices have other kernels, and a CPU may compute in float32 what they compute in bfloat16. A reward
-model's batch is that of `reward.max_answers`, `max_prompt_tokens` and `max_answer_tokens`. Of PPO
-the program is an update, with answers at their limits; see `policy_plan`.
+devices have other kernels, and a CPU may compute in float32 what they compute in bfloat16. Prompts
+and answers are at their limits. The kind of run says what is held and which program is compiled.
 
-    python -m experiments.pretrain --experiment=gpt3_175b --dry_run --device_memory_gib=80 \
+    python -m experiments.train --experiment=gpt3_175b --dry_run --device_memory_gib=80 \
       --config.parallelism.strategy=mesh --config.parallelism.fsdp=64
 """
 
@@ -22,18 +21,13 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, AxisType
 
-from experiments.alignment import policy_plan
-from experiments.alignment.policy_checks import check_divides
-from experiments.step_costs import costs_of, largest_batch, tokens_of
-from experiments.task_checks import check_task
-from experiments.task_configs import PPOConfig, task_of
-from experiments.training_run import Program
-from gptjax.config import ExperimentConfig
-from gptjax.settings import to_dict
+from experiments.kind import KINDS, kind_named, kind_of
+from gptjax.config import ExperimentConfig, resolve
+from gptjax.settings import from_dict, to_dict
+from gptjax.training.memory import bytes_of_each_device
 from gptjax.training.partitioning import AXES, mesh_shape
 
 GIB = 2**30
-BESIDE_THE_STEP = ("reference_bytes", "reward_model_bytes", "rollout_bytes")
 
 
 def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) -> dict[str, Any]:
@@ -48,52 +42,28 @@ def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) ->
       ValueError: the batch or a parameter does not divide over the mesh, or the configuration is
         one that its kind of run cannot have.
     """
-    check_task(config)
+    kind = kind_of(config)
+    kind.check(config)
     parallelism = config.parallelism
     others = parallelism.fsdp * parallelism.tensor * parallelism.sequence
     shape = mesh_shape(parallelism, others * (parallelism.data or 0) or jax.device_count())
     mesh = AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
-    costs = costs_of(config)
-    if isinstance(config, PPOConfig):
-        check_divides(config, mesh)
-        trees = policy_plan.state_trees(config, mesh)
-        flops = {"flops_per_step": policy_plan.flops_of_an_iteration(config)}
-    else:
-        target = Program(config, mesh).target  # pyright: ignore[reportArgumentType] - shapes alone
-        state = (target.params, target.opt_state, target.ema)
-        trees = dict(
-            zip(("parameter_bytes", "optimizer_bytes", "average_bytes"), state, strict=True)
-        )
-        tokens = tokens_of(largest_batch(config))
-        flops = {
-            "flops_per_step": costs.flops_per_token * tokens,
-            "executed_flops_per_step": costs.executed_flops_per_token * tokens,
-        }
-    exact = {name: bytes_of_each_device(tree) for name, tree in trees.items()}
-    if isinstance(config, PPOConfig):
-        policy_bytes = exact["parameter_bytes"]
-        exact["rollout_bytes"] = policy_plan.rollout_bytes(config, mesh, policy_bytes)
+    plan = kind.plan(config, mesh)
+    exact = {name: bytes_of_each_device(tree) for name, tree in plan.trees.items()}
+    exact |= plan.bytes
     total = _planned_in_a_child(config, mesh.size)
-    total += sum(exact.get(name, 0) for name in BESIDE_THE_STEP)
+    total += sum(exact[name] for name in (*plan.outside, *plan.bytes))
     memory = _device_memory() if device_memory_gib is None else round(device_memory_gib * GIB)
     return {
-        "parameters": costs.parameters,
+        "parameters": kind.costs(config).parameters,
         "mesh": dict(mesh.shape),
         **exact,
         "estimated_activation_bytes": total - sum(exact.values()),
         "estimated_total_bytes": total,
         "device_memory_bytes": memory,
         "estimated_to_fit": None if memory is None else total <= memory,
-        **flops,
+        **plan.flops,
     }
-
-
-def bytes_of_each_device(target: Any) -> int:
-    """Of a tree of `jax.ShapeDtypeStruct`s that say where they live, on the fullest device."""
-    return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(target)
-    )
 
 
 def table(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -133,13 +103,35 @@ def _device_memory() -> int | None:
 
 
 def _planned_in_a_child(config: ExperimentConfig, devices: int) -> int:
-    """Bytes of a training step on each of as many virtual devices, in a process that has them."""
+    """Bytes of the largest program on each of as many virtual devices.
+
+    A process can make virtual devices only once, so that they are those of a child.
+    """
     child = subprocess.run(
-        [sys.executable, "-m", "experiments.planned_step"],
-        input=json.dumps({"task": task_of(config), "config": to_dict(config), "devices": devices}),
+        [sys.executable, "-m", __name__],
+        input=json.dumps(
+            {
+                "kind": [config.kind, KINDS[config.kind]],
+                "config": to_dict(config),
+                "devices": devices,
+            }
+        ),
         env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
     return json.loads(child.stdout)
+
+
+def _planned_as_asked(asked: dict[str, Any]) -> int:
+    """What the child is asked on its standard input."""
+    jax.config.update("jax_num_cpu_devices", asked["devices"])
+    name, module = asked["kind"]
+    KINDS[name] = module
+    kind = kind_named(name)
+    return kind.planned_bytes(resolve(from_dict(kind.config, asked["config"])))
+
+
+if __name__ == "__main__":
+    print(_planned_as_asked(json.load(sys.stdin)))

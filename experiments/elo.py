@@ -33,13 +33,11 @@ from experiments.alignment.ratings import (
     votes_of,
 )
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
+from experiments.json_lines import write_json
+from experiments.provenance import provenance
 from experiments.report.samples import write_samples
-from experiments.workdir import (
-    WorkDirectory,
-    enable_compilation_cache,
-    provenance,
-    write_json,
-)
+from experiments.workdir import WorkDirectory
 from gptjax.alignment.rewards import Reward
 from gptjax.data.chat_format import Conversation
 from gptjax.data.records import Records

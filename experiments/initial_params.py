@@ -1,4 +1,4 @@
-"""The parameters a new run starts from: another run's, or those of a model of Hugging Face's.
+"""Parameters that a new run starts from: another run's, or those of a model of Hugging Face's.
 
 origin = find_origin(config)   # `WorkDirectory.begin` writes it down
 state = begin(fresh, target, initial_params(config, origin))
@@ -12,21 +12,15 @@ from typing import Any
 import jax
 from absl import logging
 
-from experiments.objectives import build_model
-from experiments.origin import Origin
-from experiments.task_configs import RewardModelConfig, SFTConfig, may_start_at_random, task_of
-from experiments.workdir import WorkDirectory
-from gptjax.alignment.reward_model import from_language_model
+from experiments.kind import kind_of
+from experiments.workdir import Origin, WorkDirectory
 from gptjax.config import ExperimentConfig
 from gptjax.interop.huggingface_directory import Pretrained, is_pretrained
-from gptjax.models.gpt import GPT
 from gptjax.settings import differences
-from gptjax.tokenization import ChatTokenizer, load_tokenizer
+from gptjax.tokenization import load_tokenizer
 from gptjax.training.manifest import content_hash
-from gptjax.training.partitioning import placed
 from gptjax.training.processes import together
 from gptjax.training.start import judged_params
-from gptjax.training.state import rng
 
 # What changes the function of the same parameters, and is seldom meant to change.
 SAME = ("model.activation", "model.layer_norm_epsilon")
@@ -42,17 +36,20 @@ def find_origin(config: ExperimentConfig) -> Origin:
       ValueError: it names nothing that a run can start from, or, of what comes after pretraining,
         nothing at all or a model of another tokenizer.
     """
-    given = config.checkpoint.init_from
+    given, kind = config.checkpoint.init_from, kind_of(config)
     if given is None:
-        if not may_start_at_random(config):
-            raise _random_start(config)
+        if not kind.starts_at_random(config):
+            raise ValueError(
+                f"config.checkpoint.init_from: got none for a new run of kind {kind.name}, "
+                f"expected the work directory of one of kind {kind.follows}"
+            )
         return Origin()
     path = Path(given)
     if is_pretrained(path):
         return Origin(given, None, _sha256(path, None))
     source, step = WorkDirectory(given), None
     if (path / "config.json").is_file():
-        if type(config) is not ExperimentConfig:
+        if kind.follows is not None:
             source.model()
             _check_tokenizer(source, config)
         for line in differences(config, source.config(), SAME):
@@ -72,8 +69,7 @@ def initial_params(
     """Reads the parameters that a run of `config` started from; None where they were random.
 
     Of a work directory they are what its run was judged by, see `TrainState.judged`. A model
-    directory of Hugging Face's is read as it is. A reward model takes a language model's, and draws
-    its scalar head.
+    directory of Hugging Face's is read as it is. The kind of run adopts them, see `Kind.adopt`.
 
     Args:
       config: resolved; its `checkpoint.init_from` may say where the source is now.
@@ -88,17 +84,7 @@ def initial_params(
         return None
     path = Path(config.checkpoint.init_from or origin.path)
     read = functools.partial(_read, path, origin, config)
-    if isinstance(config, RewardModelConfig):
-        return functools.partial(_with_scalar_head, read, config)
-    return read
-
-
-def _random_start(config: ExperimentConfig) -> ValueError:
-    before = "pretrain" if isinstance(config, SFTConfig) else "sft"
-    return ValueError(
-        f"config.checkpoint.init_from: got none for a new run of experiments.{task_of(config)}, "
-        f"expected the work directory of one of experiments.{before}"
-    )
+    return functools.partial(kind_of(config).adopt, config, read)
 
 
 def _read(path: Path, origin: Origin, config: ExperimentConfig, target: Any) -> Any:
@@ -134,11 +120,8 @@ def _sha256(path: Path, step: int | None) -> str:
 
 
 def _check_tokenizer(source: WorkDirectory, config: ExperimentConfig) -> None:
-    """Refuses a model of another tokenizer; fine-tuning may add the tokens of a chat to its own."""
-    ours = load_tokenizer(config.data.tokenizer or "")
-    fitting = [ours.content_hash()]
-    if isinstance(config, SFTConfig) and isinstance(ours, ChatTokenizer):
-        fitting.append(ours.inner.content_hash())
+    """Refuses a model of a tokenizer that does not fit the run's."""
+    fitting = kind_of(config).fitting_tokenizers(load_tokenizer(config.data.tokenizer or ""))
     theirs = source.record().get("tokenizer_hash", "")
     if theirs not in fitting:
         raise ValueError(
@@ -146,15 +129,6 @@ def _check_tokenizer(source: WorkDirectory, config: ExperimentConfig) -> None:
             f"expected {' or '.join(each[:12] for each in fitting)}, that of config.data.tokenizer="
             f"{config.data.tokenizer}"
         )
-
-
-def _with_scalar_head(read: Callable[[Any], Any], config: RewardModelConfig, target: Any) -> Any:
-    """Parameters of a reward model, of which `read` gives a language model's."""
-    mesh = jax.tree.leaves(target)[0].sharding.mesh
-    token = jax.ShapeDtypeStruct((1, 1), "int32")
-    shapes = jax.eval_shape(GPT(config.model).init, jax.random.key(0), token)["params"]
-    key = rng(config.training.seed, "scalar_head")
-    return from_language_model(build_model(config), read(placed(shapes, mesh)), key)
 
 
 def _from_huggingface(path: Path, config: ExperimentConfig, target: Any) -> Any:

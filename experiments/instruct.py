@@ -17,13 +17,14 @@ from pathlib import Path
 from absl import flags
 
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
 from experiments.configs.instruct import PIPELINES
+from experiments.json_lines import write_json
+from experiments.kind import Ended
 from experiments.pipeline.judgement import judged
 from experiments.pipeline.plan import stages
 from experiments.pipeline.report import lines, write_report
 from experiments.provenance import provenance
-from experiments.training_run import Ended
-from experiments.workdir import enable_compilation_cache, write_json
 
 _EXPERIMENT = flags.DEFINE_string("experiment", "instruct_demo", "A pipeline.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where it lives; runs/EXPERIMENT by default.")

@@ -1,7 +1,7 @@
 """Several processes that are one run, each with devices of its own; see docs/clusters.md.
 
-python -m experiments.pretrain ... --coordinator=host0:8476 --num_processes=2 --process_id=0
-srun python -m experiments.pretrain ... --coordinator=detect
+python -m experiments.train ... --coordinator=host0:8476 --num_processes=2 --process_id=0
+srun python -m experiments.train ... --coordinator=detect
 """
 
 import os

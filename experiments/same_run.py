@@ -1,4 +1,4 @@
-"""What makes a run what it is: it goes on with the same of that, whatever else changes.
+"""The fields of a configuration that make a run what it is: it goes on with the same ones alone.
 
 changed = changes(config, hashes, theirs, their_hashes)
 """
@@ -6,16 +6,14 @@ changed = changes(config, hashes, theirs, their_hashes)
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.kind import kind_of
 from gptjax.config import ExperimentConfig
 from gptjax.settings import differences
 
-# Fields that are to stay, by the beginnings of their paths; each section of a task has its line.
-FIXED = (
+# The beginnings of their paths, in the sections that all kinds have; a kind adds its `identity`.
+IDENTITY = (
     *("model.", "data.", "optimizer."),
     *("training.batch_", "training.num_steps", "training.seed", "training.skip_grad_norm"),
-    *("sft.conversations", "sft.validation", "sft.epochs", "sft.pretraining_share"),
-    "sft.judge",  # judges, and how many prompts they judge
-    *("reward.", "dpo.", "ppo."),
 )
 
 
@@ -33,7 +31,7 @@ def changes(
       theirs: of the other.
       their_record: likewise, with whatever is not to be compared.
     """
-    return differences(config, theirs, FIXED) + [
+    return differences(config, theirs, IDENTITY + kind_of(config).identity) + [
         f"{name}: {value[:12]}, not {their_record.get(name, '')[:12]}"
         for name, value in record.items()
         if value != their_record.get(name)

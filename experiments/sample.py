@@ -14,9 +14,10 @@ import numpy as np
 from absl import flags
 
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
 from experiments.decoding_flags import read_prompt, sampler_of_flags
 from experiments.processes import connect
-from experiments.workdir import WorkDirectory, enable_compilation_cache
+from experiments.workdir import WorkDirectory
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import make_order

@@ -1,4 +1,4 @@
-"""What a run reads: its tokenizer, its tokenised corpus and sets, and how it has left some out.
+"""What a run reads: its tokenizer, its tokenised corpus, and sets.
 
 prepared = prepare_corpus(config, load_model_tokenizer(config))
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from experiments.workdir import WorkDirectory, cache_directory
+from experiments.caches import cache_directory
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.chat_format import ChatTemplate, Conversation
 from gptjax.data.corpora import load_corpus
@@ -19,7 +19,6 @@ from gptjax.data.records import Item, Records
 from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
 from gptjax.data.skipping import Ranges
 from gptjax.tokenization import Tokenizer, load_tokenizer
-from gptjax.training.metrics import read_metrics
 from gptjax.training.processes import check_alike, on_first, together
 
 
@@ -166,11 +165,3 @@ def row_batches(
         return itertools.islice(whole, config.training.eval_batches)
 
     return batches
-
-
-def skipped_examples(workdir: WorkDirectory) -> Ranges:
-    """The ranges of examples that a run has left out by now, as its rows say."""
-    for row in reversed(read_metrics(workdir.path / "metrics.jsonl")):
-        if "skipped_examples" in row:
-            return tuple((first, stop) for first, stop in row["skipped_examples"])
-    return ()

@@ -21,10 +21,12 @@ from rich.console import Console
 
 from experiments import sources
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
+from experiments.json_lines import write_json
 from experiments.sparsification import plot, sparsify, table
-from experiments.training_run import pretrain
+from experiments.training_run import train
 from experiments.trials.plan import trial_config
-from experiments.workdir import WorkDirectory, enable_compilation_cache, write_json
+from experiments.workdir import WorkDirectory
 from gptjax import attention
 from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
 from gptjax.training.partitioning import make_mesh
@@ -92,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"KL(own || new): {report['kl']:.4f} nats a token")
 
     if longer is not None:
-        if pretrain(specification, longer, output).interrupted_by is not None:
+        if train(specification, longer, output).interrupted_by is not None:
             print("stopped; the same command goes on there")
             return
         after = output.result()

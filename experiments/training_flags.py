@@ -1,18 +1,21 @@
-"""Flags of binaries that train, and a run as they say.
+"""Flags of training, and a run as they say.
 
-train_as_flags_say(fine_tuning)   # in `main`, where --experiment has one of its kind
+train_as_flags_say()   # in `main`, where --experiment names one
 """
 
+import itertools
 import json
-from collections.abc import Callable
+import sys
 from typing import Any
 
 from absl import flags
 
+from experiments.caches import enable_compilation_cache
 from experiments.dry_run import dry_run, table
+from experiments.kind import kind_of
 from experiments.processes import connect
-from experiments.training_run import Ended, Task, train
-from experiments.workdir import WorkDirectory, enable_compilation_cache
+from experiments.training_run import train
+from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, resolve
 
 FLAGS = flags.FLAGS
@@ -26,29 +29,25 @@ _DRY_RUN = flags.DEFINE_bool(
 _DEVICE_MEMORY_GIB = flags.DEFINE_float(
     "device_memory_gib", None, "With --dry_run: what to compare with.", lower_bound=0.0
 )
+_SHOW_EXAMPLES = flags.DEFINE_integer(
+    "show_examples",
+    None,
+    "Prints so many rows of what is trained on, with + before what is learned, and starts nothing.",
+    lower_bound=1,
+)
 
 
-def train_as_flags_say(prepare: Callable[[Any], Task]) -> None:
-    """Trains as `run_as_flags_say` has it; `prepare` is that of `train`."""
-
-    def run(experiment: str, config: Any, workdir: WorkDirectory, step: int | None) -> Ended:
-        return train(experiment, config, workdir, prepare, step)
-
-    run_as_flags_say(run)
-
-
-def run_as_flags_say(run: Callable[[str, Any, WorkDirectory, int | None], Ended]) -> None:
-    """Runs --experiment in --workdir and says how it ended, or, with --dry_run, what it would take.
-
-    Args:
-      run: takes the experiment's name, the resolved configuration, the directory and
-        --restore_step.
+def train_as_flags_say() -> None:
+    """Runs --experiment in --workdir and says how it ended; or what it would take, or learn from.
 
     Raises:
-      ValueError: what `run` or `dry_run` refuses, or processes that do not meet.
+      ValueError: what the run, its kind or `dry_run` refuses, or processes that do not meet.
     """
     connect()
     config = config_of_flags()
+    if _SHOW_EXAMPLES.value is not None:
+        _show_examples(config, _SHOW_EXAMPLES.value)
+        return
     if _DRY_RUN.value:
         figures = dry_run(config, _DEVICE_MEMORY_GIB.value)
         print("\n".join(table(figures)))
@@ -56,16 +55,29 @@ def run_as_flags_say(run: Callable[[str, Any, WorkDirectory, int | None], Ended]
         return
     enable_compilation_cache()
     workdir = WorkDirectory(_WORKDIR.value)
-    outcome = run(FLAGS.experiment, config, workdir, _RESTORE_STEP.value)
-    step = int(outcome.state.step)
-    if outcome.interrupted_by is None:
-        picture = " loss.png" if (workdir.path / "loss.png").exists() else " samples"
-        print(f"step {step}: {workdir.path}/result.json,{picture} and checkpoints are written")
+    ended = train(FLAGS.experiment, config, workdir, _RESTORE_STEP.value)
+    step = int(ended.state.step)
+    if ended.interrupted_by is None:
+        picture = f"{kind_of(config).curve[0]}.png"
+        print(f"step {step}: {workdir.path}/result.json, {picture} and checkpoints are written")
     else:
-        print(f"{outcome.interrupted_by}: stopped at step {step}; the same command goes on there")
+        print(f"{ended.interrupted_by}: stopped at step {step}; the same command goes on there")
 
 
-def config_of_flags() -> Any:
+def _show_examples(config: ExperimentConfig, count: int) -> None:
+    kind = kind_of(config)
+    kind.check(config)
+    examples: Any = getattr(kind.prepare(config), "examples", None)
+    if examples is None:
+        raise ValueError(
+            f"--show_examples: got {count} for a run of kind {kind.name}, expected a kind whose "
+            "rows can be shown, such as sft"
+        )
+    for text in itertools.islice(examples(sys.stdout.isatty()), count):
+        print(text)
+
+
+def config_of_flags() -> ExperimentConfig:
     """--experiment's configuration with its overrides, resolved.
 
     Raises:

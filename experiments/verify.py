@@ -10,20 +10,16 @@ losses are the same to the last bit; elsewhere --relative_tolerance=1e-5 says wh
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
 from experiments.binary import run
+from experiments.caches import enable_compilation_cache
 from experiments.processes import connect
-from experiments.replay import replay
-from experiments.sources import prepare_corpus, skipped_examples
-from experiments.task_configs import task_of
-from experiments.tasks import refuse_changed, task_in
-from experiments.workdir import WorkDirectory, enable_compilation_cache
-from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
-from gptjax.data.corpora import load_corpus
-from gptjax.data.ledger import document_names, passages
-from gptjax.data.loader import step_windows
+from experiments.replay import learner_in, replay, unchanged_in
+from experiments.workdir import WorkDirectory
+from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.training.metrics import read_metrics
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
@@ -42,28 +38,20 @@ def list_documents(workdir: WorkDirectory, config: ExperimentConfig, step: int) 
     """Prints the documents of the batch of `step` (counted from 1), row by row.
 
     Raises:
-      ValueError: the run has no such step, or it is none of pretraining.
+      ValueError: the run has no such step, or is of a kind that reads more than documents.
     """
-    if type(config) is not ExperimentConfig:
-        raise ValueError(
-            f"--documents_of_step: got {step} of a run of experiments.{task_of(config)}, expected "
-            "one of experiments.pretrain"
-        )
     if step > config.training.num_steps:
         raise ValueError(
             f"--documents_of_step: got {step}, expected at most {config.training.num_steps}, the "
             "run's last step"
         )
-    prepared = prepare_corpus(config, workdir.tokenizer())
-    refuse_changed(prepared.hashes, workdir)
-    batches = batch_schedule(config)
-    rows = range(batches.batch_size_at(step - 1))
-    skipped = skipped_examples(workdir)
-    windows = step_windows(prepared.train, batches, config.training.seed, step - 1, rows, skipped)
-    found = passages(prepared.train, windows, config.model.context_length)
-    corpus = load_corpus(config.data.corpus or "", invalid_utf8=config.data.invalid_utf8)
-    numbers = {passage.document for passage in found}
-    names = document_names(corpus, config.data.validation_fraction, numbers)
+    passages: Any = getattr(unchanged_in(workdir, config), "passages", None)
+    if passages is None:
+        raise ValueError(
+            f"--documents_of_step: got {step} of a run of kind {config.kind}, expected one of a "
+            "kind that reads documents alone, such as pretrain"
+        )
+    found, names = passages(step, workdir.skipped_examples())
     print(f"{'row':>5}  {'document':>9}  {'tokens':>19}  name")
     for passage in found:
         tokens = f"{passage.first} to {passage.first + passage.tokens - 1}"
@@ -87,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
     if last is None:
         last = max((row["step"] for row in read_metrics(workdir.path / "metrics.jsonl")), default=0)
     differ = rows = 0
-    for comparison in replay(task_in(workdir, config), workdir, first, last):
+    for comparison in replay(learner_in(workdir, config), workdir, first, last):
         if not rows:
             print(f"{'step':>9}  {'split':10}  {'recorded':>12}  {'replayed':>12}  difference")
         agrees = comparison.difference <= _TOLERANCE.value

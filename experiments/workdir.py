@@ -6,7 +6,6 @@ config, params = workdir.config(), workdir.params()
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,18 +14,17 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from experiments.objectives import build_model, init_params
-from experiments.origin import Origin
+from experiments.json_lines import write_json
+from experiments.kind import KINDS, kind_named, kind_of
 from experiments.provenance import provenance
 from experiments.same_run import changes
-from experiments.task_configs import TASKS, RewardModelConfig, SFTConfig, task_of
-from gptjax.alignment.reward_model import rescaled
 from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
-from gptjax.models.gpt import GPT
+from gptjax.data.skipping import Ranges
 from gptjax.registry import unknown_name
 from gptjax.settings import from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.metrics import read_metrics
 from gptjax.training.partitioning import make_mesh, placed
 from gptjax.training.processes import on_first
 
@@ -34,27 +32,24 @@ STARTED_FROM = "started_from"  # in config.json
 MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a run has begun
 
 
-def cache_directory() -> Path:
-    """Where tokens and compiled programs are kept between runs: $GPTJAX_CACHE or ~/.cache."""
-    return Path(os.environ.get("GPTJAX_CACHE") or Path.home() / ".cache" / "gptjax")
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What a run started from: written down then, and the same whenever it starts there again.
 
+    A run goes back to its start when no checkpoint comes before steps that were not finite, and
+    `experiments.verify` replays it from there. Its source may have been trained on since, or
+    replaced.
 
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs on disk, so that a second start takes seconds."""
-    jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    Attributes:
+      path: the work directory, or the model directory of Hugging Face's, that the parameters
+        before the first step were read from; None: they were random.
+      step: of the work directory's checkpoint; None of a model directory.
+      sha256: of the checkpoint's manifest, or over the model directory's files; empty without.
+    """
 
-
-def write_json(path: Path, values: Any) -> None:
-    """Writes `values` to `path`, whole or not at all."""
-    unfinished = path.with_name(path.name + ".new")
-    try:
-        unfinished.write_text(json.dumps(values, indent=2) + "\n")
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    path: str | None = None
+    step: int | None = None
+    sha256: str = ""
 
 
 class WorkDirectory:
@@ -112,8 +107,8 @@ class WorkDirectory:
             if origin is None and find_origin is not None:
                 origin = dataclasses.asdict(find_origin())
             self.path.mkdir(parents=True, exist_ok=True)
-            task = {} if type(config) is ExperimentConfig else {"task": task_of(config)}
-            run = {"experiment": experiment, **task, "config": to_dict(config), **record}
+            kind = {} if config.kind == ExperimentConfig.kind else {"task": config.kind}
+            run = {"experiment": experiment, **kind, "config": to_dict(config), **record}
             write_json(self._config_file, run | ({STARTED_FROM: origin} if origin else {}))
         except OSError as error:
             raise ValueError(
@@ -134,10 +129,10 @@ class WorkDirectory:
 
     def _refuse_another(self, config: ExperimentConfig, record: dict[str, Any]) -> None:
         run, theirs = self._run(), self.config()
-        if type(theirs) is not type(config):
+        if theirs.kind != config.kind:
             raise ValueError(
-                f"--workdir: {self.path} holds a run of experiments.{task_of(theirs)}; expected "
-                f"one of experiments.{task_of(config)}, or another directory"
+                f"--workdir: {self.path} holds a run of kind {theirs.kind}; expected one of kind "
+                f"{config.kind}, or another directory"
             )
         changed = changes(config, record, theirs, run)
         if changed:
@@ -152,7 +147,7 @@ class WorkDirectory:
         except OSError as error:
             raise ValueError(
                 f"--workdir: no run in {self.path} ({self._config_file.name}: {error.strerror}); "
-                "expected the directory of a run of experiments.pretrain"
+                "expected the directory of a run of experiments.train"
             ) from error
         except ValueError as error:
             raise ValueError(f"{self._config_file} is damaged: {error}; expected JSON") from error
@@ -162,10 +157,10 @@ class WorkDirectory:
         run = self._run()
         if "config" not in run:
             raise ValueError(f"{self._config_file} is damaged: it has no 'config'")
-        kind = TASKS.get(run.get("task", "pretrain"))
-        if kind is None:
-            raise unknown_name(f"task in {self._config_file}:", run["task"], TASKS)
-        return resolve(from_dict(kind, run["config"]))
+        name = run.get("task", ExperimentConfig.kind)
+        if name not in KINDS:
+            raise unknown_name(f"kind of run in {self._config_file}:", name, KINDS)
+        return resolve(from_dict(kind_named(name).config, run["config"]))
 
     def record(self) -> dict[str, str]:
         """Content hashes of all that the run was made with: its tokenizer, its corpus or sets."""
@@ -181,27 +176,33 @@ class WorkDirectory:
             )
         return Origin(**run[STARTED_FROM])
 
+    def skipped_examples(self) -> Ranges:
+        """The ranges of examples that the run has left out by now, as its rows say."""
+        for row in reversed(read_metrics(self.path / "metrics.jsonl")):
+            if "skipped_examples" in row:
+                return tuple((first, stop) for first, stop in row["skipped_examples"])
+        return ()
+
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints."""
         config = self.config()
-        by_reward = isinstance(config, SFTConfig) and config.sft.choose == "reward"
+        best = kind_of(config).best(config)
         return Checkpoints(
             self.path / "checkpoints",
             keep=config.checkpoint.keep,
             keep_every=config.checkpoint.keep_every,
-            highest="reward" if by_reward else None,
+            highest=best.figure if best.highest else None,
         )
 
     def chosen_step(self) -> int | None:
         """The checkpoint that later commands take unless they name one; None without any.
 
-        It is the newest, but of fine-tuning the one of the lowest validation loss, or of the
-        highest reward of its answers, unless its configuration says otherwise.
+        It is the newest, or the best of those that were judged where the kind of run says so.
         """
         config = self.config()
         with self.checkpoints() as checkpoints:
             best = None
-            if isinstance(config, SFTConfig) and config.sft.choose != "newest":
+            if kind_of(config).best(config).figure is not None:
                 best = checkpoints.best_step()
             return checkpoints.latest_step() if best is None else best
 
@@ -231,15 +232,16 @@ class WorkDirectory:
             )
         return tokenizer
 
-    def model(self) -> GPT:
+    def model(self) -> Any:
         """The run's model, which is to be one of language."""
         config = self.config()
-        if isinstance(config, RewardModelConfig):
+        kind = kind_of(config)
+        if kind.makes != "language model":
             raise ValueError(
-                f"--workdir: got {self.path}, which holds a reward model, expected a run of a "
+                f"--workdir: got {self.path}, which holds a {kind.makes}, expected a run of a "
                 "language model"
             )
-        return GPT(config.model)
+        return kind.model(config)
 
     def params(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
         """What the run is judged by at a checkpoint: see `TrainState.judged`.
@@ -252,44 +254,13 @@ class WorkDirectory:
           ValueError: there is no such checkpoint, or it is damaged or of another model.
         """
         self.model()  # refuses what is none
-        return self._restored(step, mesh)
+        return self.restored(step, mesh)
 
-    def reward_model(self, tokenizer: Tokenizer, mesh: Mesh | None = None) -> tuple[Any, Any]:
-        """The run's reward model, and parameters whose rewards are normalised as it says.
-
-        Args:
-          tokenizer: of what is to be judged, as a policy writes it.
-          mesh: as of `params`.
-
-        Raises:
-          ValueError: it is another kind of run, or one that has not ended or has gone back since,
-            or the reward model has another tokenizer.
-        """
+    def restored(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
+        """As `params`, of a run of any kind."""
         config = self.config()
-        if not isinstance(config, RewardModelConfig):
-            raise ValueError(
-                f"reward model: got {self.path}, a run of experiments.{task_of(config)}, expected "
-                "one of experiments.reward_model"
-            )
-        theirs, ours = self.record().get("tokenizer_hash", ""), tokenizer.content_hash()
-        if theirs != ours:
-            raise ValueError(
-                f"reward model: got {self.path} of the tokenizer {theirs[:12]}, expected one of "
-                f"{ours[:12]}, the policy's"
-            )
-        if not self.has_result():
-            raise ValueError(f"reward model: {self.path} has not ended; expected its result.json")
-        result, step = self.result(), self.resolve_step(None)
-        if result.get("step") != step:
-            raise ValueError(
-                f"reward model: got {self.path} with a result.json of step {result.get('step')}, "
-                f"expected one of step {step}, its newest checkpoint's: run it to its end again"
-            )
-        return build_model(config), rescaled(self._restored(step, mesh), **result["normalisation"])
-
-    def _restored(self, step: int | None, mesh: Mesh | None) -> Any:
-        config = self.config()
-        abstract = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+        kind = kind_of(config)
+        abstract = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))
         if mesh is None:
             mesh = make_mesh(ParallelismConfig(), jax.local_devices())
         step = self.chosen_step() if step is None else step

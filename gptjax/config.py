@@ -9,7 +9,7 @@ and range, fills what follows from other fields, and returns a copy.
 
 import copy
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.settings import setting, validate
@@ -48,6 +48,34 @@ class ModelConfig:
     residual_dropout: float = setting(0.0, low=0.0, below=1.0)
     dtype: str = setting("float32", choices=("float32", "bfloat16"))  # of the computation
     remat: str = setting("none", choices=("none", "block", "dots"))  # computed again backward
+
+    @property
+    def tokens_per_row(self) -> int:
+        """The tokens that a row of a batch counts for in schedules."""
+        return self.context_length
+
+    def resolve(self) -> None:
+        """Checks the fields that speak of each other, and fills in those that follow from others.
+
+        Raises:
+          ValueError: fields that contradict each other.
+        """
+        if self.d_head is None:
+            if self.d_model % self.num_heads:
+                raise ValueError(
+                    f"config.model.d_model: got {self.d_model} with {self.num_heads} heads, "
+                    "expected a multiple of num_heads (or set d_head)"
+                )
+            self.d_head = self.d_model // self.num_heads
+        self.d_value = self.d_value or self.d_head
+        self.num_kv_heads = self.num_kv_heads or self.num_heads
+        self.d_ff = self.d_ff or 4 * self.d_model
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"config.model.num_kv_heads: got {self.num_kv_heads}, expected a divisor of "
+                f"num_heads = {self.num_heads}"
+            )
+        _resolve_positions(self)
 
 
 @dataclasses.dataclass
@@ -133,7 +161,9 @@ class ProfileConfig:
 
 @dataclasses.dataclass
 class ExperimentConfig:
-    """A whole run."""
+    """A whole run: of a language model on a corpus; other kinds of run add a section of theirs."""
+
+    kind: ClassVar[str] = "pretrain"  # names the kind of run that is so configured
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -145,8 +175,9 @@ class ExperimentConfig:
 
     @property
     def counts_epochs(self) -> bool:
-        """Whether the data decide how many steps there are, in place of `training.num_steps`."""
-        return False
+        """Whether a section's `epochs` decide how many steps there are, not `num_steps`."""
+        sections = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return any(getattr(section, "epochs", None) is not None for section in sections)
 
 
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -157,7 +188,7 @@ def batch_schedule(config: ExperimentConfig) -> BatchSchedule:
     training = config.training
     return BatchSchedule(
         training.batch_size,
-        config.model.context_length,
+        config.model.tokens_per_row,
         training.batch_ramp_start,
         training.batch_ramp_tokens,
     )
@@ -232,22 +263,7 @@ def resolve(config: Config) -> Config:
     validate(config)
     config = copy.deepcopy(config)
     model, optimizer, training = config.model, config.optimizer, config.training
-    if model.d_head is None:
-        if model.d_model % model.num_heads:
-            raise ValueError(
-                f"config.model.d_model: got {model.d_model} with {model.num_heads} heads, expected "
-                "a multiple of num_heads (or set d_head)"
-            )
-        model.d_head = model.d_model // model.num_heads
-    model.d_value = model.d_value or model.d_head
-    model.num_kv_heads = model.num_kv_heads or model.num_heads
-    model.d_ff = model.d_ff or 4 * model.d_model
-    if model.num_heads % model.num_kv_heads:
-        raise ValueError(
-            f"config.model.num_kv_heads: got {model.num_kv_heads}, expected a divisor of "
-            f"num_heads = {model.num_heads}"
-        )
-    _resolve_positions(model)
+    model.resolve()
     _at_most_one("optimizer", optimizer, "warmup_steps", "warmup_tokens")
     _at_most_one("optimizer", optimizer, "decay_steps", "decay_tokens")
     if optimizer.warmup_steps is None and optimizer.warmup_tokens is None:

@@ -6,7 +6,7 @@ r"""Judges by name: what scores answers, as rewards that are weighted and added 
 A specification is terms with " + " between them, each NAME or NAME:LOCATION, and before it WEIGHT*
 where the weight is not 1:
 
-    reward_model:WORKDIR     a run of experiments.reward_model, of the policy's tokenizer
+    reward_model:WORKDIR     a run that made a reward model, of the policy's tokenizer
     gold                     what an answer to an embedded task is worth, see `data.instructions`
     python:MODULE:FUNCTION   (prompt, response) -> float, of texts; a `RuleBased` is one
     rubric:FILE              a rubric, and the run that classifies answers by it, see `rubrics`
@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from jax.sharding import Mesh
 
+from experiments.alignment.reward_models import load_reward_model
 from experiments.alignment.rubrics import rubric_reward
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward
@@ -138,7 +139,7 @@ def reward_model(location: str, court: Court) -> Reward:
     if not location:
         raise ValueError("judge 'reward_model': got no location, expected reward_model:WORKDIR")
     workdir = WorkDirectory(location)
-    model, params = workdir.reward_model(court.tokenizer, court.mesh)
+    model, params = load_reward_model(workdir, court.tokenizer, court.mesh)
     function = ModelReward(model, params, ChatTemplate(court.tokenizer), width=court.width)
     step = workdir.resolve_step(None)
     of_checkpoint = on_first(lambda: content_hash(workdir.path / "checkpoints" / str(step)))

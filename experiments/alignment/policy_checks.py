@@ -1,15 +1,15 @@
-"""What the configuration of PPO may not say of its mesh and of its reward models.
+"""Checks of PPO's configuration against its mesh and its reward models.
 
-check_divides(config, mesh)
+minibatches_divide(config, mesh)
 check_room("value_from", model.context_length, config)
 """
 
 from typing import Any
 
-from experiments.task_configs import PPOConfig
+from experiments.alignment.policy_config import PPOConfig
 
 
-def check_divides(config: PPOConfig, mesh: Any) -> None:
+def minibatches_divide(config: PPOConfig, mesh: Any) -> None:
     """Checks that minibatches, and the text beside them, divide over a mesh.
 
     Raises:

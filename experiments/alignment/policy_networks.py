@@ -15,11 +15,11 @@ import optax
 from jax.sharding import Mesh
 
 from experiments.alignment.policy_checks import check_room
+from experiments.alignment.policy_config import PPOConfig
+from experiments.alignment.reward_models import load_reward_model
 from experiments.initial_params import initial_params
-from experiments.origin import Origin
 from experiments.sources import load_model_tokenizer
-from experiments.task_configs import PPOConfig
-from experiments.workdir import WorkDirectory
+from experiments.workdir import Origin, WorkDirectory
 from gptjax.alignment import ppo
 from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import Programs, compiled
@@ -136,7 +136,7 @@ def _critic(
         check_room("value_from", model.context_length, config)
         return (
             RewardModel(model),
-            lambda: source.reward_model(load_model_tokenizer(config), mesh)[1],
+            lambda: load_reward_model(source, load_model_tokenizer(config), mesh)[1],
         )
     judges = [reward.function for reward in rewards if isinstance(reward.function, ModelReward)]
     if judges:

@@ -1,111 +1,186 @@
-"""A run of PPO or of a relative, from its configuration to its result.
+"""PPO and its relatives: a policy learns from what its own answers earn.
 
-outcome = optimise_policy("ppo_smoke", config, WorkDirectory("runs/ppo"))
+ended = train("ppo_smoke", config, WorkDirectory("runs/ppo"))
 """
 
+import dataclasses
 import functools
-import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from experiments import sources
+from experiments.alignment import policy_plan
 from experiments.alignment.judges import judges_hash, load_judge
-from experiments.alignment.policy_checks import check_divides, check_room
+from experiments.alignment.policy_checks import check_room, minibatches_divide
+from experiments.alignment.policy_config import PPOConfig
 from experiments.alignment.policy_networks import Networks
 from experiments.alignment.policy_world import PolicyWorld
-from experiments.initial_params import find_origin
-from experiments.task_checks import check_task
-from experiments.task_configs import PPOConfig
+from experiments.alignment.starts import follows_a_work_directory, has_room_for_answers
+from experiments.kind import Check, Kind, Plan
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import Outcome, optimise
+from gptjax.alignment.ppo_settings import check
 from gptjax.alignment.rewards import Reward
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.prompts import PromptRows, load_prompts, prompt_rows
-from gptjax.models.costs import parameter_count
-from gptjax.settings import fields
-from gptjax.training import metrics, partitioning
+from gptjax.data.shards import PreparedCorpus
+from gptjax.tokenization import Tokenizer
+from gptjax.training import partitioning
+from gptjax.training.evaluation import Evaluator
+from gptjax.training.loop import RunIO
 from gptjax.training.processes import check_alike, together
-from gptjax.training.start import start
+from gptjax.training.state import TrainState
 
 
-def optimise_policy(
-    experiment: str, config: PPOConfig, workdir: WorkDirectory, restore_step: int | None = None
-) -> Outcome:
-    """Runs a resolved `config` in `workdir` to its end, or until a signal.
+@dataclasses.dataclass(frozen=True)
+class Prompted:
+    """What a policy learns from.
 
-    Args:
-      experiment: the name the configuration was made from, or what the run is called.
+    Attributes:
       config: resolved.
-      workdir: new, or of this run, which then goes on from its newest checkpoint.
-      restore_step: the checkpoint to go on from instead; later ones are removed.
-
-    Raises:
-      ValueError: another run is in `workdir`, what the configuration names cannot be had, or the
-        policy is lost (see `ppo_loop.optimise`).
+      template: of conversations, in the policy's tokenizer.
+      hashes: of all that is read, by name.
+      prompts: what is answered.
+      samples: what is answered to be shown; None: nothing is.
+      text: what PPO-ptx learns besides; None without ptx.
+      rewards: of answers.
+      mesh: over which all is divided.
     """
-    began = time.monotonic()
-    given = {f"config.{path}": value for path, value in fields(config).items()}
-    check_alike({"--experiment": experiment, "--restore_step": restore_step} | given)
-    check_task(config)
-    mesh = partitioning.make_mesh(config.parallelism)
-    check_divides(config, mesh)
-    template = sources.load_chat_template(config)
-    prompts, samples = together(lambda: _prompts(config, template))
-    text = None
-    hashes = {
-        "tokenizer_hash": template.tokenizer.content_hash(),
-        "prompts_hash": prompts.prompts.content_hash(),
-    }
-    if config.ppo.pretraining_coefficient:
-        text = sources.prepare_corpus(config, template.tokenizer)
-        hashes |= text.hashes
-    rewards = _rewards(config, template, mesh)
-    hashes["judges_hash"] = judges_hash(rewards)
-    check_alike(hashes)
-    workdir.begin(experiment, config, hashes, lambda: find_origin(config))
-    workdir.keep_tokenizer(template.tokenizer)
 
-    networks = Networks(config, rewards, mesh)
-    world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir, mesh)
-    with (
-        workdir.checkpoints() as checkpoints,
-        metrics.MetricsWriter(workdir.path, last_good_step=checkpoints.latest_step) as writer,
-        metrics.Progress(config.training.num_steps) as progress,
-    ):
-        checkpoints.claim()
-        reference = networks.reference(workdir.origin())
-        new = functools.partial(networks.begin, reference)
-        state, _ = start(new, networks.target, checkpoints, restore_step=restore_step)
-        writer.truncate_after(int(state.step))
-        workdir.drop_result_of_another_step(int(state.step))
-        outcome = optimise(
+    config: PPOConfig
+    template: ChatTemplate
+    hashes: dict[str, str]
+    prompts: PromptRows
+    samples: PromptRows | None
+    text: PreparedCorpus | None
+    rewards: list[Reward]
+    mesh: Mesh
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The policy's."""
+        return self.template.tokenizer
+
+
+class PolicyOptimisation(Kind[PPOConfig]):
+    r"""PPO: a fine-tuned model learns to give answers that a reward model prefers (InstructGPT).
+
+    python -m experiments.train --experiment=ppo_smoke --workdir=runs/ppo \
+        --config.checkpoint.init_from=runs/sft --config.ppo.rewards=reward_model:runs/reward
+    python -m experiments.train --experiment=grpo_smoke --workdir=runs/grpo \
+        --config.checkpoint.init_from=runs/sft --config.ppo.rewards=gold
+
+    Rewards add up, each with its weight and each logged apart; docs/alignment.md says what there
+    is. `ppo.pretraining_coefficient` above 0 makes it PPO-ptx; `ppo.advantages` grpo or rloo do
+    without a value network. samples.html shows a fixed set of prompts as the policy learns.
+    """
+
+    config = PPOConfig
+    identity = ("ppo.",)
+    free = ("stop.",)
+    follows = "sft"
+    curve = ("score", "score of an answer")
+
+    def checks(self, config: PPOConfig) -> Iterable[Check]:
+        yield from super().checks(config)
+        check(config.ppo, config.training.batch_size)
+        yield from has_room_for_answers(config, "ppo", config.ppo)
+        loop = f"the kind of run {self.name}, whose loop has no such thing"
+        fits = config.parallelism.strategy != "pmap"
+        yield "parallelism.strategy", fits, f"single or mesh for the kind of run {self.name}"
+        for name in ("batch_ramp_start", "skip_grad_norm", "rollback_after", "eval_batches"):
+            fits = getattr(config.training, name) is None
+            yield f"training.{name}", fits, f"none for {loop}"
+        yield "profile.num_steps", config.profile.num_steps == 0, f"0 for {loop}"
+        yield follows_a_work_directory(config)
+
+    def prepare(self, config: PPOConfig) -> Prompted:
+        """Reads prompts, judges, and text where PPO-ptx asks; see `Kind.prepare`."""
+        mesh = partitioning.make_mesh(config.parallelism)
+        minibatches_divide(config, mesh)
+        template = sources.load_chat_template(config)
+        prompts, samples = together(lambda: _prompts(config, template))
+        text = None
+        hashes = {
+            "tokenizer_hash": template.tokenizer.content_hash(),
+            "prompts_hash": prompts.prompts.content_hash(),
+        }
+        if config.ppo.pretraining_coefficient:
+            text = sources.prepare_corpus(config, template.tokenizer)
+            hashes |= text.hashes
+        rewards = _rewards(config, template, mesh)
+        hashes["judges_hash"] = judges_hash(rewards)
+        check_alike(hashes)
+        return Prompted(config, template, hashes, prompts, samples, text, rewards, mesh)
+
+    def learner(self, prepared: Prompted, workdir: WorkDirectory) -> "PolicyLearner":
+        """What takes the iterations of the run in `workdir`."""
+        return PolicyLearner(prepared, workdir)
+
+    def plan(self, config: PPOConfig, mesh: Any) -> Plan:
+        """Policy, value network, reference, reward models and rollouts; see `policy_plan`."""
+        return policy_plan.plan(config, mesh)
+
+    def planned_bytes(self, config: PPOConfig) -> int:
+        """Bytes on each device of one update, with answers at their limits."""
+        return policy_plan.planned_update_bytes(config)
+
+
+class PolicyLearner:
+    """The iterations of one run.
+
+    Attributes:
+      target: the shapes of the state's arrays, and where each lives.
+      evaluators: none; a policy is judged by its own answers while it learns.
+    """
+
+    evaluators: Mapping[str, Evaluator] = {}
+
+    def __init__(self, prompted: Prompted, workdir: WorkDirectory):
+        """Computes nothing yet."""
+        self._prompted, self._workdir = prompted, workdir
+        self._networks = Networks(prompted.config, prompted.rewards, prompted.mesh)
+        self.target = self._networks.target
+
+    def ready(self) -> None:
+        """Reads the parameters that KL is measured from."""
+        self._reference = self._networks.reference(self._workdir.origin())
+
+    def begin(self) -> TrainState:
+        """The state before the first iteration, of what the run started from."""
+        return self._networks.begin(self._reference)
+
+    def learn(self, state: TrainState, io: RunIO) -> Outcome:
+        """Takes iterations from `state.step` to the last; see `optimise`."""
+        prompted, config = self._prompted, self._prompted.config
+        world = PolicyWorld(
+            config,
+            prompted.template,
+            prompted.prompts,
+            prompted.samples,
+            prompted.text,
+            prompted.rewards,
+            self._workdir,
+            prompted.mesh,
+        )
+        return optimise(
             state,
-            reference,
-            networks.programs(text is not None),
+            self._reference,
+            self._networks.programs(prompted.text is not None),
             world.as_world(),
             config,
             config.ppo,
             config.stop,
-            checkpoints=checkpoints,
-            data_record=hashes,
-            writer=writer,
-            progress=progress,
+            io,
         )
-    if outcome.interrupted_by is not None or (outcome.steps == 0 and workdir.has_result()):
-        return outcome
-    if jax.process_index() == 0:
-        workdir.write_result(
-            {
-                "experiment": experiment,
-                "parameters": parameter_count(config.model),
-                **metrics.read_metrics(workdir.path / "metrics.jsonl")[-1],
-                "dropped": dict(prompts.prompts.dropped),
-                "seconds": time.monotonic() - began,
-            }
-        )
-    return outcome
+
+    def figures(self, params: Any) -> dict[str, Any]:
+        """The prompts that were dropped, by why."""
+        del params
+        return {"dropped": dict(self._prompted.prompts.prompts.dropped)}
 
 
 def _prompts(config: PPOConfig, template: ChatTemplate) -> tuple[PromptRows, PromptRows | None]:
@@ -136,3 +211,6 @@ def _rewards(config: PPOConfig, template: ChatTemplate, mesh: Mesh) -> list[Rewa
         if isinstance(reward.function, ModelReward):
             check_room("rewards", reward.function.model.config.context_length, config)
     return rewards
+
+
+KIND = PolicyOptimisation()

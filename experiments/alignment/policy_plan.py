@@ -1,6 +1,6 @@
 """What a run of PPO would take: bytes of each network on each device, of its largest program.
 
-trees = state_trees(config, mesh)
+plan(config, mesh).trees["parameter_bytes"]
 planned = planned_update_bytes(config)   # in a process that has the devices
 
 The reward models are those of `config.ppo.rewards`, the value network's of `config.ppo.value_from`
@@ -16,10 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments.alignment.policy_checks import minibatches_divide
+from experiments.alignment.policy_config import PPOConfig
 from experiments.alignment.policy_networks import Networks
-from experiments.memory import planned_bytes
-from experiments.step_costs import Shapes, largest_batch
-from experiments.task_configs import PPOConfig
+from experiments.costs import Shapes
+from experiments.kind import Plan, kind_of
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.config import ModelConfig
@@ -27,7 +28,25 @@ from gptjax.inference.decoding import empty_cache, piece_size
 from gptjax.inference.prefill import PIECE, bucket
 from gptjax.models.costs import training_flops_per_token
 from gptjax.models.gpt import GPT
+from gptjax.training.memory import bytes_of_each_device, planned_bytes
 from gptjax.training.partitioning import batch_sharding, make_mesh, placed
+
+
+def plan(config: PPOConfig, mesh: Any) -> Plan:
+    """What a run of a resolved `config` would hold on `mesh`, and compute in an iteration.
+
+    Raises:
+      ValueError: minibatches or a parameter do not divide over the mesh.
+    """
+    minibatches_divide(config, mesh)
+    trees = state_trees(config, mesh)
+    policy = bytes_of_each_device(trees["parameter_bytes"])
+    return Plan(
+        trees=trees,
+        outside=("reference_bytes", "reward_model_bytes"),
+        bytes={"rollout_bytes": rollout_bytes(config, mesh, policy)},
+        flops={"flops_per_step": flops_of_an_iteration(config)},
+    )
 
 
 def networks_of(config: PPOConfig, mesh: Any) -> Networks:
@@ -122,7 +141,7 @@ def update_batches(config: PPOConfig) -> tuple[Shapes, Shapes | None]:
     if not section.pretraining_coefficient:
         return batch, None
     training = dataclasses.replace(config.training, batch_size=rows * section.pretraining_rows)
-    return batch, largest_batch(dataclasses.replace(config, training=training))
+    return batch, kind_of(config).largest_batch(dataclasses.replace(config, training=training))
 
 
 def planned_update_bytes(config: PPOConfig) -> int:

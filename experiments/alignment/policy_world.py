@@ -12,9 +12,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments.alignment.judges import scored
+from experiments.alignment.policy_config import PPOConfig
 from experiments.json_lines import write_json_lines
 from experiments.report.samples import Sample, write_samples
-from experiments.task_configs import PPOConfig
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.ppo_loop import World
 from gptjax.alignment.rewards import Reward

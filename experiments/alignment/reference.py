@@ -1,7 +1,7 @@
-"""What the parameters that a run started from give to the answers it learns from: its reference.
+"""Reference log-probabilities for DPO, computed once and kept in the work directory.
 
-Log-probabilities are computed once, by the forward pass that training has, and kept in the work
-directory, so that training holds no second copy of the parameters.
+The reference is the parameters that the run started from. The forward pass is that of training,
+which so holds no second copy of the parameters.
 
     rows = ReferredRows(ranking_rows(...))
     refer(program, workdir, {"train": rows, "validation": validation})   # before the first batch
@@ -20,7 +20,8 @@ import numpy as np
 
 from experiments.alignment.rewards_of_rows import of_all_rows
 from experiments.initial_params import initial_params
-from experiments.training_run import Program
+from experiments.json_lines import replaced
+from experiments.program import Program
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.preference_losses import answer_log_probs
 from gptjax.config import ExperimentConfig
@@ -132,10 +133,5 @@ def _read(path: Path, made_for: str) -> dict[str, np.ndarray] | None:
 
 
 def _write(path: Path, made_for: str, kept: Mapping[str, np.ndarray]) -> None:
-    unfinished = path.with_name(path.name + ".new")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, made_for=np.array(made_for), **kept)  # pyright: ignore[reportArgumentType]
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replaced(path, "wb") as file:
+        np.savez(file, made_for=np.array(made_for), **kept)  # pyright: ignore[reportArgumentType]

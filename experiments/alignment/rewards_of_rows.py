@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.training_run import Program
+from experiments.program import Program
 from gptjax.alignment.ranking import answer_rewards
 from gptjax.data.loader import evaluation_rows
 from gptjax.data.mixture import Rows

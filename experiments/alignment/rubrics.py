@@ -7,7 +7,7 @@ The file is one JSON object; `reads_prompt` may be left out:
     {"rubric": "Does the answer refuse? Say yes or no.", "scores": {"yes": 1.0, "no": -0.5},
      "model": "runs/judge", "reads_prompt": true}
 
-`model` is a run of experiments.sft, ppo or dpo, of any chat tokenizer. A user asks it `question`,
+`model` is a run of SFT, PPO or DPO, of any chat tokenizer. A user asks it `question`,
 and the class is the name that it would most probably reply, by the sum of the log-probabilities of
 the name's tokens and the end of the turn. To train a judge, fine-tune on such conversations.
 

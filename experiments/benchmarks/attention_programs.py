@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from experiments.memory import planned_bytes
+from gptjax.training.memory import planned_bytes
 
 
 @dataclasses.dataclass(frozen=True)

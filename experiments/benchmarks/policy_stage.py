@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from experiments import sources
+from experiments.alignment.policy_config import PPOConfig, PPOSection
 from experiments.alignment.policy_networks import Networks
 from experiments.alignment.policy_world import PolicyWorld
-from experiments.task_configs import PPOConfig, PPOSection
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import World

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from experiments.alignment.policy_config import PPOConfig
 from experiments.alignment.policy_networks import Networks
 from experiments.alignment.policy_plan import update_batches
 from experiments.benchmarks.figures import Target, judged
@@ -36,7 +37,6 @@ from experiments.benchmarks.policy_stage import (
 )
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.training_program import TrainingProgram
-from experiments.task_configs import PPOConfig
 from gptjax.alignment.ppo_loop import optimise
 from gptjax.alignment.rollouts import Rollouts
 from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, resolve
@@ -45,6 +45,7 @@ from gptjax.inference.sampling import make_sampler
 from gptjax.models.costs import training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.loop import RunIO
 from gptjax.training.metrics import MetricsWriter, Progress
 from gptjax.training.partitioning import put_batch
 
@@ -106,10 +107,7 @@ def _loop(stage: Stage) -> dict[str, float]:
                 config,
                 config.ppo,
                 config.stop,
-                checkpoints=checkpoints,
-                data_record={},
-                writer=writer,
-                progress=progress,
+                RunIO(checkpoints, writer, progress, {}, Path(scratch)),
             )
         late = len(count) - compiled[2]
     frozen = held[0] - stage.before - learned  # before anything is drawn

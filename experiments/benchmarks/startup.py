@@ -15,7 +15,7 @@ from experiments.benchmarks.registry import SUITES
 
 
 def _seconds_to_first_step(workdir: Path, cache: Path) -> float:
-    command = [sys.executable, "-m", "experiments.pretrain", "--experiment=demo"]
+    command = [sys.executable, "-m", "experiments.train", "--experiment=demo"]
     command += [f"--workdir={workdir}", "--config.training.log_every=1"]
     environment = {**os.environ, "GPTJAX_CACHE": str(cache)}
     rows = workdir / "metrics.jsonl"

@@ -9,10 +9,10 @@ import time
 import jax
 import numpy as np
 
-from experiments.memory import planned_bytes
-from experiments.training_run import Program
+from experiments.program import Program
 from gptjax.config import ExperimentConfig
 from gptjax.models.costs import executed_training_flops_per_token, training_flops_per_token
+from gptjax.training.memory import planned_bytes
 from gptjax.training.partitioning import put_batch
 
 

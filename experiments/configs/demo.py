@@ -1,6 +1,6 @@
 """The default of `make demo`: a small GPT on text that comes with every Python.
 
-python -m experiments.pretrain --experiment=demo --workdir=runs/demo
+python -m experiments.train --experiment=demo --workdir=runs/demo
 """
 
 from experiments.registry import EXPERIMENTS

@@ -1,6 +1,6 @@
 """GPT-1: Improving Language Understanding by Generative Pre-Training (Radford et al. 2018).
 
-python -m experiments.pretrain --experiment=gpt1_smoke --workdir=runs/gpt1_smoke
+python -m experiments.train --experiment=gpt1_smoke --workdir=runs/gpt1_smoke
 """
 
 import dataclasses

@@ -5,7 +5,7 @@ optimiser: GPT-3's (arXiv 2005.14165, appendix B) stands in, with the peak learn
 models of the nearest size. Nor is the length of training published: 100 billion tokens,
 about ten epochs of WebText.
 
-    python -m experiments.pretrain --experiment=gpt2_smoke --workdir=runs/gpt2_smoke
+    python -m experiments.train --experiment=gpt2_smoke --workdir=runs/gpt2_smoke
 """
 
 from experiments.configs.smoke import smoke

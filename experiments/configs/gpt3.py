@@ -6,7 +6,7 @@ of the band is not published: 256 tokens here. Nor is each model's batch ramp, "
 to 2.7B, 12 billion beyond. Two rows of Table 2.1 do not multiply out; the parameter counts of
 Table D.1 decide: XL has 16 heads (the table's 24), 13B a d_model of 5120 (the table's 5140).
 
-    python -m experiments.pretrain --experiment=gpt3_smoke --workdir=runs/gpt3_smoke
+    python -m experiments.train --experiment=gpt3_smoke --workdir=runs/gpt3_smoke
 """
 
 from experiments.configs.smoke import smoke

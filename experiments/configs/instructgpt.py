@@ -5,16 +5,17 @@ epsilon. Prompts and answers are of at most 1,000 tokens each. The data, some 13
 and 33,000 ranked prompts, was never released: yours go into `config.sft.conversations` and
 `config.reward.rankings`. The vocabulary is GPT-2's with the tokens of a chat, `chat:gpt2:DIR`.
 
-    python -m experiments.sft --experiment=sft_smoke --workdir=runs/sft
-    python -m experiments.reward_model --experiment=reward_model_smoke --workdir=runs/reward \
+    python -m experiments.train --experiment=sft_smoke --workdir=runs/sft
+    python -m experiments.train --experiment=reward_model_smoke --workdir=runs/reward \
         --config.checkpoint.init_from=runs/sft
 """
 
 import dataclasses
 
+from experiments.alignment.fine_tuning import SFTConfig, SFTSection
+from experiments.alignment.reward_modelling import RewardModelConfig, RewardSection
 from experiments.configs.gpt3 import gpt3_6_7b, gpt3_175b, gpt3_xl
 from experiments.registry import EXPERIMENTS
-from experiments.task_configs import RewardModelConfig, RewardSection, SFTConfig, SFTSection
 from gptjax.config import (
     CheckpointConfig,
     DataConfig,

@@ -4,16 +4,16 @@ Appendix B has the recipe: beta 0.1, 64 pairs a batch, a rate of 1e-6 after 150 
 its published code clips at 10. Here a batch has 64 rankings, each with all pairs of its answers.
 Yours go into `config.dpo.rankings`.
 
-    python -m experiments.dpo --experiment=dpo_smoke --workdir=runs/dpo \
+    python -m experiments.train --experiment=dpo_smoke --workdir=runs/dpo \
         --config.checkpoint.init_from=runs/sft
 """
 
 import dataclasses
 
+from experiments.alignment.preference_optimisation import DPOConfig, DPOSection
 from experiments.configs.gpt3 import gpt3_6_7b
 from experiments.configs.instructgpt import VOCAB, smoke_model
 from experiments.registry import EXPERIMENTS
-from experiments.task_configs import DPOConfig, DPOSection
 from gptjax.config import CheckpointConfig, DataConfig, OptimizerConfig, TrainingConfig
 
 

@@ -4,16 +4,16 @@ Appendix C.4 has the recipe. Not published, and chosen here: the policy's rate (
 to 2.55e-5; above 8.05e-6 PPO without ptx diverged), GAE's lambda, value clipping, whitening, weight
 decay, Adam's epsilon. The 31,000 prompts were never released: yours go into `config.ppo.prompts`.
 
-    python -m experiments.ppo --experiment=ppo_smoke --workdir=runs/ppo \
+    python -m experiments.train --experiment=ppo_smoke --workdir=runs/ppo \
         --config.checkpoint.init_from=runs/sft --config.ppo.rewards=reward_model:runs/reward
 """
 
 import dataclasses
 
+from experiments.alignment.policy_config import PPOConfig, PPOSection
 from experiments.configs.gpt3 import gpt3_6_7b, gpt3_175b, gpt3_xl
 from experiments.configs.instructgpt import VOCAB, smoke_model
 from experiments.registry import EXPERIMENTS
-from experiments.task_configs import PPOConfig, PPOSection
 from gptjax.alignment.ppo_settings import StopSettings
 from gptjax.config import (
     CheckpointConfig,

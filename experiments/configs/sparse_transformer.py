@@ -2,9 +2,9 @@ r"""Sparse Transformer: Generating Long Sequences (Child et al. 2019, arXiv 1904
 
 The cells of Table 2: EnWik8 and CIFAR-10, each under dense, fixed and strided attention.
 
-    python -m experiments.pretrain --experiment=sparse_transformer_enwik8 --workdir=runs/enwik8 \
+    python -m experiments.train --experiment=sparse_transformer_enwik8 --workdir=runs/enwik8 \
         --config.data.corpus=text:enwik8
-    python -m experiments.pretrain --experiment=sparse_transformer_cifar10 --workdir=runs/cifar10 \
+    python -m experiments.train --experiment=sparse_transformer_cifar10 --workdir=runs/cifar10 \
         --config.data.corpus=cifar10:cifar-10-batches-bin
 
 The paper states neither batch sizes (one sequence of EnWik8, two of CIFAR-10 on each of its 8 GPUs

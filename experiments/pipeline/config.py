@@ -7,7 +7,10 @@ def instruct_demo() -> Pipeline: ...
 import dataclasses
 from collections.abc import Callable
 
-from experiments.task_configs import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig
+from experiments.alignment.fine_tuning import SFTConfig
+from experiments.alignment.policy_config import PPOConfig
+from experiments.alignment.preference_optimisation import DPOConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
 from gptjax.config import ExperimentConfig
 from gptjax.registry import Registry
 

@@ -11,12 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.alignment.fine_tuning import fine_tuning
-from experiments.alignment.policy_optimisation import optimise_policy
-from experiments.alignment.preference_optimisation import preference_optimisation
-from experiments.alignment.reward_modelling import reward_modelling
+from experiments.kind import Ended
 from experiments.pipeline.config import Pipeline
-from experiments.training_run import Ended, pretrain, train
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.config import resolve
 
@@ -42,25 +39,22 @@ def stages(pipeline: Pipeline, root: Path, seed: int) -> list[Stage]:
     def at(name: str) -> str:
         return str(root / name)
 
-    def stage(name: str, config: Any, before: str | None, train: Callable[..., Ended]) -> Stage:
+    def stage(name: str, config: Any, before: str | None) -> Stage:
         config = copy.deepcopy(config)
         config.training.seed = seed
         config.checkpoint.init_from = None if before is None else at(before)
         workdir = WorkDirectory(at(name))
         return Stage(name, workdir, functools.partial(train, name, resolve(config), workdir))
 
-    def by(prepare: Callable[[Any], Any]) -> Callable[..., Ended]:
-        return lambda name, config, workdir: train(name, config, workdir, prepare)
-
     ppo = copy.deepcopy(pipeline.ppo)
     ppo.ppo.rewards = f"reward_model:{at('reward_model')} + 0*gold"
     ptx = copy.deepcopy(ppo)
     ptx.ppo.pretraining_coefficient = pipeline.pretraining_coefficient
     return [
-        stage("pretrain", pipeline.pretrain, None, pretrain),
-        stage("sft", pipeline.sft, "pretrain", by(fine_tuning)),
-        stage("reward_model", pipeline.reward_model, "sft", by(reward_modelling)),
-        stage("ppo", ppo, "sft", optimise_policy),
-        stage("ppo_ptx", ptx, "sft", optimise_policy),
-        stage("dpo", pipeline.dpo, "sft", by(preference_optimisation)),
+        stage("pretrain", pipeline.pretrain, None),
+        stage("sft", pipeline.sft, "pretrain"),
+        stage("reward_model", pipeline.reward_model, "sft"),
+        stage("ppo", ppo, "sft"),
+        stage("ppo_ptx", ptx, "sft"),
+        stage("dpo", pipeline.dpo, "sft"),
     ]

@@ -6,13 +6,14 @@ summary = compare("compare_smoke", compare_smoke(), workdir, variants, "flops", 
 from typing import Any
 
 from experiments import sources
+from experiments.json_lines import write_json
 from experiments.provenance import provenance
-from experiments.training_run import pretrain
+from experiments.training_run import train
 from experiments.trials import report
 from experiments.trials.measure import measure_all
 from experiments.trials.plan import plan, trial_config
 from experiments.trials.summary import summarise
-from experiments.workdir import WorkDirectory, write_json
+from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig
 
 
@@ -55,7 +56,7 @@ def compare(
         if own.has_result():
             continue
         print(f"--- run {number} of {len(trials)}: {trial.variant}, seed {trial.seed}", flush=True)
-        if pretrain(experiment, trial.config, own).interrupted_by is not None:
+        if train(experiment, trial.config, own).interrupted_by is not None:
             return None
 
     summary = summarise(trials, budget, measurements, workdir.path)

@@ -13,12 +13,12 @@ from pathlib import Path
 import jax
 
 from experiments import sources
-from experiments.memory import planned_bytes
-from experiments.training_run import Program
-from experiments.workdir import write_json
+from experiments.json_lines import write_json
+from experiments.program import Program
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.shards import TokenizedSplit
 from gptjax.training import partitioning
+from gptjax.training.memory import planned_bytes
 
 STEPS = 10
 

@@ -26,11 +26,9 @@ from gptjax.alignment.rollouts import Rollouts
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.shards import Batch
 from gptjax.models.gpt import GPT
-from gptjax.settings import to_dict
-from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
-from gptjax.training.metrics import MetricsWriter, Progress
+from gptjax.training.loop import RunIO
 from gptjax.training.optimizers import learning_rate
 from gptjax.training.partitioning import batch_share, put_batch
 from gptjax.training.state import TrainState
@@ -102,6 +100,11 @@ class Outcome:
     steps: int  # iterations of this start of the run
     interrupted_by: str | None  # the signal's name
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the run's result says of this start: nothing."""
+        return {}
+
 
 def optimise(
     state: TrainState,
@@ -111,11 +114,7 @@ def optimise(
     config: ExperimentConfig,
     settings: PPOSettings,
     stops: StopSettings,
-    *,
-    checkpoints: Checkpoints,
-    data_record: dict[str, Any],
-    writer: MetricsWriter,
-    progress: Progress,
+    io: RunIO,
 ) -> Outcome:
     """Takes iterations from `state.step` to `config.training.num_steps`.
 
@@ -129,10 +128,7 @@ def optimise(
       config: resolved.
       settings: of the algorithm.
       stops: what ends the run early.
-      checkpoints: where to save.
-      data_record: kept in each checkpoint.
-      writer: takes a row for each iteration.
-      progress: shows it to a person.
+      io: has a row for each iteration.
 
     Raises:
       ValueError: a figure is not finite or past `stops`, or a reward fails. Nothing of that
@@ -155,37 +151,21 @@ def optimise(
             try:
                 _check(row, stops)
             except ValueError as error:
-                checkpoints.wait()
-                good = checkpoints.good_before(done - 1)  # figures are of the policy that drew
+                io.checkpoints.wait()
+                good = io.checkpoints.good_before(done - 1)  # figures are of the policy that drew
                 last = "no checkpoint before" if good is None else f"last good checkpoint: {good}"
-                raise ValueError(f"{error}; {last} (in {checkpoints.directory})") from error
-            writer.write(row)
-            progress.update(row)
+                raise ValueError(f"{error}; {last} (in {io.checkpoints.directory})") from error
+            io.writer.write(row)
+            io.progress.update(row)
             if done % config.training.eval_every == 0 or done == total:
                 world.show(state.judged, done)
             if done % config.checkpoint.every_steps == 0 or done == total:
                 saved = done
-                _save(state, checkpoints, data_record, config)
+                io.save(done, state, config)
         if saved < done:
-            _save(state, checkpoints, data_record, config)
-        checkpoints.wait()
+            io.save(done, state, config)
+        io.checkpoints.wait()
     return Outcome(state, done - first, interruption.name)
-
-
-def _save(
-    state: TrainState,
-    checkpoints: Checkpoints,
-    data_record: dict[str, Any],
-    config: ExperimentConfig,
-) -> None:
-    checkpoints.save(
-        int(state.step),
-        params=state.params,
-        opt_state=state.opt_state,
-        ema=state.ema,
-        data=data_record,
-        config=to_dict(config),
-    )
 
 
 def _iteration(

@@ -1,6 +1,6 @@
 """The one supervised loop: what differs between tasks is the loss function and the data.
 
-state = fit(state, train_step, batches, config, evaluators=evaluators, ...)
+outcome = fit(state, train_step, batches, config, io, evaluators=evaluators, ...)
 """
 
 import dataclasses
@@ -80,6 +80,45 @@ class Outcome:
     interrupted_by: str | None  # the signal's name
     data_wait_fraction: float  # of the time between batches
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the run's result says of this start."""
+        return {"data_wait_fraction": self.data_wait_fraction}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunIO:
+    """Where a run writes.
+
+    Attributes:
+      checkpoints: where states are saved.
+      writer: takes rows of figures.
+      progress: shows them to a person.
+      data_record: kept in each checkpoint: what the data order was made from; the ranges of its
+        `skipped_examples`, where there are any, are in each training row too.
+      trace_directory: where `config.profile` has its trace written.
+    """
+
+    checkpoints: Checkpoints
+    writer: MetricsWriter
+    progress: Progress
+    data_record: dict[str, Any]
+    trace_directory: Path
+
+    def save(
+        self, step: int, state: TrainState, config: ExperimentConfig, metrics: Any = None
+    ) -> None:
+        """Saves the state after `step`, with the `metrics` of its validation, if it had one."""
+        self.checkpoints.save(
+            step,
+            params=state.params,
+            opt_state=state.opt_state,
+            ema=state.ema,
+            data=self.data_record,
+            config=to_dict(config),
+            metrics=metrics,
+        )
+
 
 def _check_finite(row: Mapping[str, Any], checkpoints: Checkpoints, steps: int = 1) -> None:
     """Refuses a row whose loss or gradient norm is not finite, by now for so many `steps`."""
@@ -104,16 +143,12 @@ def fit(
     train_step: Step,
     batches: Iterator[Mapping[str, np.ndarray]],
     config: ExperimentConfig,
+    io: RunIO,
     *,
     mesh: Mesh,
     evaluators: Mapping[str, Evaluator],
-    checkpoints: Checkpoints,
-    data_record: dict[str, Any],
-    writer: MetricsWriter,
-    progress: Progress,
     throughput: Throughput,
     statistics: Statistics,
-    trace_directory: Path,
 ) -> Outcome:
     """Trains from `state.step` to `config.training.num_steps`.
 
@@ -125,16 +160,11 @@ def fit(
       train_step: from `make_train_step`.
       batches: one batch a step, from that of `state.step` on.
       config: resolved.
+      io: has a row every `log_every` steps and after each evaluation.
       mesh: where batches go.
       evaluators: by the name of the split they judge; "validation" decides the best checkpoint.
-      checkpoints: where to save.
-      data_record: kept in each checkpoint: what the data order was made from; the ranges of its
-        `skipped_examples`, where there are any, are in each row too.
-      writer: takes a row every `log_every` steps and after each evaluation.
-      progress: shows the same to a person.
       throughput: tokens/s and MFU.
       statistics: of layers, asked for every `statistics_every` steps.
-      trace_directory: where `config.profile` has its trace written.
 
     Raises:
       NotFiniteError: a loss or gradient norm is not finite, for `training.rollback_after` steps in
@@ -158,14 +188,14 @@ def fit(
         row = {"step": step} | {name: x.item() for name, x in jax.device_get(metrics).items()}
         steps = row.pop("nonfinite_steps", 1)
         if steps >= (training.rollback_after or 1):
-            _check_finite(row, checkpoints, steps)
+            _check_finite(row, io.checkpoints, steps)
         throughput.add(schedule.tokens(step) - schedule.tokens(step - 1))
         if step % training.log_every == 0 or step == total:
-            if data_record.get("skipped_examples"):
-                row["skipped_examples"] = data_record["skipped_examples"]
+            if io.data_record.get("skipped_examples"):
+                row["skipped_examples"] = io.data_record["skipped_examples"]
             row |= throughput.take()
-            writer.write(row)
-            progress.update(row)
+            io.writer.write(row)
+            io.progress.update(row)
         if step == first + 1:
             throughput.restart()  # this one compiled
 
@@ -173,22 +203,14 @@ def fit(
         for split, evaluator in evaluators.items():
             evaluation[split] = evaluator(state.judged)
             row = {"step": done, "split": split, **evaluation[split]}
-            _check_finite(row, checkpoints)
-            writer.write(row)
-            progress.evaluation(row)
+            _check_finite(row, io.checkpoints)
+            io.writer.write(row)
+            io.progress.evaluation(row)
 
     def save() -> None:
-        checkpoints.save(
-            done,
-            params=state.params,
-            opt_state=state.opt_state,
-            ema=state.ema,
-            data=data_record,
-            config=to_dict(config),
-            metrics=evaluation.get("validation") if evaluated == done else None,
-        )
+        io.save(done, state, config, evaluation.get("validation") if evaluated == done else None)
 
-    with Interruption() as interruption, Trace(config.profile, first, trace_directory) as trace:
+    with Interruption() as interruption, Trace(config.profile, first, io.trace_directory) as trace:
         while done < total and not interruption.requested(done):
             began = time.monotonic()
             batch = put_batch(next(batches), mesh)
@@ -196,7 +218,7 @@ def fit(
             if training.statistics_every and (done + 1) % training.statistics_every == 0:
                 settle()
                 sizes = jax.device_get(statistics(state, batch))
-                writer.write({"step": done + 1, "split": "layers", **sizes})
+                io.writer.write({"step": done + 1, "split": "layers", **sizes})
                 throughput.restart()
             trace.before_step(done, state)
             with jax.profiler.StepTraceAnnotation("train", step_num=done):
@@ -220,6 +242,6 @@ def fit(
         settle()
         if saved < done:
             save()
-        checkpoints.wait()
+        io.checkpoints.wait()
     wait_fraction = waited / max(running, 1e-9)
     return Outcome(state, done - first, evaluation, interruption.name, wait_fraction)

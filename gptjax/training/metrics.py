@@ -5,7 +5,7 @@
         row = {"step": step, "loss": loss, **throughput.take()}
         writer.write(row)
         progress.update(row)
-    plot_loss(workdir / "metrics.jsonl", workdir / "loss.png", title="demo")
+    plot_curve(workdir / "metrics.jsonl", workdir / "loss.png", title="demo")
 
 A row of metrics.jsonl is one JSON object. Training rows carry `step, loss (nats a token),
 learning_rate, grad_norm, tokens_per_second, mfu, executed_mfu`; evaluation rows `step, split, loss,
@@ -146,19 +146,27 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
-def plot_loss(metrics_path: str | os.PathLike, png_path: str | os.PathLike, title: str) -> None:
-    """Draws training and validation loss against step, with bits per byte on the right.
+def plot_curve(
+    metrics_path: str | os.PathLike,
+    png_path: str | os.PathLike,
+    title: str,
+    figure_name: str = "loss",
+    axis: str = "loss (nats per token)",
+) -> None:
+    """Draws a figure of training and validation against step, with bits per byte on the right.
 
     Args:
       metrics_path: a metrics.jsonl.
       png_path: picture to write, 1,440 x 864 pixels.
       title: heading of the picture.
+      figure_name: in the rows.
+      axis: what it is called, with its unit.
     """
     # Takes 1 s, and more where its font cache is built: only runs that have ended draw.
     from matplotlib.figure import Figure
 
-    rows = [row for row in read_metrics(metrics_path) if row.get("loss") is not None]
-    training = np.array([(row["step"], row["loss"]) for row in rows if "split" not in row])
+    rows = [row for row in read_metrics(metrics_path) if row.get(figure_name) is not None]
+    training = np.array([(row["step"], row[figure_name]) for row in rows if "split" not in row])
     evaluations = [row for row in rows if "split" in row]
     figure = Figure(figsize=(9, 5.4), dpi=160, layout="constrained")
     axes = figure.add_subplot()
@@ -176,12 +184,12 @@ def plot_loss(metrics_path: str | os.PathLike, png_path: str | os.PathLike, titl
         strict=False,
     ):
         chosen = [row for row in evaluations if row["split"] == split]
-        points = np.array([(row["step"], row["loss"]) for row in chosen])
+        points = np.array([(row["step"], row[figure_name]) for row in chosen])
         label = f"{split}, last {points[-1, 1]:.3f}"
         if chosen[-1].get("bits_per_byte") is not None:
             label += f" ({chosen[-1]['bits_per_byte']:.3f} bits per byte)"
         axes.plot(*points.T, color=color, marker="o", markersize=4, linewidth=1.8, label=label)
-    axes.set(xlabel="step", ylabel="loss (nats per token)", title=title)
+    axes.set(xlabel="step", ylabel=axis, title=title)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     measured = [row for row in evaluations if row.get("bits_per_byte") is not None]

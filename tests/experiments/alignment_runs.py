@@ -13,17 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import training_run
-from experiments.alignment.fine_tuning import fine_tuning
-from experiments.task_configs import (
-    DPOConfig,
-    DPOSection,
-    RewardModelConfig,
-    RewardSection,
-    SFTConfig,
-    SFTSection,
-    task_of,
-)
+from experiments import supervised
+from experiments.alignment.fine_tuning import SFTConfig, SFTSection
+from experiments.alignment.preference_optimisation import DPOConfig, DPOSection
+from experiments.alignment.reward_modelling import RewardModelConfig, RewardSection
+from experiments.kind import kind_of
 from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.config import (
@@ -98,10 +92,21 @@ def make_config(kind, **overrides):
     return resolve(config)
 
 
-def run(path, config, prepare, restore_step=None):
-    """Runs it in `path`; returns the work directory."""
-    workdir = WorkDirectory(str(path))
-    train("tiny", config, workdir, prepare, restore_step)
+def prepared(config):
+    """What a run of `config` learns from."""
+    kind = kind_of(config)
+    kind.check(config)
+    return kind.prepare(config)
+
+
+def run(path, config, restore_step=None, *, change=None):
+    """Runs it in `path`, of a task that `change` makes of its own; returns the work directory."""
+    workdir, kind = WorkDirectory(str(path)), kind_of(config)
+    with pytest.MonkeyPatch.context() as patch:
+        if change is not None:
+            prepare = kind.prepare
+            patch.setattr(kind, "prepare", lambda config: change(prepare(config)), raising=False)
+        train("tiny", config, workdir, restore_step)
     return workdir
 
 
@@ -118,10 +123,10 @@ def binary(name, *flags):
 
 def fine_tuned(folder, num_steps=24):
     """A model that has begun to learn what answers look like, in `folder`/sft."""
-    return run(folder / "sft", make_config(SFTConfig, training__num_steps=num_steps), fine_tuning)
+    return run(folder / "sft", make_config(SFTConfig, training__num_steps=num_steps))
 
 
-def params_at_start(path, config, prepare):
+def params_at_start(path, config):
     """The parameters with which a run in `path` would take its first step."""
 
     class Started(Exception):
@@ -131,17 +136,15 @@ def params_at_start(path, config, prepare):
         raise Started(state)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Started) as started:
-        patch.setattr(training_run, "fit", fit)
-        run(path, config, prepare)
+        patch.setattr(supervised, "fit", fit)
+        run(path, config)
     return started.value.args[0].params
 
 
-def stopping(prepare, step, by=signal.SIGTERM):
-    """As `prepare`, of a run that a signal ends when it asks for the batch of `step`, from 0."""
+def stopping(step, by=signal.SIGTERM):
+    """A change of a task: a signal ends its run when it asks for the batch of `step`, from 0."""
 
-    def prepared(config):
-        task = prepare(config)
-
+    def change(task):
         def batches(start_step, skipped, share):
             made = task.batches(start_step, skipped, share)
             for number, batch in enumerate(made, start=start_step):
@@ -151,7 +154,7 @@ def stopping(prepare, step, by=signal.SIGTERM):
 
         return dataclasses.replace(task, batches=batches)
 
-    return prepared
+    return change
 
 
 def killed_at(folder, config, *steps):
@@ -161,7 +164,7 @@ def killed_at(folder, config, *steps):
     subprocess.run(
         [
             *(sys.executable, "-W", "ignore", "-m", "tests.experiments.trained_lives"),
-            *(task_of(config), folder / "config.json", folder / "run", *map(str, steps)),
+            *(config.kind, folder / "config.json", folder / "run", *map(str, steps)),
         ],
         cwd=REPOSITORY,
         check=True,

@@ -20,8 +20,9 @@ import jax
 import matplotlib.figure  # noqa: F401  what a run imports when it ends
 import numpy as np
 
-from experiments.training_run import pretrain
-from experiments.workdir import WorkDirectory, enable_compilation_cache
+from experiments.caches import enable_compilation_cache
+from experiments.training_run import train
+from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.training.metrics import read_metrics
 
@@ -57,7 +58,7 @@ def live(path, run):
 
 
 def _live(path, config):
-    return live(path, lambda workdir: pretrain("lives", config, workdir))
+    return live(path, lambda workdir: train("lives", config, workdir))
 
 
 def _end(process):

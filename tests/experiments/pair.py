@@ -17,10 +17,8 @@ import numpy as np
 from absl import app, flags
 
 from experiments import sources
-from experiments.alignment.policy_optimisation import optimise_policy
+from experiments.kind import kind_named
 from experiments.processes import connect
-from experiments.task_configs import TASKS
-from experiments.tasks import TRAINED
 from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.inference.generate import Generator
@@ -48,17 +46,17 @@ def _alternating(devices, shape):
 
 def _seen(name, run):
     """What comes of a run: how it ended, or the message with which it is refused."""
-    config, workdir = from_dict(TASKS[run["task"]], run["config"]), WorkDirectory(run["workdir"])
+    config, workdir = (
+        from_dict(kind_named(run["task"]).config, run["config"]),
+        WorkDirectory(run["workdir"]),
+    )
     changed = name == "stopped"
     sources.training_batches = _slowly if changed else BATCHES
     partitioning.ordered = _alternating if changed else ORDERED
     if name == "other":
         config.optimizer.learning_rate *= 1 + jax.process_index()
     try:
-        if run["task"] == "ppo":
-            outcome = optimise_policy("pair", config, workdir)
-        else:
-            outcome = train("pair", config, workdir, TRAINED[run["task"]])
+        outcome = train("pair", config, workdir)
     except ValueError as error:
         return str(error)
     step, by = int(outcome.state.step), outcome.interrupted_by

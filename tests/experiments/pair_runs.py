@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments.task_configs import task_of
 from gptjax.settings import to_dict
 from gptjax.training.metrics import read_metrics
 
@@ -23,7 +22,7 @@ _PATIENCE = 400  # seconds, within those that pytest gives the files that start 
 
 def run_of(path, config):
     """A run as a plan of `pair` has it."""
-    return {"workdir": str(path), "config": to_dict(config), "task": task_of(config)}
+    return {"workdir": str(path), "config": to_dict(config), "task": config.kind}
 
 
 def on_mesh(**axes):

@@ -11,8 +11,8 @@ import signal
 import time
 from pathlib import Path
 
-from experiments.alignment.policy_optimisation import optimise_policy
-from experiments.task_configs import PPOConfig
+from experiments.alignment.policy_config import PPOConfig
+from experiments.training_run import train
 from gptjax.config import resolve
 from gptjax.settings import from_dict
 from tests.experiments.lives import live
@@ -35,9 +35,7 @@ def main():
     rng = random.Random(arguments.seed)
     for _ in range(arguments.kills):
         before, deadline = _newest(arguments.workdir), time.monotonic() + 120
-        life = live(
-            arguments.workdir, lambda workdir: optimise_policy("tiny", config, workdir) and None
-        )
+        life = live(arguments.workdir, lambda workdir: train("tiny", config, workdir) and None)
         while _newest(arguments.workdir) == before and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.5))

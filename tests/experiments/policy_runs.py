@@ -4,9 +4,9 @@ run_policy(path, make_ppo(make_starts(folder), ppo__inner_epochs=2))
 """
 
 from experiments.alignment import policy_optimisation
-from experiments.alignment.policy_optimisation import optimise_policy
-from experiments.alignment.reward_modelling import reward_modelling
-from experiments.task_configs import PPOConfig, RewardModelConfig
+from experiments.alignment.policy_config import PPOConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics
 from tests.experiments.alignment_runs import fine_tuned, make_config, run
@@ -18,7 +18,7 @@ def make_starts(folder):
     """A fine-tuned model and a reward model, for all runs of a test file."""
     sft = fine_tuned(folder, num_steps=4)
     reward = make_config(RewardModelConfig, training__num_steps=4)
-    return sft, run(folder / "reward", reward, reward_modelling)
+    return sft, run(folder / "reward", reward)
 
 
 def make_ppo(starts, **overrides):
@@ -60,7 +60,7 @@ def run_policy(path, config, restore_step=None, world=None):
     usual = policy_optimisation.PolicyWorld
     policy_optimisation.PolicyWorld = world or usual
     try:
-        optimise_policy("tiny", config, workdir, restore_step)
+        train("tiny", config, workdir, restore_step)
     finally:
         policy_optimisation.PolicyWorld = usual
     return workdir

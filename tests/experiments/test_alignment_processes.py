@@ -2,10 +2,9 @@
 
 import pytest
 
-from experiments.alignment.fine_tuning import fine_tuning
-from experiments.alignment.preference_optimisation import preference_optimisation
-from experiments.alignment.reward_modelling import reward_modelling
-from experiments.task_configs import DPOConfig, RewardModelConfig, SFTConfig
+from experiments.alignment.fine_tuning import SFTConfig
+from experiments.alignment.preference_optimisation import DPOConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
 from experiments.workdir import WorkDirectory
 from tests.experiments import alignment_runs
 from tests.experiments.pair_runs import assert_alike, on_mesh, pair_seen, run_of
@@ -46,9 +45,9 @@ def runs(tmp_path_factory):
     """Runs by name, in a folder each, and what both processes have seen."""
     folder = tmp_path_factory.mktemp("runs")
     starts = make_starts(folder / "starts")
-    alignment_runs.run(folder / "rewards_alone", _reward_model(), reward_modelling)
-    alignment_runs.run(folder / "sft_alone", _sft(), fine_tuning)
-    alignment_runs.run(folder / "dpo_alone", _dpo(starts), preference_optimisation)
+    alignment_runs.run(folder / "rewards_alone", _reward_model())
+    alignment_runs.run(folder / "sft_alone", _sft())
+    alignment_runs.run(folder / "dpo_alone", _dpo(starts))
     run_policy(folder / "ppo_alone", make_ppo(starts))
     divided = {
         "rewards": _reward_model(**MESH),

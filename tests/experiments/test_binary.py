@@ -220,7 +220,7 @@ def test_control_c_leaves_with_the_shells_code(ended):
 
 def test_a_real_binary_says_one_line_and_makes_nothing(tmp_path):
     workdir = tmp_path / "run"
-    command = ["-m", "experiments.pretrain", "--experiment=gpt2_small", f"--workdir={workdir}"]
+    command = ["-m", "experiments.train", "--experiment=gpt2_small", f"--workdir={workdir}"]
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,

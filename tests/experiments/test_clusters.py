@@ -81,7 +81,7 @@ CHECK = textwrap.dedent(
     import contextlib, io, json, sys
     from absl import flags
     from absl.testing import flagsaver
-    from experiments import pretrain
+    from experiments import train
 
     done = []
     for arguments in json.load(sys.stdin):
@@ -89,7 +89,7 @@ CHECK = textwrap.dedent(
         saved, errors = flagsaver.save_flag_values(flags.FLAGS), io.StringIO()
         try:
             with contextlib.redirect_stderr(errors):
-                pretrain.run(pretrain.main, with_experiment=True)
+                train.run(train.main, with_experiment=True)
         except SystemExit as leaving:
             done.append([leaving.code or 0, errors.getvalue()])
         flagsaver.restore_flag_values(saved, flags.FLAGS)
@@ -153,7 +153,7 @@ def _flags(arguments, *names):
 @pytest.mark.parametrize("name", [*VARIABLES, "gke_gpus.yaml"])
 def test_each_start_file_starts_every_process_with_its_number(started, name):
     arguments = [line[2] for line in started[name]]
-    assert [line[:2] for line in arguments] == [["-m", "experiments.pretrain"]] * 2
+    assert [line[:2] for line in arguments] == [["-m", "experiments.train"]] * 2
     if name != "gke_gpus.yaml":
         assert all(set(GIVEN) < set(line) for line in arguments)
     said = [_flags(line, "coordinator", "num_processes", "process_id") for line in arguments]
@@ -173,7 +173,7 @@ def test_another_binary_is_started_where_it_is_named(folder, started, name):
     del started  # it makes the folders
     command, variables = ["bash", FILES / name, *GIVEN], VARIABLES[name] | {"BINARY": "sft"}
     lines = [line[2] for line in _started(folder, folder / "home", command, variables)]
-    assert [line[:2] for line in lines] == [["-m", "experiments.sft"]] * 2
+    assert [line[:2] for line in lines] == [["-m", "experiments.train"]] * 2
     assert all(set(GIVEN) < set(line) for line in lines)
 
 

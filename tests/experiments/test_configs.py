@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments.alignment.fine_tuning import SFTConfig
+from experiments.alignment.policy_config import PPOConfig
+from experiments.alignment.preference_optimisation import DPOConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
 from experiments.configs import EXPERIMENTS
-from experiments.task_configs import DPOConfig, PPOConfig, RewardModelConfig, SFTConfig
 from gptjax.config import batch_schedule, resolve
 from gptjax.settings import to_dict
 

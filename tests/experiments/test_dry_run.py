@@ -12,7 +12,7 @@ from experiments.alignment.policy_networks import Networks
 from experiments.alignment.policy_plan import networks_of, update_batches
 from experiments.configs import EXPERIMENTS
 from experiments.dry_run import GIB, bytes_of_each_device, dry_run, table
-from experiments.training_run import Program
+from experiments.program import Program
 from experiments.workdir import WorkDirectory
 from gptjax.config import ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
@@ -105,7 +105,7 @@ def test_what_no_mesh_can_run_is_refused(planned):
 
 def test_the_command_compiles_for_as_many_devices_as_it_is_told():
     """A step takes the state, and more; a device has a sixteenth of the parameters at least."""
-    command = [sys.executable, "-m", "experiments.pretrain", "--experiment=gpt2_smoke"]
+    command = [sys.executable, "-m", "experiments.train", "--experiment=gpt2_smoke"]
     command += ["--dry_run", "--device_memory_gib=1", "--config.training.batch_size=16"]
     command += [f"--config.parallelism.{field}" for field in ("strategy=mesh", "fsdp=16", "data=1")]
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -138,7 +138,7 @@ def test_a_reward_model_has_no_logits_and_a_row_of_it_several_answers(planned):
 
 def test_the_child_knows_which_model_it_is():
     """Of a reward model, by its command: neither data nor a directory is asked for."""
-    command = [sys.executable, "-m", "experiments.reward_model", "--experiment=reward_model_smoke"]
+    command = [sys.executable, "-m", "experiments.train", "--experiment=reward_model_smoke"]
     run = subprocess.run(
         [*command, "--dry_run"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )

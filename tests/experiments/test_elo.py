@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.fine_tuning import SFTConfig
 from experiments.alignment.policies import Policy
 from experiments.alignment.ratings import report, systems_of, votes_of
-from experiments.task_configs import SFTConfig
 from gptjax.data.instructions import gold_reward
 from gptjax.data.prompts import load_prompts
 from tests.experiments.alignment_runs import make_config, run
@@ -69,7 +68,7 @@ def sft(tmp_path_factory):
         SFTConfig, training__num_steps=60, training__eval_every=20, checkpoint__every_steps=20
     )
     config.checkpoint.keep = 3
-    return run(tmp_path_factory.mktemp("runs") / "sft", config, fine_tuning)
+    return run(tmp_path_factory.mktemp("runs") / "sft", config)
 
 
 def votes(folder):

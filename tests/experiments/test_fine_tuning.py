@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import fine_tuning, shown_examples
-from experiments.task_checks import check_task
-from experiments.task_configs import SFTConfig, task_of
-from experiments.training_run import Program, pretrain
+from experiments.alignment.fine_tuning import SFTConfig
+from experiments.kind import kind_of
+from experiments.program import Program
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, TrainingConfig
 from gptjax.data.chat_format import ChatTemplate
@@ -26,6 +26,7 @@ from tests.experiments.alignment_runs import (
     killed_at,
     make_config,
     params_at_start,
+    prepared,
     rows,
     run,
     stopping,
@@ -40,12 +41,12 @@ def _cache(cache):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nobody interrupts; it is not to be changed."""
-    return run(tmp_path_factory.mktemp("runs") / "whole", make_config(SFTConfig), fine_tuning)
+    return run(tmp_path_factory.mktemp("runs") / "whole", make_config(SFTConfig))
 
 
 def test_a_run_says_what_it_is_and_what_it_made(whole):
     described = json.loads((whole.path / "config.json").read_text())
-    assert described["task"] == "sft" == task_of(whole.config())
+    assert described["task"] == "sft" == whole.config().kind
     assert whole.config() == make_config(SFTConfig)
     result = whole.result()
     assert result["mixture"]["conversations"]["examples"] == 8 * 4
@@ -77,9 +78,9 @@ def test_the_loss_is_that_of_what_assistants_say_and_of_their_ends_alone(whole):
 
 def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
     config = make_config(SFTConfig)
-    stopped = run(tmp_path / "run", config, stopping(fine_tuning, 5))
+    stopped = run(tmp_path / "run", config, change=stopping(5))
     assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
-    run(stopped.path, config, fine_tuning)
+    run(stopped.path, config)
     assert rows(stopped) == rows(whole)
     jax.tree.map(np.testing.assert_array_equal, stopped.params(8), whole.params(8))
 
@@ -92,20 +93,20 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
     with Checkpoints(killed.path / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() in (2, 4, 6)
     assert not killed.has_result()
-    run(killed.path, config, fine_tuning)
+    run(killed.path, config)
     assert rows(killed) == rows(whole)
     jax.tree.map(np.testing.assert_array_equal, killed.params(8), whole.params(8))
 
 
 def test_epochs_decide_the_steps_and_the_decay(tmp_path):
-    task = fine_tuning(make_config(SFTConfig, sft__epochs=3))
+    task = prepared(make_config(SFTConfig, sft__epochs=3))
     steps = task.config.training.num_steps
     assert task.config.optimizer.decay_steps == steps
     for decay in (5, TrainingConfig().num_steps):
-        own = fine_tuning(make_config(SFTConfig, sft__epochs=3, optimizer__decay_steps=decay))
+        own = prepared(make_config(SFTConfig, sft__epochs=3, optimizer__decay_steps=decay))
         assert (own.config.training.num_steps, own.config.optimizer.decay_steps) == (steps, decay)
-    assert fine_tuning(task.config).config == task.config  # as a work directory has it
-    workdir = run(tmp_path / "run", make_config(SFTConfig, sft__epochs=3), fine_tuning)
+    assert prepared(task.config).config == task.config  # as a work directory has it
+    workdir = run(tmp_path / "run", make_config(SFTConfig, sft__epochs=3))
     assert workdir.config().training.num_steps == workdir.result()["step"] == steps
     epochs = workdir.result()["mixture"]["conversations"]["epochs"]
     assert 3 <= epochs < 3 + 4 / (60 / 4)
@@ -114,13 +115,16 @@ def test_epochs_decide_the_steps_and_the_decay(tmp_path):
 @pytest.mark.parametrize(("saved", "judged"), [(2, 4), (4, 4), (8, 4)])
 def test_the_best_checkpoint_is_one_that_is_saved(saved, judged):
     changes = {"checkpoint__every_steps": saved, "training__eval_every": judged}
-    check_task(make_config(SFTConfig, **changes))
-    check_task(make_config(SFTConfig, checkpoint__every_steps=3, sft__choose="newest"))
+    for config in (
+        make_config(SFTConfig, **changes),
+        make_config(SFTConfig, checkpoint__every_steps=3, sft__choose="newest"),
+    ):
+        kind_of(config).check(config)
 
 
 def test_text_is_mixed_in_and_judged_apart(tmp_path):
     config = make_config(SFTConfig, sft__pretraining_share=0.25, sft__epochs=2)
-    workdir = run(tmp_path / "run", config, fine_tuning)
+    workdir = run(tmp_path / "run", config)
     mixture = workdir.result()["mixture"]
     assert mixture["pretraining"]["share"] == pytest.approx(0.25, abs=0.05)
     assert mixture["conversations"]["epochs"] == pytest.approx(2, abs=0.3)
@@ -143,7 +147,7 @@ def test_documents_of_text_are_hidden_in_training_as_in_evaluation(document_mask
     config = make_config(
         SFTConfig, sft__pretraining_share=0.5, data__document_masking=document_masking
     )
-    task = fine_tuning(config)
+    task = prepared(config)
     rows, is_text = _first_rows(task, 64)
     several = rows["segment_ids"].max(axis=1) > 0
     assert several[is_text].any() == document_masking
@@ -164,7 +168,7 @@ def test_the_mixture_that_is_told_leaves_out_what_the_run_did(whole, tmp_path):
     skipped = ((0, 9), (17, 30))
     with (path / "metrics.jsonl").open("a") as metrics:
         metrics.write(json.dumps({"step": 8, "loss": 1.0, "skipped_examples": skipped}) + "\n")
-    task = fine_tuning(make_config(SFTConfig, sft__pretraining_share=0.25))
+    task = prepared(make_config(SFTConfig, sft__pretraining_share=0.25))
     figures = task.figures(None, None, WorkDirectory(str(path)))
     _, is_text = _first_rows(task, 32, skipped)
     told = {name: part["examples"] for name, part in figures["mixture"].items()}
@@ -173,8 +177,8 @@ def test_the_mixture_that_is_told_leaves_out_what_the_run_did(whole, tmp_path):
 
 def test_examples_are_shown_as_they_are_learned():
     config = make_config(SFTConfig, sft__pretraining_share=0.25)
-    shown = list(shown_examples(config, 10))
-    rows, is_text = _first_rows(fine_tuning(config), 12)
+    shown = list(itertools.islice(prepared(config).examples(False), 10))
+    rows, is_text = _first_rows(prepared(config), 12)
     assert len(shown) == 10
     for number, text in enumerate(shown):
         lines = text.splitlines()
@@ -194,7 +198,7 @@ def test_a_model_directory_of_hugging_faces_is_to_be_converted(tmp_path):
         rf"init_from: got {tmp_path}/hub, .*experiments\.convert --from_huggingface={tmp_path}"
     )
     with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", config, fine_tuning)
+        run(tmp_path / "run", config)
     assert "\n" not in str(error.value)
 
 
@@ -206,13 +210,13 @@ def test_later_commands_take_the_best_checkpoint(tmp_path, changes, best):
     changes = {"training__eval_every": 2, "checkpoint__every_steps": 2, **changes}
     config = make_config(SFTConfig, **changes)
 
-    def judged_by_order(config):
+    def judged_by_order(task):
         losses = itertools.chain((3.0, 1.0, 2.0), itertools.repeat(4.0))
         rewards = itertools.chain((0.1, 0.2, 0.4), itertools.repeat(0.3))
         judge = {"validation": lambda _: {"loss": next(losses), "reward": next(rewards)}}
-        return dataclasses.replace(fine_tuning(config), evaluators=lambda _: judge)
+        return dataclasses.replace(task, evaluators=lambda _: judge)
 
-    workdir = run(tmp_path / "run", config, judged_by_order)
+    workdir = run(tmp_path / "run", config, change=judged_by_order)
     assert workdir.chosen_step() == workdir.resolve_step(None) == best
     result = workdir.result()
     assert (result["step"], result["loss"]) == (8, 4.0)
@@ -225,12 +229,12 @@ def test_later_commands_take_the_best_checkpoint(tmp_path, changes, best):
         jax.tree.map(np.testing.assert_array_equal, expected, last)
 
     config.sft.choose = "newest"
-    assert run(workdir.path, config, fine_tuning).chosen_step() == 8
+    assert run(workdir.path, config).chosen_step() == 8
 
 
 def test_the_reward_that_chooses_is_that_of_answers_to_held_out_prompts(tmp_path):
     judged = make_config(SFTConfig, sft__judges="gold", sft__judged_prompts=6)
-    workdir = run(tmp_path / "run", judged, fine_tuning)
+    workdir = run(tmp_path / "run", judged)
     template = ChatTemplate(workdir.tokenizer())
     prompts = list(load_prompts("instructions:split=held_out,count=20"))[:6]
     ids = [template.prompt(prompt) for prompt in prompts]
@@ -252,13 +256,13 @@ def test_the_reward_that_chooses_is_that_of_answers_to_held_out_prompts(tmp_path
 def pretrained(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "pretrained"
     config = make_config(ExperimentConfig, training__num_steps=2)
-    pretrain("tiny", config, WorkDirectory(str(path)))
+    train("tiny", config, WorkDirectory(str(path)))
     return WorkDirectory(str(path))
 
 
 def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tmp_path):
     config = make_config(SFTConfig, checkpoint__init_from=str(pretrained.path))
-    params = params_at_start(tmp_path / "run", config, fine_tuning)
+    params = params_at_start(tmp_path / "run", config)
     jax.tree.map(np.testing.assert_array_equal, params, pretrained.params())
 
 
@@ -266,7 +270,7 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tm
     ("changes", "message"),
     [
         ({"sft__conversations": None}, r"config\.sft\.conversations: got none, expected jsonl:"),
-        ({"sft__random_start": False}, r"init_from: got none for a new run of experiments\.sft, "),
+        ({"sft__random_start": False}, r"init_from: got none for a new run of kind sft, "),
         ({"checkpoint__init_from": "nowhere"}, "no checkpoint in .*nowhere"),
         (
             {"data__tokenizer": "instructions_448", "model__vocab_size": 448},
@@ -290,7 +294,7 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tm
 )
 def test_bad_input_is_one_line(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", make_config(SFTConfig, **changes), fine_tuning)
+        run(tmp_path / "run", make_config(SFTConfig, **changes))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
@@ -304,18 +308,18 @@ def test_a_model_of_another_tokenizer_is_refused(pretrained, tmp_path):
         model__vocab_multiple=512,
     )
     with pytest.raises(ValueError, match=r"init_from: got .*pretrained of the tokenizer \w{12}, e"):
-        run(tmp_path / "run", config, fine_tuning)
+        run(tmp_path / "run", config)
 
 
 def test_runs_of_other_kinds_are_told_apart(pretrained, whole):
-    with pytest.raises(ValueError, match=r"holds a run of experiments\.pretrain; expected one of"):
-        run(pretrained.path, make_config(SFTConfig), fine_tuning)
+    with pytest.raises(ValueError, match=r"holds a run of kind pretrain; expected one of"):
+        run(pretrained.path, make_config(SFTConfig))
     with pytest.raises(ValueError, match=r"holds another run.*sft\.epochs: 2, not None"):
-        run(whole.path, make_config(SFTConfig, sft__epochs=2), fine_tuning)
+        run(whole.path, make_config(SFTConfig, sft__epochs=2))
     with pytest.raises(ValueError, match=r"holds another run.*conversations_hash: \w{12}, not"):
         config = make_config(SFTConfig, sft__conversations="instructions:count=59")
         config.sft.conversations = "instructions:seed=0,count=59"
-        run(whole.path, config, fine_tuning)
+        run(whole.path, config)
 
 
 def test_dolly_is_learned_from_and_a_share_of_it_held_out(shared_data, tmp_path):
@@ -327,7 +331,7 @@ def test_dolly_is_learned_from_and_a_share_of_it_held_out(shared_data, tmp_path)
         model__vocab_size=1029,
         training__eval_batches=2,
     )
-    result = run(tmp_path / "run", config, fine_tuning).result()
+    result = run(tmp_path / "run", config).result()
     (reason,) = result["dropped"]
     assert reason == "conversations longer than 49 tokens"
     assert 0 < result["loss"] < np.log(1029) and 0.3 < result["fill"] <= 1

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from experiments.alignment.reward_modelling import reward_modelling
-from experiments.task_configs import RewardModelConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
+from experiments.alignment.reward_models import load_reward_model
 from experiments.workdir import WorkDirectory
 from tests.experiments.alignment_runs import make_config, run, stopping
 
@@ -19,7 +19,7 @@ def _cache(cache):
 def whole(tmp_path_factory):
     """A run of eight steps, with checkpoints of 4 and 8; it is not to be changed."""
     config = make_config(RewardModelConfig)
-    return run(tmp_path_factory.mktemp("runs") / "whole", config, reward_modelling)
+    return run(tmp_path_factory.mktemp("runs") / "whole", config)
 
 
 @pytest.fixture
@@ -29,23 +29,23 @@ def copy(whole, tmp_path):
 
 def test_a_run_that_goes_back_has_no_result_until_it_ends_again(whole, copy):
     config = make_config(RewardModelConfig)
-    run(copy.path, config, stopping(reward_modelling, 5), restore_step=4)
+    run(copy.path, config, change=stopping(5), restore_step=4)
     assert not copy.has_result()
     with pytest.raises(ValueError, match="has not ended; expected its result"):
-        copy.reward_model(copy.tokenizer())
-    run(copy.path, config, reward_modelling)
+        load_reward_model(copy, copy.tokenizer())
+    run(copy.path, config)
     assert copy.result()["normalisation"] == whole.result()["normalisation"]
-    copy.reward_model(copy.tokenizer())
+    load_reward_model(copy, copy.tokenizer())
 
 
 def test_the_result_of_a_run_that_has_ended_is_kept(copy):
     before = (copy.path / "result.json").read_bytes()
-    run(copy.path, make_config(RewardModelConfig), reward_modelling)
+    run(copy.path, make_config(RewardModelConfig))
     assert (copy.path / "result.json").read_bytes() == before
 
 
 def test_rewards_are_not_normalised_by_the_result_of_another_step(copy):
     shutil.rmtree(copy.path / "checkpoints/8")
     with pytest.raises(ValueError, match=r"result\.json of step 8, expected one of step 4, ") as e:
-        copy.reward_model(copy.tokenizer())
+        load_reward_model(copy, copy.tokenizer())
     assert "\n" not in str(e.value)

@@ -11,15 +11,13 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import replay, training_run, verify
-from experiments.alignment.fine_tuning import fine_tuning
-from experiments.alignment.reward_modelling import reward_modelling
+from experiments import supervised, verify
+from experiments.alignment.fine_tuning import SFTConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
 from experiments.initial_params import find_origin, initial_params
-from experiments.objectives import init_params
-from experiments.origin import Origin
-from experiments.task_configs import RewardModelConfig, SFTConfig
-from experiments.training_run import Program, language_modelling
-from experiments.workdir import WorkDirectory
+from experiments.kind import kind_of
+from experiments.program import Program
+from experiments.workdir import Origin, WorkDirectory
 from gptjax.config import ExperimentConfig
 from gptjax.tokenization import load_tokenizer
 from tests.experiments.alignment_runs import make_config, params_at_start, rows, run
@@ -44,7 +42,7 @@ def _made(path, kind):
 def _save(workdir, step, params, average):
     """Puts a checkpoint in the place of all from `step` on."""
     config = workdir.config()
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: kind_of(config).init(config, jax.random.key(0)))
     trees = [
         jax.tree.map(lambda leaf, value=value: jnp.full(leaf.shape, value, leaf.dtype), shapes)
         for value in (params, average)
@@ -65,17 +63,17 @@ def _values(params):
 
 
 @pytest.mark.parametrize(
-    ("kind", "prepare", "before"),
+    ("kind", "before"),
     [
-        (ExperimentConfig, language_modelling, ExperimentConfig),
-        (SFTConfig, fine_tuning, ExperimentConfig),
-        (RewardModelConfig, reward_modelling, SFTConfig),
+        (ExperimentConfig, ExperimentConfig),
+        (SFTConfig, ExperimentConfig),
+        (RewardModelConfig, SFTConfig),
     ],
 )
-def test_runs_start_from_the_average_that_was_judged(tmp_path, kind, prepare, before):
+def test_runs_start_from_the_average_that_was_judged(tmp_path, kind, before):
     source = _made(tmp_path / "source", before)
     config = make_config(kind, checkpoint__init_from=str(source.path))
-    started = dict(params_at_start(tmp_path / "run", config, prepare))
+    started = dict(params_at_start(tmp_path / "run", config))
     started.pop("scalar_head", None)
     assert _values(started) == {1.0}
     assert _values(source.params()) == {1.0}
@@ -83,12 +81,12 @@ def test_runs_start_from_the_average_that_was_judged(tmp_path, kind, prepare, be
 
 def test_a_run_says_what_it_started_from(source, tmp_path):
     config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
-    params_at_start(tmp_path / "run", config, language_modelling)
+    params_at_start(tmp_path / "run", config)
     said = json.loads((tmp_path / "run/config.json").read_text())["started_from"]
     manifest = (source.path / "checkpoints/2/manifest.sha256").read_bytes()
     digest = hashlib.sha256(manifest).hexdigest()
     assert said == {"path": str(source.path), "step": 2, "sha256": digest}
-    params_at_start(tmp_path / "random", make_config(ExperimentConfig), language_modelling)
+    params_at_start(tmp_path / "random", make_config(ExperimentConfig))
     assert WorkDirectory(str(tmp_path / "random")).origin() == Origin()
 
 
@@ -129,19 +127,16 @@ def compiled_once():
         return made[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (training_run, replay):
-            patch.setattr(module, "Program", once)
+        patch.setattr(supervised, "Program", once)
         yield
 
 
 @pytest.fixture
 def diverging():
-    """As language modelling, but that the first batch of the first start is not a number."""
+    """A change of a task: the first batch of the first start is not a number."""
     left = [1]
 
-    def prepare(config):
-        task = language_modelling(config)
-
+    def change(task):
         def batches(step, skipped, share):
             for batch in task.batches(step, skipped, share):
                 if left:
@@ -151,7 +146,7 @@ def diverging():
 
         return dataclasses.replace(task, batches=batches)
 
-    return prepare
+    return change
 
 
 @pytest.mark.usefixtures("compiled_once")
@@ -159,8 +154,8 @@ def test_a_run_that_goes_back_to_its_start_finds_it(source, tmp_path, diverging,
     """Although its source has been trained on since."""
     changes = {"checkpoint__init_from": str(source.path), "training__rollback_after": 1}
     config = make_config(ExperimentConfig, training__num_steps=2, **changes)
-    whole = run(tmp_path / "whole", config, language_modelling)
-    read, calls = training_run.initial_params, []
+    whole = run(tmp_path / "whole", config)
+    read, calls = supervised.initial_params, []
 
     def trained_on(*given):
         calls.append(given)
@@ -168,8 +163,8 @@ def test_a_run_that_goes_back_to_its_start_finds_it(source, tmp_path, diverging,
             _save(source, 3, params=5.0, average=7.0)
         return read(*given)
 
-    monkeypatch.setattr(training_run, "initial_params", trained_on)
-    back = run(tmp_path / "back", config, diverging)
+    monkeypatch.setattr(supervised, "initial_params", trained_on)
+    back = run(tmp_path / "back", config, change=diverging)
     assert len(calls) == 2
     assert rows(back) == rows(whole)
 
@@ -179,7 +174,7 @@ def test_a_replay_from_the_start_finds_it_or_is_refused(source, tmp_path, capsys
     config = make_config(
         ExperimentConfig, training__num_steps=2, checkpoint__init_from=str(source.path)
     )
-    workdir = run(tmp_path / "run", config, language_modelling)
+    workdir = run(tmp_path / "run", config)
     flags.FLAGS(["verify"])
     _save(source, 3, params=5.0, average=7.0)
     with flagsaver.flagsaver(workdir=str(workdir.path)), pytest.raises(SystemExit) as ended:

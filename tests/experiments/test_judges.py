@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.fine_tuning import SFTConfig
 from experiments.alignment.judges import judges_hash, load_judge
-from experiments.alignment.reward_modelling import reward_modelling
-from experiments.task_configs import RewardModelConfig, SFTConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
+from experiments.alignment.reward_models import load_reward_model
 from gptjax.alignment.rewards import composed
 from gptjax.data.chat_format import ChatTemplate, Message
 from gptjax.data.instructions import gold_reward
@@ -49,7 +49,7 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def reward_run(tmp_path_factory):
     config = make_config(RewardModelConfig, training__num_steps=2, reward__unit_variance=True)
-    return run(tmp_path_factory.mktemp("runs") / "reward", config, reward_modelling)
+    return run(tmp_path_factory.mktemp("runs") / "reward", config)
 
 
 def test_the_hash_of_judges_is_that_of_the_parameters_that_judge(reward_run, tokenizer, tmp_path):
@@ -60,7 +60,7 @@ def test_the_hash_of_judges_is_that_of_the_parameters_that_judge(reward_run, tok
     moved = shutil.copytree(reward_run.path, tmp_path / "moved")
     assert of(spec) == of(f"0.5*reward_model:{moved}") != of("gold")
     more = make_config(RewardModelConfig, training__num_steps=3, reward__unit_variance=True)
-    again = run(tmp_path / "more", more, reward_modelling)
+    again = run(tmp_path / "more", more)
     assert of(f"reward_model:{again.path}") != of(spec)
 
 
@@ -75,7 +75,7 @@ def mine(tmp_path, monkeypatch):
 
 
 def one_by_one(workdir, prompts, responses):
-    model, params = workdir.reward_model(workdir.tokenizer())
+    model, params = load_reward_model(workdir, workdir.tokenizer())
     template, apply = ChatTemplate(workdir.tokenizer()), jax.jit(model.apply)
     rewards = []
     for prompt, response in zip(prompts, responses, strict=True):
@@ -160,8 +160,11 @@ def test_what_is_no_judge_is_one_line(tokenizer, mine, spec, message):
 def test_a_reward_model_of_another_tokenizer_or_of_no_rewards_is_refused(reward_run, tmp_path):
     with pytest.raises(ValueError, match=r"reward model: got .* of the tokenizer \w{12}, expected"):
         load_judge(f"reward_model:{reward_run.path}", load_tokenizer("chat:bytes"))
-    chats = run(tmp_path / "sft", make_config(SFTConfig, training__num_steps=1), fine_tuning)
-    with pytest.raises(ValueError, match=r"got .*, a run of experiments\.sft, expected one of"):
+    chats = run(tmp_path / "sft", make_config(SFTConfig, training__num_steps=1))
+    with pytest.raises(
+        ValueError,
+        match=r"got .*, a run of kind sft, which makes a language model, expected one of",
+    ):
         load_judge(f"reward_model:{chats.path}", chats.tokenizer())
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from experiments.alignment import policy_optimisation
 from experiments.alignment.policy_world import PolicyWorld
+from experiments.alignment.reward_models import load_reward_model
 from experiments.sources import load_model_tokenizer, prepare_corpus
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.loader import train_batches
@@ -273,7 +274,7 @@ def test_the_value_network_starts_from_a_reward_model_or_from_the_policy(starts,
     def critic(path, **changes):
         return at_start(path, make_ppo(starts, **changes))[0].opt_state.critic
 
-    expected = reward.reward_model(reward.tokenizer())[1]
+    expected = load_reward_model(reward, reward.tokenizer())[1]
     jax.tree.map(np.testing.assert_array_equal, critic(tmp_path / "a"), expected)
     named = critic(tmp_path / "b", ppo__rewards="gold", ppo__value_from=str(reward.path))
     jax.tree.map(np.testing.assert_array_equal, named, expected)
@@ -308,12 +309,12 @@ def test_the_binary_runs_from_its_command_line(starts, tmp_path):
         "--config.ppo.max_answer_tokens=12",
         f"--config.checkpoint.init_from={sft}",
     ]
-    done = binary("ppo", *small, f"--config.ppo.rewards=reward_model:{reward}")
+    done = binary("train", *small, f"--config.ppo.rewards=reward_model:{reward}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(
-        f"step 1: {tmp_path}/run/result.json, samples and checkpoints are written\n"
+        f"step 1: {tmp_path}/run/result.json, score.png and checkpoints are written\n"
     )
-    wrong = binary("ppo", *small, f"--config.ppo.rewards=reward_model:{sft}")
+    wrong = binary("train", *small, f"--config.ppo.rewards=reward_model:{sft}")
     assert wrong.returncode == 2
-    assert wrong.stderr.splitlines()[-1].endswith("expected one of experiments.reward_model")
+    assert wrong.stderr.splitlines()[-1].endswith("expected one of a reward model")
     assert "Traceback" not in wrong.stderr

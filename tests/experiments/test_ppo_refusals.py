@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.alignment.policy_world import PolicyWorld
-from experiments.alignment.reward_modelling import reward_modelling
-from experiments.origin import Origin
-from experiments.task_configs import RewardModelConfig
-from experiments.workdir import WorkDirectory
+from experiments.alignment.reward_modelling import RewardModelConfig
+from experiments.workdir import Origin, WorkDirectory
 from gptjax.training.metrics import read_metrics
 from tests.experiments.alignment_runs import make_config, run
 from tests.experiments.policy_runs import HERE, make_ppo, make_starts, run_policy
@@ -33,7 +31,7 @@ def starts(tmp_path_factory):
     [
         ({"ppo__prompts": None}, r"config\.ppo\.prompts: got none, expected jsonl:PATH with rows"),
         ({"ppo__rewards": None}, r"config\.ppo\.rewards: got none, expected judges such as rewar"),
-        ({"checkpoint__init_from": None}, r"init_from: got none for a new run of experiments\.ppo"),
+        ({"checkpoint__init_from": None}, r"init_from: got none for a new run of kind ppo"),
         (
             {"ppo__max_prompt_tokens": 2, "ppo__samples": None},
             r"instructions:count=40': got none of 40 \(40 prompts longer than 2 tokens\) rows, exp",
@@ -43,14 +41,17 @@ def starts(tmp_path_factory):
         ({"ppo__advantages": "grpo"}, r"answers_per_prompt: got 1 with advantages=grpo, expected"),
         (
             {"parallelism__strategy": "pmap"},
-            r"parallelism\.strategy: got pmap, expected single or mesh for experiments\.ppo",
+            r"parallelism\.strategy: got pmap, expected single or mesh for the kind of run ppo",
         ),
         (
             {"parallelism__strategy": "mesh"},
             r"config\.ppo\.minibatches: got 2, 4 answers each, expected minibatches that divide ov",
         ),
-        ({"training__skip_grad_norm": 10.0}, r"skip_grad_norm: got 10\.0, expected none for exper"),
-        ({"profile__num_steps": 3}, r"profile\.num_steps: got 3, expected 0 for experiments\.ppo"),
+        ({"training__skip_grad_norm": 10.0}, r"skip_grad_norm: got 10\.0, expected none for the k"),
+        (
+            {"profile__num_steps": 3},
+            r"profile\.num_steps: got 3, expected 0 for the kind of run ppo",
+        ),
         ({"ppo__value_from": "nowhere"}, r"--workdir: no run in nowhere"),
         (
             {"ppo__rewards": f"python:{HERE}:failing"},
@@ -76,9 +77,7 @@ def test_models_of_another_tokenizer_or_kind_are_refused(starts, tmp_path):
         run_policy(tmp_path / "run", make_ppo(starts, **other))
     with pytest.raises(ValueError, match=r"init_from: got .*sft of the tokenizer \w{12}, expected"):
         run_policy(tmp_path / "run", make_ppo(starts, **other, ppo__rewards="gold"))
-    with pytest.raises(
-        ValueError, match=r"experiments\.sft, expected one of experiments\.reward_m"
-    ):
+    with pytest.raises(ValueError, match=r"kind sft, .*expected one of a reward m"):
         run_policy(tmp_path / "run", make_ppo(starts, ppo__value_from=str(sft.path)))
     short = make_config(
         RewardModelConfig,
@@ -87,7 +86,7 @@ def test_models_of_another_tokenizer_or_kind_are_refused(starts, tmp_path):
         reward__max_prompt_tokens=16,
         reward__max_answer_tokens=16,
     )
-    short = run(tmp_path / "short", short, reward_modelling)
+    short = run(tmp_path / "short", short)
     for changes in (
         {"ppo__rewards": f"reward_model:{short.path}"},
         {"ppo__rewards": "gold", "ppo__value_from": str(short.path)},

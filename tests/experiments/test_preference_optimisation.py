@@ -11,10 +11,9 @@ import pytest
 
 from experiments.alignment import divergence as measured
 from experiments.alignment.divergence import divergence
-from experiments.alignment.preference_optimisation import preference_optimisation
+from experiments.alignment.preference_optimisation import DPOConfig
 from experiments.alignment.reference import FILE
-from experiments.alignment.reward_modelling import reward_modelling
-from experiments.task_configs import DPOConfig, RewardModelConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.preferences import load_rankings
 from gptjax.data.prompts import load_prompts
@@ -51,7 +50,7 @@ def config(sft):
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory):
     """A run that nobody interrupts; it is not to be changed."""
-    return run(tmp_path_factory.mktemp("runs") / "whole", config, preference_optimisation)
+    return run(tmp_path_factory.mktemp("runs") / "whole", config)
 
 
 def log_probs_of(workdir):
@@ -143,10 +142,10 @@ def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, config, tmp_path
     """Without what it started from, which it has kept all it needs of."""
     source = shutil.copytree(config.checkpoint.init_from, tmp_path / "sft")
     moved = make_config(DPOConfig, dpo__epochs=1, checkpoint__init_from=str(source))
-    stopped = run(tmp_path / "run", moved, stopping(preference_optimisation, 5))
+    stopped = run(tmp_path / "run", moved, change=stopping(5))
     assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
     shutil.rmtree(source)
-    run(stopped.path, moved, preference_optimisation)
+    run(stopped.path, moved)
     assert rows(stopped) == rows(whole)
     jax.tree.map(np.testing.assert_array_equal, stopped.params(), whole.params())
     assert stopped.result()["kl"] is None
@@ -167,7 +166,7 @@ def test_a_mesh_gives_the_figures_of_one_device(whole, sft, config, tmp_path):
         training__loss_chunk=16,
         **{f"parallelism__{name}": value for name, value in mesh.items()},
     )
-    found = run(tmp_path / "run", divided, preference_optimisation)
+    found = run(tmp_path / "run", divided)
     for row, expected in zip(rows(found), rows(whole), strict=True):
         assert row["step"] == expected["step"]
         for name in ("loss", "margin", "chosen_reward", "rejected_reward"):
@@ -187,17 +186,15 @@ def test_ipo_starts_at_its_square_and_goes_towards_its_margin(config, tmp_path):
     ipo = make_config(
         DPOConfig, dpo__loss="ipo", dpo__beta=0.5, checkpoint__init_from=config.checkpoint.init_from
     )
-    training = [
-        r for r in rows(run(tmp_path / "run", ipo, preference_optimisation)) if "split" not in r
-    ]
+    training = [r for r in rows(run(tmp_path / "run", ipo)) if "split" not in r]
     assert training[0]["loss"] == pytest.approx((1 / (2 * 0.5)) ** 2, rel=1e-5)
     assert 0 < training[-1]["margin"] / 0.5 < 1
 
 
 def test_random_parameters_are_their_own_reference(tmp_path):
     config = make_config(DPOConfig, training__num_steps=1)
-    params = params_at_start(tmp_path / "start", config, preference_optimisation)
-    workdir = run(tmp_path / "run", config, preference_optimisation)
+    params = params_at_start(tmp_path / "start", config)
+    workdir = run(tmp_path / "run", config)
     assert rows(workdir)[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
     template, kept = ChatTemplate(workdir.tokenizer()), np.load(workdir.path / FILE)["validation"]
     ranking = load_rankings(HELD_OUT)[3]
@@ -215,9 +212,9 @@ def test_the_reference_is_made_anew_for_another_start(whole, config, tmp_path):
     """A run that has not made a step may be given another start."""
     workdir = tmp_path / "run"
     other = make_config(DPOConfig, dpo__epochs=1)
-    params_at_start(workdir, other, preference_optimisation)
+    params_at_start(workdir, other)
     (workdir / "metrics.jsonl").unlink(missing_ok=True)
-    again = run(workdir, config, preference_optimisation)
+    again = run(workdir, config)
     assert rows(again) == rows(whole)
 
 
@@ -225,11 +222,11 @@ def test_the_reference_is_made_anew_for_another_start(whole, config, tmp_path):
     ("changes", "message"),
     [
         ({"dpo__rankings": None}, r"config\.dpo\.rankings: got none, expected jsonl:PATH"),
-        ({"dpo__random_start": False}, r"for a new run of experiments\.dpo, .* experiments\.sft"),
+        ({"dpo__random_start": False}, r"for a new run of kind dpo, .* kind sft"),
         ({"dpo__max_prompt_tokens": 2}, r"got none of 30 \(30 prompts longer than 2 tokens\)"),
         ({"dpo__max_answers": 2}, r"got none of 30 \(30 rankings of more than 2 answers\)"),
         ({"dpo__max_answer_tokens": 30}, r"dpo\.max_answer_tokens: got 30, expected at most 22"),
-        ({"training__statistics_every": 2}, r"got 2, expected none for experiments\.dpo"),
+        ({"training__statistics_every": 2}, r"got 2, expected none for the kind of run dpo"),
         ({"model__residual_dropout": 0.1}, r"residual_dropout: got 0\.1, expected 0 for experim"),
         (
             {"dpo__loss": "ipo", "dpo__label_smoothing": 0.1},
@@ -240,24 +237,24 @@ def test_the_reference_is_made_anew_for_another_start(whole, config, tmp_path):
 )
 def test_bad_input_is_one_line(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", make_config(DPOConfig, **changes), preference_optimisation)
+        run(tmp_path / "run", make_config(DPOConfig, **changes))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
 def test_a_start_of_another_kind_is_refused(tmp_path):
     reward = make_config(RewardModelConfig, training__num_steps=1)
-    workdir = run(tmp_path / "reward", reward, reward_modelling)
+    workdir = run(tmp_path / "reward", reward)
     config = make_config(DPOConfig, checkpoint__init_from=str(workdir.path))
     with pytest.raises(ValueError, match="holds a reward model, expected a run of a language"):
-        run(tmp_path / "run", config, preference_optimisation)
+        run(tmp_path / "run", config)
 
 
 def test_a_damaged_reference_is_named(whole, config, tmp_path):
     copy = shutil.copytree(whole.path, tmp_path / "run")
     (copy / FILE).write_bytes((copy / FILE).read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"reference\.npz: .*; expected the file as the run wrote"):
-        run(copy, config, preference_optimisation)
+        run(copy, config)
 
 
 def test_the_binary_runs_from_its_command_line(tmp_path):
@@ -266,10 +263,10 @@ def test_the_binary_runs_from_its_command_line(tmp_path):
         "--config.dpo.rankings=instructions:count=40",
         "--config.dpo.validation=instructions:split=held_out,count=20",
     ]
-    done = binary("dpo", "--experiment=dpo_smoke", *small)
+    done = binary("train", "--experiment=dpo_smoke", *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("run/result.json, loss.png and checkpoints are written\n")
-    planned = binary("dpo", "--experiment=dpo_smoke", "--dry_run")
+    planned = binary("train", "--experiment=dpo_smoke", "--dry_run")
     figures = json.loads(planned.stdout.splitlines()[-1])
     assert figures["estimated_total_bytes"] > figures["parameter_bytes"] > 0, planned.stderr
     tokens = 16 * 4 * 64

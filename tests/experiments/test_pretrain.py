@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import sources, training_run
-from experiments.training_run import pretrain
+from experiments import sources, supervised
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.settings import fields
 from gptjax.training.checkpoints import Checkpoints
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def _run(path, config, restore_step=None):
-    return pretrain("tiny", config, WorkDirectory(str(path)), restore_step)
+    return train("tiny", config, WorkDirectory(str(path)), restore_step)
 
 
 def _rows(path):
@@ -173,7 +173,7 @@ def test_an_average_of_the_parameters_is_judged_kept_and_resumed(tmp_path, make_
     assert not np.array_equal(average["token_embedding"], params["token_embedding"])
 
     prepared = sources.prepare_corpus(config, sources.load_model_tokenizer(config))
-    program = training_run.Program(config)
+    program = supervised.Program(config)
     evaluate = language_model_evaluator(
         program.loss,
         sources.validation_batches(config, prepared.validation),
@@ -234,7 +234,7 @@ def test_init_from_starts_with_another_runs_parameters(whole, tmp_path, make_con
     def stop(state, *_, **__):
         raise Started(state)
 
-    monkeypatch.setattr(training_run, "fit", stop)
+    monkeypatch.setattr(supervised, "fit", stop)
     config = make_config(checkpoint__init_from=str(whole), training__seed=5)
     with pytest.raises(Started) as started:
         _run(tmp_path / "fine-tuned", config)
@@ -266,7 +266,7 @@ def test_what_no_mesh_can_run_is_refused_before_training(tmp_path, make_config, 
 
 def _command(path, config):
     """The command line of `config`, with each of its fields spelt out."""
-    module = [sys.executable, "-m", "experiments.pretrain", "--experiment=demo"]
+    module = [sys.executable, "-m", "experiments.train", "--experiment=demo"]
     overrides = [
         f"--config.{field}={'none' if value is None else value}"
         for field, value in fields(config).items()

@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 
 from experiments import sources
 from experiments.processes import connect
-from experiments.training_run import pretrain
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.inference.generate import Generator
 from gptjax.training.checkpoints import Checkpoints
@@ -45,7 +45,7 @@ def configs(make_config):
 
 
 def _run(path, config):
-    return pretrain("pair", config, WorkDirectory(str(path)))
+    return train("pair", config, WorkDirectory(str(path)))
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import fine_tuning
-from experiments.alignment.reward_modelling import reward_modelling
-from experiments.task_configs import RewardModelConfig, SFTConfig
+from experiments.alignment.fine_tuning import SFTConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
+from experiments.alignment.reward_models import load_reward_model
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
 from gptjax.data.preferences import load_rankings
@@ -38,13 +38,13 @@ def _cache(cache):
 def whole(tmp_path_factory):
     """A run that nobody interrupts; it is not to be changed."""
     config = make_config(RewardModelConfig, reward__epochs=1)
-    return run(tmp_path_factory.mktemp("runs") / "whole", config, reward_modelling)
+    return run(tmp_path_factory.mktemp("runs") / "whole", config)
 
 
 @pytest.fixture(scope="module")
 def reward_of(whole):
     """A function from the tokens of a text to its normalised reward."""
-    model, params = whole.reward_model(whole.tokenizer())
+    model, params = load_reward_model(whole, whole.tokenizer())
     apply = jax.jit(model.apply)
 
     def reward(ids):
@@ -100,9 +100,9 @@ def test_demonstrations_average_zero(whole, reward_of):
 
 def test_their_deviation_becomes_one_where_that_is_asked_for(tmp_path):
     config = make_config(RewardModelConfig, reward__unit_variance=True, reward__share_prompts=True)
-    workdir = run(tmp_path / "run", config, reward_modelling)
+    workdir = run(tmp_path / "run", config)
     template = ChatTemplate(workdir.tokenizer())
-    model, params = workdir.reward_model(workdir.tokenizer())
+    model, params = load_reward_model(workdir, workdir.tokenizer())
     texts = [template.render(c)[0] for c in load_conversations("instructions:count=40")]
     tokens = np.zeros((40, 48), np.int32)
     for row, ids in enumerate(texts):
@@ -115,7 +115,7 @@ def test_their_deviation_becomes_one_where_that_is_asked_for(tmp_path):
 
 def test_a_prompt_may_be_encoded_once_for_its_answers(whole, tmp_path):
     config = make_config(RewardModelConfig, reward__epochs=1, reward__share_prompts=True)
-    shared = run(tmp_path / "run", config, reward_modelling)
+    shared = run(tmp_path / "run", config)
     for row, expected in zip(rows(shared), rows(whole), strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
     assert shared.result()["accuracy"] == pytest.approx(whole.result()["accuracy"], abs=0.01)
@@ -130,7 +130,7 @@ def test_a_mesh_gives_the_figures_of_one_device(whole, tmp_path):
         reward__share_prompts=True,
         **{f"parallelism__{name}": value for name, value in mesh.items()},
     )
-    divided = run(tmp_path / "run", config, reward_modelling)
+    divided = run(tmp_path / "run", config)
     for row, expected in zip(rows(divided), rows(whole), strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
     deviations = [w.result()["demonstrations"]["standard_deviation"] for w in (divided, whole)]
@@ -139,13 +139,13 @@ def test_a_mesh_gives_the_figures_of_one_device(whole, tmp_path):
 
 def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
     config = make_config(RewardModelConfig, reward__epochs=1)
-    stopped = run(tmp_path / "run", config, stopping(reward_modelling, 5))
+    stopped = run(tmp_path / "run", config, change=stopping(5))
     assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
     with pytest.raises(ValueError, match="run has not ended; expected its result"):
-        stopped.reward_model(stopped.tokenizer())
-    run(stopped.path, config, reward_modelling)
+        load_reward_model(stopped, stopped.tokenizer())
+    run(stopped.path, config)
     assert rows(stopped) == rows(whole)
-    (_, params), (_, expected) = (w.reward_model(w.tokenizer()) for w in (stopped, whole))
+    (_, params), (_, expected) = (load_reward_model(w, w.tokenizer()) for w in (stopped, whole))
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     timed = ("seconds", "data_wait_fraction", *("tokens_per_second", "mfu", "executed_mfu"))
     ours, theirs = (
@@ -162,9 +162,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
     with Checkpoints(killed.path / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() in (2, 4, 6)
     assert not killed.has_result()
-    run(killed.path, config, reward_modelling)
+    run(killed.path, config)
     assert rows(killed) == rows(whole)
-    (_, params), (_, expected) = (w.reward_model(w.tokenizer()) for w in (killed, whole))
+    (_, params), (_, expected) = (load_reward_model(w, w.tokenizer()) for w in (killed, whole))
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     for figure in ("accuracy", "calibration", "normalisation", "demonstrations"):
         assert killed.result()[figure] == whole.result()[figure]
@@ -172,27 +172,29 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
 
 def test_a_policy_of_another_tokenizer_is_refused(whole):
     with pytest.raises(ValueError, match=r"reward model: got .* of the tokenizer \w{12}, expected"):
-        whole.reward_model(load_tokenizer("chat:bytes"))
+        load_reward_model(whole, load_tokenizer("chat:bytes"))
 
 
 def test_it_is_no_language_model_and_no_language_model_is_one(whole, tmp_path):
     for load in (whole.model, whole.params):
         with pytest.raises(ValueError, match="holds a reward model, expected a run of a language"):
             load()
-    chats = run(tmp_path / "sft", make_config(SFTConfig, training__num_steps=1), fine_tuning)
-    with pytest.raises(ValueError, match=r"a run of experiments\.sft, expected one of experiments"):
-        chats.reward_model(chats.tokenizer())
+    chats = run(tmp_path / "sft", make_config(SFTConfig, training__num_steps=1))
+    with pytest.raises(
+        ValueError, match=r"a run of kind sft, which makes a language model, expected one of a"
+    ):
+        load_reward_model(chats, chats.tokenizer())
 
 
 @pytest.fixture(scope="module")
 def fine_tuned(tmp_path_factory):
     config = make_config(SFTConfig, training__num_steps=2)
-    return run(tmp_path_factory.mktemp("runs") / "sft", config, fine_tuning)
+    return run(tmp_path_factory.mktemp("runs") / "sft", config)
 
 
 def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(fine_tuned, tmp_path):
     config = make_config(RewardModelConfig, checkpoint__init_from=str(fine_tuned.path))
-    params = dict(params_at_start(tmp_path / "run", config, reward_modelling))
+    params = dict(params_at_start(tmp_path / "run", config))
     head = params.pop("scalar_head")
     assert head["kernel"].shape == (16,) and float(jnp.std(head["kernel"])) > 0.1
     jax.tree.map(np.testing.assert_array_equal, params, fine_tuned.params())
@@ -209,14 +211,14 @@ def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(fine_tuned, 
         ({"training__statistics_every": 2}, r"statistics_every: got 2, expected none for experime"),
         (
             {"parallelism__strategy": "mesh", "parallelism__sequence": 2},
-            "parallelism.sequence: got 2, expected 1 for experiments.reward_model",
+            "parallelism.sequence: got 2, expected 1 for the kind of run reward_model",
         ),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, message):
     config = make_config(RewardModelConfig, **changes)
     with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", config, reward_modelling)
+        run(tmp_path / "run", config)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
@@ -235,7 +237,7 @@ def test_bad_rankings_are_named(tmp_path, row, message):
     (tmp_path / "bad.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = make_config(RewardModelConfig, reward__rankings=f"jsonl:{tmp_path}/bad.jsonl")
     with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", config, reward_modelling)
+        run(tmp_path / "run", config)
     assert "\n" not in str(error.value)
 
 
@@ -251,7 +253,7 @@ def test_a_model_of_another_tokenizer_is_refused(fine_tuned, tmp_path):
         model__context_length=80,
     )
     with pytest.raises(ValueError, match=r"init_from: got .*sft of the tokenizer \w{12}, expected"):
-        run(tmp_path / "run", config, reward_modelling)
+        run(tmp_path / "run", config)
 
 
 @pytest.mark.parametrize("spec", ["hh:{}/hh_harmless/test.jsonl.gz", "pandalm:{}/pandalm_prefs"])
@@ -268,7 +270,7 @@ def test_real_rankings_are_learned_from(shared_data, tmp_path, spec):
         model__vocab_size=1029,
         training__num_steps=3,
     )
-    result = run(tmp_path / "run", config, reward_modelling).result()
+    result = run(tmp_path / "run", config).result()
     low, high = result["accuracy_interval"]
     assert 0 <= low < result["accuracy"] < high <= 1
     assert sum(result["dropped"].values()) > 0
@@ -283,9 +285,6 @@ def test_the_binary_runs_from_its_command_line(tmp_path):
         "--config.reward.validation=instructions:split=held_out,count=20",
         "--config.reward.demonstrations=instructions:count=20",
     ]
-    done = binary("reward_model", workdir, *small)
+    done = binary("train", workdir, *small)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("run/result.json, loss.png and checkpoints are written\n")
-    wrong = binary("reward_model", workdir, "--experiment=sft_smoke")
-    assert wrong.returncode == 2
-    assert wrong.stderr.startswith("error: --experiment: got 'sft_smoke', which experiments.sft ru")

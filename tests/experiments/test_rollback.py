@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import replay, sources, training_run
-from experiments.training_run import pretrain
+from experiments import language_modelling, replay, sources, supervised
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.data.loader import step_windows
 from gptjax.training import metrics
@@ -22,14 +22,16 @@ def compiled_once():
     """What differs between these runs is neither in the program nor in the evaluation."""
     made = {}
 
-    def once(name):
-        make = getattr(training_run, name)
-        return lambda *args: made[name] if name in made else made.setdefault(name, make(*args))
+    def once(make):
+        return lambda *args: made[make] if make in made else made.setdefault(make, make(*args))
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("Program", "language_model_evaluator"):
-            patch.setattr(training_run, name, once(name))
-        patch.setattr(metrics, "plot_loss", lambda *_: None)
+        for module, name in (
+            (supervised, "Program"),
+            (language_modelling, "language_model_evaluator"),
+        ):
+            patch.setattr(module, name, once(getattr(module, name)))
+        patch.setattr(metrics, "plot_curve", lambda *_: None)
         yield
 
 
@@ -62,7 +64,7 @@ def _windows(config, split, example):
 
 
 def _run(path, config):
-    return pretrain("tiny", config, WorkDirectory(str(path)))
+    return train("tiny", config, WorkDirectory(str(path)))
 
 
 def _rows(path):
@@ -105,15 +107,12 @@ def test_the_data_of_a_bad_step_is_left_out_as_if_it_had_never_been_there(
     _assert_same_end(tmp_path / "back", tmp_path / "without", without=["skipped_examples"])
 
 
-def test_a_run_that_went_back_is_replayed_without_what_it_skipped(
-    tmp_path, make_config, poison, monkeypatch
-):
-    monkeypatch.setattr(replay, "Program", training_run.Program)
+def test_a_run_that_went_back_is_replayed_without_what_it_skipped(tmp_path, make_config, poison):
     config = make_config(training__rollback_after=1, training__skip_data=True)
     poison([21])
     _run(tmp_path, config)
-    task = training_run.language_modelling(config)
-    compared = list(replay.replay(task, WorkDirectory(str(tmp_path)), 0, 8))
+    workdir = WorkDirectory(str(tmp_path))
+    compared = list(replay.replay(replay.learner_in(workdir, config), workdir, 0, 8))
     assert [comparison.difference for comparison in compared] == [0.0] * 6
 
 

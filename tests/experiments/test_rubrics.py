@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import fine_tuning
+from experiments.alignment.fine_tuning import SFTConfig
 from experiments.alignment.judges import judges_hash, load_judge
-from experiments.task_configs import RewardModelConfig, SFTConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
 from experiments.workdir import WorkDirectory
 from gptjax.alignment.rewards import Reward, RuleBased, composed
 from gptjax.config import ExperimentConfig
@@ -51,7 +51,7 @@ def classifier(tmp_path_factory):
         training__eval_every=30,
         checkpoint__every_steps=30,
     )
-    return run(tmp_path_factory.mktemp("runs") / "classifier", config, fine_tuning)
+    return run(tmp_path_factory.mktemp("runs") / "classifier", config)
 
 
 @pytest.fixture

@@ -15,16 +15,15 @@ def _cache(cache):
 CHILD = """
 import sys
 from absl.testing import flagsaver
-from experiments import sft
+from experiments import train
 from experiments.binary import run
-from experiments.task_configs import SFTConfig
 
 workdir, *lines = sys.argv[1:]
 for line in lines:
     sys.argv[1:] = [workdir, *line.split()]
     with flagsaver.flagsaver():
         try:
-            run(sft.main, with_experiment=True, kind=SFTConfig)
+            run(train.main, with_experiment=True)
         except SystemExit as leaving:
             print("code", leaving.code or 0)
 """
@@ -34,14 +33,14 @@ def test_the_binary_runs_its_own_experiments_and_bad_rows_are_one_line(tmp_path)
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "Hi", "response": "Hello."}\n{"prompt": "Hi"}\n')
     wrong = {
-        "": "error: --experiment: got none, expected one of: sft_1.3b, ",
-        "--experiment=demo": "error: --experiment: got 'demo', which experiments.pretrain runs, ",
+        "": "error: --experiment: got none, expected one of: demo, ",
+        "--experiment=demo --show_examples=1": "error: --show_examples: got 1 for a run of kind pret",
         "--experiment=sft_6b": "error: config.data.tokenizer: got none, expected ",
         f"--experiment=sft_smoke --config.sft.conversations=jsonl:{bad}": (
             f"error: {bad}:2: row: got fields prompt, expected 'prompt' and 'response'"
         ),
         "--experiment=sft_smoke --config.sft.random_start=False": (
-            "error: config.checkpoint.init_from: got none for a new run of experiments.sft"
+            "error: config.checkpoint.init_from: got none for a new run of kind sft"
         ),
         "--experiment=sft_smoke --config.sft.epoch=3": "error: unknown config field 'sft.epoch'",
         "--experiment=sft_smoke --config.training.num_steps=1000": (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.training_run import pretrain
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics
 
@@ -42,7 +42,7 @@ def sparsify(*lines: list[str]) -> subprocess.CompletedProcess[str]:
 def trained(tmp_path_factory, make_config):
     """A run of eight steps."""
     path = tmp_path_factory.mktemp("runs") / "dense"
-    pretrain("tiny", make_config(), WorkDirectory(str(path)))
+    train("tiny", make_config(), WorkDirectory(str(path)))
     return path
 
 

@@ -9,13 +9,13 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import replay, verify
-from experiments.alignment.fine_tuning import fine_tuning
-from experiments.alignment.reward_modelling import reward_modelling
+from experiments import replay, supervised, verify
+from experiments.alignment.fine_tuning import SFTConfig
+from experiments.alignment.reward_modelling import RewardModelConfig
+from experiments.program import Program
+from experiments.replay import learner_in
 from experiments.sources import load_model_tokenizer, prepare_corpus, training_batches
-from experiments.task_configs import RewardModelConfig, SFTConfig
-from experiments.tasks import task_in
-from experiments.training_run import Program, pretrain
+from experiments.training_run import train
 from experiments.workdir import WorkDirectory
 from tests.experiments import alignment_runs
 
@@ -24,7 +24,7 @@ from tests.experiments import alignment_runs
 def whole(tmp_path_factory, make_config):
     """A run of 8 steps with rows at 2, 4, 6 and 8, evaluated at 4 and 8, kept at 6 and 8."""
     path = tmp_path_factory.mktemp("runs") / "whole"
-    pretrain("tiny", make_config(), WorkDirectory(str(path)))
+    train("tiny", make_config(), WorkDirectory(str(path)))
     return path
 
 
@@ -38,7 +38,7 @@ def compiled_once():
         return programs[key] if key in programs else programs.setdefault(key, Program(config))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay, "Program", once)
+        patch.setattr(supervised, "Program", once)
         yield
 
 
@@ -83,17 +83,15 @@ def test_a_run_comes_out_the_same_to_the_last_bit(whole, capsys, given, rows):
 
 
 @pytest.mark.parametrize(
-    ("prepare", "kind", "changes"),
+    ("kind", "changes"),
     [
-        (fine_tuning, SFTConfig, {"sft__epochs": 1, "sft__pretraining_share": 0.25}),
-        (reward_modelling, RewardModelConfig, {"reward__epochs": 1, "reward__share_prompts": True}),
+        (SFTConfig, {"sft__epochs": 1, "sft__pretraining_share": 0.25}),
+        (RewardModelConfig, {"reward__epochs": 1, "reward__share_prompts": True}),
     ],
 )
-def test_what_comes_after_pretraining_is_replayed_too(tmp_path, capsys, prepare, kind, changes):
+def test_what_comes_after_pretraining_is_replayed_too(tmp_path, capsys, kind, changes):
     """Every row, those of all that is judged among them, and a changed one is told."""
-    workdir = alignment_runs.run(
-        tmp_path / "run", alignment_runs.make_config(kind, **changes), prepare
-    )
+    workdir = alignment_runs.run(tmp_path / "run", alignment_runs.make_config(kind, **changes))
     rows = alignment_runs.rows(workdir)
     capsys.readouterr()
     lines, code = _verify(workdir.path, capsys)
@@ -110,7 +108,7 @@ def test_what_comes_after_pretraining_is_replayed_too(tmp_path, capsys, prepare,
     flags.FLAGS(["verify"])
     with (
         flagsaver.flagsaver(workdir=str(workdir.path), documents_of_step=1),
-        pytest.raises(ValueError, match=r"--documents_of_step: got 1 of a run of experiments\.\w+"),
+        pytest.raises(ValueError, match=r"--documents_of_step: got 1 of a run of kind \w+"),
     ):
         verify.main(["verify"])
 
@@ -122,10 +120,10 @@ def test_sets_that_have_changed_are_refused(tmp_path):
     config = alignment_runs.make_config(
         SFTConfig, sft__conversations=f"jsonl:{chats}", training__num_steps=1
     )
-    workdir = alignment_runs.run(tmp_path / "run", config, fine_tuning)
+    workdir = alignment_runs.run(tmp_path / "run", config)
     chats.write_text(json.dumps(row | {"response": "fox"}) + "\n")
     with pytest.raises(ValueError, match=r"conversations_hash: got \w{12} as it is now, expected"):
-        task_in(workdir, workdir.config())
+        learner_in(workdir, workdir.config())
 
 
 def test_one_bit_of_one_row_is_told_and_tolerated_on_request(changed, capsys):

@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.origin import Origin
+from experiments.caches import cache_directory
 from experiments.provenance import provenance
-from experiments.workdir import WorkDirectory, cache_directory
+from experiments.workdir import Origin, WorkDirectory
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.settings import to_dict

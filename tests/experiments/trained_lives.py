@@ -11,8 +11,7 @@ import os
 import signal
 from pathlib import Path
 
-from experiments.task_configs import TASKS
-from experiments.tasks import TRAINED
+from experiments.kind import kind_named
 from gptjax.config import resolve
 from gptjax.settings import from_dict
 from tests.experiments.alignment_runs import run, stopping
@@ -21,17 +20,17 @@ from tests.experiments.alignment_runs import run, stopping
 def main():
     """Starts the run, and kills it, at each of the steps; its end is left to others."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=TRAINED)
+    parser.add_argument("kind")
     parser.add_argument("config", type=Path)
     parser.add_argument("workdir", type=Path)
     parser.add_argument("steps", type=int, nargs="+")
     arguments = parser.parse_args()
-    prepare, kind = TRAINED[arguments.task], TASKS[arguments.task]
-    config = resolve(from_dict(kind, json.loads(arguments.config.read_text())))
+    kind = kind_named(arguments.kind)
+    config = resolve(from_dict(kind.config, json.loads(arguments.config.read_text())))
     for step in arguments.steps:
         process = os.fork()
         if process == 0:
-            run(arguments.workdir, config, stopping(prepare, step, signal.SIGKILL))
+            run(arguments.workdir, config, change=stopping(step, signal.SIGKILL))
             os._exit(0)
         ended = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         assert ended == -signal.SIGKILL, f"it ended by itself with {ended}, before step {step}"

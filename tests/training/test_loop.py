@@ -24,7 +24,7 @@ from gptjax.config import (
 from gptjax.models.gpt import GPT
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.gradients import gradient_sums
-from gptjax.training.loop import fit, make_train_step
+from gptjax.training.loop import RunIO, fit, make_train_step
 from gptjax.training.losses import language_model
 from gptjax.training.metrics import MetricsWriter, Progress, read_metrics
 from gptjax.training.optimizers import learning_rate, make_optimizer
@@ -97,15 +97,13 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
             make_train_step(gradient_sums(loss), tx, schedule, seed=7),
             _batches(int(state.step), hook),
             config,
+            RunIO(
+                checkpoints, writer, progress, {"corpus_hash": "c0ffee"}, workdir / "tensorboard"
+            ),
             mesh=mesh,
             evaluators={"validation": judge},
-            checkpoints=checkpoints,
-            data_record={"corpus_hash": "c0ffee"},
-            writer=writer,
-            progress=progress,
             throughput=Throughput(6.0, 5.0, 1e9),
             statistics=lambda state, batch: {},
-            trace_directory=workdir / "tensorboard",
         )
     return outcome, read_metrics(workdir / "metrics.jsonl")
 

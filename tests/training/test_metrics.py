@@ -12,7 +12,7 @@ from matplotlib import image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
-from gptjax.training.metrics import MetricsWriter, Progress, plot_loss, read_metrics
+from gptjax.training.metrics import MetricsWriter, Progress, plot_curve, read_metrics
 
 
 class Clock:
@@ -249,7 +249,7 @@ def test_progress_of_a_policy_shows_its_score_and_kl(capsys):
 def test_loss_curve_is_a_picture_of_the_rows(tmp_path):
     def draw(rows):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        plot_loss(tmp_path / "metrics.jsonl", tmp_path / "loss.png", title="gpt2_smoke")
+        plot_curve(tmp_path / "metrics.jsonl", tmp_path / "loss.png", title="gpt2_smoke")
         return image.imread(tmp_path / "loss.png")
 
     training = [_training_row(step, loss=4.0 - step / 50) for step in range(1, 100)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training_run import Program
+from experiments.program import Program
 from gptjax.config import (
     ExperimentConfig,
     ModelConfig,

@@ -22,13 +22,13 @@ def run_comparison(path, config, *, variants=VARIANTS, budget="tokens", num_seed
 @pytest.fixture
 def trained(monkeypatch):
     """The runs that are started, as (attention, seed), in order."""
-    started, pretrain = [], comparison.pretrain
+    started, train = [], comparison.train
 
     def noted(experiment, config, workdir):
         started.append((config.model.attention, config.training.seed))
-        return pretrain(experiment, config, workdir)
+        return train(experiment, config, workdir)
 
-    monkeypatch.setattr(comparison, "pretrain", noted)
+    monkeypatch.setattr(comparison, "train", noted)
     return started
 
 
@@ -38,7 +38,7 @@ def begun(tmp_path_factory, make_config):
     path = tmp_path_factory.mktemp("begun") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         stopped = SimpleNamespace(interrupted_by="SIGTERM")
-        patch.setattr(comparison, "pretrain", lambda *run: stopped)
+        patch.setattr(comparison, "train", lambda *run: stopped)
         assert run_comparison(path, make_config(training__seed=3)) is None
     return path
 

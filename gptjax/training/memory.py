@@ -1,7 +1,11 @@
-"""Memory of a compiled program, as XLA plans it.
+"""Memory on each device: of arrays by their shapes, of a compiled program as XLA plans it.
 
+bytes_of_each_device(placed(shapes, mesh))
 planned_bytes(jax.jit(f).lower(x).compile())
 """
+
+import math
+from typing import Any
 
 import jax
 
@@ -15,4 +19,12 @@ def planned_bytes(compiled: jax.stages.Compiled) -> int:
         + planned.output_size_in_bytes
         + planned.temp_size_in_bytes
         - planned.alias_size_in_bytes
+    )
+
+
+def bytes_of_each_device(target: Any) -> int:
+    """Of a tree of `jax.ShapeDtypeStruct`s that say where they live, on the fullest device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(target)
     )

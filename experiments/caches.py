@@ -1,0 +1,21 @@
+"""Where tokens and compiled programs are kept between runs.
+
+enable_compilation_cache()
+"""
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def cache_directory() -> Path:
+    """Where tokens and compiled programs are kept between runs: $GPTJAX_CACHE or ~/.cache."""
+    return Path(os.environ.get("GPTJAX_CACHE") or Path.home() / ".cache" / "gptjax")
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs on disk, so that a second start takes seconds."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
