@@ -34,7 +34,7 @@ def test_the_binary_runs_its_own_experiments_and_bad_rows_are_one_line(tmp_path)
     bad.write_text('{"prompt": "Hi", "response": "Hello."}\n{"prompt": "Hi"}\n')
     wrong = {
         "": "error: --experiment: got none, expected one of: demo, ",
-        "--experiment=demo --show_examples=1": "error: --show_examples: got 1 for a run of kind pret",
+        "--experiment=demo --show_examples=1": "error: --show_examples: got 1 for a run of kind",
         "--experiment=sft_6b": "error: config.data.tokenizer: got none, expected ",
         f"--experiment=sft_smoke --config.sft.conversations=jsonl:{bad}": (
             f"error: {bad}:2: row: got fields prompt, expected 'prompt' and 'response'"
