@@ -14,13 +14,13 @@ from typing import Any
 
 from absl import flags
 
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
-from experiments.json_lines import write_json
-from experiments.provenance import provenance
-from experiments.registered_patterns import registered_patterns
-from experiments.report import costs, parity, pictures, tables
+from experiments.flags.command_line import run
+from gptjax.atomic_files import write_json
 from gptjax.attention import Pattern, parse
+from gptjax.attention.registered_patterns import registered_patterns
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.provenance import provenance
+from gptjax.studies.attention_report import costs, parity, pictures, tables
 
 _OUTPUT = flags.DEFINE_string("output", None, "Directory for what the report makes.")
 _PATTERNS = flags.DEFINE_string(

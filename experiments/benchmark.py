@@ -10,8 +10,8 @@ from absl import flags
 
 from experiments.benchmarks import SUITES
 from experiments.benchmarks.figures import lines
-from experiments.binary import run
-from experiments.provenance import provenance
+from experiments.flags.command_line import run
+from gptjax.runs.provenance import provenance
 
 _SUITE = flags.DEFINE_string("suite", "train", f"One of: {', '.join(SUITES)}.")
 

@@ -18,18 +18,13 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.alignment.best_answers import Chosen, best_answers, curve
-from experiments.alignment.judging_flags import (
-    draws_of_flags,
-    given,
-    prompts_of_flags,
-    rewards_of_flags,
-)
-from experiments.alignment.policies import MOST_ANSWERS, Policy
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
-from experiments.json_lines import write_json_lines
-from experiments.workdir import WorkDirectory
+from experiments.flags.command_line import run
+from experiments.flags.judging import draws_of_flags, given, prompts_of_flags, rewards_of_flags
+from gptjax.atomic_files import write_json_lines
+from gptjax.judging.best_answers import Chosen, best_answers, curve
+from gptjax.judging.policies import MOST_ANSWERS, Policy
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.workdir import WorkDirectory
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run whose model answers.")
 _STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")

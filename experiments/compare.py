@@ -24,12 +24,12 @@ from collections.abc import Sequence
 from absl import flags
 from rich.console import Console
 
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
-from experiments.trials.comparison import compare
-from experiments.trials.plan import BUDGETS, parse_variants
-from experiments.trials.report import table
-from experiments.workdir import WorkDirectory
+from experiments.flags.command_line import run
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.studies.equal_budget.comparison import compare
+from gptjax.studies.equal_budget.plan import BUDGETS, parse_variants
+from gptjax.studies.equal_budget.report import table
 
 FLAGS = flags.FLAGS
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the comparison lives; it resumes there.")

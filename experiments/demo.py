@@ -9,17 +9,17 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from absl import flags
 
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
 from experiments.configs.demo import demo
-from experiments.sources import load_model_tokenizer
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
+from experiments.flags.command_line import run
 from gptjax.config import resolve
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.inference.text import TextStream, encode_prompt
 from gptjax.models.gpt import GPT
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.inputs import load_model_tokenizer
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.tokenization import Tokenizer
 from gptjax.training.state import rng
 

@@ -16,31 +16,18 @@ from typing import Any
 
 from absl import flags
 
-from experiments.alignment.judging_flags import (
-    draws_of_flags,
-    given,
-    prompts_of_flags,
-    rewards_of_flags,
-)
-from experiments.alignment.policies import MOST_ANSWERS, Policy
-from experiments.alignment.ratings import (
-    Answers,
-    judged,
-    lines,
-    report,
-    score,
-    systems_of,
-    votes_of,
-)
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
-from experiments.json_lines import write_json
-from experiments.provenance import provenance
-from experiments.report.samples import write_samples
-from experiments.workdir import WorkDirectory
+from experiments.flags.command_line import run
+from experiments.flags.judging import draws_of_flags, given, prompts_of_flags, rewards_of_flags
 from gptjax.alignment.rewards import Reward
+from gptjax.atomic_files import write_json
 from gptjax.data.chat_format import Conversation
 from gptjax.data.records import Records
+from gptjax.judging.policies import MOST_ANSWERS, Policy
+from gptjax.judging.ratings import Answers, judged, lines, report, score, systems_of, votes_of
+from gptjax.reports.samples import write_samples
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.provenance import provenance
+from gptjax.runs.workdir import WorkDirectory
 
 _SYSTEMS = flags.DEFINE_list("systems", [], "NAME=WORKDIR or NAME=WORKDIR@STEP, commas between.")
 _VOTES = flags.DEFINE_string("votes", None, "A file of votes, in place of systems and a judge.")

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
-from experiments.evaluations import evaluated_as_trained, evaluated_on_text
-from experiments.workdir import WorkDirectory
+from experiments.flags.command_line import run
 from gptjax.config import ParallelismConfig
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.evaluations import evaluated_as_trained, evaluated_on_text
+from gptjax.runs.workdir import WorkDirectory
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
 _STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")

@@ -16,15 +16,15 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
 from experiments.configs.instruct import PIPELINES
-from experiments.json_lines import write_json
-from experiments.kind import Ended
-from experiments.pipeline.judgement import judged
-from experiments.pipeline.plan import stages
-from experiments.pipeline.report import lines, write_report
-from experiments.provenance import provenance
+from experiments.flags.command_line import run
+from gptjax.atomic_files import write_json
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.kind import Ended
+from gptjax.runs.provenance import provenance
+from gptjax.studies.instruct_pipeline.judgement import judged
+from gptjax.studies.instruct_pipeline.plan import stages
+from gptjax.studies.instruct_pipeline.report import lines, write_report
 
 _EXPERIMENT = flags.DEFINE_string("experiment", "instruct_demo", "A pipeline.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where it lives; runs/EXPERIMENT by default.")

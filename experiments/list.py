@@ -12,11 +12,11 @@ from typing import Any
 
 from absl import flags
 
-from experiments.binary import run
 from experiments.configs import EXPERIMENTS
 from experiments.configs.instruct import PIPELINES
-from experiments.kind import Kind, kind_named
+from experiments.flags.command_line import run
 from gptjax.config import ExperimentConfig, resolve
+from gptjax.runs.kind import Kind, kind_named
 from gptjax.settings import expected, fields, limits_of, to_dict
 
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "Shows this one in full.")

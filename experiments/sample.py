@@ -13,15 +13,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
-from experiments.decoding_flags import read_prompt, sampler_of_flags
-from experiments.processes import connect
-from experiments.workdir import WorkDirectory
+from experiments.flags.command_line import run
+from experiments.flags.decoding import read_prompt, sampler_of_flags
+from experiments.flags.processes import connect
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import make_order
 from gptjax.inference.text import TextStream, encode_prompt
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.tokenization import Tokenizer
 from gptjax.training.partitioning import make_mesh
 

@@ -19,16 +19,16 @@ from collections.abc import Sequence
 from absl import flags
 from rich.console import Console
 
-from experiments import sources
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
-from experiments.json_lines import write_json
-from experiments.sparsification import plot, sparsify, table
-from experiments.training_run import train
-from experiments.trials.plan import trial_config
-from experiments.workdir import WorkDirectory
+from experiments.flags.command_line import run
 from gptjax import attention
+from gptjax.atomic_files import write_json
 from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
+from gptjax.runs import inputs
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.studies.equal_budget.plan import trial_config
+from gptjax.studies.sparsification import plot, sparsify, table
 from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run whose newest checkpoint is judged.")
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     for pattern in attention.parse(specification):
         pattern.check(config.model.context_length)
     config.training.eval_batches = _BATCHES.value or config.training.eval_batches
-    prepared = sources.prepare_corpus(config, workdir.tokenizer())
+    prepared = inputs.prepare_corpus(config, workdir.tokenizer())
     output, longer = WorkDirectory(_OUTPUT.value or _WORKDIR.value), None
     if _STEPS.value is not None:
         longer = continued(workdir, specification, _STEPS.value, _LEARNING_RATE.value)
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
         config,
         workdir.params(step),
         specification,
-        sources.validation_batches(config, prepared.validation),
+        inputs.validation_batches(config, prepared.validation),
         prepared.validation.bytes_per_target,
         make_mesh(ParallelismConfig()),
     )

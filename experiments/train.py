@@ -11,8 +11,8 @@ The experiment says the kind of run: pretraining, fine-tuning, a reward model, D
 
 from collections.abc import Sequence
 
-from experiments.binary import run
-from experiments.training_flags import train_as_flags_say
+from experiments.flags.command_line import run
+from experiments.flags.training import train_as_flags_say
 
 
 def main(argv: Sequence[str]) -> None:

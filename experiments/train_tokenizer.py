@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.binary import run
+from experiments.flags.command_line import run
 from gptjax.data.corpora import is_held_out, load_corpus
 from gptjax.tokenization import ByteLevelBPE, SentencePiece, Tokenizer
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from absl import flags
 
-from experiments.binary import run
-from experiments.caches import enable_compilation_cache
-from experiments.processes import connect
-from experiments.replay import learner_in, replay, unchanged_in
-from experiments.workdir import WorkDirectory
+from experiments.flags.command_line import run
+from experiments.flags.processes import connect
 from gptjax.config import ExperimentConfig, ParallelismConfig
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.replay import learner_in, replay, unchanged_in
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")

@@ -22,11 +22,11 @@ from experiments.benchmarks.figures import Target, judged
 from experiments.benchmarks.interleaved import Program, interleaved, medians, ratio
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.torch_program import torch_program
-from experiments.registered_patterns import registered_patterns
 from gptjax.attention import Pattern, attend, parse
 from gptjax.attention.blocks import count_pairs
 from gptjax.attention.costs import backward_flops, executed_pairs, forward_flops
 from gptjax.attention.patterns import Dense, in_order
+from gptjax.attention.registered_patterns import registered_patterns
 from gptjax.training.throughput import matmul_peak_flops
 
 DIRECTIONS = {"forward": False, "forward_backward": True}

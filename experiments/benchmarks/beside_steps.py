@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from experiments import sources
 from experiments.benchmarks.training_program import TrainingProgram
 from gptjax.data.shards import TokenizedSplit
+from gptjax.runs import inputs
 from gptjax.settings import to_dict
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.metrics import MetricsWriter, Progress
@@ -67,7 +67,7 @@ def _batch_seconds(program: TrainingProgram) -> float:
     tokens = np.random.default_rng(0).integers(0, vocab_size, TOKENS, np.uint16)
     starts = lengths = np.zeros(1, np.int64)
     split = TokenizedSplit("random text", tokens, starts, lengths)
-    batches = sources.training_batches(program.config, split, 0)
+    batches = inputs.training_batches(program.config, split, 0)
     return _mean_seconds(lambda: put_batch(next(batches), program.mesh))
 
 

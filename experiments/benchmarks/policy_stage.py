@@ -13,11 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments import sources
-from experiments.alignment.policy_config import PPOConfig, PPOSection
-from experiments.alignment.policy_networks import Networks
-from experiments.alignment.policy_world import PolicyWorld
-from experiments.workdir import WorkDirectory
 from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import World
 from gptjax.alignment.ppo_settings import StopSettings
@@ -26,6 +21,11 @@ from gptjax.alignment.rewards import Reward
 from gptjax.config import DataConfig, ModelConfig, TrainingConfig, resolve
 from gptjax.data.prompts import load_prompts, prompt_rows
 from gptjax.models.gpt import GPT
+from gptjax.runs import inputs
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.policy_optimisation.config import PPOConfig, PPOSection
+from gptjax.tasks.policy_optimisation.networks import Networks
+from gptjax.tasks.policy_optimisation.world import PolicyWorld
 from gptjax.training.partitioning import make_mesh
 
 
@@ -89,7 +89,7 @@ class Stage:
         """Makes the parameters."""
         self.config, self.mesh = config, make_mesh(config.parallelism)
         self.before = live_bytes()
-        self.template = sources.load_chat_template(config)
+        self.template = inputs.load_chat_template(config)
         token, length = jnp.zeros((1, 1), jnp.int32), jnp.ones(1, jnp.int32)
         scoring = RewardModel(config.model)
         self.policy = jax.jit(GPT(config.model).init)(jax.random.key(0), token)["params"]
@@ -107,7 +107,7 @@ class Stage:
             self.template,
             max_prompt_tokens=section.max_prompt_tokens,
         )
-        text = sources.prepare_corpus(self.config, self.template.tokenizer)
+        text = inputs.prepare_corpus(self.config, self.template.tokenizer)
         nowhere = WorkDirectory("")
         world = PolicyWorld(
             self.config, self.template, prompts, None, text, self.rewards, nowhere, self.mesh

@@ -23,9 +23,6 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from experiments.alignment.policy_config import PPOConfig
-from experiments.alignment.policy_networks import Networks
-from experiments.alignment.policy_plan import update_batches
 from experiments.benchmarks.figures import Target, judged
 from experiments.benchmarks.interleaved import Program, interleaved, medians, ratio
 from experiments.benchmarks.policy_stage import (
@@ -44,6 +41,9 @@ from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.models.costs import training_flops_per_token
 from gptjax.models.gpt import GPT
+from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.tasks.policy_optimisation.networks import Networks
+from gptjax.tasks.policy_optimisation.plan import update_batches
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.loop import RunIO
 from gptjax.training.metrics import MetricsWriter, Progress

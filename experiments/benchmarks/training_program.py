@@ -9,9 +9,9 @@ import time
 import jax
 import numpy as np
 
-from experiments.program import Program
 from gptjax.config import ExperimentConfig
 from gptjax.models.costs import executed_training_flops_per_token, training_flops_per_token
+from gptjax.runs.program import Program
 from gptjax.training.memory import planned_bytes
 from gptjax.training.partitioning import put_batch
 

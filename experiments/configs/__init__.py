@@ -11,7 +11,7 @@ from experiments.configs import (
     sparse_transformer,
     trials,
 )
-from experiments.registry import EXPERIMENTS
+from experiments.configs.registry import EXPERIMENTS
 
 __all__ = [
     "EXPERIMENTS",

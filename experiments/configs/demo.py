@@ -3,7 +3,7 @@
 python -m experiments.train --experiment=demo --workdir=runs/demo
 """
 
-from experiments.registry import EXPERIMENTS
+from experiments.configs.registry import EXPERIMENTS
 from gptjax.config import (
     CheckpointConfig,
     DataConfig,

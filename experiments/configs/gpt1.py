@@ -5,8 +5,8 @@ python -m experiments.train --experiment=gpt1_smoke --workdir=runs/gpt1_smoke
 
 import dataclasses
 
+from experiments.configs.registry import EXPERIMENTS
 from experiments.configs.smoke import smoke
-from experiments.registry import EXPERIMENTS
 from gptjax.config import (
     CheckpointConfig,
     ExperimentConfig,

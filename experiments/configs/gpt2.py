@@ -8,8 +8,8 @@ about ten epochs of WebText.
     python -m experiments.train --experiment=gpt2_smoke --workdir=runs/gpt2_smoke
 """
 
+from experiments.configs.registry import EXPERIMENTS
 from experiments.configs.smoke import smoke
-from experiments.registry import EXPERIMENTS
 from gptjax.config import (
     ExperimentConfig,
     ModelConfig,

@@ -9,8 +9,8 @@ Table D.1 decide: XL has 16 heads (the table's 24), 13B a d_model of 5120 (the t
     python -m experiments.train --experiment=gpt3_smoke --workdir=runs/gpt3_smoke
 """
 
+from experiments.configs.registry import EXPERIMENTS
 from experiments.configs.smoke import smoke
-from experiments.registry import EXPERIMENTS
 from gptjax.config import (
     ExperimentConfig,
     ModelConfig,

@@ -8,7 +8,6 @@ import dataclasses
 from experiments.configs.instructgpt import reward_model_smoke, sft_smoke
 from experiments.configs.instructgpt_dpo import dpo_smoke
 from experiments.configs.instructgpt_ppo import ppo_smoke
-from experiments.pipeline.config import PIPELINES, Pipeline
 from gptjax.config import (
     CheckpointConfig,
     DataConfig,
@@ -17,6 +16,7 @@ from gptjax.config import (
     OptimizerConfig,
     TrainingConfig,
 )
+from gptjax.studies.instruct_pipeline.config import PIPELINES, Pipeline
 
 HELD_OUT = "instructions:split=held_out,seed=1"
 

@@ -12,10 +12,8 @@ and 33,000 ranked prompts, was never released: yours go into `config.sft.convers
 
 import dataclasses
 
-from experiments.alignment.fine_tuning import SFTConfig, SFTSection
-from experiments.alignment.reward_modelling import RewardModelConfig, RewardSection
 from experiments.configs.gpt3 import gpt3_6_7b, gpt3_175b, gpt3_xl
-from experiments.registry import EXPERIMENTS
+from experiments.configs.registry import EXPERIMENTS
 from gptjax.config import (
     CheckpointConfig,
     DataConfig,
@@ -24,6 +22,8 @@ from gptjax.config import (
     OptimizerConfig,
     TrainingConfig,
 )
+from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.reward_modelling import RewardModelConfig, RewardSection
 
 VOCAB = 50257 + 5  # GPT-2's, three roles, the end of a turn, padding
 

@@ -10,11 +10,11 @@ Yours go into `config.dpo.rankings`.
 
 import dataclasses
 
-from experiments.alignment.preference_optimisation import DPOConfig, DPOSection
 from experiments.configs.gpt3 import gpt3_6_7b
 from experiments.configs.instructgpt import VOCAB, smoke_model
-from experiments.registry import EXPERIMENTS
+from experiments.configs.registry import EXPERIMENTS
 from gptjax.config import CheckpointConfig, DataConfig, OptimizerConfig, TrainingConfig
+from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
 
 
 @EXPERIMENTS.register("dpo_6b")

@@ -10,10 +10,9 @@ decay, Adam's epsilon. The 31,000 prompts were never released: yours go into `co
 
 import dataclasses
 
-from experiments.alignment.policy_config import PPOConfig, PPOSection
 from experiments.configs.gpt3 import gpt3_6_7b, gpt3_175b, gpt3_xl
 from experiments.configs.instructgpt import VOCAB, smoke_model
-from experiments.registry import EXPERIMENTS
+from experiments.configs.registry import EXPERIMENTS
 from gptjax.alignment.ppo_settings import StopSettings
 from gptjax.config import (
     CheckpointConfig,
@@ -22,6 +21,7 @@ from gptjax.config import (
     OptimizerConfig,
     TrainingConfig,
 )
+from gptjax.tasks.policy_optimisation.config import PPOConfig, PPOSection
 
 
 def _ppo(pretrained: ExperimentConfig, value_learning_rate: float) -> PPOConfig:

@@ -21,7 +21,7 @@ hash, and evaluated in whole windows, where Table 2 gives each byte a long conte
 
 import dataclasses
 
-from experiments.registry import EXPERIMENTS
+from experiments.configs.registry import EXPERIMENTS
 from gptjax.config import (
     CheckpointConfig,
     DataConfig,

@@ -3,7 +3,7 @@
 python -m experiments.compare --experiment=compare_smoke --workdir=runs/compare
 """
 
-from experiments.registry import EXPERIMENTS
+from experiments.configs.registry import EXPERIMENTS
 from gptjax.config import (
     CheckpointConfig,
     DataConfig,

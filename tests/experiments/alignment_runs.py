@@ -13,13 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments import supervised
-from experiments.alignment.fine_tuning import SFTConfig, SFTSection
-from experiments.alignment.preference_optimisation import DPOConfig, DPOSection
-from experiments.alignment.reward_modelling import RewardModelConfig, RewardSection
-from experiments.kind import kind_of
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
 from gptjax.config import (
     CheckpointConfig,
     DataConfig,
@@ -29,7 +22,14 @@ from gptjax.config import (
     TrainingConfig,
     resolve,
 )
+from gptjax.runs import supervised
+from gptjax.runs.kind import kind_of
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
+from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
+from gptjax.tasks.reward_modelling import RewardModelConfig, RewardSection
 from gptjax.training.metrics import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]

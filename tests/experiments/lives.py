@@ -20,10 +20,10 @@ import jax
 import matplotlib.figure  # noqa: F401  what a run imports when it ends
 import numpy as np
 
-from experiments.caches import enable_compilation_cache
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, resolve
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics
 
 TINY = {

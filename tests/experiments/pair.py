@@ -16,18 +16,18 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from experiments import sources
-from experiments.kind import kind_named
-from experiments.processes import connect
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
+from experiments.flags.processes import connect
 from gptjax.inference.generate import Generator
+from gptjax.runs import inputs
+from gptjax.runs.kind import kind_named
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import from_dict
 from gptjax.training import partitioning
 
 _PLAN = flags.DEFINE_string("plan", None, "File of the plan.")
 
-BATCHES, ORDERED = sources.training_batches, partitioning.ordered
+BATCHES, ORDERED = inputs.training_batches, partitioning.ordered
 
 
 def _slowly(*args):
@@ -51,7 +51,7 @@ def _seen(name, run):
         WorkDirectory(run["workdir"]),
     )
     changed = name == "stopped"
-    sources.training_batches = _slowly if changed else BATCHES
+    inputs.training_batches = _slowly if changed else BATCHES
     partitioning.ordered = _alternating if changed else ORDERED
     if name == "other":
         config.optimizer.learning_rate *= 1 + jax.process_index()

@@ -11,10 +11,10 @@ import signal
 import time
 from pathlib import Path
 
-from experiments.alignment.policy_config import PPOConfig
-from experiments.training_run import train
 from gptjax.config import resolve
+from gptjax.runs.train import train
 from gptjax.settings import from_dict
+from gptjax.tasks.policy_optimisation.config import PPOConfig
 from tests.experiments.lives import live
 
 

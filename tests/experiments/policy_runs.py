@@ -3,11 +3,11 @@
 run_policy(path, make_ppo(make_starts(folder), ppo__inner_epochs=2))
 """
 
-from experiments.alignment import policy_optimisation
-from experiments.alignment.policy_config import PPOConfig
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.policy_optimisation import kind as policy_optimisation
+from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.metrics import read_metrics
 from tests.experiments.alignment_runs import fine_tuned, make_config, run
 

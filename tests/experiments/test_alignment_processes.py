@@ -2,10 +2,10 @@
 
 import pytest
 
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.alignment.preference_optimisation import DPOConfig
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.workdir import WorkDirectory
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.preference_optimisation import DPOConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from tests.experiments import alignment_runs
 from tests.experiments.pair_runs import assert_alike, on_mesh, pair_seen, run_of
 from tests.experiments.policy_runs import HERE, curve, make_ppo, make_starts, run_policy

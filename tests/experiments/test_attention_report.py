@@ -8,10 +8,10 @@ from matplotlib import colors, image
 
 from experiments import attention_report
 from experiments.benchmarks.attention_programs import AttentionProgram, Shape
-from experiments.report import costs, parity, pictures
 from gptjax import attention
 from gptjax.attention import parse
 from gptjax.attention.blocks import EMPTY, FULL, PARTIAL
+from gptjax.studies.attention_report import costs, parity, pictures
 
 FLAGS = flags.FLAGS
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.alignment.best_answers import best_answers
-from experiments.alignment.policies import MOST_ANSWERS, Answer, Policy
 from gptjax.alignment.rewards import Reward
 from gptjax.data.chat_format import ChatTemplate, Message
 from gptjax.data.conversations import load_conversations
 from gptjax.data.instructions import gold_reward
 from gptjax.data.prompts import load_prompts
 from gptjax.inference.generate import Generator
+from gptjax.judging.best_answers import best_answers
+from gptjax.judging.policies import MOST_ANSWERS, Answer, Policy
 from tests.experiments.alignment_runs import fine_tuned
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ CHILD = """
 import sys
 from absl.testing import flagsaver
 from experiments import best_of_n
-from experiments.binary import run
+from experiments.flags.command_line import run
 
 shared, lines = sys.argv[1].split(), sys.argv[2:]
 for line in lines:

@@ -20,7 +20,7 @@ CHILD = textwrap.dedent(
     import contextlib, io, json, sys
     from absl import flags, logging
     from absl.testing import flagsaver
-    from experiments.binary import run
+    from experiments.flags.command_line import run
     from gptjax.settings import fields
 
     flags.DEFINE_string("workdir", None, "")

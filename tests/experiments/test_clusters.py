@@ -249,7 +249,7 @@ DETECT = textwrap.dedent(
     import json, sys
     import jax
     from absl import flags
-    from experiments.processes import connect
+    from experiments.flags.processes import connect
     from gptjax.training.processes import check_alike
 
     flags.FLAGS(["pretrain", "--coordinator=detect"])

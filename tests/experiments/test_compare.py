@@ -19,7 +19,7 @@ import sys
 from absl import flags
 from absl.testing import flagsaver
 from experiments import compare
-from experiments.binary import run
+from experiments.flags.command_line import run
 
 experiment, workdir, *wrong = sys.argv[1:]
 for argument in wrong:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.alignment.policy_config import PPOConfig
-from experiments.alignment.preference_optimisation import DPOConfig
-from experiments.alignment.reward_modelling import RewardModelConfig
 from experiments.configs import EXPERIMENTS
 from gptjax.config import batch_schedule, resolve
 from gptjax.settings import to_dict
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.tasks.preference_optimisation import DPOConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 

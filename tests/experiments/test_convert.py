@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.initial_params import find_origin, initial_params
-from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.models.gpt import GPT
+from gptjax.runs.initial_params import find_origin, initial_params
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.partitioning import make_mesh, placed
 from tests.interop.theirs import huggingface, save, their_logits
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments import dry_run as module
-from experiments.alignment.policy_networks import Networks
-from experiments.alignment.policy_plan import networks_of, update_batches
 from experiments.configs import EXPERIMENTS
-from experiments.dry_run import GIB, bytes_of_each_device, dry_run, table
-from experiments.program import Program
-from experiments.workdir import WorkDirectory
 from gptjax.config import ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
+from gptjax.runs import dry_run as module
+from gptjax.runs.dry_run import GIB, bytes_of_each_device, dry_run, table
+from gptjax.runs.program import Program
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.policy_optimisation.networks import Networks
+from gptjax.tasks.policy_optimisation.plan import networks_of, update_batches
 from gptjax.training.partitioning import make_mesh
 
 pytestmark = pytest.mark.slow

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.alignment.policies import Policy
-from experiments.alignment.ratings import report, systems_of, votes_of
 from gptjax.data.instructions import gold_reward
 from gptjax.data.prompts import load_prompts
+from gptjax.judging.policies import Policy
+from gptjax.judging.ratings import report, systems_of, votes_of
+from gptjax.tasks.fine_tuning import SFTConfig
 from tests.experiments.alignment_runs import make_config, run
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ CHILD = """
 import sys
 from absl.testing import flagsaver
 from experiments import elo
-from experiments.binary import run
+from experiments.flags.command_line import run
 
 lines = sys.argv[1:]
 for line in lines:

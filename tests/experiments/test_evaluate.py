@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.sources import prepare_corpus
-from experiments.workdir import WorkDirectory
 from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, resolve
 from gptjax.models.gpt import GPT
+from gptjax.runs.inputs import prepare_corpus
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import load_tokenizer
 

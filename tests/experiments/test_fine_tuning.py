@@ -9,11 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.kind import kind_of
-from experiments.program import Program
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
 from gptjax.config import ExperimentConfig, TrainingConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
@@ -21,6 +16,11 @@ from gptjax.data.instructions import gold_reward
 from gptjax.data.loader import ALL
 from gptjax.data.prompts import load_prompts
 from gptjax.inference.generate import Generator
+from gptjax.runs.kind import kind_of
+from gptjax.runs.program import Program
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.training.checkpoints import Checkpoints
 from tests.experiments.alignment_runs import (
     killed_at,
@@ -156,7 +156,7 @@ def test_documents_of_text_are_hidden_in_training_as_in_evaluation(document_mask
     judged = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "experiments.alignment.fine_tuning.language_model_evaluator",
+            "gptjax.tasks.fine_tuning.language_model_evaluator",
             lambda _, batches, *__: judged.append(next(iter(batches()))),
         )
         task.evaluators(program)

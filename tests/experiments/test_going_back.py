@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.alignment.reward_models import load_reward_model
-from experiments.workdir import WorkDirectory
+from gptjax.judging.reward_models import load_reward_model
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from tests.experiments.alignment_runs import make_config, run, stopping
 
 

@@ -11,14 +11,15 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import supervised, verify
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.initial_params import find_origin, initial_params
-from experiments.kind import kind_of
-from experiments.program import Program
-from experiments.workdir import Origin, WorkDirectory
+from experiments import verify
 from gptjax.config import ExperimentConfig
+from gptjax.runs import supervised
+from gptjax.runs.initial_params import find_origin, initial_params
+from gptjax.runs.kind import kind_of
+from gptjax.runs.program import Program
+from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from tests.experiments.alignment_runs import make_config, params_at_start, rows, run
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from experiments.configs.instruct import PIPELINES
-from experiments.pipeline.evidence import checked, means
-from experiments.pipeline.judgement import _curve
-from experiments.pipeline.plan import stages
 from gptjax.settings import differences
+from gptjax.studies.instruct_pipeline.evidence import checked, means
+from gptjax.studies.instruct_pipeline.judgement import _curve
+from gptjax.studies.instruct_pipeline.plan import stages
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.alignment.judges import judges_hash, load_judge
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.alignment.reward_models import load_reward_model
 from gptjax.alignment.rewards import composed
 from gptjax.data.chat_format import ChatTemplate, Message
 from gptjax.data.instructions import gold_reward
+from gptjax.judging.judges import judges_hash, load_judge
+from gptjax.judging.reward_models import load_reward_model
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from tests.experiments.alignment_runs import ANSWERED, make_config, run
 

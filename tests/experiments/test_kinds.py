@@ -8,14 +8,15 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import dry_run, evaluate
+from experiments import evaluate
 from experiments import list as listing
 from experiments.configs import EXPERIMENTS
-from experiments.kind import KINDS, kind_named, kind_of
-from experiments.replay import learner_in, replay
-from experiments.same_run import IDENTITY, changes
 from gptjax.config import ExperimentConfig
 from gptjax.data.loader import ALL
+from gptjax.runs import dry_run
+from gptjax.runs.kind import KINDS, kind_named, kind_of
+from gptjax.runs.replay import learner_in, replay
+from gptjax.runs.same_run import IDENTITY, changes
 from gptjax.settings import fields
 from gptjax.training.metrics import read_metrics
 from tests.experiments.alignment_runs import make_config, prepared, rows, run, stopping

@@ -14,13 +14,13 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.alignment import policy_optimisation
-from experiments.alignment.policy_world import PolicyWorld
-from experiments.alignment.reward_models import load_reward_model
-from experiments.sources import load_model_tokenizer, prepare_corpus
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.loader import train_batches
+from gptjax.judging.reward_models import load_reward_model
+from gptjax.runs.inputs import load_model_tokenizer, prepare_corpus
 from gptjax.settings import to_dict
+from gptjax.tasks.policy_optimisation import kind as policy_optimisation
+from gptjax.tasks.policy_optimisation.world import PolicyWorld
 from gptjax.training.metrics import read_metrics
 from tests.experiments.alignment_runs import REPOSITORY, binary
 from tests.experiments.policy_runs import HERE, curve, make_ppo, make_starts, run_policy

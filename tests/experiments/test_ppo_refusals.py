@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from experiments.alignment.policy_world import PolicyWorld
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.workdir import Origin, WorkDirectory
+from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.tasks.policy_optimisation.world import PolicyWorld
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.metrics import read_metrics
 from tests.experiments.alignment_runs import make_config, run
 from tests.experiments.policy_runs import HERE, make_ppo, make_starts, run_policy

@@ -9,14 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.alignment import divergence as measured
-from experiments.alignment.divergence import divergence
-from experiments.alignment.preference_optimisation import DPOConfig
-from experiments.alignment.reference import FILE
-from experiments.alignment.reward_modelling import RewardModelConfig
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.preferences import load_rankings
 from gptjax.data.prompts import load_prompts
+from gptjax.judging import divergence as measured
+from gptjax.judging.divergence import divergence
+from gptjax.tasks.preference_optimisation import DPOConfig
+from gptjax.tasks.reference_log_probs import FILE
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from tests.experiments.alignment_runs import (
     binary,
     fine_tuned,

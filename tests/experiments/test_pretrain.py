@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import sources, supervised
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
+from gptjax.runs import inputs
+from gptjax.runs import supervised
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import fields
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.evaluation import language_model_evaluator
@@ -172,11 +173,11 @@ def test_an_average_of_the_parameters_is_judged_kept_and_resumed(tmp_path, make_
     jax.tree.map(np.testing.assert_array_equal, average, kept)
     assert not np.array_equal(average["token_embedding"], params["token_embedding"])
 
-    prepared = sources.prepare_corpus(config, sources.load_model_tokenizer(config))
+    prepared = inputs.prepare_corpus(config, inputs.load_model_tokenizer(config))
     program = supervised.Program(config)
     evaluate = language_model_evaluator(
         program.loss,
-        sources.validation_batches(config, prepared.validation),
+        inputs.validation_batches(config, prepared.validation),
         prepared.validation.bytes_per_target,
         program.mesh,
     )

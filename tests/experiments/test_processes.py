@@ -8,11 +8,11 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import sources
-from experiments.processes import connect
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
+from experiments.flags.processes import connect
 from gptjax.inference.generate import Generator
+from gptjax.runs import inputs
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.metrics import read_metrics
 from tests.experiments.pair_runs import assert_alike, pair_seen, run_of
@@ -26,7 +26,7 @@ MESHES = {
     "other": {"strategy": "mesh"},
     "after": {"strategy": "mesh", "fsdp": 2, "tensor": 4},
 }
-BATCHES = sources.training_batches
+BATCHES = inputs.training_batches
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def runs(tmp_path_factory, configs):
             yield batch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "training_batches", interrupted)
+        patch.setattr(inputs, "training_batches", interrupted)
         assert _run(folder / "resumed", configs["alone"]).steps == 5
 
     plan = {

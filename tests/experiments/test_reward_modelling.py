@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.alignment.reward_models import load_reward_model
 from gptjax.data.chat_format import ChatTemplate
 from gptjax.data.conversations import load_conversations
 from gptjax.data.preferences import load_rankings
+from gptjax.judging.reward_models import load_reward_model
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.checkpoints import Checkpoints
 from tests.experiments.alignment_runs import (

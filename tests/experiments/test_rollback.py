@@ -6,15 +6,17 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import language_modelling, replay, sources, supervised
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
 from gptjax.data.loader import step_windows
+from gptjax.runs import inputs
+from gptjax.runs import replay, supervised
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks import language_modelling
 from gptjax.training import metrics
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.spikes import NotFiniteError
 
-BATCHES = sources.training_batches
+BATCHES = inputs.training_batches
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,13 +55,13 @@ def poison(monkeypatch):
                         batch["loss_weights"] = np.where(bad[:, None], np.nan, 1).astype("float32")
                 yield batch
 
-        monkeypatch.setattr(sources, "training_batches", poisoned)
+        monkeypatch.setattr(inputs, "training_batches", poisoned)
 
     return make
 
 
 def _windows(config, split, example):
-    batches = sources.batch_schedule(config)
+    batches = inputs.batch_schedule(config)
     return step_windows(split, batches, config.training.seed, 0, [example])
 
 
@@ -123,7 +125,7 @@ def test_skipped_examples_are_remembered_by_a_run_that_goes_on(
     poison([21])
     _run(tmp_path / "whole", config)
 
-    poisoned = sources.training_batches
+    poisoned = inputs.training_batches
 
     def interrupting(*args):
         for step, batch in enumerate(poisoned(*args), start=args[2]):
@@ -131,10 +133,10 @@ def test_skipped_examples_are_remembered_by_a_run_that_goes_on(
                 signal.raise_signal(signal.SIGTERM)
             yield batch
 
-    monkeypatch.setattr(sources, "training_batches", interrupting)
+    monkeypatch.setattr(inputs, "training_batches", interrupting)
     stopped = _run(tmp_path / "stopped", config)
     assert stopped.interrupted_by == "SIGTERM" and int(stopped.state.step) == 7
-    monkeypatch.setattr(sources, "training_batches", poisoned)
+    monkeypatch.setattr(inputs, "training_batches", poisoned)
     assert _run(tmp_path / "stopped", config).steps == 1
     _assert_same_end(tmp_path / "stopped", tmp_path / "whole")
 

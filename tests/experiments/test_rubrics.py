@@ -8,14 +8,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.alignment.judges import judges_hash, load_judge
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.workdir import WorkDirectory
 from gptjax.alignment.rewards import Reward, RuleBased, composed
 from gptjax.config import ExperimentConfig
 from gptjax.data.chat_format import Message, plain_text
 from gptjax.data.instructions import gold_reward
+from gptjax.judging.judges import judges_hash, load_judge
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from tests.experiments.alignment_runs import ANSWERED, make_config, run
 

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.workdir import WorkDirectory
 from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, resolve
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.inference.text import encode_prompt
 from gptjax.models.gpt import GPT
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 

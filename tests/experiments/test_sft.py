@@ -16,7 +16,7 @@ CHILD = """
 import sys
 from absl.testing import flagsaver
 from experiments import train
-from experiments.binary import run
+from experiments.flags.command_line import run
 
 workdir, *lines = sys.argv[1:]
 for line in lines:

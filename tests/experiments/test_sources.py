@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from experiments.sources import (
+from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, resolve
+from gptjax.data.corpora import load_corpus
+from gptjax.runs.inputs import (
     load_model_tokenizer,
     prepare_corpus,
     training_batches,
     validation_batches,
 )
-from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, resolve
-from gptjax.data.corpora import load_corpus
 
 
 @pytest.fixture(autouse=True)

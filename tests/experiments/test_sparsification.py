@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.sparsification import plot, sparsify, table
 from gptjax import attention
 from gptjax.attention.patterns import in_order
 from gptjax.config import ExperimentConfig, ModelConfig, ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
+from gptjax.studies.sparsification import plot, sparsify, table
 from gptjax.training.partitioning import make_mesh
 
 LENGTH, VOCABULARY = 7, 11

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ import json, sys
 from absl import flags
 from absl.testing import flagsaver
 from experiments import sparsify
-from experiments.binary import run
+from experiments.flags.command_line import run
 
 for arguments in json.loads(sys.argv.pop()):
     sys.argv[1:] = arguments

@@ -9,14 +9,15 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import replay, supervised, verify
-from experiments.alignment.fine_tuning import SFTConfig
-from experiments.alignment.reward_modelling import RewardModelConfig
-from experiments.program import Program
-from experiments.replay import learner_in
-from experiments.sources import load_model_tokenizer, prepare_corpus, training_batches
-from experiments.training_run import train
-from experiments.workdir import WorkDirectory
+from experiments import verify
+from gptjax.runs import replay, supervised
+from gptjax.runs.inputs import load_model_tokenizer, prepare_corpus, training_batches
+from gptjax.runs.program import Program
+from gptjax.runs.replay import learner_in
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from tests.experiments import alignment_runs
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.caches import cache_directory
-from experiments.provenance import provenance
-from experiments.workdir import Origin, WorkDirectory
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.gpt import GPT
+from gptjax.runs.caches import cache_directory
+from gptjax.runs.provenance import provenance
+from gptjax.runs.workdir import Origin, WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.state import create

@@ -11,8 +11,8 @@ import os
 import signal
 from pathlib import Path
 
-from experiments.kind import kind_named
 from gptjax.config import resolve
+from gptjax.runs.kind import kind_named
 from gptjax.settings import from_dict
 from tests.experiments.alignment_runs import run, stopping
 

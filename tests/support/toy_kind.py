@@ -3,8 +3,8 @@
 import dataclasses
 from typing import ClassVar
 
-from experiments.language_modelling import LanguageModelling
 from gptjax.config import ExperimentConfig
+from gptjax.tasks.language_modelling import LanguageModelling
 
 
 @dataclasses.dataclass

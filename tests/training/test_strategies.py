@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.program import Program
 from gptjax.config import (
     ExperimentConfig,
     ModelConfig,
@@ -18,6 +17,7 @@ from gptjax.config import (
     TrainingConfig,
     resolve,
 )
+from gptjax.runs.program import Program
 from gptjax.training.checkpoints import Checkpoints
 from gptjax.training.partitioning import put_batch
 from gptjax.training.start import begin, resume

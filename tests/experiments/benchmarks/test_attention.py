@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks.attention import CPU_TARGETS, Sizes, measured
-from experiments.registered_patterns import registered_patterns
 from gptjax.attention import PATTERNS, parse
+from gptjax.attention.registered_patterns import registered_patterns
 
 suite = importlib.import_module("experiments.benchmarks.attention")  # hidden by its function
 

@@ -4,8 +4,8 @@ import html.parser
 
 import pytest
 
-from experiments.report.samples import Sample, samples_page, write_samples
 from gptjax.data.chat_format import Message
+from gptjax.reports.samples import Sample, samples_page, write_samples
 
 VOID = {"meta"}
 FORGED = '</div><script>alert("x")</script><img src=x onerror=alert(1)>&amp;'

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import sources
-from experiments.trials import comparison
-from experiments.trials.comparison import compare
-from experiments.workdir import WorkDirectory
+from gptjax.runs import inputs
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.studies.equal_budget import comparison
+from gptjax.studies.equal_budget.comparison import compare
 from gptjax.training.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -104,7 +104,7 @@ def test_another_comparison_is_refused(begun, make_config, trained, changes, opt
 def test_an_interrupted_comparison_goes_on_in_the_run_it_stopped_in(
     tmp_path, make_config, trained, monkeypatch
 ):
-    config, whole = make_config(training__seed=3), sources.training_batches
+    config, whole = make_config(training__seed=3), inputs.training_batches
 
     def interrupted(config, *rest):
         for number, batch in enumerate(whole(config, *rest)):
@@ -113,7 +113,7 @@ def test_an_interrupted_comparison_goes_on_in_the_run_it_stopped_in(
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "training_batches", interrupted)
+        patch.setattr(inputs, "training_batches", interrupted)
         assert run_comparison(tmp_path / "runs", config) is None
     assert not (tmp_path / "runs/comparison.json").exists()
     (begun,) = (tmp_path / "runs/runs/banded{window=2}").iterdir()

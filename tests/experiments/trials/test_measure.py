@@ -1,10 +1,10 @@
 import pytest
 
-from experiments.sources import load_model_tokenizer, prepare_corpus
-from experiments.trials import measure as module
-from experiments.trials.measure import Measurement, measure_all
-from experiments.trials.plan import trial_config
 from gptjax.models.costs import parameter_count
+from gptjax.runs.inputs import load_model_tokenizer, prepare_corpus
+from gptjax.studies.equal_budget import measure as module
+from gptjax.studies.equal_budget.measure import Measurement, measure_all
+from gptjax.studies.equal_budget.plan import trial_config
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 
-from experiments.sources import load_model_tokenizer, prepare_corpus, training_batches
-from experiments.trials.measure import Measurement
-from experiments.trials.plan import Trial, parse_variants, plan, trial_config
 from gptjax.config import (
     ExperimentConfig,
     ModelConfig,
@@ -15,6 +12,9 @@ from gptjax.config import (
     resolve,
 )
 from gptjax.models.costs import matmul_parameters
+from gptjax.runs.inputs import load_model_tokenizer, prepare_corpus, training_batches
+from gptjax.studies.equal_budget.measure import Measurement
+from gptjax.studies.equal_budget.plan import Trial, parse_variants, plan, trial_config
 
 VARIANTS = ["dense", "banded(window=64)", "dense,banded(window=64)"]
 # Seconds a token and bytes.

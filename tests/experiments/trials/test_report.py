@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from experiments.trials.report import HEADINGS, markdown, plot, table
+from gptjax.studies.equal_budget.report import HEADINGS, markdown, plot, table
 
 
 def make_summary(seeds=2):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from experiments.trials.summary import curve, density, interval
 from gptjax import attention
 from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, resolve
 from gptjax.models.costs import executed_training_flops_per_token
+from gptjax.studies.equal_budget.summary import curve, density, interval
 
 # Student's t, two-sided 95%, by degrees of freedom, as statistics books print it.
 PRINTED = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 29: 2.045}

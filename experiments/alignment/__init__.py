@@ -1,1 +1,0 @@
-"""What alignment's binaries are made of: what each kind of run learns from, judges, policies."""

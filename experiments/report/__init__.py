@@ -1,1 +1,0 @@
-"""What reports are made of: on attention patterns, and of answers side by side."""

@@ -1,0 +1,1 @@
+"""Answers, and who scores them: policies, judges, rubrics, ratings."""

@@ -1,0 +1,66 @@
+"""What a model's answers to held-out prompts earn while it is trained: by which SFT is chosen.
+
+evaluate = answer_rewards(model, template, prompts, rewards, count=256, seed=0)
+evaluate(params)["reward"]
+
+InstructGPT chooses its SFT model by the reward model's score (arXiv 2203.02155, section 3.5).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gptjax.alignment.rewards import Reward
+from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.prompts import PromptRows
+from gptjax.inference.generate import Generator
+from gptjax.judging.judges import scored
+from gptjax.models.gpt import GPT
+from gptjax.training.evaluation import Evaluator
+
+_SLOTS = 32
+
+
+def answer_rewards(
+    model: GPT,
+    template: ChatTemplate,
+    prompts: PromptRows,
+    rewards: Sequence[Reward],
+    *,
+    count: int,
+    seed: int,
+) -> Evaluator:
+    """An evaluator that draws an answer, at temperature 1, to each of the first `count` prompts.
+
+    The draws are the same at every evaluation: of two models the difference is not theirs.
+
+    Args:
+      model: whose parameters are judged.
+      template: of its tokenizer.
+      prompts: held out.
+      rewards: of answers.
+      count: prompts at most.
+      seed: of the draws.
+
+    Returns:
+      A function from parameters to `reward`, the mean of what the answers earn.
+    """
+    asked, ids = list(prompts.prompts)[:count], list(prompts.ids)[:count]
+    longest = max(map(len, ids))
+    room = model.config.context_length - longest
+    generator: Generator | None = None
+
+    def evaluate(params: Any) -> dict[str, float]:
+        nonlocal generator
+        if generator is None:
+            generator = Generator(GPT(model.config), params, slots=_SLOTS, longest=(longest, room))
+        else:
+            generator.params = params
+        answers = generator.generate(
+            ids, max_new_tokens=room, seed=seed, stop_token=template.tokenizer.end_of_turn
+        )
+        said = [template.response(answer)[0] for answer in answers]
+        return {"reward": float(np.mean(scored(rewards, asked, said)[0]))}
+
+    return evaluate

@@ -1,0 +1,128 @@
+"""The best of n answers to each prompt, by what a judge gives: best-of-n and rejection sampling.
+
+for chosen in best_answers(policy, load_judge("gold", tokenizer), prompts, 16):
+    print(chosen.answer.text, chosen.reward)
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from gptjax.alignment.best_of_n import best, expected_best, kl_of_best
+from gptjax.alignment.rewards import Reward, composed
+from gptjax.data.chat_format import Conversation
+from gptjax.judging.policies import Answer, Policy, as_field
+
+_AT_ONCE = 256  # answers, to as many prompts as that makes
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The best answer to a prompt, and what the others earned.
+
+    Attributes:
+      prompt: what was asked.
+      answer: the best.
+      reward: what it earned, all parts weighted and added up.
+      parts: of those, each unweighted, by name.
+      rewards: [n] float32, of all answers, in the order they were drawn.
+    """
+
+    prompt: Conversation
+    answer: Answer
+    reward: float
+    parts: dict[str, float]
+    rewards: np.ndarray
+
+    def row(self) -> dict[str, Any]:
+        """All of it as JSON values, with the divergence of such choices from one answer, nats."""
+        return {
+            "prompt": as_field(self.prompt),
+            "answer": self.answer.text,
+            "reward": self.reward,
+            "rewards": [float(reward) for reward in self.rewards],
+            "parts": self.parts,
+            "finished": self.answer.finished,
+            "n": len(self.rewards),
+            "kl": kl_of_best(len(self.rewards)),
+        }
+
+    def conversation(self) -> dict[str, Any]:
+        """Prompt and answer as a row that `jsonl:PATH` reads as a demonstration."""
+        return {"prompt": as_field(self.prompt), "response": self.answer.text}
+
+
+def best_answers(
+    policy: Policy,
+    rewards: Sequence[Reward],
+    prompts: Sequence[Conversation],
+    n: int,
+    *,
+    temperature: float = 1.0,
+    seed: int = 0,
+    max_new_tokens: int | None = None,
+    unfinished_reward: float | None = None,
+) -> Iterator[Chosen]:
+    """Draws n answers to each prompt and chooses the best, the first of equals.
+
+    Args:
+      policy: draws them.
+      rewards: judge them, as `load_judge` makes them.
+      prompts: that fit the policy.
+      n: 1 to `policies.MOST_ANSWERS`.
+      temperature: of the draws.
+      seed: of the draws.
+      max_new_tokens: of an answer; None: all that fit.
+      unfinished_reward: of an answer that does not end its turn; None: whatever it earns.
+
+    Raises:
+      ValueError: what a reward raises, naming it, and the answer and the prompt by number, from 0.
+    """
+    size = max(1, _AT_ONCE // n)
+    for first in range(0, len(prompts), size):
+        part = prompts[first : first + size]
+        answers = policy.answers(
+            part,
+            n,
+            temperature=temperature,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            first=first,
+        )
+        flat = [answer for each in answers for answer in each]
+        total, parts = composed(
+            rewards,
+            [prompt for prompt in part for _ in range(n)],
+            [one.text for one in flat],
+            lambda row, first=first: f"answer {row % n} to prompt {first + row // n}",
+        )
+        if unfinished_reward is not None:
+            finished = np.array([answer.finished for answer in flat])
+            total = np.where(finished, total, np.float32(unfinished_reward))
+        scores = total.reshape(len(part), n)
+        for row, index in enumerate(best(jnp.asarray(scores)).tolist()):
+            yield Chosen(
+                part[row],
+                answers[row][index],
+                float(scores[row, index]),
+                {name: float(values[row * n + index]) for name, values in parts.items()},
+                scores[row],
+            )
+
+
+def curve(rewards: np.ndarray) -> list[dict[str, float]]:
+    """What the best of 1, 2, 4, ... n earn on average, and their divergence, as JSON values.
+
+    Args:
+      rewards: [N, n] of n answers to each prompt.
+    """
+    count = rewards.shape[1]
+    sizes = sorted({1 << i for i in range(count.bit_length())} | {count})
+    return [
+        {"n": n, "kl": kl_of_best(n), "reward": float(expected_best(rewards, n).mean())}
+        for n in sizes
+        if n <= count
+    ]

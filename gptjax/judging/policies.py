@@ -1,0 +1,113 @@
+"""Runs that answer prompts: from a work directory to answers.
+
+policy = Policy(WorkDirectory("runs/sft"))
+answers = policy.answers(prompts, 16, temperature=1.0, seed=0)
+answers[0][3].text, answers[0][3].finished   # the fourth answer to the first prompt
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from gptjax.data.chat_format import ChatTemplate, Conversation
+from gptjax.data.prompts import prompt_rows
+from gptjax.data.records import Records
+from gptjax.inference.generate import Generator
+from gptjax.inference.sampling import make_sampler
+from gptjax.runs.workdir import WorkDirectory
+
+MOST_ANSWERS = 4096  # to one prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a policy said, whether it ended its turn, and the tokens that it drew."""
+
+    text: str
+    finished: bool
+    tokens: tuple[int, ...] = ()
+
+
+class Policy:
+    """A language model of a chat; it holds parameters and compiled programs, so keep it.
+
+    Attributes:
+      template: of conversations, by the run's own tokenizer.
+      context_length: tokens of prompt and answer at most.
+    """
+
+    def __init__(self, workdir: WorkDirectory, step: int | None = None, *, slots: int = 32):
+        """Loads a run.
+
+        Args:
+          workdir: of a language model whose tokenizer is one of a chat.
+          step: the checkpoint; None: the one that the run chooses.
+          slots: answers that are written at the same time.
+
+        Raises:
+          ValueError: there is no such run or checkpoint, or it is one of another kind.
+        """
+        model, tokenizer = workdir.model(), workdir.tokenizer()
+        try:
+            self.template = ChatTemplate(tokenizer)
+        except ValueError as error:
+            raise ValueError(f"--workdir: {workdir.path}: {error}") from error
+        self.context_length = model.config.context_length
+        params = workdir.params(workdir.resolve_step(step))
+        self._generator = Generator(model, params, slots=slots)
+
+    def fitting(
+        self, prompts: Records[Conversation], max_new_tokens: int | None = None
+    ) -> Records[Conversation]:
+        """The prompts that leave room for so many tokens, or one; others are dropped, and counted.
+
+        Raises:
+          ValueError: none is left.
+        """
+        room = self.context_length - (max_new_tokens or 1)
+        return prompt_rows(prompts, self.template, max_prompt_tokens=room).prompts
+
+    def answers(
+        self,
+        prompts: Sequence[Conversation],
+        count: int,
+        *,
+        temperature: float = 1.0,
+        seed: int = 0,
+        max_new_tokens: int | None = None,
+        first: int = 0,
+    ) -> list[list[Answer]]:
+        """Draws answers.
+
+        Args:
+          prompts: N that fit.
+          count: n answers to each, 1 to MOST_ANSWERS.
+          temperature: 0 for the most probable tokens.
+          seed: of the draws. Which answer to which prompt decides the rest: with more answers, or
+            more prompts after these, the first ones stay the same.
+          max_new_tokens: of an answer; None: all that fit in the context.
+          first: number of the first prompt among all, where they come in parts.
+
+        Returns:
+          N lists of n.
+        """
+        numbers = [first + i for i in range(len(prompts)) for _ in range(count)]
+        requests = self._generator.complete(
+            [self.template.prompt(prompt) for prompt in prompts for _ in range(count)],
+            sample_indices=[number * MOST_ANSWERS + i % count for i, number in enumerate(numbers)],
+            sampler=make_sampler(temperature),
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            stop_token=self.template.tokenizer.end_of_turn,
+        )
+        answers = [
+            Answer(*self.template.response(request.result()), tuple(request.tokens))
+            for request in requests
+        ]
+        return [answers[i : i + count] for i in range(0, len(answers), count)]
+
+
+def as_field(prompt: Conversation) -> str | list[dict[str, str]]:
+    """A prompt as the JSON field that the readers of conversations and prompts take."""
+    if len(prompt) == 1 and prompt[0].role == "user":
+        return prompt[0].content
+    return [dataclasses.asdict(message) for message in prompt]

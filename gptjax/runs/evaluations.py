@@ -1,0 +1,117 @@
+"""Figures of a run's checkpoint: by the run's own evaluators, or on text.
+
+for row in evaluated_as_trained(workdir, workdir.config(), step=100):
+    print(row["split"], row["loss"])
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from absl import logging
+
+from gptjax.config import ExperimentConfig
+from gptjax.data.shards import TokenizedSplit
+from gptjax.inference.scoring import Scorer
+from gptjax.runs.inputs import prepare_corpus, validation_batches
+from gptjax.runs.kind import kind_of
+from gptjax.runs.replay import changes_since, prepared_in
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.training import losses, partitioning
+from gptjax.training.evaluation import language_model_evaluator
+
+
+def evaluated_as_trained(
+    workdir: WorkDirectory, config: ExperimentConfig, step: int
+) -> Iterator[dict[str, Any]]:
+    """The figures of the run's own evaluators, each under the name of its split.
+
+    A warning says what has changed since the run was trained on it.
+
+    Args:
+      workdir: of the run.
+      config: the run's, but for what computes and how many batches are judged.
+      step: of a checkpoint.
+
+    Raises:
+      ValueError: what the evaluators read cannot be had, or the run has none.
+    """
+    kind = kind_of(config)
+    prepared = prepared_in(workdir, config)
+    for change in changes_since(workdir, prepared.hashes):
+        logging.warning("%s", change)
+    learner = kind.learner(prepared, workdir)
+    if not learner.evaluators:
+        raise ValueError(
+            f"--workdir: got {workdir.path} of kind {kind.name}, which has no evaluators of its "
+            "own, expected --corpus with text to evaluate on"
+        )
+    learner.ready()
+    params = workdir.restored(step)
+    for split, evaluate in learner.evaluators.items():
+        yield {"split": split, **evaluate(params)}
+
+
+def evaluated_on_text(
+    workdir: WorkDirectory,
+    config: ExperimentConfig,
+    step: int,
+    corpus: str | None,
+    split_name: str,
+    stride: int | None,
+) -> Iterator[dict[str, Any]]:
+    """The figures of a language model on a split of a corpus.
+
+    Args:
+      workdir: of the run.
+      config: the run's, but for what computes and how many batches are judged.
+      step: of a checkpoint.
+      corpus: as `data.corpus`; None: the run's own.
+      split_name: "train" or "validation".
+      stride: tokens between the starts of windows; None: they do not overlap.
+
+    Raises:
+      ValueError: the run is of no language model, or the text cannot be had.
+    """
+    model: Any = workdir.model().clone(config=config.model)
+    config.data.corpus = corpus or config.data.corpus
+    prepared = prepare_corpus(config, workdir.tokenizer())
+    if corpus is None and prepared.corpus_hash != workdir.record().get("corpus_hash"):
+        logging.warning("%s has changed since the run was trained on it", config.data.corpus)
+    split, params = getattr(prepared, split_name), workdir.params(step)
+    row = {"corpus": config.data.corpus, "split": split_name}
+    if stride is not None:
+        yield row | _strided(Scorer(model, params), config, split, stride)
+        return
+    evaluate = language_model_evaluator(
+        losses.language_model(model, config.training.loss_chunk),
+        validation_batches(config, split),
+        split.bytes_per_target,
+        partitioning.make_mesh(config.parallelism),
+    )
+    yield row | evaluate(params)
+
+
+def _strided(
+    scorer: Scorer, config: ExperimentConfig, split: TokenizedSplit, stride: int
+) -> dict[str, float]:
+    """The figures of windows that overlap, over as many tokens as without.
+
+    Raises:
+      ValueError: a stride out of range, or documents that are to be kept apart.
+    """
+    if config.data.document_masking:
+        raise ValueError(
+            f"--stride: got {stride} for a run of config.data.document_masking=True, expected a "
+            "run whose windows are read across documents"
+        )
+    windows, end = config.training.eval_batches, None
+    if windows is not None:
+        end = windows * config.training.batch_size * config.model.context_length + 1
+    loss = scorer.perplexity(split.tokens[:end], stride)
+    return {
+        "stride": stride,
+        "loss": loss.per_token,
+        "perplexity": loss.perplexity,
+        "bits_per_byte": loss.per_token / (math.log(2) * split.bytes_per_target),
+    }

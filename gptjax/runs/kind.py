@@ -1,0 +1,279 @@
+"""A kind of run is one object: all in which pretraining, fine-tuning, PPO and others differ.
+
+    kind = kind_of(config)
+    kind.check(config)
+    model = kind.model(config)
+
+Whatever runs, resumes, plans, replays or lists a run asks its kind and names none. To add one,
+write a module of `tasks/` with a subclass and its one instance, `KIND`, and a line in `KINDS`.
+"""
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Generic, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gptjax.attention import scores
+from gptjax.config import Config, ExperimentConfig
+from gptjax.models.gpt import GPT
+from gptjax.models.transformer import attention_cycle
+from gptjax.registry import unknown_name
+from gptjax.runs.costs import Costs, Shapes, array, costs_of_model
+from gptjax.tokenization import Tokenizer
+from gptjax.training.evaluation import Evaluator
+from gptjax.training.loop import RunIO
+from gptjax.training.losses import Loss, language_model
+from gptjax.training.state import TrainState
+
+Check = tuple[str, bool, str]  # a field by its path, whether its value fits, and what would
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """Which checkpoint later commands take.
+
+    Attributes:
+      figure: of the validation, that is lowest or highest of the best; None: the newest is taken.
+      highest: whether more is better.
+    """
+
+    figure: str | None = None
+    highest: bool = False
+
+
+NEWEST = Best()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run holds on a mesh, and computes in a step, by the names of a dry run's figures.
+
+    Attributes:
+      trees: shapes of the arrays that are held throughout, which say where they live.
+      outside: the names of those that the largest compiled program does not take.
+      bytes: on each device, of what is held outside that program besides.
+      flops: of a step.
+    """
+
+    trees: Mapping[str, Any]
+    outside: tuple[str, ...]
+    bytes: Mapping[str, int]
+    flops: Mapping[str, float]
+
+
+class Prepared(Protocol):
+    """What a run learns from, read and checked: `Task`, or that of a loop of its own."""
+
+    @property
+    def config(self) -> Any: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def hashes(self) -> dict[str, str]: ...
+
+
+class Ended(Protocol):
+    """How a run ended, with figures of this start of it for its result."""
+
+    @property
+    def state(self) -> TrainState: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def interrupted_by(self) -> str | None: ...
+    @property
+    def figures(self) -> Mapping[str, Any]: ...
+
+
+class Learner(Protocol):
+    """What takes the steps of one run."""
+
+    @property
+    def target(self) -> TrainState:
+        """The shapes of the state's arrays, and where each lives."""
+        ...
+
+    @property
+    def evaluators(self) -> Mapping[str, Evaluator]:
+        """What judges parameters, by split."""
+        ...
+
+    def ready(self) -> None:
+        """Called at every start, once the directory is claimed and before there is a state."""
+        ...
+
+    def begin(self) -> TrainState:
+        """The state before the first step."""
+        ...
+
+    def learn(self, state: TrainState, io: RunIO) -> Ended:
+        """Takes steps from `state.step` to the last; raises what `training.loop.fit` does."""
+        ...
+
+    def figures(self, params: Any) -> dict[str, Any]:
+        """What the result says of judged parameters, once a run has ended; JSON values."""
+        ...
+
+
+class Kind(Generic[Config]):
+    """One kind of run; its docstring is what `experiments.list --kind=` shows.
+
+    Attributes:
+      config: the class of its configurations, which names the kind.
+      identity: the beginnings of paths, in sections of its own, that make a run what it is.
+      free: the beginnings of those that a run may change when it goes on.
+      follows: the kind that a new run starts from; None: random parameters do.
+      makes: what its model is.
+      curve: the figure that is drawn against steps, and its axis.
+      can_replay: whether `experiments.verify` can train it again.
+    """
+
+    config: ClassVar[type[ExperimentConfig]]
+    identity: ClassVar[tuple[str, ...]] = ()
+    free: ClassVar[tuple[str, ...]] = ()
+    follows: ClassVar[str | None] = None
+    makes: ClassVar[str] = "language model"
+    curve: ClassVar[tuple[str, str]] = ("loss", "loss (nats per token)")
+    can_replay: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """As config.json and messages have it."""
+        return self.config.kind
+
+    def model(self, config: Config, **attributes: Any) -> nn.Module:
+        """The model, with what a mesh asks of it: `attend` and `constrain`."""
+        return GPT(config.model, **attributes)
+
+    def inputs(self, config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Shapes that the model can be initialised with."""
+        del config
+        return (array(1, 1),)
+
+    def init(self, config: Config, key: jax.Array) -> Any:
+        """Random parameters."""
+        inputs = [jnp.zeros(each.shape, each.dtype) for each in self.inputs(config)]
+        return self.model(config).init(key, *inputs)["params"]
+
+    def loss(self, config: Config, model: Any) -> Loss:
+        """What `model` is trained and evaluated by."""
+        return language_model(model, config.training.loss_chunk)
+
+    def costs(self, config: Config) -> Costs:
+        """Parameters, and FLOPs a token."""
+        return costs_of_model(config.model)
+
+    def largest_batch(self, config: Config) -> Shapes:
+        """The arrays of the largest batch as the loss takes them."""
+        shape = config.training.batch_size, config.model.context_length
+        names = ["tokens", "targets"]
+        if config.data.document_masking:
+            names += ["segment_ids", "positions"]
+        weights = {"loss_weights": array(*shape, dtype=jnp.float32)}
+        return weights | {name: array(*shape) for name in names}
+
+    def tokens(self, batch: Mapping[str, Any]) -> int:
+        """The tokens that are computed of a batch, or of its shapes; padding counts."""
+        return math.prod(batch["tokens"].shape)
+
+    def checks(self, config: Config) -> Iterable[Check]:
+        """What a resolved configuration of this kind may not say."""
+        attention_cycle(config.model)
+        scores.parse(config.model.score)
+        return ()
+
+    def check(self, config: Config) -> None:
+        """Refuses what a resolved `config` of this kind cannot have, before anything is read.
+
+        Raises:
+          ValueError: naming the field, what it got and what is allowed.
+        """
+        for field, fits, allowed in self.checks(config):
+            if not fits:
+                section, name = field.split(".")
+                got = getattr(getattr(config, section), name)
+                raise ValueError(f"config.{field}: got {got}, expected {allowed}")
+
+    def starts_at_random(self, config: Config) -> bool:
+        """Whether a new run without `checkpoint.init_from` begins at random parameters."""
+        del config
+        return self.follows is None
+
+    def best(self, config: Config) -> Best:
+        """Which checkpoint later commands take."""
+        del config
+        return NEWEST
+
+    def fitting_tokenizers(self, ours: Tokenizer) -> list[str]:
+        """Content hashes of tokenizers, of which a run with `ours` may take a model over."""
+        return [ours.content_hash()]
+
+    def adopt(self, config: Config, read: Callable[[Any], Any], target: Any) -> Any:
+        """The parameters of a run that starts from another one's.
+
+        Args:
+          config: resolved.
+          read: gives parameters of what the run starts from, of their shapes and places.
+          target: shapes and places of this run's parameters.
+        """
+        del config
+        return read(target)
+
+    def prepare(self, config: Config) -> Prepared:
+        """Reads what a run of a resolved `config` learns from.
+
+        Raises:
+          ValueError: what the configuration names cannot be had, or nothing of it fits.
+        """
+        raise NotImplementedError
+
+    def learner(self, prepared: Any, workdir: Any) -> Learner:
+        """What takes the steps of the run in `workdir`; nothing is computed yet."""
+        raise NotImplementedError
+
+    def plan(self, config: Config, mesh: Any) -> Plan:
+        """What a run would hold on `mesh`, which may be abstract.
+
+        Raises:
+          ValueError: the batch or a parameter does not divide over the mesh.
+        """
+        raise NotImplementedError
+
+    def planned_bytes(self, config: Config) -> int:
+        """Bytes on each device of the largest program, as compiled here; nothing is allocated."""
+        raise NotImplementedError
+
+
+KINDS: dict[str, str] = {
+    "pretrain": "gptjax.tasks.language_modelling",
+    "sft": "gptjax.tasks.fine_tuning",
+    "reward_model": "gptjax.tasks.reward_modelling",
+    "ppo": "gptjax.tasks.policy_optimisation.kind",
+    "dpo": "gptjax.tasks.preference_optimisation",
+}
+
+
+def kind_named(name: str) -> Kind[Any]:
+    """The kind of that name in `KINDS`, whose module is imported when it is first asked for.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if name not in KINDS:
+        raise unknown_name("kind of run", name, KINDS)
+    return importlib.import_module(KINDS[name]).KIND
+
+
+def kind_of(config: Config) -> Kind[Config]:
+    """The kind of run that `config` is of."""
+    return kind_named(config.kind)
+
+
+def kinds() -> Iterator[Kind[Any]]:
+    """All kinds, in the order of `KINDS`."""
+    return map(kind_named, KINDS)

@@ -1,0 +1,138 @@
+"""A stretch of a run, trained again and held against the rows that the run wrote.
+
+learner = learner_in(workdir, workdir.config())
+for comparison in replay(learner, workdir, from_step=0, to_step=100):
+    print(comparison.step, comparison.difference)
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gptjax.config import ExperimentConfig
+from gptjax.runs.kind import Prepared, kind_of
+from gptjax.runs.supervised import SupervisedLearner
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.training.metrics import read_metrics
+from gptjax.training.partitioning import batch_share, put_batch
+from gptjax.training.start import resume
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A loss as it was written, and as it is now; in nats, None where it is not finite.
+
+    Attributes:
+      step: of the row.
+      split: "train", or what an evaluator judges.
+      recorded: what the row says.
+      replayed: what came now.
+    """
+
+    step: int
+    split: str
+    recorded: float | None
+    replayed: float | None
+
+    @property
+    def difference(self) -> float:
+        """Relative to what was recorded; infinite where one alone is finite."""
+        if self.recorded == self.replayed:
+            return 0.0
+        if self.recorded is None or self.replayed is None:
+            return math.inf
+        return abs(self.replayed - self.recorded) / max(abs(self.recorded), 1e-30)
+
+
+def prepared_in(workdir: WorkDirectory, config: ExperimentConfig) -> Prepared:
+    """What the run in `workdir` learns from as it is now, with the run's copy of the tokenizer.
+
+    Args:
+      workdir: of a run.
+      config: the run's, but that it may compute elsewhere.
+
+    Raises:
+      ValueError: what it reads cannot be had.
+    """
+    config.data.tokenizer = str(workdir.path / "tokenizer")
+    return kind_of(config).prepare(config)
+
+
+def changes_since(workdir: WorkDirectory, hashes: Mapping[str, str]) -> list[str]:
+    """Says which of the content `hashes`, by name, are not as the run in `workdir` has them."""
+    record = workdir.record()
+    return [
+        f"{workdir.path}: {name}: got {value[:12]} as it is now, expected "
+        f"{record.get(name, 'none')[:12]}, of what the run was trained on"
+        for name, value in hashes.items()
+        if value != record.get(name)
+    ]
+
+
+def unchanged_in(workdir: WorkDirectory, config: ExperimentConfig) -> Prepared:
+    """As `prepared_in`; what has changed since the run was trained on it raises ValueError."""
+    prepared = prepared_in(workdir, config)
+    for change in changes_since(workdir, prepared.hashes):
+        raise ValueError(change)
+    return prepared
+
+
+def learner_in(workdir: WorkDirectory, config: ExperimentConfig) -> SupervisedLearner:
+    """What can take the steps of the run in `workdir` again; arguments as of `prepared_in`.
+
+    Raises:
+      ValueError: as `unchanged_in`, or the run is of a kind that cannot be trained again.
+    """
+    kind = kind_of(config)
+    if not kind.can_replay:
+        raise ValueError(
+            f"--workdir: got {workdir.path}, a run of kind {kind.name}, whose steps cannot be "
+            "trained again; expected a run of another kind"
+        )
+    learner: Any = kind.learner(unchanged_in(workdir, config), workdir)
+    return learner
+
+
+def replay(
+    learner: SupervisedLearner, workdir: WorkDirectory, from_step: int, to_step: int
+) -> Iterator[Comparison]:
+    """Trains from a kept checkpoint, or from the start, and compares every row on the way.
+
+    Nothing is written. Ranges of examples that the run left out are left out.
+
+    Args:
+      learner: of the run; where it may compute, `config.parallelism`, need not be the run's.
+      workdir: the run's.
+      from_step: 0, or the step of a checkpoint.
+      to_step: the last step whose rows are compared.
+
+    Raises:
+      ValueError: there is no such checkpoint, or it is damaged.
+    """
+    program = learner.program
+    learner.ready()
+    if from_step == 0:
+        state = learner.begin()
+    else:
+        with workdir.checkpoints() as checkpoints:
+            state, _ = resume(learner.target, checkpoints, from_step)
+    recorded = {
+        (row["step"], row.get("split", "train")): row.get("loss")
+        for row in read_metrics(workdir.path / "metrics.jsonl")
+    }
+
+    def compare(step: int, split: str, loss: float) -> Comparison:
+        replayed = loss if math.isfinite(loss) else None
+        return Comparison(step, split, recorded[step, split], replayed)
+
+    share = batch_share(program.mesh)
+    batches = learner.task.batches(from_step, workdir.skipped_examples(), share)
+    for step in range(from_step, to_step + 1):
+        if step > from_step:
+            state, metrics = program.train_step(state, put_batch(next(batches), program.mesh))
+            if (step, "train") in recorded:
+                yield compare(step, "train", float(metrics["loss"]))
+        for split, evaluate in learner.evaluators.items():
+            if (step, split) in recorded:
+                yield compare(step, split, evaluate(state.judged)["loss"])

@@ -1,0 +1,1 @@
+"""Costs, pictures and parity of attention patterns."""

@@ -1,0 +1,1 @@
+"""Attention variants, each trained to the same budget and compared."""

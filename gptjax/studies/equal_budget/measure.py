@@ -1,0 +1,71 @@
+"""What one training step of a configuration takes: seconds, and bytes of memory.
+
+measurements = measure_all({"dense": config}, prepared.train, Path("measured.json"))
+"""
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from gptjax.atomic_files import write_json
+from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.data.shards import TokenizedSplit
+from gptjax.runs import inputs
+from gptjax.runs.program import Program
+from gptjax.training import partitioning
+from gptjax.training.memory import planned_bytes
+
+STEPS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """Of a training step at the full batch size.
+
+    Attributes:
+      seconds_per_token: median of a few steps over the tokens in one.
+      memory_bytes: on each device, as XLA plans them for the compiled step.
+    """
+
+    seconds_per_token: float
+    memory_bytes: int
+
+
+def measure(config: ExperimentConfig, split: TokenizedSplit) -> Measurement:
+    """Compiles the training step of a resolved `config` and takes a few steps on `split`."""
+    program, batches = Program(config), batch_schedule(config)
+    at_full_size = batches.stages[-1][0]
+    batch = partitioning.put_batch(
+        next(inputs.training_batches(config, split, at_full_size)), program.mesh
+    )
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, program.target)
+    state = jax.jit(program.fresh, out_shardings=sharding)()
+    step = program.train_step.lower(state, batch).compile()
+
+    seconds = []
+    for _ in range(1 + STEPS):
+        began = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, batch))
+        seconds.append(time.perf_counter() - began)
+    return Measurement(
+        seconds_per_token=statistics.median(seconds[1:]) / batch["tokens"].size,
+        memory_bytes=planned_bytes(step),
+    )
+
+
+def measure_all(
+    configs: Mapping[str, ExperimentConfig], split: TokenizedSplit, kept: Path
+) -> dict[str, Measurement]:
+    """Measures the configurations, by name, that the file `kept` does not hold, and keeps them."""
+    measured = json.loads(kept.read_text()) if kept.exists() else {}
+    for name, config in configs.items():
+        if name not in measured:
+            print(f"measuring a training step of {name}", flush=True)
+            measured[name] = dataclasses.asdict(measure(config, split))
+            write_json(kept, measured)
+    return {name: Measurement(**measured[name]) for name in configs}

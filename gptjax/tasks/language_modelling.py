@@ -1,0 +1,71 @@
+"""Pretraining: a language model learns the next token of a corpus.
+
+python -m experiments.train --experiment=gpt2_smoke --workdir=runs/gpt2
+"""
+
+from collections.abc import Iterator
+
+from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.data.corpora import load_corpus
+from gptjax.data.ledger import Passage, document_names, passages
+from gptjax.data.loader import Share, step_windows
+from gptjax.data.shards import Batch
+from gptjax.data.skipping import Ranges
+from gptjax.runs import inputs
+from gptjax.runs.program import Program
+from gptjax.runs.supervised import Supervised
+from gptjax.runs.task import Task
+from gptjax.training.evaluation import Evaluator, language_model_evaluator
+from gptjax.training.partitioning import batch_share
+
+
+class LanguageModelling(Supervised[ExperimentConfig]):
+    """Pretraining: a language model learns the next token of a corpus, from random parameters.
+
+    python -m experiments.train --experiment=gpt2_smoke --workdir=runs/gpt2_smoke
+    python -m experiments.train --experiment=demo --workdir=runs/wide --config.model.d_model=512
+    python -m experiments.train --experiment=gpt2_xl --dry_run --device_memory_gib=80
+
+    It may start from the parameters of another run or of a model directory of Hugging Face's,
+    which `checkpoint.init_from` names. Later commands take its newest checkpoint.
+    """
+
+    config = ExperimentConfig
+
+    def prepare(self, config: ExperimentConfig) -> Task:
+        """Reads the corpus; see `Kind.prepare`."""
+        tokenizer = inputs.load_model_tokenizer(config)
+        prepared = inputs.prepare_corpus(config, tokenizer)
+
+        def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+            return inputs.training_batches(config, prepared.train, step, skipped, share)
+
+        def evaluators(program: Program) -> dict[str, Evaluator]:
+            evaluate = language_model_evaluator(
+                program.loss,
+                inputs.validation_batches(config, prepared.validation, batch_share(program.mesh)),
+                prepared.validation.bytes_per_target,
+                program.mesh,
+            )
+            return {"validation": evaluate}
+
+        def read_at(step: int, skipped: Ranges) -> tuple[list[Passage], dict[int, str]]:
+            schedule, seed = batch_schedule(config), config.training.seed
+            rows = range(schedule.batch_size_at(step - 1))
+            windows = step_windows(prepared.train, schedule, seed, step - 1, rows, skipped)
+            found = passages(prepared.train, windows, config.model.context_length)
+            corpus = load_corpus(config.data.corpus or "", invalid_utf8=config.data.invalid_utf8)
+            numbers = {passage.document for passage in found}
+            return found, document_names(corpus, config.data.validation_fraction, numbers)
+
+        return Task(
+            config=config,
+            tokenizer=tokenizer,
+            hashes=prepared.hashes,
+            batches=batches,
+            evaluators=evaluators,
+            passages=read_at,
+        )
+
+
+KIND = LanguageModelling()

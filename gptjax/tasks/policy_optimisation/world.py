@@ -1,0 +1,177 @@
+"""What a policy acts in: prompts by number, rewards of answers, text beside them, samples.
+
+world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir, mesh)
+optimise(state, reference, programs, world.as_world(), ...)
+"""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from gptjax.alignment.ppo_loop import World
+from gptjax.alignment.rewards import Reward
+from gptjax.alignment.rollouts import Rollouts, draw
+from gptjax.atomic_files import write_json_lines
+from gptjax.batch_schedule import BatchSchedule
+from gptjax.data.chat_format import ChatTemplate, Conversation
+from gptjax.data.loader import train_batches
+from gptjax.data.mixture import Mixture
+from gptjax.data.prompts import PromptRows
+from gptjax.data.shards import Batch, PreparedCorpus
+from gptjax.inference.generate import Generator
+from gptjax.judging.judges import scored
+from gptjax.models.gpt import GPT
+from gptjax.models.layers import identity
+from gptjax.reports.samples import Sample, write_samples
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.training import partitioning
+
+_SHOWN = 2**30  # episodes from here on are samples to look at
+
+
+class PolicyWorld:
+    """Prompts, rewards and text of a run; all is a function of (configuration, iteration)."""
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        template: ChatTemplate,
+        prompts: PromptRows,
+        samples: PromptRows | None,
+        text: PreparedCorpus | None,
+        rewards: list[Reward],
+        workdir: WorkDirectory,
+        mesh: Mesh,
+    ):
+        """Keeps what it is given.
+
+        Args:
+          config: resolved.
+          template: of the policy's tokenizer.
+          prompts: what is answered, in an order drawn from the seed.
+          samples: what is answered to be shown; None: nothing is.
+          text: what PPO-ptx learns besides; None without ptx.
+          rewards: of answers.
+          workdir: where samples are written.
+          mesh: over which answers are divided while they are drawn.
+        """
+        attributes = partitioning.model_attributes(config, mesh)
+        self._policy = GPT(config.model, constrain=attributes.get("constrain", identity))
+        self._config, self._template, self._text = config, template, text
+        self._prompts, self._samples, self._rewards = prompts, samples, rewards
+        self._workdir = workdir
+        seed = config.training.seed
+        self._order = Mixture({"prompts": prompts}, {"prompts": 1.0}, seed)
+        self._generator: Generator | None = None
+
+    def as_world(self) -> World:
+        """What the loop takes."""
+        return World(self._draw, self._score, self._text_rows, self._show)
+
+    def _asked(self, iteration: int) -> np.ndarray:
+        """Numbers of the prompts of an iteration; the answers to one follow each other."""
+        each = self._config.ppo.answers_per_prompt
+        count = self._config.training.batch_size // each
+        rows = self._order.batch(np.arange(iteration * count, (iteration + 1) * count))
+        return np.repeat(rows["indices"], each)
+
+    def _draw(self, params: Any, iteration: int) -> Rollouts:
+        size = self._config.training.batch_size
+        episodes = range(iteration * size, (iteration + 1) * size)
+        ids = [self._prompts.ids[number] for number in self._asked(iteration)]
+        return self._answers(params, ids, episodes)
+
+    def _answers(self, params: Any, ids: list[np.ndarray], episodes: Any) -> Rollouts:
+        section, training = self._config.ppo, self._config.training
+        if self._generator is None:
+            self._generator = Generator(
+                self._policy,
+                params,
+                slots=section.rollout_slots or training.batch_size,
+                longest=(section.max_prompt_tokens, section.max_answer_tokens),
+            )
+        else:
+            self._generator.params = params
+        return draw(
+            self._generator,
+            ids,
+            episodes,
+            self._template,
+            rows=(section.max_prompt_tokens, section.max_answer_tokens),
+            temperature=section.temperature,
+            seed=training.seed,
+        )
+
+    def _score(
+        self, rollouts: Rollouts, iteration: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        asked = [self._prompts.prompts[number] for number in self._asked(iteration)]
+        return self._scores(rollouts, asked)
+
+    def _scores(
+        self, rollouts: Rollouts, prompts: list[Conversation]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Scores of the drawn tokens, by models, and of what they say, by others."""
+        lengths = rollouts.prompt_lengths + rollouts.answer_lengths
+        return scored(
+            self._rewards,
+            prompts,
+            rollouts.texts(self._template),
+            lambda model: model.of_tokens(rollouts.tokens, lengths),
+        )
+
+    def _text_rows(self, iteration: int) -> Batch | None:
+        if self._text is None:
+            return None
+        config = self._config
+        size = config.training.batch_size * config.ppo.pretraining_rows
+        batches = train_batches(
+            self._text.train,
+            BatchSchedule(size, config.model.context_length),
+            config.training.seed,
+            iteration,
+            document_masking=config.data.document_masking,
+            prefetch=1,
+        )
+        return next(batches)
+
+    def _show(self, params: Any, iteration: int) -> None:
+        """Appends answers to samples.jsonl, and writes them, side by side, to samples.html."""
+        if self._samples is None:
+            return
+        rows = self._samples
+        count = len(rows)
+        rollouts = self._answers(params, list(rows.ids), range(_SHOWN, _SHOWN + count))
+        prompts = list(rows.prompts)
+        scores, parts = self._scores(rollouts, prompts)
+        if jax.process_index() != 0:
+            return
+        path = self._workdir.path / "samples.jsonl"
+        kept = []
+        if path.exists():
+            kept = [json.loads(line) for line in path.read_text().splitlines()]
+            kept = [row for row in kept if row["iteration"] < iteration]
+        texts = rollouts.texts(self._template)
+        for number, text in enumerate(texts):
+            kept.append(
+                {
+                    "iteration": iteration,
+                    "prompt": number,
+                    "response": text,
+                    "finished": bool(rollouts.finished[number]),
+                    "score": float(scores[number]),
+                    **{name: float(part[number]) for name, part in parts.items()},
+                }
+            )
+        write_json_lines(path, kept)
+        systems: dict[str, list[Sample]] = {}
+        for row in kept:
+            rewards = {name: row[name] for name in ("score", *parts)}
+            sample = Sample(row["response"], rewards, row["finished"])
+            systems.setdefault(f"iteration {row['iteration']}", []).append(sample)
+        title = f"{self._workdir.path.name}: answers as the policy learns"
+        write_samples(self._workdir.path / "samples.html", prompts, systems, title=title)

@@ -1,0 +1,188 @@
+"""DPO and IPO: rankings that a policy learns from, and the run's own start as its reference.
+
+ended = train("dpo_smoke", config, WorkDirectory("runs/dpo"))
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from absl import logging
+
+from gptjax.alignment.preference_losses import dpo, ipo
+from gptjax.alignment.ranking_report import ranking_report
+from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.loader import Share, mixture_batches
+from gptjax.data.mixture import Mixture
+from gptjax.data.ranking_rows import RankingRows
+from gptjax.data.shards import Batch
+from gptjax.data.skipping import Ranges
+from gptjax.judging.divergence import divergence
+from gptjax.models.gpt import GPT
+from gptjax.runs import inputs
+from gptjax.runs.costs import Shapes, array
+from gptjax.runs.kind import Check
+from gptjax.runs.program import Program
+from gptjax.runs.supervised import Supervised
+from gptjax.runs.task import Task, with_examples
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import setting
+from gptjax.tasks.ranked_answers import RankingsSection, largest_rankings, ranked_answers
+from gptjax.tasks.reference_log_probs import ReferredRows, log_probs, refer, start_params
+from gptjax.tasks.shared_checks import follows_a_work_directory, has_room_for_answers
+from gptjax.training.evaluation import Evaluator, loss_evaluator
+from gptjax.training.losses import Loss
+from gptjax.training.partitioning import batch_share
+from gptjax.training.processes import check_alike
+
+
+@dataclasses.dataclass
+class DPOSection(RankingsSection):
+    """DPO and IPO: the loss."""
+
+    loss: str = setting("dpo", choices=("dpo", "ipo"))
+    beta: float = setting(0.1, above=0.0)  # how dear it is to leave the start; tau of ipo
+    label_smoothing: float = setting(0.0, low=0.0, below=0.5)  # of dpo: share that is wrong
+    kl_prompts: int = setting(64, low=0)  # held out, whose answers show how far it has gone
+
+
+@dataclasses.dataclass
+class DPOConfig(ExperimentConfig):
+    """A run of DPO or IPO."""
+
+    kind: ClassVar[str] = "dpo"
+
+    dpo: DPOSection = dataclasses.field(default_factory=DPOSection)
+
+
+class PreferenceOptimisation(Supervised[DPOConfig]):
+    r"""DPO and IPO: a fine-tuned model learns from rankings, with no reward model and no rollouts.
+
+    python -m experiments.train --experiment=dpo_smoke --workdir=runs/dpo \
+        --config.checkpoint.init_from=runs/sft
+    python -m experiments.train --experiment=dpo_6b --workdir=runs/dpo \
+        --config.checkpoint.init_from=runs/sft --config.data.tokenizer=runs/sft/tokenizer \
+        --config.dpo.rankings="jsonl:rankings/*.jsonl"
+
+    The reference is the model that it starts from. result.json has the accuracy of the implicit
+    reward, beta log(policy / reference), on held-out rankings with a 95% interval, the margins, and
+    an estimate of the divergence from the reference in nats an answer.
+    """
+
+    config = DPOConfig
+    identity = ("dpo.",)
+    follows = "sft"
+    curve = ("loss", "loss (nats per pair)")
+
+    def loss(self, config: DPOConfig, model: GPT) -> Loss:
+        beta, chunk = config.dpo.beta, config.training.loss_chunk
+        if config.dpo.loss == "ipo":
+            return ipo(model, beta, chunk)
+        return dpo(model, beta, config.dpo.label_smoothing, chunk)
+
+    def largest_batch(self, config: DPOConfig) -> Shapes:
+        """Rankings whose answers have the reference's log-probabilities."""
+        rows = config.training.batch_size
+        return largest_rankings(rows, config.dpo) | {
+            "prompt_lengths": array(rows),
+            "reference_log_probs": array(rows, config.dpo.max_answers, dtype="float32"),
+        }
+
+    def checks(self, config: DPOConfig) -> Iterable[Check]:
+        yield from super().checks(config)
+        yield from has_room_for_answers(config, "dpo", config.dpo)
+        for name in ("embedding_dropout", "attention_dropout", "residual_dropout"):
+            fits = getattr(config.model, name) == 0
+            yield f"model.{name}", fits, "0 for the kind of run dpo: its reference has none"
+        yield (
+            "dpo.label_smoothing",
+            config.dpo.loss == "dpo" or config.dpo.label_smoothing == 0,
+            "0 with dpo.loss=ipo",
+        )
+        yield follows_a_work_directory(config)
+
+    def starts_at_random(self, config: DPOConfig) -> bool:
+        return config.dpo.random_start
+
+    def prepare(self, config: DPOConfig) -> Task:
+        """Reads rankings; see `Kind.prepare`."""
+        template = inputs.load_chat_template(config)
+        learned, held_out, hashes = ranked_answers(
+            "dpo", config.dpo, config.data.validation_fraction, template
+        )
+        rows, validation = ReferredRows(learned), ReferredRows(held_out)
+        hashes |= {"tokenizer_hash": template.tokenizer.content_hash()}
+        check_alike(hashes)
+        if config.dpo.epochs is not None:
+            config = with_examples(config, config.dpo.epochs * len(rows))
+        schedule = batch_schedule(config)
+        mixture = Mixture({"rankings": rows}, {"rankings": 1.0}, config.training.seed)
+
+        def ready(program: Program, workdir: WorkDirectory) -> None:
+            refer(program, config, workdir, {"train": rows, "validation": validation})
+
+        def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+            return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
+
+        def evaluators(program: Program) -> dict[str, Evaluator]:
+            held = inputs.row_batches(config, validation, batch_share(program.mesh))
+            return {"validation": loss_evaluator(program.loss, held, program.mesh)}
+
+        def figures(program: Program, params: Any, workdir: WorkDirectory) -> dict[str, Any]:
+            given = log_probs(program, config, params, validation)
+            rewards = config.dpo.beta * (given.astype(np.float64) - validation.log_probs)
+            of_rankings = [
+                values[: len(ranking.responses)]
+                for values, ranking in zip(rewards, validation.rows.rankings, strict=True)
+            ]
+            return {
+                **ranking_report(validation.rows.rankings, of_rankings),
+                "kl": _divergence(program, config, params, workdir, template, validation.rows),
+                "dropped": dict(rows.rows.rankings.dropped),
+            }
+
+        return Task(
+            config=config,
+            tokenizer=template.tokenizer,
+            hashes=hashes,
+            batches=batches,
+            evaluators=evaluators,
+            figures=figures,
+            tokens_a_row=self.tokens(rows.rows.batch(np.arange(1))),
+            ready=ready,
+        )
+
+
+def _divergence(
+    program: Program,
+    config: DPOConfig,
+    params: Any,
+    workdir: WorkDirectory,
+    template: ChatTemplate,
+    rows: RankingRows,
+) -> dict[str, float] | None:
+    """KL(policy || start) over answers to held-out prompts; None where it cannot be had."""
+    prompts = {prompt.tobytes(): prompt for prompt in rows.prompts}
+    chosen = list(prompts.values())[: config.dpo.kl_prompts]
+    if not chosen:
+        return None
+    try:
+        start = start_params(program, config, workdir)
+    except ValueError as error:
+        logging.warning("kl: not measured: %s", error)
+        return None
+    found = divergence(
+        program.model,
+        params,
+        start,
+        chosen,
+        template,
+        max_answer_tokens=config.dpo.max_answer_tokens,
+        seed=config.training.seed,
+    )
+    return dataclasses.asdict(found)
+
+
+KIND = PreferenceOptimisation()

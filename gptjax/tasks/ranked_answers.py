@@ -1,0 +1,93 @@
+"""Rankings that reward models and DPO learn from, and those that are held out.
+
+learned, held_out, hashes = ranked_answers("reward", config.reward, fraction, template)
+"""
+
+import dataclasses
+
+from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.preferences import load_rankings
+from gptjax.data.ranking_rows import RankingRows, ranking_rows
+from gptjax.data.rankings import Ranking
+from gptjax.data.records import Records
+from gptjax.runs import inputs
+from gptjax.runs.costs import Shapes, array
+from gptjax.settings import setting
+from gptjax.training.processes import together
+
+
+@dataclasses.dataclass
+class RankingsSection:
+    """What is learned from rankings, and how they are cut."""
+
+    rankings: str | None = (
+        None  # a set of rankings: instructions, jsonl:PATH, hh:PATH, pandalm:PATH
+    )
+    validation: str | None = None  # likewise; none: data.validation_fraction of the others' prompts
+    epochs: int | None = setting(None, low=1)  # in place of num_steps; none: as that says
+    max_prompt_tokens: int = setting(1024, low=1)  # with the assistant's mark
+    max_answer_tokens: int = setting(1024, low=1)  # with the end of the turn
+    max_answers: int = setting(9, low=2)  # of a prompt; rankings of more are left out
+    random_start: bool = False  # whether a run without init_from begins at random parameters
+
+
+def ranked_answers(
+    name: str,
+    section: RankingsSection,
+    validation_fraction: float,
+    template: ChatTemplate,
+    share_prompts: bool = False,
+) -> tuple[RankingRows, RankingRows, dict[str, str]]:
+    """The rows of both sets, and the content hashes of what was read.
+
+    Args:
+      name: of the section in the configuration.
+      section: what it says.
+      validation_fraction: of the prompts that are held out where no set is named for that.
+      template: of the tokenizer.
+      share_prompts: whether a prompt is encoded once for all its answers.
+
+    Raises:
+      ValueError: no set is named, it cannot be had, or nothing of it fits.
+    """
+    if section.rankings is None:
+        raise ValueError(
+            f"config.{name}.rankings: got none, expected jsonl:PATH with rows of prompt, chosen "
+            "and rejected or of prompt, responses and ranks, another set of rankings, or "
+            "instructions to try it out"
+        )
+    given = section.rankings
+
+    def encoded(rankings: Records[Ranking]) -> RankingRows:
+        return ranking_rows(
+            rankings,
+            template,
+            max_prompt_tokens=section.max_prompt_tokens,
+            max_answer_tokens=section.max_answer_tokens,
+            max_answers=section.max_answers,
+            share_prompts=share_prompts,
+        )
+
+    learned, held_out = together(
+        lambda: inputs.learned_and_held_out(
+            load_rankings,
+            given,
+            section.validation,
+            lambda ranking: ranking.prompt,
+            validation_fraction,
+        )
+    )
+    rows, validation = together(lambda: (encoded(learned), encoded(held_out)))
+    hashes = {"rankings_hash": learned.content_hash(), "validation_hash": held_out.content_hash()}
+    return rows, validation, hashes
+
+
+def largest_rankings(rows: int, section: RankingsSection) -> Shapes:
+    """The arrays of so many rankings of whole texts, at their limits."""
+    count, length = section.max_answers, section.max_prompt_tokens + section.max_answer_tokens
+    return {
+        "num_answers": array(rows),
+        "preferred": array(rows, count, count, dtype="float32"),
+        "tokens": array(rows, count, length),
+        "lengths": array(rows, count),
+    }
