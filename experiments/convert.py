@@ -17,14 +17,14 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from gptjax.config import DataConfig, ExperimentConfig, resolve
-from gptjax.data.corpora import load_corpus
+from gptjax.data.corpora.text import load_corpus
 from gptjax.interop.huggingface_directory import DTYPES, GIB, Pretrained, write_pretrained
 from gptjax.interop.new_directory import new_directory, refuse_used
 from gptjax.models.costs import parameter_count
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import load_tokenizer
-from gptjax.training.parameter_files import StoredParameters, write_parameters
+from gptjax.training.checkpoints.parameter_files import StoredParameters, write_parameters
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The work directory, made or read.")
 _FROM = flags.DEFINE_string("from_huggingface", None, "A model directory to make it from.")

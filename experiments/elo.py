@@ -20,8 +20,8 @@ from experiments.flags.command_line import run
 from experiments.flags.judging import draws_of_flags, given, prompts_of_flags, rewards_of_flags
 from gptjax.alignment.rewards import Reward
 from gptjax.atomic_files import write_json
-from gptjax.data.chat_format import Conversation
-from gptjax.data.records import Records
+from gptjax.data.dialogue.chat_format import Conversation
+from gptjax.data.dialogue.records import Records
 from gptjax.judging.policies import MOST_ANSWERS, Policy
 from gptjax.judging.ratings import Answers, judged, lines, report, score, systems_of, votes_of
 from gptjax.reports.samples import write_samples

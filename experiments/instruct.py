@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.configs.instruct import PIPELINES
+from experiments.configs import PIPELINES
 from experiments.flags.command_line import run
 from gptjax.atomic_files import write_json
 from gptjax.runs.caches import enable_compilation_cache

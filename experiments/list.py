@@ -12,8 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.configs import EXPERIMENTS
-from experiments.configs.instruct import PIPELINES
+from experiments.configs import EXPERIMENTS, PIPELINES
 from experiments.flags.command_line import run
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.runs.kind import Kind, kind_named

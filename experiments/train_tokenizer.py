@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.flags.command_line import run
-from gptjax.data.corpora import is_held_out, load_corpus
+from gptjax.data.corpora.text import is_held_out, load_corpus
 from gptjax.tokenization import ByteLevelBPE, SentencePiece, Tokenizer
 
 TRAINERS: dict[str, Callable[[Iterable[str], int], Tokenizer]] = {

@@ -20,7 +20,7 @@ from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.replay import learner_in, replay, unchanged_in
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.metrics import read_metrics
+from gptjax.training.reporting.metrics import read_metrics
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
 _FROM_STEP = flags.DEFINE_integer("from_step", 0, "0, or the step of a checkpoint.", lower_bound=0)

@@ -5,10 +5,14 @@
 
 import ast
 import graphlib
+import re
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -16,36 +20,80 @@ ROOT = Path(__file__).resolve().parents[1]
 TOP = {"experiments", "gptjax"}
 MAX_LINES = 350
 MAX_BINARY_LINES = 120
+MAX_FILES = 17  # of a room, __init__.py aside
 
-BASE = {"registry", "batch_schedule", "settings", "config"}
+BASE = {"registry", "batch_schedule", "settings", "config", "atomic_files"}
 TEXT = BASE | {"tokenization"}
 MODEL = BASE | {"attention", "models"}
 ENGINE = MODEL | {"tokenization", "training", "inference"}
+RUNS = ENGINE | {"data", "interop", "runs"}
+JUDGING = RUNS | {"alignment", "reports", "judging"}
+STUDIES = JUDGING | {"tasks", "studies"}
 MAY_IMPORT = {
     "registry": set(),
     "batch_schedule": set(),
+    "atomic_files": set(),
     "settings": {"registry"},
     "config": {"batch_schedule", "settings"},
     "tokenization": BASE,
     "data": TEXT,
+    "curation": TEXT | {"data"},
     "attention": BASE,
     "models": BASE | {"attention"},
     "training": MODEL,
     "inference": MODEL | {"tokenization"},
     "interop": ENGINE,
-    "scaling": ENGINE - {"tokenization"},
+    "scaling": BASE | {"models"},
     "alignment": ENGINE | {"data"},
-    "chat": ENGINE | {"data"},
-    "evals": ENGINE | {"data"},
-    "serving": ENGINE | {"data"},
+    "reports": BASE | {"data"},
+    "runs": RUNS,
+    "judging": JUDGING,
+    "tasks": JUDGING | {"tasks"},
+    "studies": STUDIES,
+    "evals": ENGINE | {"data", "reports"},
+    "chat": ENGINE | {"data", "reports"},
+    "serving": ENGINE | {"data", "chat"},
 }
-MAY_IMPORT["experiments"] = {"experiments", "data", *MAY_IMPORT}
+LIBRARY = {*MAY_IMPORT}
+MAY_IMPORT |= {
+    "experiments.configs": BASE | {"alignment", "tasks", "studies"},
+    "experiments.flags": LIBRARY | {"experiments.configs"},
+    "experiments.benchmarks": LIBRARY,
+    "experiments": LIBRARY | {"experiments.configs", "experiments.flags", "experiments.benchmarks"},
+}
 
 JAX = {"flax", "grain", "jax", "jaxlib", "optax", "orbax"}
-WITHOUT_JAX = {*TEXT, "data"}
-LOADER = "gptjax/data/loader.py"
+WITHOUT_JAX = {*TEXT, "data", "curation"}
+LOADER = "gptjax/data/batches/loader.py"
 OPTIONAL = {"ray", "torch", "transformers"}
 BANNED_NAMES = {"common", "helpers", "utils"}
+
+
+ALONE = """
+import sys
+sys.path = [path for path in sys.path if "editable" not in path]
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in str(finder)]
+from gptjax.config import *
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+
+config = resolve(
+    ExperimentConfig(
+        model=ModelConfig(256, context_length=16, num_layers=1, num_heads=1, d_model=8),
+        data=DataConfig(corpus="text:corpus", tokenizer="bytes", validation_fraction=0.5),
+        training=TrainingConfig(num_steps=10, batch_size=2, eval_batches=1),
+    )
+)
+import os
+os.mkdir("corpus")
+for i in range(8):
+    open(f"corpus/{i}.txt", "w").write(str(i) + " words of a text" * 8)
+ended = train("alone", config, WorkDirectory("run"))
+try:
+    import experiments
+except ImportError:
+    print(int(ended.state.step), "steps, without experiments")
+"""
 
 
 def module_name(path: str) -> str:
@@ -53,9 +101,12 @@ def module_name(path: str) -> str:
 
 
 def room(module: str) -> str:
-    """The unit the table speaks of: "data" of gptjax.data.loader, "experiments" of its modules."""
+    """The unit of the table: "data" of gptjax.data.corpora.text, "experiments" of binaries."""
     parts = module.split(".")
-    return parts[1] if parts[0] == "gptjax" and len(parts) > 1 else parts[0]
+    if parts[0] == "gptjax" and len(parts) > 1:
+        return parts[1]
+    folder = ".".join(parts[:2])
+    return folder if folder in MAY_IMPORT else parts[0]
 
 
 def imported_modules(tree: ast.AST, modules: set[str]) -> Iterator[str]:
@@ -80,6 +131,16 @@ def is_binary(tree: ast.Module) -> bool:
     )
 
 
+def tells_kinds_apart(node: ast.AST) -> TypeGuard[ast.Call]:
+    """`isinstance(x, SomeConfig)` of an experiment's configuration, or `type(config)`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return False
+    called, arguments = node.func.id, [ast.unparse(argument) for argument in node.args]
+    if called == "isinstance":
+        return bool(re.search(r"\b\w+Config\b", arguments[1]))
+    return called == "type" and len(arguments) == 1 and arguments[0].endswith(("config", "theirs"))
+
+
 def import_violations(path: str, imports: set[str]) -> Iterator[str]:
     here = room(module_name(path))
     for imported in sorted(imports):
@@ -88,7 +149,9 @@ def import_violations(path: str, imports: set[str]) -> Iterator[str]:
             yield f"{path}: relative import {imported}; expected an absolute one"
         elif package in TOP or package == "tests":
             there = room(imported)
-            if there != here and there not in MAY_IMPORT.get(here, set()):
+            if here == there == "experiments":
+                yield f"{path}: nothing imports a binary ({imported})"
+            elif there != here and there not in MAY_IMPORT.get(here, set()):
                 yield f"{path}: {here} may not import {there} ({imported})"
         elif package == "grain" and path != LOADER:
             yield f"{path}: only {LOADER} imports grain"
@@ -103,8 +166,15 @@ def shape_violations(path: str, source: str, tree: ast.Module) -> Iterator[str]:
     stem = Path(path).stem
     if lines > MAX_LINES:
         yield f"{path}: {lines} lines; expected at most {MAX_LINES}"
-    if str(Path(path).parent) == "experiments" and is_binary(tree) and lines >= MAX_BINARY_LINES:
-        yield f"{path}: a binary of {lines} lines; expected fewer than {MAX_BINARY_LINES}"
+    if str(Path(path).parent) == "experiments" and stem != "__init__":
+        if not is_binary(tree):
+            yield f"{path}: no binary; expected what binaries share in a folder"
+        elif lines >= MAX_BINARY_LINES:
+            yield f"{path}: a binary of {lines} lines; expected fewer than {MAX_BINARY_LINES}"
+    if path.startswith(("gptjax/runs/", "experiments/")):
+        for node in ast.walk(tree):
+            if tells_kinds_apart(node):
+                yield f"{path}:{node.lineno}: kinds of run are told apart; expected kind_of(config)"
     if stem in BANNED_NAMES or stem.endswith(("_utils", "_helpers", "_common", "_v2")):
         yield f"{path}: the name says nothing of what is inside"
 
@@ -125,6 +195,12 @@ def violations(sources: Mapping[str, str]) -> list[str]:
         graph[module_name(path)] = imports & modules
         for package in sorted({name.split(".")[0] for name in imports} & OPTIONAL):
             importers.setdefault(package, []).append(path)
+    rooms = Counter(str(Path(path).parent) for path in sources if not path.endswith("__init__.py"))
+    for folder, files in rooms.items():
+        if folder.startswith("gptjax") and files > MAX_FILES:
+            found.append(
+                f"{folder}: {files} files; expected sub-rooms, each of at most {MAX_FILES}"
+            )
     for package, paths in importers.items():
         if len({Path(path).parent for path in paths}) > 1:
             found.append(f"{package} is imported by {', '.join(paths)}; expected one folder")
@@ -153,6 +229,25 @@ def test_every_room_is_in_the_table():
     assert rooms - {"gptjax"} <= set(MAY_IMPORT)
 
 
+def test_a_binary_that_another_one_imports_and_a_full_room_are_found():
+    binary = "if __name__ == '__main__':\n  x = 2"
+    sources = {"experiments/a.py": binary, "experiments/b.py": f"import experiments.a\n{binary}"}
+    assert violations(sources) == ["experiments/b.py: nothing imports a binary (experiments.a)"]
+    (found,) = violations({f"gptjax/data/{i}.py": "" for i in range(18)})
+    assert found.startswith("gptjax/data: 18 files")
+
+
+def test_the_library_trains_without_the_binaries(tmp_path):
+    """A copy of gptjax alone, with the tokenizers beside it, takes ten steps."""
+    for name in ("gptjax", "tokenizers"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "10 steps, without experiments"
+
+
 def test_the_tokenizers_folder_is_no_package():
     assert not (ROOT / "tokenizers" / "__init__.py").exists()
 
@@ -172,20 +267,27 @@ def test_rooms_without_jax_do_not_load_it():
 @pytest.mark.parametrize(
     ("path", "source", "expected"),
     [
-        ("gptjax/models/gpt.py", "import gptjax.data.corpora", "models may not import data"),
+        ("gptjax/models/gpt.py", "import gptjax.data.corpora.text", "models may not import data"),
         ("gptjax/training/loop.py", "from gptjax import tokenization", "may not import token"),
         ("gptjax/attention/rules.py", "from gptjax.models import gpt", "may not import models"),
         ("gptjax/inference/beam.py", "import gptjax.training.loop", "may not import training"),
-        ("gptjax/alignment/ppo.py", "import experiments.pretrain", "may not import experiments"),
+        ("gptjax/alignment/ppo.py", "import experiments.train", "may not import experiments"),
+        ("gptjax/runs/kind.py", "import gptjax.tasks.fine_tuning", "runs may not import tasks"),
+        ("gptjax/judging/judges.py", "import gptjax.tasks.fine_tuning", "may not import tasks"),
+        ("experiments/configs/a.py", "import experiments.flags.b", "may not import experiments.fl"),
+        ("experiments/flags/a.py", "import experiments.train", "may not import experiments ("),
+        ("gptjax/runs/train.py", "isinstance(c, SFTConfig)", "kinds of run are told apart"),
+        ("experiments/flags/a.py", "type(config) is X", "kinds of run are told apart"),
+        ("experiments/support.py", "x = 1", "no binary"),
         ("gptjax/models/gpt.py", "import tests.oracle", "may not import tests"),
-        ("gptjax/scaling/fit.py", "import gptjax.data.shards", "may not import data"),
+        ("gptjax/scaling/fit.py", "import gptjax.data.batches.shards", "may not import data"),
         ("gptjax/models/gpt.py", "def f():\n  import gptjax.data", "may not import data"),
         ("gptjax/models/gpt.py", "from . import layers", "relative import"),
         ("gptjax/models/gpt.py", "from ..data import shards", "relative import"),
         ("gptjax/registry.py", "import jax.numpy as jnp", "registry imports no jax"),
         ("gptjax/config.py", "from jax import Array", "config imports no jax"),
-        ("gptjax/data/shards.py", "import optax", "data imports no optax"),
-        ("gptjax/training/loop.py", "import grain", "only gptjax/data/loader.py imports grain"),
+        ("gptjax/data/batches/shards.py", "import optax", "data imports no optax"),
+        ("gptjax/training/loop.py", "import grain", "loader.py imports grain"),
         ("gptjax/attention/cache.py", "from flax import linen", "attention never sees flax"),
         ("gptjax/models/gpt.py", "x = 1\n" * 351, "351 lines; expected at most 350"),
         (
@@ -206,8 +308,11 @@ def test_a_broken_rule_is_found(path: str, source: str, expected: str):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("experiments/pretrain.py", "import gptjax.data.loader, gptjax.training.loop, torch"),
-        ("gptjax/data/loader.py", "import grain, jax"),
+        (
+            "experiments/train.py",
+            "import gptjax.tasks, gptjax.training.loop\nif __name__ == '__main__':\n  x = 2",
+        ),
+        ("gptjax/data/batches/loader.py", "import grain, jax"),
         ("gptjax/inference/generate.py", "from gptjax import tokenization"),
         ("gptjax/interop/huggingface.py", "import transformers"),
     ],

@@ -27,7 +27,7 @@ from gptjax.attention.blocks import count_pairs
 from gptjax.attention.costs import backward_flops, executed_pairs, forward_flops
 from gptjax.attention.patterns import Dense, in_order
 from gptjax.attention.registered_patterns import registered_patterns
-from gptjax.training.throughput import matmul_peak_flops
+from gptjax.training.reporting.throughput import matmul_peak_flops
 
 DIRECTIONS = {"forward": False, "forward_backward": True}
 CPU_TARGETS: dict[str, Target] = {

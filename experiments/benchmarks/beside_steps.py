@@ -17,12 +17,12 @@ import numpy as np
 from rich.console import Console
 
 from experiments.benchmarks.training_program import TrainingProgram
-from gptjax.data.shards import TokenizedSplit
+from gptjax.data.batches.shards import TokenizedSplit
 from gptjax.runs import inputs
 from gptjax.settings import to_dict
-from gptjax.training.checkpoints import Checkpoints
-from gptjax.training.metrics import MetricsWriter, Progress
+from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import put_batch
+from gptjax.training.reporting.metrics import MetricsWriter, Progress
 
 TOKENS = 2_000_000
 TIMES = 50

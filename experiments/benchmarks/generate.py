@@ -24,7 +24,7 @@ from gptjax.inference.sampling import make_sampler
 from gptjax.inference.scoring import Scorer
 from gptjax.models.costs import matmul_parameters
 from gptjax.models.gpt import GPT
-from gptjax.training.throughput import matmul_peak_flops
+from gptjax.training.reporting.throughput import matmul_peak_flops
 
 
 @dataclasses.dataclass(frozen=True)

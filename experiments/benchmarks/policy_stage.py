@@ -19,7 +19,7 @@ from gptjax.alignment.ppo_settings import StopSettings
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.alignment.rewards import Reward
 from gptjax.config import DataConfig, ModelConfig, TrainingConfig, resolve
-from gptjax.data.prompts import load_prompts, prompt_rows
+from gptjax.data.dialogue.prompts import load_prompts, prompt_rows
 from gptjax.models.gpt import GPT
 from gptjax.runs import inputs
 from gptjax.runs.workdir import WorkDirectory

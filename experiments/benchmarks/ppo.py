@@ -44,10 +44,10 @@ from gptjax.models.gpt import GPT
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.tasks.policy_optimisation.networks import Networks
 from gptjax.tasks.policy_optimisation.plan import update_batches
-from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.loop import RunIO
-from gptjax.training.metrics import MetricsWriter, Progress
 from gptjax.training.partitioning import put_batch
+from gptjax.training.reporting.metrics import MetricsWriter, Progress
 
 TARGETS: dict[str, Target] = {
     "rollouts.over_engine": ("at least", 0.8),

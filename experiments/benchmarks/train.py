@@ -22,7 +22,7 @@ from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.torch_program import torch_program
 from experiments.benchmarks.training_program import TrainingProgram
 from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, resolve
-from gptjax.training.throughput import matmul_peak_flops
+from gptjax.training.reporting.throughput import matmul_peak_flops
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,27 +1,12 @@
-"""One module a paper; importing this package registers all of them, in the papers' order."""
+"""The experiment registry, one module a paper; importing this package registers all of them."""
 
-from experiments.configs import (
-    demo,
-    gpt1,
-    gpt2,
-    gpt3,
-    instructgpt,
-    instructgpt_dpo,
-    instructgpt_ppo,
-    sparse_transformer,
-    trials,
-)
+import importlib
+import pkgutil
+
 from experiments.configs.registry import EXPERIMENTS
+from gptjax.studies.instruct_pipeline.config import PIPELINES
 
-__all__ = [
-    "EXPERIMENTS",
-    "demo",
-    "gpt1",
-    "gpt2",
-    "gpt3",
-    "instructgpt",
-    "instructgpt_dpo",
-    "instructgpt_ppo",
-    "sparse_transformer",
-    "trials",
-]
+__all__ = ["EXPERIMENTS", "PIPELINES"]
+
+for module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{module.name}")

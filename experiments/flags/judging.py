@@ -9,9 +9,9 @@ from typing import Any
 from absl import flags
 
 from gptjax.alignment.rewards import Reward
-from gptjax.data.chat_format import Conversation
-from gptjax.data.prompts import load_prompts
-from gptjax.data.records import Records
+from gptjax.data.dialogue.chat_format import Conversation
+from gptjax.data.dialogue.prompts import load_prompts
+from gptjax.data.dialogue.records import Records
 from gptjax.judging.judges import load_judge
 from gptjax.tokenization import Tokenizer
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from gptjax.alignment.reward_model import RewardModel
-from gptjax.data.chat_format import ChatTemplate, Conversation
+from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
 
 
 class ModelReward:

@@ -24,7 +24,7 @@ from gptjax.alignment.ppo_settings import PPOSettings, StopSettings
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.alignment.rollouts import Rollouts
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.shards import Batch
+from gptjax.data.batches.shards import Batch
 from gptjax.models.gpt import GPT
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gptjax.alignment.ranking import calibration
-from gptjax.data.rankings import Ranking, agreement
+from gptjax.data.dialogue.rankings import Ranking, agreement
 
 _Z = 1.959963984540054  # the 97.5% quantile of the standard normal distribution
 

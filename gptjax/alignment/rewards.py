@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.data.chat_format import Conversation, plain_text
+from gptjax.data.dialogue.chat_format import Conversation, plain_text
 
 Prompt = str | Conversation
 RowName = Callable[[int], str]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 

@@ -10,7 +10,7 @@ none of it, as in PaLM, arXiv 2204.02311, appendix B.
 import functools
 
 from gptjax.attention.algebra import Pattern, in_order
-from gptjax.attention.factorized import Factor, factors
+from gptjax.attention.implementations.factorized import Factor, factors
 
 
 @functools.cache

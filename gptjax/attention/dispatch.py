@@ -16,12 +16,12 @@ from absl import logging
 from jax.sharding import NamedSharding
 
 from gptjax.attention.algebra import Pattern, in_order
-from gptjax.attention.by_head import by_head
-from gptjax.attention.factorized import factorized
-from gptjax.attention.fused import FUSED
-from gptjax.attention.implementation import Call, Implementation
-from gptjax.attention.on_mesh import on_mesh
-from gptjax.attention.reference import reference
+from gptjax.attention.implementations.by_head import by_head
+from gptjax.attention.implementations.factorized import factorized
+from gptjax.attention.implementations.fused import FUSED
+from gptjax.attention.implementations.implementation import Call, Implementation
+from gptjax.attention.implementations.on_mesh import on_mesh
+from gptjax.attention.implementations.reference import reference
 from gptjax.attention.rules import Rules, Score
 from gptjax.registry import Registry, unknown_name
 

@@ -22,7 +22,7 @@ from flax import traverse_util
 from gptjax.config import ModelConfig
 from gptjax.interop.huggingface_config import model_config, refuse_other_layers
 from gptjax.models.gpt import GPT
-from gptjax.training.parameter_files import Deferred
+from gptjax.training.checkpoints.parameter_files import Deferred
 
 __all__ = [
     "deferred_params",

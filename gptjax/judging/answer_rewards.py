@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gptjax.alignment.rewards import Reward
-from gptjax.data.chat_format import ChatTemplate
-from gptjax.data.prompts import PromptRows
+from gptjax.data.dialogue.chat_format import ChatTemplate
+from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
 from gptjax.judging.judges import scored
 from gptjax.models.gpt import GPT

@@ -13,7 +13,7 @@ import numpy as np
 
 from gptjax.alignment.best_of_n import best, expected_best, kl_of_best
 from gptjax.alignment.rewards import Reward, composed
-from gptjax.data.chat_format import Conversation
+from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.judging.policies import Answer, Policy, as_field
 
 _AT_ONCE = 256  # answers, to as many prompts as that makes

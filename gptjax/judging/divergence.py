@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from gptjax.alignment.preference_losses import answer_log_probs
-from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.inference.batch import fetched
 from gptjax.inference.generate import Generator
 from gptjax.models.gpt import GPT

@@ -30,14 +30,14 @@ from jax.sharding import Mesh
 
 from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.rewards import Reward, composed
-from gptjax.data.chat_format import ChatTemplate, Conversation, plain_text
-from gptjax.data.instructions import gold_reward
+from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, plain_text
+from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.judging.reward_models import load_reward_model
 from gptjax.judging.rubrics import rubric_reward
 from gptjax.registry import Registry
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tokenization import Tokenizer
-from gptjax.training.manifest import content_hash
+from gptjax.training.checkpoints.manifest import content_hash
 from gptjax.training.processes import on_first, together
 
 

@@ -8,9 +8,9 @@ answers[0][3].text, answers[0][3].finished   # the fourth answer to the first pr
 import dataclasses
 from collections.abc import Sequence
 
-from gptjax.data.chat_format import ChatTemplate, Conversation
-from gptjax.data.prompts import prompt_rows
-from gptjax.data.records import Records
+from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
+from gptjax.data.dialogue.prompts import prompt_rows
+from gptjax.data.dialogue.records import Records
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.runs.workdir import WorkDirectory

@@ -17,8 +17,8 @@ from gptjax.alignment.elo_clusters import clustered
 from gptjax.alignment.ranking_report import interval
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.alignment.win_rate import outcomes
-from gptjax.data.chat_format import Conversation
-from gptjax.data.records import read_rows
+from gptjax.data.dialogue.chat_format import Conversation
+from gptjax.data.dialogue.records import read_rows
 from gptjax.judging.policies import Answer
 from gptjax.reports.markdown import table
 from gptjax.reports.samples import Sample

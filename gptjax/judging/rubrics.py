@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from gptjax.alignment.rewards import Reward, RuleBased
-from gptjax.data.chat_format import ChatTemplate, Message, plain_text
-from gptjax.data.records import Row
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message, plain_text
+from gptjax.data.dialogue.records import Row
 from gptjax.inference.scoring import Scorer
 from gptjax.models.gpt import GPT
 from gptjax.registry import unknown_name
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.manifest import content_hash
+from gptjax.training.checkpoints.manifest import content_hash
 from gptjax.training.processes import on_first
 
 _FIELDS = ("rubric", "scores", "model", "reads_prompt")

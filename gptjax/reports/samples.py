@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gptjax.data.chat_format import Conversation
+from gptjax.data.dialogue.chat_format import Conversation
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #b0b6bd66; --soft: #7f8a9622; --best: #2e7d5b; }

@@ -11,7 +11,7 @@ from typing import Any
 from absl import logging
 
 from gptjax.config import ExperimentConfig
-from gptjax.data.shards import TokenizedSplit
+from gptjax.data.batches.shards import TokenizedSplit
 from gptjax.inference.scoring import Scorer
 from gptjax.runs.inputs import prepare_corpus, validation_batches
 from gptjax.runs.kind import kind_of

@@ -18,9 +18,9 @@ from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import Origin, WorkDirectory
 from gptjax.settings import differences
 from gptjax.tokenization import load_tokenizer
-from gptjax.training.manifest import content_hash
+from gptjax.training.checkpoints.manifest import content_hash
+from gptjax.training.checkpoints.start import judged_params
 from gptjax.training.processes import together
-from gptjax.training.start import judged_params
 
 # What changes the function of the same parameters, and is seldom meant to change.
 SAME = ("model.activation", "model.layer_norm_epsilon")

@@ -9,14 +9,20 @@ from collections.abc import Callable, Iterator
 import jax
 
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.chat_format import ChatTemplate, Conversation
-from gptjax.data.corpora import load_corpus
-from gptjax.data.held_out import hold_out
-from gptjax.data.loader import ALL, Share, evaluation_batches, evaluation_rows, train_batches
-from gptjax.data.mixture import Rows
-from gptjax.data.records import Item, Records
-from gptjax.data.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
-from gptjax.data.skipping import Ranges
+from gptjax.data.batches.loader import (
+    ALL,
+    Share,
+    evaluation_batches,
+    evaluation_rows,
+    train_batches,
+)
+from gptjax.data.batches.mixture import Rows
+from gptjax.data.batches.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
+from gptjax.data.batches.skipping import Ranges
+from gptjax.data.corpora.text import load_corpus
+from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
+from gptjax.data.dialogue.held_out import hold_out
+from gptjax.data.dialogue.records import Item, Records
 from gptjax.runs.caches import cache_directory
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.processes import check_alike, on_first, together

@@ -14,9 +14,9 @@ from gptjax.runs.kind import kind_of
 from gptjax.training import optimizers, partitioning
 from gptjax.training.gradients import gradient_sums, on_each_device
 from gptjax.training.loop import make_train_step
+from gptjax.training.reporting.statistics import layer_statistics
 from gptjax.training.spikes import guarded
 from gptjax.training.state import TrainState, create, rng
-from gptjax.training.statistics import layer_statistics
 
 
 class Program:

@@ -14,9 +14,9 @@ from gptjax.config import ExperimentConfig
 from gptjax.runs.kind import Prepared, kind_of
 from gptjax.runs.supervised import SupervisedLearner
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.metrics import read_metrics
+from gptjax.training.checkpoints.start import resume
 from gptjax.training.partitioning import batch_share, put_batch
-from gptjax.training.start import resume
+from gptjax.training.reporting.metrics import read_metrics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,12 +14,12 @@ from gptjax.runs.kind import Kind, Plan
 from gptjax.runs.program import Program
 from gptjax.runs.task import Task
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.training.checkpoints.start import begin
 from gptjax.training.loop import Outcome, RunIO, fit
 from gptjax.training.memory import planned_bytes
 from gptjax.training.partitioning import batch_sharding, batch_share, num_chips
-from gptjax.training.start import begin
+from gptjax.training.reporting.throughput import Throughput, matmul_peak_flops
 from gptjax.training.state import TrainState
-from gptjax.training.throughput import Throughput, matmul_peak_flops
 
 
 class Supervised(Kind[Config]):

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gptjax.config import Config, ExperimentConfig, TrainingConfig, batch_schedule
-from gptjax.data.ledger import Passage
-from gptjax.data.loader import Share
-from gptjax.data.shards import Batch
-from gptjax.data.skipping import Ranges
+from gptjax.data.batches.ledger import Passage
+from gptjax.data.batches.loader import Share
+from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.skipping import Ranges
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tokenization import Tokenizer

@@ -10,16 +10,16 @@ import jax
 from absl import logging
 
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.skipping import Ranges, skip_steps
+from gptjax.data.batches.skipping import Ranges, skip_steps
 from gptjax.runs.initial_params import find_origin
 from gptjax.runs.kind import Ended, Learner, kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import fields
-from gptjax.training import metrics
+from gptjax.training.checkpoints.start import start
 from gptjax.training.loop import RunIO
 from gptjax.training.processes import check_alike
+from gptjax.training.reporting import metrics
 from gptjax.training.spikes import NotFiniteError
-from gptjax.training.start import start
 
 
 def train(

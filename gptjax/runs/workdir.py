@@ -16,17 +16,17 @@ from jax.sharding import Mesh
 
 from gptjax.atomic_files import write_json
 from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
-from gptjax.data.skipping import Ranges
+from gptjax.data.batches.skipping import Ranges
 from gptjax.registry import unknown_name
 from gptjax.runs.kind import KINDS, kind_named, kind_of
 from gptjax.runs.provenance import provenance
 from gptjax.runs.same_run import changes
 from gptjax.settings import from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
-from gptjax.training.checkpoints import Checkpoints
-from gptjax.training.metrics import read_metrics
+from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import make_mesh, placed
 from gptjax.training.processes import on_first
+from gptjax.training.reporting.metrics import read_metrics
 
 STARTED_FROM = "started_from"  # in config.json
 MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a run has begun

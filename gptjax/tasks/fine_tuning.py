@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.chat_format import Conversation
-from gptjax.data.chat_view import show_row
-from gptjax.data.conversations import load_conversations
-from gptjax.data.loader import ALL, Share, mixture_batches
-from gptjax.data.mixture import Mixture, Rows, WindowRows
-from gptjax.data.packing import PackedRows, pack
-from gptjax.data.prompts import prompt_rows, prompts_of
-from gptjax.data.records import Records
-from gptjax.data.shards import Batch, PreparedCorpus
-from gptjax.data.skipping import Ranges
+from gptjax.data.batches.loader import ALL, Share, mixture_batches
+from gptjax.data.batches.mixture import Mixture, Rows, WindowRows
+from gptjax.data.batches.packing import PackedRows, pack
+from gptjax.data.batches.shards import Batch, PreparedCorpus
+from gptjax.data.batches.skipping import Ranges
+from gptjax.data.dialogue.chat_format import Conversation
+from gptjax.data.dialogue.chat_view import show_row
+from gptjax.data.dialogue.conversations import load_conversations
+from gptjax.data.dialogue.prompts import prompt_rows, prompts_of
+from gptjax.data.dialogue.records import Records
 from gptjax.judging.answer_rewards import answer_rewards
 from gptjax.judging.judges import judges_hash, load_judge
 from gptjax.models.gpt import GPT
@@ -32,9 +32,9 @@ from gptjax.settings import setting
 from gptjax.tasks.shared_checks import follows_a_work_directory
 from gptjax.tokenization import ChatTokenizer, Tokenizer
 from gptjax.training.evaluation import Evaluator, language_model_evaluator
-from gptjax.training.metrics import read_metrics
 from gptjax.training.partitioning import batch_share
 from gptjax.training.processes import check_alike, together
+from gptjax.training.reporting.metrics import read_metrics
 
 CONVERSATIONS, PRETRAINING = "conversations", "pretraining"
 

@@ -6,11 +6,11 @@ python -m experiments.train --experiment=gpt2_smoke --workdir=runs/gpt2
 from collections.abc import Iterator
 
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.corpora import load_corpus
-from gptjax.data.ledger import Passage, document_names, passages
-from gptjax.data.loader import Share, step_windows
-from gptjax.data.shards import Batch
-from gptjax.data.skipping import Ranges
+from gptjax.data.batches.ledger import Passage, document_names, passages
+from gptjax.data.batches.loader import Share, step_windows
+from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.skipping import Ranges
+from gptjax.data.corpora.text import load_corpus
 from gptjax.runs import inputs
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised

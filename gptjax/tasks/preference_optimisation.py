@@ -13,12 +13,12 @@ from absl import logging
 from gptjax.alignment.preference_losses import dpo, ipo
 from gptjax.alignment.ranking_report import ranking_report
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.chat_format import ChatTemplate
-from gptjax.data.loader import Share, mixture_batches
-from gptjax.data.mixture import Mixture
-from gptjax.data.ranking_rows import RankingRows
-from gptjax.data.shards import Batch
-from gptjax.data.skipping import Ranges
+from gptjax.data.batches.loader import Share, mixture_batches
+from gptjax.data.batches.mixture import Mixture
+from gptjax.data.batches.ranking_rows import RankingRows
+from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.skipping import Ranges
+from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.judging.divergence import divergence
 from gptjax.models.gpt import GPT
 from gptjax.runs import inputs

@@ -5,11 +5,11 @@ learned, held_out, hashes = ranked_answers("reward", config.reward, fraction, te
 
 import dataclasses
 
-from gptjax.data.chat_format import ChatTemplate
-from gptjax.data.preferences import load_rankings
-from gptjax.data.ranking_rows import RankingRows, ranking_rows
-from gptjax.data.rankings import Ranking
-from gptjax.data.records import Records
+from gptjax.data.batches.ranking_rows import RankingRows, ranking_rows
+from gptjax.data.dialogue.chat_format import ChatTemplate
+from gptjax.data.dialogue.preferences import load_rankings
+from gptjax.data.dialogue.rankings import Ranking
+from gptjax.data.dialogue.records import Records
 from gptjax.runs import inputs
 from gptjax.runs.costs import Shapes, array
 from gptjax.settings import setting

@@ -21,8 +21,8 @@ import numpy as np
 from gptjax.alignment.preference_losses import answer_log_probs
 from gptjax.atomic_files import replaced
 from gptjax.config import ExperimentConfig
-from gptjax.data.ranking_rows import RankingRows
-from gptjax.data.shards import Batch
+from gptjax.data.batches.ranking_rows import RankingRows
+from gptjax.data.batches.shards import Batch
 from gptjax.runs.initial_params import initial_params
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory

@@ -16,14 +16,14 @@ from gptjax.alignment.ranking import ranking
 from gptjax.alignment.ranking_report import ranking_report
 from gptjax.alignment.reward_model import RewardModel, from_language_model, normalisation
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.answered import answered_rows
-from gptjax.data.chat_format import ChatTemplate
-from gptjax.data.conversations import load_conversations
-from gptjax.data.loader import Share, mixture_batches
-from gptjax.data.mixture import Mixture
-from gptjax.data.prompts import PromptRows
-from gptjax.data.shards import Batch
-from gptjax.data.skipping import Ranges
+from gptjax.data.batches.loader import Share, mixture_batches
+from gptjax.data.batches.mixture import Mixture
+from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.skipping import Ranges
+from gptjax.data.dialogue.answered import answered_rows
+from gptjax.data.dialogue.chat_format import ChatTemplate
+from gptjax.data.dialogue.conversations import load_conversations
+from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.models.gpt import GPT
 from gptjax.runs import inputs
 from gptjax.runs.costs import Costs, Shapes, array, costs_of_model

@@ -11,10 +11,10 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.alignment.ranking import answer_rewards
-from gptjax.data.loader import evaluation_rows
-from gptjax.data.mixture import Rows
-from gptjax.data.prompts import PromptRows
-from gptjax.data.ranking_rows import RankingRows
+from gptjax.data.batches.loader import evaluation_rows
+from gptjax.data.batches.mixture import Rows
+from gptjax.data.batches.ranking_rows import RankingRows
+from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.runs.program import Program
 from gptjax.training.losses import Batch
 from gptjax.training.partitioning import batch_share, put_batch

@@ -17,19 +17,19 @@ from jax.sharding import Mesh
 
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.settings import to_dict
-from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
 from gptjax.training.losses import Batch
-from gptjax.training.metrics import MetricsWriter, Progress
 from gptjax.training.optimizers import Schedule, update
 from gptjax.training.partitioning import put_batch
-from gptjax.training.profile import Trace
+from gptjax.training.reporting.metrics import MetricsWriter, Progress
+from gptjax.training.reporting.profile import Trace
+from gptjax.training.reporting.statistics import Statistics
+from gptjax.training.reporting.throughput import Throughput
 from gptjax.training.spikes import NotFiniteError, counts
 from gptjax.training.state import TrainState, averaged, rng
-from gptjax.training.statistics import Statistics
-from gptjax.training.throughput import Throughput
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 

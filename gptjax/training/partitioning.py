@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gptjax import attention
-from gptjax.attention.over_sequence import over_sequence
+from gptjax.attention.implementations.over_sequence import over_sequence
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
 from gptjax.training.device_order import ordered
 

@@ -3,8 +3,8 @@ import pytest
 from scipy.stats import binomtest
 
 from gptjax.alignment.ranking_report import interval, ranking_report
-from gptjax.data.chat_format import Message
-from gptjax.data.rankings import Ranking, agreement
+from gptjax.data.dialogue.chat_format import Message
+from gptjax.data.dialogue.rankings import Ranking, agreement
 
 PROMPT = (Message("user", "?"),)
 

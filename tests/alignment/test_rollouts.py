@@ -5,7 +5,7 @@ import pytest
 
 from gptjax.alignment.rollouts import draw
 from gptjax.alignment.token_rewards import last_token
-from gptjax.data.chat_format import ChatTemplate
+from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.inference.sampling import make_sampler
 from gptjax.tokenization import ChatTokenizer, RawBytes
 

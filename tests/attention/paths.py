@@ -1,7 +1,7 @@
 """The ways through the implementations, with blocks so small that short arrays have many."""
 
 from gptjax.attention import IMPLEMENTATIONS
-from gptjax.attention import blockwise as blockwise_module
+from gptjax.attention.implementations import blockwise as blockwise_module
 
 # blockwise has two ways of its own: short texts unroll, long ones scan over padded blocks.
 PATHS = [*(name for name in IMPLEMENTATIONS if name != "fused"), "blockwise scanned"]

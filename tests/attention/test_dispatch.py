@@ -12,7 +12,7 @@ import pytest
 from gptjax.attention import attend, attend_with_lse
 from gptjax.attention.algebra import in_order
 from gptjax.attention.dispatch import choose
-from gptjax.attention.implementation import Call
+from gptjax.attention.implementations.implementation import Call
 from gptjax.attention.patterns import Banded, BlockLocal, Dense, Heads, Strided
 
 

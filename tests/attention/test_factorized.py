@@ -7,7 +7,7 @@ import pytest
 
 from gptjax.attention import attend, attend_with_lse, parse
 from gptjax.attention.costs import executed_pairs
-from gptjax.attention.factorized import Factor, factors
+from gptjax.attention.implementations.factorized import Factor, factors
 from gptjax.attention.patterns import in_order
 from gptjax.attention.rules import Rules
 from tests.attention.paths import use_path

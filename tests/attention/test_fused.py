@@ -16,13 +16,13 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType, NamedSharding, 
 from jax.sharding import PartitionSpec as P
 
 from gptjax.attention import attend, parse
-from gptjax.attention import splash as splash_module
 from gptjax.attention.algebra import EMPTY, Pattern, in_order
 from gptjax.attention.blocks import block_map
-from gptjax.attention.fused import LONGEST_SPLASH, refuses
-from gptjax.attention.implementation import Call
+from gptjax.attention.implementations import splash as splash_module
+from gptjax.attention.implementations.fused import LONGEST_SPLASH, refuses
+from gptjax.attention.implementations.implementation import Call
+from gptjax.attention.implementations.splash import splash, visits
 from gptjax.attention.patterns import Banded, Dense, Fixed, Heads
-from gptjax.attention.splash import splash, visits
 from tests.attention.oracle import EXAMPLES
 
 
@@ -33,7 +33,7 @@ def tpu(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(splash_module, "LARGEST_BLOCK", 128)
     interpreted = functools.partial(splash, interpret=True)
-    monkeypatch.setattr("gptjax.attention.fused.splash", interpreted)
+    monkeypatch.setattr("gptjax.attention.implementations.fused.splash", interpreted)
 
 
 DENSE, BANDED, SUMMARIES = Dense(), Banded(9), Fixed(7, summary=3, part=2)
@@ -198,7 +198,7 @@ def test_a_sharding_of_positions_is_refused(tpu):
 
 
 def test_every_pattern_is_lowered_to_the_kernels_of_a_tpu(pattern, tpu, monkeypatch):
-    monkeypatch.setattr("gptjax.attention.fused.splash", splash)
+    monkeypatch.setattr("gptjax.attention.implementations.fused.splash", splash)
     device = AbstractDevice(device_kind="TPU v5 lite", num_cores=1, platform="tpu")
     mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
     arrays = draw(150, num_heads=2, dtype="bfloat16", batch=1)

@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gptjax.attention import attend, parse, scores
-from gptjax.attention.over_sequence import over_sequence
+from gptjax.attention.implementations.over_sequence import over_sequence
 
 LENGTH, SHARES = 24, 4
 both_ways = pytest.mark.parametrize("way", ["gather", "ring"])

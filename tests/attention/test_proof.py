@@ -16,8 +16,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gptjax.attention import attend_with_lse
-from gptjax.attention import blockwise as blockwise_module
 from gptjax.attention.blocks import EMPTY
+from gptjax.attention.implementations import blockwise as blockwise_module
 from gptjax.attention.patterns import Banded, Dense
 from gptjax.attention.rules import Rules, Tile
 from tests.attention import oracle

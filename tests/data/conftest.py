@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptjax.data import corpora, shards
+from gptjax.data.batches import shards
+from gptjax.data.corpora import text as corpora
 
 
 class Bytes:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from gptjax.data.answered import answered_rows
-from gptjax.data.chat_format import ChatTemplate, Message
-from gptjax.data.records import Records
+from gptjax.data.dialogue.answered import answered_rows
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message
+from gptjax.data.dialogue.records import Records
 from gptjax.tokenization import load_tokenizer
 
 SHORT = (Message("user", "hi"), Message("assistant", "yes"))

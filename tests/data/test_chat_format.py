@@ -6,14 +6,14 @@ import random
 import numpy as np
 import pytest
 
-from gptjax.data.chat_format import (
+from gptjax.data.dialogue.chat_format import (
     ChatTemplate,
     Message,
     before_answer,
     conversation_of,
     prompt_of,
 )
-from gptjax.data.records import Row
+from gptjax.data.dialogue.records import Row
 from gptjax.tokenization import load_tokenizer
 
 SYSTEM, USER, ASSISTANT, END, PADDING = range(256, 261)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from gptjax.data.chat_format import ChatTemplate, Message
-from gptjax.data.chat_view import show_conversation, show_row
-from gptjax.data.packing import pack
-from gptjax.data.records import Records
+from gptjax.data.batches.packing import pack
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message
+from gptjax.data.dialogue.chat_view import show_conversation, show_row
+from gptjax.data.dialogue.records import Records
 from gptjax.tokenization import load_tokenizer
 
 CHATS = (

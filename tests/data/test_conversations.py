@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gptjax.data.chat_format import Message
-from gptjax.data.conversations import load_conversations
+from gptjax.data.dialogue.chat_format import Message
+from gptjax.data.dialogue.conversations import load_conversations
 
 
 def lines(path):

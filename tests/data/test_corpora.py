@@ -16,8 +16,8 @@ from pydoc_data.topics import topics
 import pytest
 import zstandard
 
-from gptjax.data import corpora
-from gptjax.data.corpora import Document, is_held_out, load_corpus
+from gptjax.data.corpora import text as corpora
+from gptjax.data.corpora.text import Document, is_held_out, load_corpus
 
 
 def texts(spec, **options):
@@ -97,7 +97,7 @@ def test_python_source_of_a_small_library(small_library):
 
 def test_python_source_is_the_same_in_every_process():
     program = (
-        "from gptjax.data.corpora import *; print(load_corpus('python_source').content_hash())"
+        "from gptjax.data.corpora.text import *; print(load_corpus('python_source').content_hash())"
     )
     output = subprocess.run(
         [sys.executable, "-c", program],

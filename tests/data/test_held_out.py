@@ -1,8 +1,8 @@
 import pytest
 
-from gptjax.data.chat_format import Message
-from gptjax.data.held_out import hold_out
-from gptjax.data.records import Records
+from gptjax.data.dialogue.chat_format import Message
+from gptjax.data.dialogue.held_out import hold_out
+from gptjax.data.dialogue.records import Records
 
 CHATS = tuple(
     (Message("system", "Be kind."), Message("user", f"{i % 50}"), Message("assistant", str(i)))

@@ -7,8 +7,8 @@ import pytest
 from matplotlib import cbook
 from PIL import Image
 
-from gptjax.data.corpora import Document, load_corpus
-from gptjax.data.shards import prepare
+from gptjax.data.batches.shards import prepare
+from gptjax.data.corpora.text import Document, load_corpus
 from gptjax.tokenization import RawBytes, load_tokenizer
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from gptjax.alignment.ranking_report import ranking_report
-from gptjax.data.conversations import load_conversations
-from gptjax.data.corpora import load_corpus
-from gptjax.data.instructions import (
+from gptjax.data.corpora.instructions_text import sentence_of
+from gptjax.data.corpora.text import load_corpus
+from gptjax.data.dialogue.conversations import load_conversations
+from gptjax.data.dialogue.instructions import (
     KINDS,
     REFUSAL,
     WORDS,
@@ -20,10 +21,9 @@ from gptjax.data.instructions import (
     random_task,
     task_at,
 )
-from gptjax.data.instructions_sets import annotate, demonstrations, ranked_tasks
-from gptjax.data.instructions_text import sentence_of
-from gptjax.data.preferences import load_rankings
-from gptjax.data.rankings import agreement
+from gptjax.data.dialogue.instructions_sets import annotate, demonstrations, ranked_tasks
+from gptjax.data.dialogue.preferences import load_rankings
+from gptjax.data.dialogue.rankings import agreement
 
 ANSWERS = {
     "copy: fox jar sun": "fox jar sun",

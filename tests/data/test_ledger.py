@@ -5,9 +5,9 @@ import string
 import pytest
 
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.data.corpora import is_held_out, load_corpus
-from gptjax.data.ledger import document_names, passages
-from gptjax.data.loader import step_windows, train_batches
+from gptjax.data.batches.ledger import document_names, passages
+from gptjax.data.batches.loader import step_windows, train_batches
+from gptjax.data.corpora.text import is_held_out, load_corpus
 
 LETTERS = string.ascii_letters[:30]
 TEXTS = [letter * (1 + 7 * i % 23) for i, letter in enumerate(LETTERS)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.data.loader import evaluation_batches, example_window, train_batches
+from gptjax.data.batches.loader import evaluation_batches, example_window, train_batches
 
 T = 4
 RNG = random.Random(0)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gptjax.data.chat_format import Message
-from gptjax.data.message_trees import ranked_answers, threads, tree_of
-from gptjax.data.records import Row
+from gptjax.data.dialogue.chat_format import Message
+from gptjax.data.dialogue.message_trees import ranked_answers, threads, tree_of
+from gptjax.data.dialogue.records import Row
 
 
 def node(text, role, *replies, rank=None, **more):

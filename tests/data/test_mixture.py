@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gptjax.data.mixture import Mixture, WindowRows, shuffled
+from gptjax.data.batches.mixture import Mixture, WindowRows, shuffled
 
 
 class Numbers:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.data.chat_format import ChatTemplate, Message
-from gptjax.data.loader import evaluation_rows, mixture_batches
-from gptjax.data.mixture import Mixture, WindowRows
-from gptjax.data.packing import pack
-from gptjax.data.records import Records
+from gptjax.data.batches.loader import evaluation_rows, mixture_batches
+from gptjax.data.batches.mixture import Mixture, WindowRows
+from gptjax.data.batches.packing import pack
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message
+from gptjax.data.dialogue.records import Records
 from gptjax.tokenization import load_tokenizer
 
 T = 12

@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from gptjax.data.chat_format import ChatTemplate, Message
-from gptjax.data.packing import best_fit, pack
-from gptjax.data.records import Records
+from gptjax.data.batches.packing import best_fit, pack
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message
+from gptjax.data.dialogue.records import Records
 from gptjax.tokenization import load_tokenizer
 
 T = 40

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from gptjax.data.chat_format import Message
-from gptjax.data.preferences import load_rankings, ranking_of, transcript
-from gptjax.data.rankings import agreement
-from gptjax.data.records import Row
+from gptjax.data.dialogue.chat_format import Message
+from gptjax.data.dialogue.preferences import load_rankings, ranking_of, transcript
+from gptjax.data.dialogue.rankings import agreement
+from gptjax.data.dialogue.records import Row
 
 PROMPT = (Message("user", "q"),)
 

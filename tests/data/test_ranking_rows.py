@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gptjax.data.chat_format import ChatTemplate, Message
-from gptjax.data.instructions_sets import ranked_tasks
-from gptjax.data.prompts import PromptRows, load_prompts, prompt_rows
-from gptjax.data.ranking_rows import ranking_rows
-from gptjax.data.rankings import Ranking
-from gptjax.data.records import Records
+from gptjax.data.batches.ranking_rows import ranking_rows
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message
+from gptjax.data.dialogue.instructions_sets import ranked_tasks
+from gptjax.data.dialogue.prompts import PromptRows, load_prompts, prompt_rows
+from gptjax.data.dialogue.rankings import Ranking
+from gptjax.data.dialogue.records import Records
 from gptjax.tokenization import load_tokenizer
 
 USER, ASSISTANT, END, PAD = 257, 258, 259, 260

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from gptjax.data.chat_format import Message
-from gptjax.data.rankings import Agreement, Ranking, agreement
+from gptjax.data.dialogue.chat_format import Message
+from gptjax.data.dialogue.rankings import Agreement, Ranking, agreement
 
 PROMPT = (Message("user", "q"),)
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gptjax.data.records import Records, Row, log_dropped, read_rows, sift
+from gptjax.data.dialogue.records import Records, Row, log_dropped, read_rows, sift
 
 
 def write(path, *lines):

@@ -10,9 +10,9 @@ import os
 import numpy as np
 import pytest
 
-from gptjax.data import shards
-from gptjax.data.corpora import load_corpus
-from gptjax.data.shards import prepare
+from gptjax.data.batches import shards
+from gptjax.data.batches.shards import prepare
+from gptjax.data.corpora.text import load_corpus
 
 TEXTS = ["hello", "", "é🙂", "a", "the longest document of them all"]
 

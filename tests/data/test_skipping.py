@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.data.skipping import nth_example, skip_steps
+from gptjax.data.batches.skipping import nth_example, skip_steps
 
 
 def _left(skipped, upto=300):

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from gptjax.alignment.rewards import Reward
-from gptjax.data.chat_format import ChatTemplate, Message
-from gptjax.data.conversations import load_conversations
-from gptjax.data.instructions import gold_reward
-from gptjax.data.prompts import load_prompts
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message
+from gptjax.data.dialogue.conversations import load_conversations
+from gptjax.data.dialogue.instructions import gold_reward
+from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.inference.generate import Generator
 from gptjax.judging.best_answers import best_answers
 from gptjax.judging.policies import MOST_ANSWERS, Answer, Policy
-from tests.experiments.alignment_runs import fine_tuned
+from tests.support.alignment_runs import fine_tuned
 
 pytestmark = pytest.mark.slow
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptjax.data.instructions import gold_reward
-from gptjax.data.prompts import load_prompts
+from gptjax.data.dialogue.instructions import gold_reward
+from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.judging.policies import Policy
 from gptjax.judging.ratings import report, systems_of, votes_of
 from gptjax.tasks.fine_tuning import SFTConfig
-from tests.experiments.alignment_runs import make_config, run
+from tests.support.alignment_runs import make_config, run
 
 pytestmark = pytest.mark.slow
 

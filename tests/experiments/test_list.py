@@ -3,8 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from experiments.configs import EXPERIMENTS
-from experiments.configs.instruct import PIPELINES
+from experiments.configs import EXPERIMENTS, PIPELINES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ import pytest
 
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.metrics import read_metrics
+from gptjax.training.reporting.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from gptjax.data.corpora import is_held_out, load_corpus
+from gptjax.data.corpora.text import is_held_out, load_corpus
 from gptjax.tokenization import ByteLevelBPE, SentencePiece, load_tokenizer
 from gptjax.tokenization.loading import REPOSITORY_TOKENIZERS
 

@@ -18,7 +18,7 @@ from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.tasks.reward_modelling import RewardModelConfig
-from tests.experiments import alignment_runs
+from tests.support import alignment_runs
 
 
 @pytest.fixture(scope="module")

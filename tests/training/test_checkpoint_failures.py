@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.checkpoints.store import Checkpoints
 
 SAVE_FOR_EVER = """
 import itertools, sys
 import jax.numpy as jnp
-from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.checkpoints.store import Checkpoints
 checkpoints = Checkpoints(sys.argv[1], keep=2)
 for step in itertools.count(1):
     array = jnp.full((400, 1000), step, "float32")

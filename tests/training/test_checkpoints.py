@@ -12,7 +12,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.checkpoints.store import Checkpoints
 
 DATA = {"step": 7, "corpus": "a1b2", "batch_size_stages": [[0, 8], [100, 16]]}
 CONFIG = {"model": {"num_layers": 2, "attention": "dense"}, "seed": 0, "note": "café"}

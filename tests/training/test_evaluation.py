@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gptjax.config import ParallelismConfig
-from gptjax.data.loader import evaluation_batches
-from gptjax.data.shards import TokenizedSplit
+from gptjax.data.batches.loader import evaluation_batches
+from gptjax.data.batches.shards import TokenizedSplit
 from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.losses import cross_entropy
 from gptjax.training.partitioning import make_mesh

@@ -22,16 +22,16 @@ from gptjax.config import (
     resolve,
 )
 from gptjax.models.gpt import GPT
-from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.checkpoints.start import begin, start
+from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.loop import RunIO, fit, make_train_step
 from gptjax.training.losses import language_model
-from gptjax.training.metrics import MetricsWriter, Progress, read_metrics
 from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.partitioning import make_mesh
-from gptjax.training.start import begin, start
+from gptjax.training.reporting.metrics import MetricsWriter, Progress, read_metrics
+from gptjax.training.reporting.throughput import Throughput
 from gptjax.training.state import create
-from gptjax.training.throughput import Throughput
 
 SPEED = ("tokens_per_second", "mfu", "executed_mfu")
 
@@ -290,7 +290,7 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("gptjax.training.step_directories.write_manifest", full)
+    monkeypatch.setattr("gptjax.training.checkpoints.retention.write_manifest", full)
     with pytest.raises(ValueError, match=r"cannot save step 4.*No space left on device") as error:
         _fit(tmp_path, _config())
     assert "\n" not in str(error.value)

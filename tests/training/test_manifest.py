@@ -3,7 +3,12 @@ import subprocess
 
 import pytest
 
-from gptjax.training.manifest import content_hash, find_damage, is_recorded, write_manifest
+from gptjax.training.checkpoints.manifest import (
+    content_hash,
+    find_damage,
+    is_recorded,
+    write_manifest,
+)
 
 
 def test_sha256sum_agrees_and_damage_is_named(tmp_path):

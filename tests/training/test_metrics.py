@@ -12,7 +12,7 @@ from matplotlib import image
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
-from gptjax.training.metrics import MetricsWriter, Progress, plot_curve, read_metrics
+from gptjax.training.reporting.metrics import MetricsWriter, Progress, plot_curve, read_metrics
 
 
 class Clock:

@@ -9,9 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptjax.training import step_directories
-from gptjax.training.checkpoints import Checkpoints
-from gptjax.training.parameter_files import Deferred, StoredParameters, write_parameters
+from gptjax.training.checkpoints import retention
+from gptjax.training.checkpoints.parameter_files import (
+    Deferred,
+    StoredParameters,
+    write_parameters,
+)
+from gptjax.training.checkpoints.store import Checkpoints
 
 
 def arrays() -> dict:
@@ -92,7 +96,7 @@ def test_a_full_disk_is_one_line_with_the_path(tmp_path, monkeypatch, when):
     rng, before = np.random.default_rng(0), resource.getrlimit(resource.RLIMIT_FSIZE)
     tree = deferred({"w": rng.normal(size=(100, 1000)).astype(np.float32)})
     if when == "the manifest is written":
-        monkeypatch.setattr(step_directories, "write_manifest", _no_space)
+        monkeypatch.setattr(retention, "write_manifest", _no_space)
     try:
         if when == "an array is written":
             _too_large(50_000)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from gptjax.config import ProfileConfig
-from gptjax.training.profile import Trace
+from gptjax.training.reporting.profile import Trace
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.config import ParallelismConfig
-from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.checkpoints.start import begin, judged_params, start
+from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import make_mesh
-from gptjax.training.start import begin, judged_params, start
 from gptjax.training.state import create
 
 TX = optax.adam(0.1)

@@ -10,8 +10,8 @@ from gptjax.models.transformer import attention_cycle
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.losses import language_model
 from gptjax.training.partitioning import make_mesh, put_batch
+from gptjax.training.reporting.statistics import layer_statistics
 from gptjax.training.state import TrainState
-from gptjax.training.statistics import layer_statistics
 
 
 def _rms(x):

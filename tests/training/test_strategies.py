@@ -18,9 +18,9 @@ from gptjax.config import (
     resolve,
 )
 from gptjax.runs.program import Program
-from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.checkpoints.start import begin, resume
+from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import put_batch
-from gptjax.training.start import begin, resume
 
 ROWS, LENGTH, LAYERS, WIDTH, VOCABULARY = 8, 16, 2, 16, 64
 STEPS = 20

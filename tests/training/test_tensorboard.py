@@ -13,7 +13,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX import crc32c as theirs
 from tensorboardX.proto.event_pb2 import Event
 
-from gptjax.training.tensorboard import EventFile, crc32c
+from gptjax.training.reporting.tensorboard import EventFile, crc32c
 
 
 def _masked(content):
@@ -126,6 +126,9 @@ def test_a_place_that_is_no_directory_is_an_error(tmp_path):
 
 def test_neither_torch_nor_tensorboardx_is_imported():
     """Which takes seconds where they are installed."""
-    code = "import sys, gptjax.training.metrics; print({'torch', 'tensorboardX'} & {*sys.modules})"
+    code = (
+        "import sys, gptjax.training.reporting.metrics\n"
+        "print({'torch', 'tensorboardX'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from gptjax.training import throughput as module
-from gptjax.training.throughput import Throughput, matmul_peak_flops
+from gptjax.training.reporting import throughput as module
+from gptjax.training.reporting.throughput import Throughput, matmul_peak_flops
 
 
 class Clock:

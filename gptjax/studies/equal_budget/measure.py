@@ -14,7 +14,7 @@ import jax
 
 from gptjax.atomic_files import write_json
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.shards import TokenizedSplit
+from gptjax.data.batches.shards import TokenizedSplit
 from gptjax.runs import inputs
 from gptjax.runs.program import Program
 from gptjax.training import partitioning

@@ -19,7 +19,7 @@ from gptjax.models.costs import executed_training_flops_per_token, training_flop
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.studies.equal_budget.plan import Trial
-from gptjax.training.metrics import read_metrics
+from gptjax.training.reporting.metrics import read_metrics
 
 
 def interval(values: list[float]) -> dict[str, float | None]:

@@ -16,8 +16,8 @@ from gptjax.alignment.best_of_n import expected_best, kl_of_best
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.alignment.win_rate import win_rate
 from gptjax.config import ParallelismConfig
-from gptjax.data.chat_format import Conversation
-from gptjax.data.prompts import load_prompts
+from gptjax.data.dialogue.chat_format import Conversation
+from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.judging.divergence import divergence
 from gptjax.judging.judges import load_judge
 from gptjax.judging.policies import Answer, Policy

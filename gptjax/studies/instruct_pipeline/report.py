@@ -11,7 +11,7 @@ from gptjax.reports import markdown
 from gptjax.reports.samples import write_samples
 from gptjax.studies.instruct_pipeline.evidence import Claim, checked, means
 from gptjax.studies.instruct_pipeline.judgement import Verdict
-from gptjax.training.metrics import read_metrics
+from gptjax.training.reporting.metrics import read_metrics
 
 HEADINGS = (
     "system",

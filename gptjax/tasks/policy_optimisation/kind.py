@@ -14,9 +14,9 @@ from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import Outcome, optimise
 from gptjax.alignment.ppo_settings import check
 from gptjax.alignment.rewards import Reward
-from gptjax.data.chat_format import ChatTemplate
-from gptjax.data.prompts import PromptRows, load_prompts, prompt_rows
-from gptjax.data.shards import PreparedCorpus
+from gptjax.data.batches.shards import PreparedCorpus
+from gptjax.data.dialogue.chat_format import ChatTemplate
+from gptjax.data.dialogue.prompts import PromptRows, load_prompts, prompt_rows
 from gptjax.judging.judges import judges_hash, load_judge
 from gptjax.runs import inputs
 from gptjax.runs.kind import Check, Kind, Plan

@@ -16,11 +16,11 @@ from gptjax.alignment.rewards import Reward
 from gptjax.alignment.rollouts import Rollouts, draw
 from gptjax.atomic_files import write_json_lines
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.data.chat_format import ChatTemplate, Conversation
-from gptjax.data.loader import train_batches
-from gptjax.data.mixture import Mixture
-from gptjax.data.prompts import PromptRows
-from gptjax.data.shards import Batch, PreparedCorpus
+from gptjax.data.batches.loader import train_batches
+from gptjax.data.batches.mixture import Mixture
+from gptjax.data.batches.shards import Batch, PreparedCorpus
+from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
+from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
 from gptjax.judging.judges import scored
 from gptjax.models.gpt import GPT

@@ -1,16 +1,14 @@
 import contextlib
 import fnmatch
-import importlib
 import json
 
 import numpy as np
 import pytest
 
+from experiments.benchmarks import attention as suite
 from experiments.benchmarks.attention import CPU_TARGETS, Sizes, measured
 from gptjax.attention import PATTERNS, parse
 from gptjax.attention.registered_patterns import registered_patterns
-
-suite = importlib.import_module("experiments.benchmarks.attention")  # hidden by its function
 
 TINY = Sizes(
     dense=300, sparse=600, growth=(300, 600), window=64, large=64, small=4, heads=2, head_dim=8

@@ -1,15 +1,13 @@
 """The suite on a tiny model: all parts run, and ratios are those of the seconds."""
 
 import contextlib
-import importlib
 import json
 
 import pytest
 
+from experiments.benchmarks import generate as suite
 from experiments.benchmarks.figures import judged
 from gptjax.config import ModelConfig
-
-suite = importlib.import_module("experiments.benchmarks.generate")  # hidden by its function
 
 TINY = suite.Sizes(
     ModelConfig(vocab_size=50, context_length=64, num_layers=1, num_heads=1, d_model=8),

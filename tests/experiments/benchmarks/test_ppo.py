@@ -1,15 +1,13 @@
 """The suite on a tiny model: all parts run, and ratios are those of the seconds."""
 
 import fnmatch
-import importlib
 import json
 
 import pytest
 
+from experiments.benchmarks import ppo as suite
 from experiments.benchmarks.figures import judged
 from gptjax.config import ModelConfig
-
-suite = importlib.import_module("experiments.benchmarks.ppo")  # hidden by its function
 
 TINY = suite.Sizes(
     ModelConfig(vocab_size=453, context_length=48, num_layers=1, num_heads=2, d_model=16),

@@ -1,15 +1,13 @@
 import contextlib
 import fnmatch
-import importlib
 import json
 
 import pytest
 
+from experiments.benchmarks import train as suite
 from experiments.benchmarks.figures import judged, lines
 from experiments.benchmarks.training_program import TrainingProgram
 from gptjax.models.costs import training_flops_per_token
-
-suite = importlib.import_module("experiments.benchmarks.train")  # hidden by its function
 
 SHAPE = suite.Shape(50, 8, num_layers=1, num_heads=1, d_model=8, batch_size=2)
 TINY = suite.Sizes(

@@ -1,0 +1,1 @@
+"""How attention is computed: reference, blockwise, fused, on a mesh."""

@@ -1,0 +1,1 @@
+"""Batches as functions of seed and index: packing, shards, mixtures, the loader."""

@@ -1,0 +1,1 @@
+"""Corpora: documents of text and of images, by name."""

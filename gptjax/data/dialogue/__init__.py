@@ -1,0 +1,1 @@
+"""Conversations, rankings and prompts, and the format of a chat."""

@@ -1,0 +1,111 @@
+"""Conversations to learn from, by name: demonstrations for supervised fine-tuning.
+
+    for conversation in load_conversations("jsonl:chats/*.jsonl"):
+        print(conversation[-1].content)
+
+A specification is the name of an entry of `CONVERSATIONS`, with a location:
+
+    jsonl:PATH          rows {"prompt", "response"} or {"messages": [{"role", "content"}, ...]}
+    dolly:PATH          the same, prompts in Alpaca's wrapper, which is taken off
+    self_instruct:PATH  instructions with instances (Wang et al., arXiv 2212.10560)
+    oasst:PATH          message trees, see `message_trees`
+    instructions[:split=held_out,count=500,...]   the embedded tasks, see `instructions_sets`
+
+PATH is a file, a directory or a glob, as for corpora. To add a set, register a function
+`(spec, location) -> Records[Conversation]`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from gptjax.data.dialogue.chat_format import Conversation, Message, conversation_of
+from gptjax.data.dialogue.instructions_sets import (
+    DemonstrationOptions,
+    demonstrations,
+    parse_options,
+)
+from gptjax.data.dialogue.message_trees import threads, tree_of
+from gptjax.data.dialogue.records import Records, Row, log_dropped, read_rows
+from gptjax.registry import Registry
+
+CONVERSATIONS: Registry[Callable[[str, str], Records[Conversation]]] = Registry(
+    "set of conversations"
+)
+
+_ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes "
+    "the request.\n\n### Instruction:\n",
+    "\n\n### Response:\n",
+)
+
+
+def load_conversations(spec: str) -> Records[Conversation]:
+    """Reads a set of conversations; what it drops is counted and logged.
+
+    Raises:
+        ValueError: no such set, no files there, a row that is not as it should be (named), or
+            nothing left.
+    """
+    name, _, location = spec.partition(":")
+    records = CONVERSATIONS.get(name)(spec, location)
+    log_dropped(records)
+    return records
+
+
+@CONVERSATIONS.register("jsonl")
+def json_lines(spec: str, location: str) -> Records[Conversation]:
+    """One conversation a line."""
+    return Records(spec, tuple(map(conversation_of, read_rows(spec, location))))
+
+
+@CONVERSATIONS.register("dolly")
+def dolly(spec: str, location: str) -> Records[Conversation]:
+    """MosaicML's dolly_hhrlhf: prompts in Alpaca's wrapper, of which the instruction is kept."""
+
+    def read(row: Row) -> Conversation:
+        prompt = row.text("prompt")
+        bare = prompt.removeprefix(_ALPACA[0]).removesuffix(_ALPACA[1])
+        if len(prompt) - len(bare) != sum(map(len, _ALPACA)):
+            got = f"{prompt[:40]!r}..."
+            raise row.wrong("'prompt'", got, "Alpaca's wrapper; jsonl:PATH reads it as it is")
+        return Message("user", bare), Message("assistant", row.text("response"))
+
+    return Records(spec, tuple(map(read, read_rows(spec, location))))
+
+
+@CONVERSATIONS.register("self_instruct")
+def self_instruct(spec: str, location: str) -> Records[Conversation]:
+    """Self-Instruct's seed tasks and its evaluation: one conversation an instance of a task."""
+
+    def read(row: Row) -> list[Conversation]:
+        conversations = []
+        for index, instance in enumerate(row.as_list("'instances'", row.value("instances"))):
+            if not isinstance(instance, dict):
+                raise row.wrong(f"instances[{index}]", type(instance).__name__, "an object")
+            part = Row(f"{row.name}: instances[{index}]", instance)
+            question = with_input(row.text("instruction"), part.text("input"))
+            answer = Message("assistant", part.text("output"))
+            conversations.append((Message("user", question), answer))
+        return conversations
+
+    rows = read_rows(spec, location)
+    return Records(spec, tuple(conversation for row in rows for conversation in read(row)))
+
+
+def with_input(instruction: str, text: str) -> str:
+    """An instruction and, where there is one, the text it is about, a blank line between."""
+    return f"{instruction}\n\n{text}" if text else instruction
+
+
+@CONVERSATIONS.register("oasst")
+def open_assistant(spec: str, location: str) -> Records[Conversation]:
+    """Open Assistant's trees: each user's path through them, with the best answers."""
+    rows = read_rows(spec, location)
+    return Records(spec, tuple(thread for row in rows for thread in threads(tree_of(row))))
+
+
+@CONVERSATIONS.register("instructions")
+def instructions(spec: str, location: str) -> Records[Conversation]:
+    """Demonstrations of the embedded tasks; options are the arguments of `demonstrations`."""
+    options = parse_options(spec, location, DemonstrationOptions)
+    return Records(spec, demonstrations(**dataclasses.asdict(options)))

@@ -1,0 +1,1 @@
+"""Checkpoints: what is saved, kept, verified and started from."""

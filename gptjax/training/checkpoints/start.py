@@ -1,0 +1,92 @@
+"""Where a run starts from: its own checkpoint, another run's parameters, or random ones.
+
+target = placed(jax.eval_shape(fresh), mesh)
+new = functools.partial(begin, fresh, target, judged_params("runs/other"))
+state, data = start(new, target, checkpoints, restore_step=None)
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+
+from gptjax.training.checkpoints.store import Checkpoints
+from gptjax.training.processes import on_first
+from gptjax.training.state import TrainState
+
+
+def start(
+    new: Callable[[], TrainState],
+    target: TrainState,
+    checkpoints: Checkpoints,
+    *,
+    restore_step: int | None,
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state a run goes on from, and what was recorded of its data: nothing of a new run.
+
+    Args:
+      new: makes the state before the first step, see `begin`.
+      target: of what shape that state is and where each leaf is to live.
+      checkpoints: of this run; the newest is resumed where there is one.
+      restore_step: the checkpoint to resume instead; later ones are removed.
+
+    Raises:
+      ValueError: no such checkpoint, or it is damaged or of another model.
+    """
+    if on_first(checkpoints.latest_step) is None:
+        if restore_step is not None:
+            raise ValueError(
+                f"--restore_step: got {restore_step}, but {checkpoints.directory} has no checkpoint"
+            )
+        return new(), {}
+    state, data = resume(target, checkpoints, restore_step)
+    if restore_step is not None:
+        checkpoints.remove_after(restore_step)
+    logging.info("resuming from step %d", int(state.step))
+    return state, data
+
+
+def begin(
+    fresh: Callable[..., TrainState],
+    target: TrainState,
+    init_from: Callable[[Any], Any] | None,
+) -> TrainState:
+    """The state before the first step; shapes first, so that nothing is made twice.
+
+    Args:
+      fresh: makes it, of given parameters or else of random ones.
+      target: of what shape it is and where each leaf is to live.
+      init_from: reads the parameters, given their shapes and places; None: random ones.
+    """
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
+    if init_from is None:
+        return jax.jit(fresh, out_shardings=sharding)()
+    return jax.jit(fresh, out_shardings=sharding)(init_from(target.params))
+
+
+def judged_params(workdir: str, step: int | None = None) -> Callable[[Any], Any]:
+    """Reads what another run was judged by at `step`, given shapes and places; by default its end.
+
+    See `TrainState.judged`.
+    """
+
+    def read(target: Any) -> Any:
+        with Checkpoints(Path(workdir) / "checkpoints") as others:
+            return others.restore_judged(step, target)
+
+    return read
+
+
+def resume(
+    target: TrainState, checkpoints: Checkpoints, step: int | None
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state after `step`, the newest of `checkpoints` by default, and its data record."""
+    restored = checkpoints.restore(
+        step, params=target.params, opt_state=target.opt_state, ema=target.ema
+    )
+    done = jax.device_put(jnp.int32(restored["step"]), target.step.sharding)
+    state = TrainState(done, restored["params"], restored["opt_state"], restored["ema"])
+    return state, restored["data"]

@@ -1,0 +1,189 @@
+"""What runs start from: the average that their source keeps, and the same source ever after."""
+
+import dataclasses
+import hashlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import verify
+from gptjax.config import ExperimentConfig
+from gptjax.runs import supervised
+from gptjax.runs.initial_params import find_origin, initial_params
+from gptjax.runs.kind import kind_of
+from gptjax.runs.program import Program
+from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tokenization import load_tokenizer
+from tests.support.alignment_runs import make_config, params_at_start, rows, run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(cache):
+    return cache
+
+
+def _made(path, kind):
+    """A run that nobody trained, whose checkpoint 2 has zeros, and ones for their average."""
+    config = make_config(kind, optimizer__ema_decay=0.5)
+    tokenizer = load_tokenizer(config.data.tokenizer)
+    workdir = WorkDirectory(str(path))
+    workdir.begin("made", config, {"tokenizer_hash": tokenizer.content_hash()}, Origin)
+    workdir.keep_tokenizer(tokenizer)
+    _save(workdir, 2, params=0.0, average=1.0)
+    return workdir
+
+
+def _save(workdir, step, params, average):
+    """Puts a checkpoint in the place of all from `step` on."""
+    config = workdir.config()
+    shapes = jax.eval_shape(lambda: kind_of(config).init(config, jax.random.key(0)))
+    trees = [
+        jax.tree.map(lambda leaf, value=value: jnp.full(leaf.shape, value, leaf.dtype), shapes)
+        for value in (params, average)
+    ]
+    with workdir.checkpoints() as checkpoints:
+        checkpoints.remove_after(step - 1)
+        state = {"count": jnp.zeros(())}
+        checkpoints.save(step, params=trees[0], ema=trees[1], opt_state=state, data={}, config={})
+
+
+@pytest.fixture
+def source(tmp_path):
+    return _made(tmp_path / "source", ExperimentConfig)
+
+
+def _values(params):
+    return set(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]).tolist())
+
+
+@pytest.mark.parametrize(
+    ("kind", "before"),
+    [
+        (ExperimentConfig, ExperimentConfig),
+        (SFTConfig, ExperimentConfig),
+        (RewardModelConfig, SFTConfig),
+    ],
+)
+def test_runs_start_from_the_average_that_was_judged(tmp_path, kind, before):
+    source = _made(tmp_path / "source", before)
+    config = make_config(kind, checkpoint__init_from=str(source.path))
+    started = dict(params_at_start(tmp_path / "run", config))
+    started.pop("scalar_head", None)
+    assert _values(started) == {1.0}
+    assert _values(source.params()) == {1.0}
+
+
+def test_a_run_says_what_it_started_from(source, tmp_path):
+    config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
+    params_at_start(tmp_path / "run", config)
+    said = json.loads((tmp_path / "run/config.json").read_text())["started_from"]
+    manifest = (source.path / "checkpoints/2/manifest.sha256").read_bytes()
+    digest = hashlib.sha256(manifest).hexdigest()
+    assert said == {"path": str(source.path), "step": 2, "sha256": digest}
+    params_at_start(tmp_path / "random", make_config(ExperimentConfig))
+    assert WorkDirectory(str(tmp_path / "random")).origin() == Origin()
+
+
+def test_a_source_that_is_trained_on_is_read_as_it_was(source):
+    config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
+    origin, target = find_origin(config), Program(config).target.params
+    _save(source, 3, params=5.0, average=7.0)
+    assert _values(initial_params(config, origin)(target)) == {1.0}
+    assert _values(initial_params(config)(target)) == {7.0}  # as it is now
+
+
+def test_a_source_may_move(source, tmp_path):
+    config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
+    origin, target = find_origin(config), Program(config).target.params
+    moved = source.path.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=r"init_from: cannot read checkpoint 2 of .*source"):
+        initial_params(config, origin)(target)
+    config.checkpoint.init_from = str(moved)
+    assert _values(initial_params(config, origin)(target)) == {1.0}
+
+
+def test_a_source_that_has_changed_is_refused(source):
+    config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
+    origin, target = find_origin(config), Program(config).target.params
+    _save(source, 2, params=5.0, average=7.0)
+    with pytest.raises(ValueError, match=r"with the SHA-256 \w{12}, expected \w{12}, as ") as e:
+        initial_params(config, origin)(target)
+    assert "\n" not in str(e.value)
+
+
+@pytest.fixture(scope="module")
+def compiled_once():
+    """Runs of two steps differ in nothing that is compiled."""
+    made = []
+
+    def once(config):
+        made.extend([] if made else [Program(config)])
+        return made[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervised, "Program", once)
+        yield
+
+
+@pytest.fixture
+def diverging():
+    """A change of a task: the first batch of the first start is not a number."""
+    left = [1]
+
+    def change(task):
+        def batches(step, skipped, share):
+            for batch in task.batches(step, skipped, share):
+                if left:
+                    left.pop()
+                    batch = {**batch, "loss_weights": batch["loss_weights"] * np.float32("nan")}
+                yield batch
+
+        return dataclasses.replace(task, batches=batches)
+
+    return change
+
+
+@pytest.mark.usefixtures("compiled_once")
+def test_a_run_that_goes_back_to_its_start_finds_it(source, tmp_path, diverging, monkeypatch):
+    """Although its source has been trained on since."""
+    changes = {"checkpoint__init_from": str(source.path), "training__rollback_after": 1}
+    config = make_config(ExperimentConfig, training__num_steps=2, **changes)
+    whole = run(tmp_path / "whole", config)
+    read, calls = supervised.initial_params, []
+
+    def trained_on(*given):
+        calls.append(given)
+        if len(calls) == 2:
+            _save(source, 3, params=5.0, average=7.0)
+        return read(*given)
+
+    monkeypatch.setattr(supervised, "initial_params", trained_on)
+    back = run(tmp_path / "back", config, change=diverging)
+    assert len(calls) == 2
+    assert rows(back) == rows(whole)
+
+
+@pytest.mark.usefixtures("compiled_once")
+def test_a_replay_from_the_start_finds_it_or_is_refused(source, tmp_path, capsys):
+    config = make_config(
+        ExperimentConfig, training__num_steps=2, checkpoint__init_from=str(source.path)
+    )
+    workdir = run(tmp_path / "run", config)
+    flags.FLAGS(["verify"])
+    _save(source, 3, params=5.0, average=7.0)
+    with flagsaver.flagsaver(workdir=str(workdir.path)), pytest.raises(SystemExit) as ended:
+        verify.main(["verify"])
+    assert ended.value.code == 0 and "3 of 3 rows agree" in capsys.readouterr().out
+    _save(source, 2, params=5.0, average=7.0)
+    with (
+        flagsaver.flagsaver(workdir=str(workdir.path)),
+        pytest.raises(ValueError, match=r"init_from: got .*source with the SHA-256"),
+    ):
+        verify.main(["verify"])

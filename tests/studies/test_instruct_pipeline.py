@@ -1,0 +1,117 @@
+import dataclasses
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.configs import PIPELINES
+from gptjax.settings import differences
+from gptjax.studies.instruct_pipeline.evidence import checked, means
+from gptjax.studies.instruct_pipeline.judgement import _curve
+from gptjax.studies.instruct_pipeline.plan import stages
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(cache):
+    return cache
+
+
+def systems(sft, ppo, ptx):
+    """Figures of three systems: gold reward, loss on text, and PPO's win rate."""
+    names = ("gold", "text_loss", "win_rate")
+    of = {"sft": sft, "ppo": ppo, "ppo_ptx": ptx}
+    return {system: dict(zip(names, figures, strict=True)) for system, figures in of.items()}
+
+
+def test_claims_are_those_of_a_worked_example():
+    results = [
+        {
+            "reward_model": {"accuracy": 0.80, "agreement": 0.82},
+            "systems": systems((0.4, 1.0, 0.5), (0.6, 1.4, 0.7), (0.59, 1.1, 0.68)),
+        },
+        {
+            "reward_model": {"accuracy": 0.78, "agreement": 0.82},
+            "systems": systems((0.4, 1.0, 0.5), (0.5, 1.2, 0.58), (0.48, 1.15, 0.6)),
+        },
+    ]
+    claims = checked(results)
+    figures = [claim.figures for claim in claims]
+    np.testing.assert_allclose(
+        figures,
+        [[2, 4], [0.2, 0.1], [70, 58], [0.75, 0.25], [0.05, 0.2]],
+        atol=1e-9,
+    )
+    assert [claim.holds for claim in claims] == [True, True, False, True, False]
+    assert means(results)["ppo"]["gold"] == pytest.approx(0.55)
+
+
+def test_a_gain_that_is_none_holds_nothing():
+    same = systems((0.4, 1.0, 0.5), (0.4, 1.0, 0.5), (0.4, 1.0, 0.5))
+    claims = checked([{"reward_model": {"accuracy": 0.8, "agreement": 0.8}, "systems": same}])
+    assert [claim.holds for claim in claims] == [True, False, False, False, False]
+    assert math.isnan(claims[-1].figures[0])
+
+
+def test_the_best_of_n_is_chosen_by_the_proxy_and_judged_by_gold():
+    proxy = np.array([[0.0, 3.0, 1.0, 2.0], [5.0, 1.0, 6.0, 0.0]])
+    gold = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]])
+    points = _curve(proxy, gold)
+    assert [point["n"] for point in points] == [1, 2, 4]
+    # Of pairs of the first row 3 is best in three, 2 in two, 1 in one; of the second 6, 5, 1.
+    pairs = (3 * 0.2 + 2 * 0.4 + 0.3) / 6, (3 * 0.7 + 2 * 0.5 + 0.6) / 6
+    np.testing.assert_allclose(
+        [point["gold"] for point in points], [0.45, sum(pairs) / 2, (0.2 + 0.7) / 2]
+    )
+    np.testing.assert_allclose([point["reward_model"] for point in points][::2], [2.25, 4.5])
+
+
+@pytest.mark.parametrize("name", list(PIPELINES))
+def test_stages_start_from_each_other_and_ppo_ptx_is_ppo_but_for_gamma(name, tmp_path):
+    pipeline = PIPELINES.get(name)()
+    made = {stage.name: stage.run.args[1] for stage in stages(pipeline, tmp_path, seed=3)}
+    sources = {name: config.checkpoint.init_from for name, config in made.items()}
+    sft = str(tmp_path / "sft")
+    assert sources == {"pretrain": None, "sft": str(tmp_path / "pretrain")} | dict.fromkeys(
+        ("reward_model", "ppo", "ppo_ptx", "dpo"), sft
+    )
+    assert all(config.training.seed == 3 for config in made.values())
+    changed = differences(made["ppo_ptx"], made["ppo"], ("",))
+    assert len(changed) == 1 and "pretraining_coefficient" in changed[0]
+    models = [dataclasses.replace(config.model, residual_dropout=0.0) for config in made.values()]
+    assert all(model == models[0] for model in models)
+
+
+def run(path):
+    """Runs the pipeline's binary; returns what it kept and what it printed."""
+    command = [sys.executable, "-m", "experiments.instruct", "--experiment=instruct_smoke"]
+    done = subprocess.run(
+        [*command, f"--workdir={path}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads((path / "instruct.json").read_text()), done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # two pipelines, whose programs are compiled
+def test_the_smoke_pipeline_runs_every_stage_and_goes_on_where_it_stopped(tmp_path):
+    path = tmp_path / "run"
+    first, said = run(path)
+    table = (path / "table.md").read_text()
+    for system in ("pretrain", "sft", "best_of_16", "ppo", "ppo_ptx", "dpo"):
+        assert f"| {system} |" in table
+    for made in ("overoptimisation.png", "samples.html"):
+        assert (path / made).stat().st_size > 1000
+    assert table.count("holds: ") + table.count("FAILS: ") == 5
+    assert "instruct_smoke: gold=" in said
+    shutil.rmtree(path / "seed0" / "dpo")
+    again, _ = run(path)
+    assert again["seeds"][0]["systems"] == first["seeds"][0]["systems"]
+    seconds, earlier = again["seeds"][0]["seconds"], first["seeds"][0]["seconds"]
+    assert seconds["dpo"] > earlier["dpo"]  # twice
+    assert all(seconds[name] == earlier[name] for name in ("pretrain", "sft", "ppo", "ppo_ptx"))

@@ -1,0 +1,178 @@
+"""Runs of the stages of alignment, small enough for tests, on the embedded tasks.
+
+config = make_config(SFTConfig, sft__epochs=2)
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gptjax.config import (
+    CheckpointConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    resolve,
+)
+from gptjax.runs import supervised
+from gptjax.runs.kind import kind_of
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import to_dict
+from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
+from gptjax.tasks.reward_modelling import RewardModelConfig, RewardSection
+from gptjax.training.reporting.metrics import read_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Answers to embedded tasks: right, nearly, a refusal, nothing.
+ANSWERED = {
+    "copy: fox jar": "fox jar",
+    "add: 7 5": "11",
+    "secret reverse: fox jar": "sorry, i cannot do that",
+    "pick 2: fox jar sun": "",
+}
+SPEED = ("tokens_per_second", "mfu", "executed_mfu")
+
+
+def make_config(kind, **overrides):
+    """One layer of width 16; eight steps, or as many as epochs ask for."""
+    config = kind(
+        model=ModelConfig(vocab_size=453, context_length=48, num_layers=1, num_heads=2, d_model=16),
+        data=DataConfig(
+            corpus="instructions:documents=60",
+            tokenizer="chat:instructions_448",
+            validation_fraction=0.2,
+            document_masking=True,
+        ),
+        optimizer=OptimizerConfig(learning_rate=0.02, final_fraction=0.1),
+        training=TrainingConfig(num_steps=8, batch_size=4, log_every=1, eval_every=4),
+        checkpoint=CheckpointConfig(every_steps=4),
+    )
+    if isinstance(config, SFTConfig):
+        config.model.residual_dropout = 0.2
+        config.sft = SFTSection(
+            conversations="instructions:count=60",
+            validation="instructions:split=held_out,count=20",
+            random_start=True,
+        )
+    if isinstance(config, RewardModelConfig):
+        config.reward = RewardSection(
+            rankings="instructions:count=30,answers=3",
+            validation="instructions:split=held_out,count=20",
+            max_prompt_tokens=26,
+            max_answer_tokens=22,
+            demonstrations="instructions:count=40",
+            random_start=True,
+        )
+    if isinstance(config, DPOConfig):
+        config.dpo = DPOSection(
+            rankings="instructions:count=30,answers=3",
+            validation="instructions:split=held_out,count=20",
+            max_prompt_tokens=26,
+            max_answer_tokens=22,
+            kl_prompts=8,
+            random_start=True,
+        )
+    if kind is ExperimentConfig:
+        config.model.vocab_size, config.data.tokenizer = 448, "instructions_448"
+    for path, value in overrides.items():
+        section, field = path.split("__")
+        setattr(getattr(config, section), field, value)
+    if config.counts_epochs and "training__num_steps" not in overrides:
+        config.training.num_steps = TrainingConfig().num_steps
+    return resolve(config)
+
+
+def prepared(config):
+    """What a run of `config` learns from."""
+    kind = kind_of(config)
+    kind.check(config)
+    return kind.prepare(config)
+
+
+def run(path, config, restore_step=None, *, change=None):
+    """Runs it in `path`, of a task that `change` makes of its own; returns the work directory."""
+    workdir, kind = WorkDirectory(str(path)), kind_of(config)
+    with pytest.MonkeyPatch.context() as patch:
+        if change is not None:
+            prepare = kind.prepare
+            patch.setattr(kind, "prepare", lambda config: change(prepare(config)), raising=False)
+        train("tiny", config, workdir, restore_step)
+    return workdir
+
+
+def binary(name, *flags):
+    """Runs experiments.`name` from its command line; the ended process, with what it wrote."""
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *flags],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def fine_tuned(folder, num_steps=24):
+    """A model that has begun to learn what answers look like, in `folder`/sft."""
+    return run(folder / "sft", make_config(SFTConfig, training__num_steps=num_steps))
+
+
+def params_at_start(path, config):
+    """The parameters with which a run in `path` would take its first step."""
+
+    class Started(Exception):
+        pass
+
+    def fit(state, *_, **__):
+        raise Started(state)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Started) as started:
+        patch.setattr(supervised, "fit", fit)
+        run(path, config)
+    return started.value.args[0].params
+
+
+def stopping(step, by=signal.SIGTERM):
+    """A change of a task: a signal ends its run when it asks for the batch of `step`, from 0."""
+
+    def change(task):
+        def batches(start_step, skipped, share):
+            made = task.batches(start_step, skipped, share)
+            for number, batch in enumerate(made, start=start_step):
+                if number == step:
+                    os.kill(os.getpid(), by)
+                yield batch
+
+        return dataclasses.replace(task, batches=batches)
+
+    return change
+
+
+def killed_at(folder, config, *steps):
+    """A run in `folder` that SIGKILL has ended at each of those steps, each time a process."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", "-m", "tests.support.trained_lives"),
+            *(config.kind, folder / "config.json", folder / "run", *map(str, steps)),
+        ],
+        cwd=REPOSITORY,
+        check=True,
+    )
+    return WorkDirectory(str(folder / "run"))
+
+
+def rows(workdir):
+    """What metrics.jsonl says, without how fast it went."""
+    found = read_metrics(workdir.path / "metrics.jsonl")
+    return [{name: x for name, x in row.items() if name not in SPEED} for row in found]

@@ -1,0 +1,96 @@
+"""Runs of PPO small enough for tests, on the embedded tasks, and rewards for them.
+
+run_policy(path, make_ppo(make_starts(folder), ppo__inner_epochs=2))
+"""
+
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.policy_optimisation import kind as policy_optimisation
+from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.training.reporting.metrics import read_metrics
+from tests.support.alignment_runs import fine_tuned, make_config, run
+
+HERE = "tests.support.policy_runs"
+
+
+def make_starts(folder):
+    """A fine-tuned model and a reward model, for all runs of a test file."""
+    sft = fine_tuned(folder, num_steps=4)
+    reward = make_config(RewardModelConfig, training__num_steps=4)
+    return sft, run(folder / "reward", reward)
+
+
+def make_ppo(starts, **overrides):
+    """PPO-ptx of four iterations from the runs of `starts`, a fine-tuned and a reward model.
+
+    With all that a run carries along: an average, the moments of scores, a coefficient that adapts.
+    """
+    sft, reward = starts
+    return make_config(
+        PPOConfig,
+        **{
+            "checkpoint__init_from": str(sft.path),
+            "checkpoint__every_steps": 2,
+            "training__num_steps": 4,
+            "training__batch_size": 8,
+            "training__eval_every": 2,
+            "optimizer__learning_rate": 0.01,
+            "optimizer__ema_decay": 0.9,
+            "ppo__prompts": "instructions:count=40",
+            "ppo__samples": "instructions:split=held_out,count=3",
+            "ppo__rewards": f"reward_model:{reward.path} + 0.5*gold + 0.25*python:{HERE}:brevity",
+            "ppo__max_prompt_tokens": 26,
+            "ppo__max_answer_tokens": 12,
+            "ppo__minibatches": 2,
+            "ppo__value_learning_rate": 0.01,
+            "ppo__kl_target": 0.01,
+            "ppo__scale_scores": True,
+            "ppo__pretraining_coefficient": 2.0,
+            "ppo__pretraining_rows": 1,
+            "stop__max_empty": None,
+            **overrides,
+        },
+    )
+
+
+def run_policy(path, config, restore_step=None, world=None):
+    """Runs it in `path`, in a `world` that is not PolicyWorld's if given; the work directory."""
+    workdir = WorkDirectory(str(path))
+    usual = policy_optimisation.PolicyWorld
+    policy_optimisation.PolicyWorld = world or usual
+    try:
+        train("tiny", config, workdir, restore_step)
+    finally:
+        policy_optimisation.PolicyWorld = usual
+    return workdir
+
+
+def curve(workdir):
+    """What metrics.jsonl says, without how fast it went."""
+    return [
+        {
+            name: x
+            for name, x in row.items()
+            if not name.startswith("seconds_") and name != "tokens_per_second"
+        }
+        for row in read_metrics(workdir.path / "metrics.jsonl")
+    ]
+
+
+def brevity(prompt, response):
+    """Rewards short answers."""
+    del prompt
+    return -len(response) / 10
+
+
+def failing(prompt, response):
+    """Breaks down."""
+    del prompt
+    raise KeyError(f"no key\nfor {len(response) > 0}")
+
+
+def not_a_number(prompt, response):
+    """Is NaN for whatever is said."""
+    del prompt, response
+    return float("nan")

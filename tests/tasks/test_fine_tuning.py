@@ -1,0 +1,337 @@
+import dataclasses
+import itertools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from gptjax.config import ExperimentConfig, TrainingConfig
+from gptjax.data.batches.loader import ALL
+from gptjax.data.dialogue.chat_format import ChatTemplate
+from gptjax.data.dialogue.conversations import load_conversations
+from gptjax.data.dialogue.instructions import gold_reward
+from gptjax.data.dialogue.prompts import load_prompts
+from gptjax.inference.generate import Generator
+from gptjax.runs.kind import kind_of
+from gptjax.runs.program import Program
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.training.checkpoints.store import Checkpoints
+from tests.support.alignment_runs import (
+    killed_at,
+    make_config,
+    params_at_start,
+    prepared,
+    rows,
+    run,
+    stopping,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(cache):
+    return cache
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody interrupts; it is not to be changed."""
+    return run(tmp_path_factory.mktemp("runs") / "whole", make_config(SFTConfig))
+
+
+def test_a_run_says_what_it_is_and_what_it_made(whole):
+    described = json.loads((whole.path / "config.json").read_text())
+    assert described["task"] == "sft" == whole.config().kind
+    assert whole.config() == make_config(SFTConfig)
+    result = whole.result()
+    assert result["mixture"]["conversations"]["examples"] == 8 * 4
+    assert result["loss"] < rows(whole)[0]["loss"] < 1.05 * np.log(453)
+    assert result["perplexity"] == pytest.approx(np.exp(result["loss"]))
+    assert "bits_per_byte" not in result
+
+
+def test_the_loss_is_that_of_what_assistants_say_and_of_their_ends_alone(whole):
+    """Conversation by conversation, without packing, padding or weights."""
+    template, model, params = ChatTemplate(whole.tokenizer()), whole.model(), whole.params(8)
+    apply = jax.jit(lambda tokens: model.apply({"params": params}, tokens))
+    nats = []
+    for conversation in load_conversations("instructions:split=held_out,count=20"):
+        ids, learned = template.render(conversation)
+        padded = np.zeros((1, 49), np.int32)
+        padded[0, : len(ids)] = ids
+        logits = np.asarray(apply(padded[:, :48]), np.float64)[0]
+        for place in range(len(ids) - 1):
+            if learned[place + 1]:
+                real = logits[place, :453]
+                nats.append(np.log(np.exp(real).sum()) - real[ids[place + 1]])
+    assert whole.result()["loss"] == pytest.approx(np.mean(nats), rel=1e-5)
+    assert len(nats) == sum(
+        len(template.answer(chat[-1].content))
+        for chat in load_conversations("instructions:split=held_out,count=20")
+    )
+
+
+def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
+    config = make_config(SFTConfig)
+    stopped = run(tmp_path / "run", config, change=stopping(5))
+    assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
+    run(stopped.path, config)
+    assert rows(stopped) == rows(whole)
+    jax.tree.map(np.testing.assert_array_equal, stopped.params(8), whole.params(8))
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
+    """Before there is a checkpoint, while one may be half written, and again."""
+    config = make_config(SFTConfig, checkpoint__every_steps=2)
+    killed = killed_at(tmp_path / "killed", config, 1, 3, 6)
+    with Checkpoints(killed.path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() in (2, 4, 6)
+    assert not killed.has_result()
+    run(killed.path, config)
+    assert rows(killed) == rows(whole)
+    jax.tree.map(np.testing.assert_array_equal, killed.params(8), whole.params(8))
+
+
+def test_epochs_decide_the_steps_and_the_decay(tmp_path):
+    task = prepared(make_config(SFTConfig, sft__epochs=3))
+    steps = task.config.training.num_steps
+    assert task.config.optimizer.decay_steps == steps
+    for decay in (5, TrainingConfig().num_steps):
+        own = prepared(make_config(SFTConfig, sft__epochs=3, optimizer__decay_steps=decay))
+        assert (own.config.training.num_steps, own.config.optimizer.decay_steps) == (steps, decay)
+    assert prepared(task.config).config == task.config  # as a work directory has it
+    workdir = run(tmp_path / "run", make_config(SFTConfig, sft__epochs=3))
+    assert workdir.config().training.num_steps == workdir.result()["step"] == steps
+    epochs = workdir.result()["mixture"]["conversations"]["epochs"]
+    assert 3 <= epochs < 3 + 4 / (60 / 4)
+
+
+@pytest.mark.parametrize(("saved", "judged"), [(2, 4), (4, 4), (8, 4)])
+def test_the_best_checkpoint_is_one_that_is_saved(saved, judged):
+    changes = {"checkpoint__every_steps": saved, "training__eval_every": judged}
+    for config in (
+        make_config(SFTConfig, **changes),
+        make_config(SFTConfig, checkpoint__every_steps=3, sft__choose="newest"),
+    ):
+        kind_of(config).check(config)
+
+
+def test_text_is_mixed_in_and_judged_apart(tmp_path):
+    config = make_config(SFTConfig, sft__pretraining_share=0.25, sft__epochs=2)
+    workdir = run(tmp_path / "run", config)
+    mixture = workdir.result()["mixture"]
+    assert mixture["pretraining"]["share"] == pytest.approx(0.25, abs=0.05)
+    assert mixture["conversations"]["epochs"] == pytest.approx(2, abs=0.3)
+    splits = {row.get("split") for row in rows(workdir)}
+    assert splits == {None, "pretraining", "validation"}
+    assert workdir.result()["split"] == "validation"
+    assert "corpus_hash" in workdir.record()
+
+
+def _first_rows(task, count, skipped=()):
+    """Of the first rows that are trained on: their arrays, and which are of text."""
+    batches = list(itertools.islice(task.batches(0, skipped, ALL), count // 4))
+    rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return rows, rows["loss_weights"].all(axis=1)
+
+
+@pytest.mark.parametrize("document_masking", [False, True])
+def test_documents_of_text_are_hidden_in_training_as_in_evaluation(document_masking):
+    """Conversations that share a row are always hidden from each other."""
+    config = make_config(
+        SFTConfig, sft__pretraining_share=0.5, data__document_masking=document_masking
+    )
+    task = prepared(config)
+    rows, is_text = _first_rows(task, 64)
+    several = rows["segment_ids"].max(axis=1) > 0
+    assert several[is_text].any() == document_masking
+    assert several[~is_text].any()
+    program = Program(config)
+    judged = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "gptjax.tasks.fine_tuning.language_model_evaluator",
+            lambda _, batches, *__: judged.append(next(iter(batches()))),
+        )
+        task.evaluators(program)
+    assert ("segment_ids" in judged[0]) == document_masking
+
+
+def test_the_mixture_that_is_told_leaves_out_what_the_run_did(whole, tmp_path):
+    path = Path(shutil.copytree(whole.path, tmp_path / "copy"))
+    skipped = ((0, 9), (17, 30))
+    with (path / "metrics.jsonl").open("a") as metrics:
+        metrics.write(json.dumps({"step": 8, "loss": 1.0, "skipped_examples": skipped}) + "\n")
+    task = prepared(make_config(SFTConfig, sft__pretraining_share=0.25))
+    figures = task.figures(None, None, WorkDirectory(str(path)))
+    _, is_text = _first_rows(task, 32, skipped)
+    told = {name: part["examples"] for name, part in figures["mixture"].items()}
+    assert told == {"conversations": 32 - is_text.sum(), "pretraining": is_text.sum()}
+
+
+def test_examples_are_shown_as_they_are_learned():
+    config = make_config(SFTConfig, sft__pretraining_share=0.25)
+    shown = list(itertools.islice(prepared(config).examples(False), 10))
+    rows, is_text = _first_rows(prepared(config), 12)
+    assert len(shown) == 10
+    for number, text in enumerate(shown):
+        lines = text.splitlines()
+        headings = [line for line in lines if line.startswith("row ")]
+        learned = sum(int(re.fullmatch(r".*, (\d+) learned", line)[1]) for line in headings)
+        assert headings[0].startswith(f"row {number}, part 0: ")
+        assert learned == rows["loss_weights"][number].sum()
+        assert any("<|assistant|>" in line for line in lines) != is_text[number]
+        assert all(line.startswith(("row ", "+", " ")) for line in lines)
+
+
+def test_a_model_directory_of_hugging_faces_is_to_be_converted(tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/config.json").write_text('{"model_type": "gpt2"}')
+    config = make_config(SFTConfig, checkpoint__init_from=str(tmp_path / "hub"))
+    message = (
+        rf"init_from: got {tmp_path}/hub, .*experiments\.convert --from_huggingface={tmp_path}"
+    )
+    with pytest.raises(ValueError, match=message) as error:
+        run(tmp_path / "run", config)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "best"), [({}, 4), ({"sft__choose": "reward", "sft__judges": "gold"}, 6)]
+)
+def test_later_commands_take_the_best_checkpoint(tmp_path, changes, best):
+    """The loss is lowest at step 4, the reward highest at step 6."""
+    changes = {"training__eval_every": 2, "checkpoint__every_steps": 2, **changes}
+    config = make_config(SFTConfig, **changes)
+
+    def judged_by_order(task):
+        losses = itertools.chain((3.0, 1.0, 2.0), itertools.repeat(4.0))
+        rewards = itertools.chain((0.1, 0.2, 0.4), itertools.repeat(0.3))
+        judge = {"validation": lambda _: {"loss": next(losses), "reward": next(rewards)}}
+        return dataclasses.replace(task, evaluators=lambda _: judge)
+
+    workdir = run(tmp_path / "run", config, change=judged_by_order)
+    assert workdir.chosen_step() == workdir.resolve_step(None) == best
+    result = workdir.result()
+    assert (result["step"], result["loss"]) == (8, 4.0)
+    assert result["chosen_step"] == best
+    assert (result["chosen_loss"], result["chosen_reward"]) == {4: (1.0, 0.2), 6: (2.0, 0.4)}[best]
+    with Checkpoints(workdir.path / "checkpoints") as checkpoints:
+        expected, last = (checkpoints.restore_params(step) for step in (best, 8))
+    jax.tree.map(np.testing.assert_array_equal, workdir.params(), expected)
+    with pytest.raises(AssertionError):
+        jax.tree.map(np.testing.assert_array_equal, expected, last)
+
+    config.sft.choose = "newest"
+    assert run(workdir.path, config).chosen_step() == 8
+
+
+def test_the_reward_that_chooses_is_that_of_answers_to_held_out_prompts(tmp_path):
+    judged = make_config(SFTConfig, sft__judges="gold", sft__judged_prompts=6)
+    workdir = run(tmp_path / "run", judged)
+    template = ChatTemplate(workdir.tokenizer())
+    prompts = list(load_prompts("instructions:split=held_out,count=20"))[:6]
+    ids = [template.prompt(prompt) for prompt in prompts]
+    answers = Generator(workdir.model(), workdir.params(8)).generate(
+        ids,
+        max_new_tokens=48 - max(map(len, ids)),
+        seed=judged.training.seed,
+        stop_token=template.tokenizer.end_of_turn,
+    )
+    gold = [
+        gold_reward(prompt[-1].content, template.response(answer)[0])
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    assert rows(workdir)[-1]["reward"] == pytest.approx(np.mean(gold))
+    assert workdir.result()["chosen_reward"] in [row.get("reward") for row in rows(workdir)]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "pretrained"
+    config = make_config(ExperimentConfig, training__num_steps=2)
+    train("tiny", config, WorkDirectory(str(path)))
+    return WorkDirectory(str(path))
+
+
+def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tmp_path):
+    config = make_config(SFTConfig, checkpoint__init_from=str(pretrained.path))
+    params = params_at_start(tmp_path / "run", config)
+    jax.tree.map(np.testing.assert_array_equal, params, pretrained.params())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sft__conversations": None}, r"config\.sft\.conversations: got none, expected jsonl:"),
+        ({"sft__random_start": False}, r"init_from: got none for a new run of kind sft, "),
+        ({"checkpoint__init_from": "nowhere"}, "no checkpoint in .*nowhere"),
+        (
+            {"data__tokenizer": "instructions_448", "model__vocab_size": 448},
+            r"config\.data\.tokenizer: got one of kind byte_level_bpe, expected .* chat:INNER",
+        ),
+        ({"model__context_length": 3}, r"got none of 60 \(60 conversations longer than 4 tokens"),
+        ({"sft__validation": "instructions:split=test"}, "split"),
+        (
+            {"sft__choose": "reward"},
+            r"config\.sft\.judges: got None, expected judges such as reward_model:WORKDIR with ",
+        ),
+        (
+            {"sft__epochs": 3, "training__num_steps": 7},
+            r"training\.num_steps: got 7 with epochs, which take 13 steps, expected one of the two",
+        ),
+        (
+            {"checkpoint__every_steps": 3},
+            r"every_steps: got 3, expected a multiple or a divisor of training\.eval_every = 4, so",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        run(tmp_path / "run", make_config(SFTConfig, **changes))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_a_model_of_another_tokenizer_is_refused(pretrained, tmp_path):
+    config = make_config(
+        SFTConfig,
+        checkpoint__init_from=str(pretrained.path),
+        data__tokenizer="chat:bytes",
+        model__vocab_size=261,
+        model__vocab_multiple=512,
+    )
+    with pytest.raises(ValueError, match=r"init_from: got .*pretrained of the tokenizer \w{12}, e"):
+        run(tmp_path / "run", config)
+
+
+def test_runs_of_other_kinds_are_told_apart(pretrained, whole):
+    with pytest.raises(ValueError, match=r"holds a run of kind pretrain; expected one of"):
+        run(pretrained.path, make_config(SFTConfig))
+    with pytest.raises(ValueError, match=r"holds another run.*sft\.epochs: 2, not None"):
+        run(whole.path, make_config(SFTConfig, sft__epochs=2))
+    with pytest.raises(ValueError, match=r"holds another run.*conversations_hash: \w{12}, not"):
+        config = make_config(SFTConfig, sft__conversations="instructions:count=59")
+        config.sft.conversations = "instructions:seed=0,count=59"
+        run(whole.path, config)
+
+
+def test_dolly_is_learned_from_and_a_share_of_it_held_out(shared_data, tmp_path):
+    config = make_config(
+        SFTConfig,
+        sft__conversations=f"dolly:{shared_data}/dolly_hhrlhf_small/*.jsonl",
+        sft__validation=None,
+        data__tokenizer="chat:python_docs_1024",
+        model__vocab_size=1029,
+        training__eval_batches=2,
+    )
+    result = run(tmp_path / "run", config).result()
+    (reason,) = result["dropped"]
+    assert reason == "conversations longer than 49 tokens"
+    assert 0 < result["loss"] < np.log(1029) and 0.3 < result["fill"] <= 1

@@ -1,0 +1,290 @@
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.data.dialogue.chat_format import ChatTemplate
+from gptjax.data.dialogue.conversations import load_conversations
+from gptjax.data.dialogue.preferences import load_rankings
+from gptjax.judging.reward_models import load_reward_model
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tokenization import load_tokenizer
+from gptjax.training.checkpoints.store import Checkpoints
+from tests.support.alignment_runs import (
+    binary,
+    killed_at,
+    make_config,
+    params_at_start,
+    rows,
+    run,
+    stopping,
+)
+
+HELD_OUT = "instructions:split=held_out,count=20"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(cache):
+    return cache
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody interrupts; it is not to be changed."""
+    config = make_config(RewardModelConfig, reward__epochs=1)
+    return run(tmp_path_factory.mktemp("runs") / "whole", config)
+
+
+@pytest.fixture(scope="module")
+def reward_of(whole):
+    """A function from the tokens of a text to its normalised reward."""
+    model, params = load_reward_model(whole, whole.tokenizer())
+    apply = jax.jit(model.apply)
+
+    def reward(ids):
+        padded = np.zeros((1, 48), np.int32)
+        padded[0, : len(ids)] = ids
+        return float(apply({"params": params}, padded, jnp.array([len(ids)]))[0])
+
+    return reward
+
+
+def test_one_epoch_takes_every_ranking_once(whole):
+    assert whole.config().training.num_steps == math.ceil(30 / 4)
+    training = [row for row in rows(whole) if "split" not in row]
+    assert training[0]["loss"] == pytest.approx(math.log(2), abs=0.3)
+    assert {"accuracy", "margin"} < training[0].keys()
+    assert whole.result()["rankings"] == 20
+
+
+def test_the_accuracy_is_that_of_a_loop_over_single_texts(whole, reward_of):
+    template = ChatTemplate(whole.tokenizer())
+    right = total = 0
+    for ranking in load_rankings(HELD_OUT):
+        prompt = template.prompt(ranking.prompt)
+        given = [
+            reward_of(np.concatenate([prompt, template.answer(response)]))
+            for response in ranking.responses
+        ]
+        for ranks in ranking.ranks:
+            for i in range(len(given)):
+                for j in range(len(given)):
+                    if ranks[i] < ranks[j]:
+                        right += given[i] > given[j]
+                        total += 1
+    result = whole.result()
+    assert result["comparisons"] == total
+    assert result["accuracy"] == pytest.approx(right / total, abs=1e-9)
+    low, high = result["accuracy_interval"]
+    assert low < result["accuracy"] < high
+    assert 0.5 < result["agreement"] < 1
+    assert 0 <= result["calibration_error"] < 1
+
+
+def test_demonstrations_average_zero(whole, reward_of):
+    template = ChatTemplate(whole.tokenizer())
+    chats = load_conversations("instructions:count=40")
+    rewards = [reward_of(template.render(chat)[0]) for chat in chats]
+    assert np.mean(rewards) == pytest.approx(0.0, abs=1e-5)
+    result = whole.result()
+    assert result["normalisation"]["gain"] == 1.0
+    assert result["normalisation"]["shift"] == -result["demonstrations"]["mean"] != 0.0
+    assert result["demonstrations"]["standard_deviation"] == pytest.approx(np.std(rewards))
+
+
+def test_their_deviation_becomes_one_where_that_is_asked_for(tmp_path):
+    config = make_config(RewardModelConfig, reward__unit_variance=True, reward__share_prompts=True)
+    workdir = run(tmp_path / "run", config)
+    template = ChatTemplate(workdir.tokenizer())
+    model, params = load_reward_model(workdir, workdir.tokenizer())
+    texts = [template.render(c)[0] for c in load_conversations("instructions:count=40")]
+    tokens = np.zeros((40, 48), np.int32)
+    for row, ids in enumerate(texts):
+        tokens[row, : len(ids)] = ids
+    lengths = np.array([len(ids) for ids in texts], np.int32)
+    rewards = jax.jit(model.apply)({"params": params}, tokens, lengths)
+    assert np.mean(rewards) == pytest.approx(0.0, abs=1e-4)
+    assert np.std(rewards) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_prompt_may_be_encoded_once_for_its_answers(whole, tmp_path):
+    config = make_config(RewardModelConfig, reward__epochs=1, reward__share_prompts=True)
+    shared = run(tmp_path / "run", config)
+    for row, expected in zip(rows(shared), rows(whole), strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert shared.result()["accuracy"] == pytest.approx(whole.result()["accuracy"], abs=0.01)
+
+
+def test_a_mesh_gives_the_figures_of_one_device(whole, tmp_path):
+    """But for the rewards' zero, which the loss does not see: rounding moves it."""
+    mesh = {"strategy": "mesh", "data": 2, "fsdp": 2, "tensor": 2}
+    config = make_config(
+        RewardModelConfig,
+        reward__epochs=1,
+        reward__share_prompts=True,
+        **{f"parallelism__{name}": value for name, value in mesh.items()},
+    )
+    divided = run(tmp_path / "run", config)
+    for row, expected in zip(rows(divided), rows(whole), strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    deviations = [w.result()["demonstrations"]["standard_deviation"] for w in (divided, whole)]
+    assert deviations[0] == pytest.approx(deviations[1], rel=1e-3)
+
+
+def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
+    config = make_config(RewardModelConfig, reward__epochs=1)
+    stopped = run(tmp_path / "run", config, change=stopping(5))
+    assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
+    with pytest.raises(ValueError, match="run has not ended; expected its result"):
+        load_reward_model(stopped, stopped.tokenizer())
+    run(stopped.path, config)
+    assert rows(stopped) == rows(whole)
+    (_, params), (_, expected) = (load_reward_model(w, w.tokenizer()) for w in (stopped, whole))
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    timed = ("seconds", "data_wait_fraction", *("tokens_per_second", "mfu", "executed_mfu"))
+    ours, theirs = (
+        {name: x for name, x in w.result().items() if name not in timed} for w in (stopped, whole)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
+    """Before there is a checkpoint, while one may be half written, and again."""
+    config = make_config(RewardModelConfig, reward__epochs=1, checkpoint__every_steps=2)
+    killed = killed_at(tmp_path / "killed", config, 1, 3, 6)
+    with Checkpoints(killed.path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() in (2, 4, 6)
+    assert not killed.has_result()
+    run(killed.path, config)
+    assert rows(killed) == rows(whole)
+    (_, params), (_, expected) = (load_reward_model(w, w.tokenizer()) for w in (killed, whole))
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    for figure in ("accuracy", "calibration", "normalisation", "demonstrations"):
+        assert killed.result()[figure] == whole.result()[figure]
+
+
+def test_a_policy_of_another_tokenizer_is_refused(whole):
+    with pytest.raises(ValueError, match=r"reward model: got .* of the tokenizer \w{12}, expected"):
+        load_reward_model(whole, load_tokenizer("chat:bytes"))
+
+
+def test_it_is_no_language_model_and_no_language_model_is_one(whole, tmp_path):
+    for load in (whole.model, whole.params):
+        with pytest.raises(ValueError, match="holds a reward model, expected a run of a language"):
+            load()
+    chats = run(tmp_path / "sft", make_config(SFTConfig, training__num_steps=1))
+    with pytest.raises(
+        ValueError, match=r"a run of kind sft, which makes a language model, expected one of a"
+    ):
+        load_reward_model(chats, chats.tokenizer())
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(tmp_path_factory):
+    config = make_config(SFTConfig, training__num_steps=2)
+    return run(tmp_path_factory.mktemp("runs") / "sft", config)
+
+
+def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(fine_tuned, tmp_path):
+    config = make_config(RewardModelConfig, checkpoint__init_from=str(fine_tuned.path))
+    params = dict(params_at_start(tmp_path / "run", config))
+    head = params.pop("scalar_head")
+    assert head["kernel"].shape == (16,) and float(jnp.std(head["kernel"])) > 0.1
+    jax.tree.map(np.testing.assert_array_equal, params, fine_tuned.params())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reward__rankings": None}, r"config\.reward\.rankings: got none, expected jsonl:PATH"),
+        ({"reward__demonstrations": None}, r"config\.reward\.demonstrations: got none, expected a"),
+        ({"reward__random_start": False}, r"init_from: got none for a new run of experiments\.rew"),
+        ({"reward__max_prompt_tokens": 2}, r"got none of 30 \(30 prompts longer than 2 tokens\)"),
+        ({"reward__max_answer_tokens": 30}, r"max_answer_tokens: got 30, expected at most 22: con"),
+        ({"training__statistics_every": 2}, r"statistics_every: got 2, expected none for experime"),
+        (
+            {"parallelism__strategy": "mesh", "parallelism__sequence": 2},
+            "parallelism.sequence: got 2, expected 1 for the kind of run reward_model",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, changes, message):
+    config = make_config(RewardModelConfig, **changes)
+    with pytest.raises(ValueError, match=message) as error:
+        run(tmp_path / "run", config)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"responses": ["one"], "ranks": [1]}, r"bad\.jsonl:2: ranking: got 1 answer\(s\), expect"),
+        ({"chosen": "one"}, r"bad\.jsonl:2: .*rejected"),
+        ({"responses": ["one", "two"], "ranks": [1]}, r"bad\.jsonl:2: ranks of annotator 0: got 1"),
+    ],
+)
+def test_bad_rankings_are_named(tmp_path, row, message):
+    good = {"prompt": "Hi", "chosen": "Hello.", "rejected": "Go."}
+    lines = [good, {"prompt": "Hi"} | row]
+    (tmp_path / "bad.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = make_config(RewardModelConfig, reward__rankings=f"jsonl:{tmp_path}/bad.jsonl")
+    with pytest.raises(ValueError, match=message) as error:
+        run(tmp_path / "run", config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_another_tokenizer_is_refused(fine_tuned, tmp_path):
+    config = make_config(
+        RewardModelConfig,
+        checkpoint__init_from=str(fine_tuned.path),
+        data__tokenizer="chat:bytes",
+        model__vocab_size=261,
+        model__vocab_multiple=512,
+        reward__max_prompt_tokens=40,
+        reward__max_answer_tokens=40,
+        model__context_length=80,
+    )
+    with pytest.raises(ValueError, match=r"init_from: got .*sft of the tokenizer \w{12}, expected"):
+        run(tmp_path / "run", config)
+
+
+@pytest.mark.parametrize("spec", ["hh:{}/hh_harmless/test.jsonl.gz", "pandalm:{}/pandalm_prefs"])
+def test_real_rankings_are_learned_from(shared_data, tmp_path, spec):
+    config = make_config(
+        RewardModelConfig,
+        reward__rankings=spec.format(shared_data),
+        reward__validation=None,
+        reward__demonstrations="instructions:count=8",
+        reward__max_prompt_tokens=64,
+        reward__max_answer_tokens=64,
+        model__context_length=128,
+        data__tokenizer="chat:python_docs_1024",
+        model__vocab_size=1029,
+        training__num_steps=3,
+    )
+    result = run(tmp_path / "run", config).result()
+    low, high = result["accuracy_interval"]
+    assert 0 <= low < result["accuracy"] < high <= 1
+    assert sum(result["dropped"].values()) > 0
+    assert (result["agreement"] is None) == spec.startswith("hh")
+
+
+def test_the_binary_runs_from_its_command_line(tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    small = [
+        "--experiment=reward_model_smoke",
+        "--config.reward.rankings=instructions:count=40",
+        "--config.reward.validation=instructions:split=held_out,count=20",
+        "--config.reward.demonstrations=instructions:count=20",
+    ]
+    done = binary("train", workdir, *small)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("run/result.json, loss.png and checkpoints are written\n")
