@@ -31,7 +31,7 @@ from gptjax.alignment.token_rewards import (
     scaled_scores,
     token_rewards,
 )
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle
 from gptjax.training.gradients import GradientSums
 from gptjax.training.optimizers import update as updated
@@ -92,7 +92,7 @@ def begin(
     return TrainState(jnp.zeros((), jnp.int32), policy, beside, ema)
 
 
-def answer_logits(policy: GPT, params: Any, batch: Arrays) -> jax.Array:
+def answer_logits(policy: Decoder, params: Any, batch: Arrays) -> jax.Array:
     """Logits [b, A, V] float32 before each drawn token, of `Rollouts.arrays`.
 
     Neither padding nor other rows change them.
@@ -101,9 +101,9 @@ def answer_logits(policy: GPT, params: Any, batch: Arrays) -> jax.Array:
         {"params": params},
         batch["tokens"],
         segment_ids=_segments(policy, batch),
-        method=GPT.hidden,
+        method="hidden",
     )
-    logits: Any = policy.apply({"params": params}, _before(made[0], batch), method=GPT.logits)
+    logits: Any = policy.apply({"params": params}, _before(made[0], batch), method="logits")
     return logits
 
 
@@ -134,7 +134,7 @@ def _before(x: jax.Array, batch: Arrays) -> jax.Array:
 
 
 def make_measure(
-    policy: GPT, critic: RewardModel | None, temperature: float
+    policy: Decoder, critic: RewardModel | None, temperature: float
 ) -> Callable[[Any, Any, Any, Arrays], dict[str, jax.Array]]:
     """Makes the measurement of a minibatch, `(params, reference, critic, batch) -> arrays`.
 
@@ -231,7 +231,7 @@ def prepare(
 
 def make_update(
     settings: PPOSettings,
-    policy: GPT,
+    policy: Decoder,
     critic: RewardModel | None,
     tx: optax.GradientTransformation,
     critic_tx: optax.GradientTransformation,

@@ -25,7 +25,7 @@ from gptjax.alignment.reward_model import RewardModel
 from gptjax.alignment.rollouts import Rollouts
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.shards import Batch
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
 from gptjax.training.loop import RunIO
@@ -50,7 +50,7 @@ class Programs:
 
 def compiled(
     settings: PPOSettings,
-    policy: GPT,
+    policy: Decoder,
     critic: RewardModel | None,
     tx: optax.GradientTransformation,
     critic_tx: optax.GradientTransformation,

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gptjax.alignment.ranking import pair_weights
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.training.losses import Batch, Loss, token_nats
 
 
@@ -48,7 +48,7 @@ def ipo_loss(log_ratio_margins: jax.Array, tau: float = 0.1) -> jax.Array:
     return jnp.square(log_ratio_margins - 0.5 / tau)
 
 
-def answer_log_probs(model: GPT, chunk: int | None = None) -> Callable[[Any, Batch], jax.Array]:
+def answer_log_probs(model: Decoder, chunk: int | None = None) -> Callable[[Any, Batch], jax.Array]:
     """Log-probabilities of whole answers, as a function (params, batch) -> [B, K] float32 nats.
 
     The batch is that of `ranking.ranking` with whole texts: tokens [B, K, T], lengths [B, K] and
@@ -79,7 +79,7 @@ def answer_log_probs(model: GPT, chunk: int | None = None) -> Callable[[Any, Bat
 
 
 def dpo(
-    model: GPT, beta: float = 0.1, label_smoothing: float = 0.0, chunk: int | None = None
+    model: Decoder, beta: float = 0.1, label_smoothing: float = 0.0, chunk: int | None = None
 ) -> Loss:
     """Direct preference optimisation as the training loop takes it; see `_preference`.
 
@@ -89,7 +89,7 @@ def dpo(
     return _preference(log_probs, lambda margins: dpo_loss(margins, beta, label_smoothing), beta)
 
 
-def ipo(model: GPT, tau: float = 0.1, chunk: int | None = None) -> Loss:
+def ipo(model: Decoder, tau: float = 0.1, chunk: int | None = None) -> Loss:
     """Identity preference optimisation as the training loop takes it; as `dpo`, with tau."""
     return _preference(answer_log_probs(model, chunk), lambda margins: ipo_loss(margins, tau), tau)
 

@@ -22,7 +22,7 @@ from gptjax.inference.decoding import Decoding
 from gptjax.inference.prefill import Prefill, bucket
 from gptjax.inference.requests import Order, Request
 from gptjax.inference.sampling import by_row
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 
 _SHRINKS = 4  # times too many rows, or too much room, after which a batch is made smaller
 
@@ -30,7 +30,9 @@ _SHRINKS = 4  # times too many rows, or too much room, after which a batch is ma
 class RunningBatch:
     """Texts that are written together; it holds the compiled programs."""
 
-    def __init__(self, model: GPT, slots: int, piece: int, longest: tuple[int, int] | None = None):
+    def __init__(
+        self, model: Decoder, slots: int, piece: int, longest: tuple[int, int] | None = None
+    ):
         """`slots`: rows at most; `piece` and `longest`: as of `Generator`."""
         self._model, self._slots, self._piece = model, slots, piece
         self._prompt, answer = longest or (1, 0)

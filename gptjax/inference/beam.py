@@ -26,7 +26,7 @@ from gptjax.inference.filters import Filter, Text
 from gptjax.inference.prefill import PIECE, Prefill, Prompts, pad_prompts
 from gptjax.inference.requests import check_number, check_sampler, check_stop_token
 from gptjax.inference.sampling import Sampler
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 
 NORMALIZATIONS = {"length": (0.0, 1.0), "gnmt": (5.0, 6.0)}  # a, b in ((a + n) / b) ** penalty
@@ -101,7 +101,7 @@ class _Beams:
 class BeamSearch:
     """Searches with one model; it holds compiled programs, so keep it."""
 
-    def __init__(self, model: GPT, params: Any, *, batch_size: int = 8, piece: int = PIECE):
+    def __init__(self, model: Decoder, params: Any, *, batch_size: int = 8, piece: int = PIECE):
         """Makes `params` ready for decoding.
 
         Args:
@@ -217,7 +217,7 @@ def _hypotheses(
 
 
 def _search(
-    model: GPT,
+    model: Decoder,
     params: Any,
     prompts: Prompts,
     cache: Cache,

@@ -20,12 +20,11 @@ from gptjax.attention.cache import resized
 from gptjax.config import ModelConfig
 from gptjax.inference.filters import Text
 from gptjax.inference.sampling import RowSamplers
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import (
     Cache,
     attention_cycle,
     attention_of_layers,
-    init_decoding,
     unstacked,
 )
 
@@ -57,7 +56,7 @@ class Decoding:
         return self.texts.length < self.limits
 
 
-def check_params(model: GPT, params: Any) -> None:
+def check_params(model: Decoder, params: Any) -> None:
     """Refuses the parameters of another model, which might decode to something all the same.
 
     Raises:
@@ -94,11 +93,6 @@ def piece_size(config: ModelConfig, size: int, piece: int) -> int:
     return size if whole else min(size, piece)
 
 
-def empty_cache(model: GPT, batch: int, size: int, chunk: int) -> Cache:
-    """For a batch of texts of up to `size` tokens, fed no more than `chunk` at once."""
-    return init_decoding(model.config, batch, size, jnp.dtype(model.config.dtype), chunk)
-
-
 def begin(
     tokens: jax.Array,
     lengths: jax.Array,
@@ -126,26 +120,28 @@ def begin(
     return Decoding(Text(tokens, lengths, lengths, rngs), log_probs, limits, stop_tokens, cache)
 
 
-def feed(model: GPT, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array) -> Cache:
+def feed(
+    model: Decoder, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
+) -> Cache:
     """The cache with tokens [B, T] in it; negative positions [B, T] are padding."""
     variables = {"params": params}
-    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method=GPT.hidden)
+    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method="hidden")
     return made[1]
 
 
 def decode(
-    model: GPT, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
+    model: Decoder, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
 ) -> tuple[jax.Array, Cache]:
     """Logits [B, T, V] float32 after each of tokens [B, T], and the cache with them in it.
 
     Negative positions [B, T] are padding.
     """
     variables = {"params": params}
-    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method=GPT.decode)
+    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method="decode")
     return made
 
 
-def next_logits(model: GPT, params: Any, state: Decoding) -> tuple[jax.Array, Cache]:
+def next_logits(model: Decoder, params: Any, state: Decoding) -> tuple[jax.Array, Cache]:
     """Float32 logits [B, V] of each text's next token, and the cache with the whole text in it.
 
     Those of texts that have ended have no meaning, and their caches stay as they are.
@@ -158,7 +154,7 @@ def next_logits(model: GPT, params: Any, state: Decoding) -> tuple[jax.Array, Ca
 
 
 def advance(
-    model: GPT,
+    model: Decoder,
     params: Any,
     state: Decoding,
     samplers: RowSamplers,
@@ -214,7 +210,9 @@ def insert(state: Decoding, new: Decoding, rows: jax.Array) -> Decoding:
     return jax.tree.map(lambda old, part: old.at[rows].set(part, mode="drop"), state, new)
 
 
-def arranged(model: GPT, state: Decoding, rows: jax.Array, *, size: int, piece: int) -> Decoding:
+def arranged(
+    model: Decoder, state: Decoding, rows: jax.Array, *, size: int, piece: int
+) -> Decoding:
     """A batch of the rows [b] of `state`, with room for texts of `size` tokens.
 
     Args:

@@ -34,7 +34,7 @@ from gptjax.inference.requests import (
     room_after,
 )
 from gptjax.inference.sampling import Sampler, kind_of
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.tokenization import Tokenizer
 
 
@@ -43,7 +43,7 @@ class Generator:
 
     def __init__(
         self,
-        model: GPT,
+        model: Decoder,
         params: Any,
         tokenizer: Tokenizer | None = None,
         *,
@@ -85,7 +85,7 @@ class Generator:
                 f"the model's {model.config.vocab_size}"
             )
         config = dataclasses.replace(model.config, dtype=dtype or model.config.dtype)
-        self._model = model = dataclasses.replace(model, config=config)
+        self._model = model = model.clone(config=config)
         self._tokenizer, self._slots = tokenizer, slots
         self._max_queue, self._chunk = max_queue, chunk
         self.params = params

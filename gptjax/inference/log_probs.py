@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache, attention_cycle
 
 LOGITS = 1 << 24  # that are held at once
 
 
 def log_probs_whole(
-    model: GPT,
+    model: Decoder,
     params: Any,
     inputs: jax.Array,
     lengths: jax.Array,
@@ -34,7 +34,7 @@ def log_probs_whole(
 
 
 def log_probs_after(
-    model: GPT,
+    model: Decoder,
     params: Any,
     cache: Cache,
     inputs: jax.Array,
@@ -51,7 +51,7 @@ def log_probs_after(
 
 
 def _log_probs(
-    model: GPT, params: Any, hidden: jax.Array, targets: jax.Array, at: jax.Array
+    model: Decoder, params: Any, hidden: jax.Array, targets: jax.Array, at: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Float32 log-probabilities [B, n] of targets, and whether they are the most probable tokens.
 

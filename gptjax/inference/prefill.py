@@ -15,7 +15,7 @@ import numpy as np
 from gptjax.config import ModelConfig
 from gptjax.inference import decoding
 from gptjax.inference.requests import check_number, make_order
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 
 PIECE = 256  # tokens of a text that are fed at once
@@ -61,13 +61,11 @@ def pad_prompts(
 class Prefill:
     """Feeds texts in pieces; it holds the compiled programs."""
 
-    def __init__(self, model: GPT, piece: int = PIECE):
+    def __init__(self, model: Decoder, piece: int = PIECE):
         """`piece`: tokens of a text that are fed at once; ValueError if none."""
         check_number("piece", piece, 1)
         self._model, self._piece = model, piece
-        self._empty = jax.jit(
-            functools.partial(decoding.empty_cache, model), static_argnums=(0, 1, 2)
-        )
+        self._empty = jax.jit(model.init_cache, static_argnums=(0, 1, 2))
         self._feed = jax.jit(functools.partial(decoding.feed, model), donate_argnames="cache")
 
     def __call__(

@@ -8,7 +8,7 @@ Logits are made for the tokens that are scored only.
     best = max(scorer.score_answers(question, answers), key=lambda score: score.total)
     scorer.perplexity(tokens, stride=512).per_token
 
-Source: GPT-3 chooses answers by the log-probability of their tokens, also over their number
+Source: Decoder-3 chooses answers by the log-probability of their tokens, also over their number
 (arXiv 2005.14165, section 2.4); GPT-2's perplexity over windows that overlap is the strided
 evaluation of `transformers`.
 """
@@ -26,7 +26,7 @@ from gptjax.attention.cache import check_decodable
 from gptjax.inference.log_probs import log_probs_after, log_probs_whole
 from gptjax.inference.prefill import PIECE, Prefill, bucket
 from gptjax.inference.requests import check_number, check_tokens
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle
 
 
@@ -79,7 +79,7 @@ class TextLoss:
 class Scorer:
     """Scores with one model; it holds compiled programs, so keep it."""
 
-    def __init__(self, model: GPT, params: Any, *, batch_size: int = 8, piece: int = PIECE):
+    def __init__(self, model: Decoder, params: Any, *, batch_size: int = 8, piece: int = PIECE):
         """A scorer.
 
         Args:

@@ -29,7 +29,7 @@ from gptjax.inference.filters import Text
 from gptjax.inference.prefill import PIECE, Prefill, pad_prompts
 from gptjax.inference.requests import check_number, check_sampler, check_stop_token
 from gptjax.inference.sampling import Sampler
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 
 
@@ -87,9 +87,9 @@ class SpeculativeGenerator:
 
     def __init__(
         self,
-        model: GPT,
+        model: Decoder,
         params: Any,
-        draft: GPT,
+        draft: Decoder,
         draft_params: Any,
         *,
         num_proposals: int = 4,
@@ -189,8 +189,8 @@ class SpeculativeGenerator:
 
 
 def _write(
-    model: GPT,
-    draft: GPT,
+    model: Decoder,
+    draft: Decoder,
     num_proposals: int,
     params: Any,
     draft_params: Any,

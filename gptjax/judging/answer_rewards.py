@@ -16,14 +16,14 @@ from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
 from gptjax.judging.judges import scored
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.training.evaluation import Evaluator
 
 _SLOTS = 32
 
 
 def answer_rewards(
-    model: GPT,
+    model: Decoder,
     template: ChatTemplate,
     prompts: PromptRows,
     rewards: Sequence[Reward],
@@ -54,7 +54,7 @@ def answer_rewards(
     def evaluate(params: Any) -> dict[str, float]:
         nonlocal generator
         if generator is None:
-            generator = Generator(GPT(model.config), params, slots=_SLOTS, longest=(longest, room))
+            generator = Generator(model, params, slots=_SLOTS, longest=(longest, room))
         else:
             generator.params = params
         answers = generator.generate(

@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from gptjax import attention
 from gptjax.alignment.preference_losses import answer_log_probs
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.inference.batch import fetched
 from gptjax.inference.generate import Generator
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Divergence:
 
 
 def divergence(
-    model: GPT,
+    model: Decoder,
     params: Any,
     reference: Any,
     prompts: Sequence[np.ndarray],
@@ -63,7 +64,7 @@ def divergence(
       batch_size: answers scored at a time.
     """
     repeated = [prompt for prompt in prompts for _ in range(count)]
-    answers = Generator(GPT(model.config, constrain=model.constrain), params).generate(
+    answers = Generator(model.clone(attend=attention.attend), params).generate(
         repeated,
         max_new_tokens=max_answer_tokens,
         seed=seed,

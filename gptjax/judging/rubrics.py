@@ -26,7 +26,7 @@ from gptjax.alignment.rewards import Reward, RuleBased
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message, plain_text
 from gptjax.data.dialogue.records import Row
 from gptjax.inference.scoring import Scorer
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.registry import unknown_name
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.checkpoints.manifest import content_hash
@@ -69,7 +69,7 @@ def question(rubric: str, prompt: str | None, response: str) -> str:
 class Classifier:
     """Finds the classes of answers; it holds compiled programs, so keep it."""
 
-    def __init__(self, model: GPT, params: Any, template: ChatTemplate, classes: Sequence[str]):
+    def __init__(self, model: Decoder, params: Any, template: ChatTemplate, classes: Sequence[str]):
         """A classifier by a `model` and its `params`, whose replies are the names of `classes`."""
         self._template, self._classes = template, classes
         self._replies = [template.answer(name) for name in classes]

@@ -21,7 +21,7 @@ from gptjax.config import ModelConfig
 from gptjax.models.heads import LanguageModelHead, padded_vocab_size
 from gptjax.models.layers import identity
 from gptjax.models.positions import sinusoidal
-from gptjax.models.transformer import Cache, Transformer, attention_cycle
+from gptjax.models.transformer import Cache, Transformer, attention_cycle, init_decoding
 
 
 class GPT(nn.Module):
@@ -122,6 +122,13 @@ class GPT(nn.Module):
         """Hidden states [B, T, E] to logits over the padded vocabulary [B, T, V'], float32."""
         logits = self.head(hidden, self.token_embedding)
         return self.constrain(logits, ("batch", "sequence", "vocab"))
+
+    def init_cache(self, batch: int, length: int, chunk: int | None = None) -> Cache:
+        """Empty caches of texts of up to `length` tokens, fed at most `chunk` at once; None: all.
+
+        Keys and values have `config.dtype`; see `transformer.init_decoding`.
+        """
+        return init_decoding(self.config, batch, length, jnp.dtype(self.config.dtype), chunk)
 
     def __call__(self, inputs: jax.Array, **context: Any) -> jax.Array:
         """Logits [B, T, V] in float32; arguments are those of `hidden`, without a cache."""

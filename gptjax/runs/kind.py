@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Generic, Protocol
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from gptjax.attention import scores
 from gptjax.config import Config, ExperimentConfig
@@ -146,8 +145,8 @@ class Kind(Generic[Config]):
         """As config.json and messages have it."""
         return self.config.kind
 
-    def model(self, config: Config, **attributes: Any) -> nn.Module:
-        """The model, with what a mesh asks of it: `attend` and `constrain`."""
+    def model(self, config: Config, **attributes: Any) -> Any:
+        """The model, a Linen module, with what a mesh asks of it: `attend` and `constrain`."""
         return GPT(config.model, **attributes)
 
     def inputs(self, config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:

@@ -24,6 +24,7 @@ from rich.table import Table
 from gptjax import attention
 from gptjax.attention.patterns import in_order
 from gptjax.config import ExperimentConfig, ModelConfig
+from gptjax.models.decoder import Decoder
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import attention_cycle
 from gptjax.training.evaluation import language_model_evaluator
@@ -71,13 +72,13 @@ def kept_attention(
         batch["tokens"],
         segment_ids=batch.get("segment_ids"),
         positions=batch.get("positions"),
-        method=GPT.hidden,
+        method="hidden",
     )
     kept, queries = zip(*layers, strict=True)
     return jnp.stack(kept), jnp.stack(queries)
 
 
-def divergence(own: GPT, new: GPT) -> Loss:
+def divergence(own: Decoder, new: Decoder) -> Loss:
     """The loss of `new`; as metrics that of `own`, and KL(own || new) of their predictions, nats.
 
     The models share their parameters. Logits of both exist for one row of the batch at a time.
@@ -88,7 +89,7 @@ def divergence(own: GPT, new: GPT) -> Loss:
         values, weights = {"params": params}, batch["loss_weights"]
         context: Any = {name: batch.get(name) for name in ("segment_ids", "positions")}
         hiddens = [
-            model.apply(values, batch["tokens"], **context, method=GPT.hidden)[0]
+            model.apply(values, batch["tokens"], **context, method="hidden")[0]
             for model in (own, new)
         ]
 
@@ -96,7 +97,7 @@ def divergence(own: GPT, new: GPT) -> Loss:
             hiddens, targets = hiddens_and_targets
 
             def log_probabilities(hidden: jax.Array) -> jax.Array:
-                logits: Any = own.apply(values, hidden[None], method=GPT.logits)
+                logits: Any = own.apply(values, hidden[None], method="logits")
                 return jax.nn.log_softmax(logits[0, :, : own.config.vocab_size])
 
             p, q = map(log_probabilities, hiddens)

@@ -20,7 +20,6 @@ from gptjax.data.dialogue.prompts import prompt_rows, prompts_of
 from gptjax.data.dialogue.records import Records
 from gptjax.judging.answer_rewards import answer_rewards
 from gptjax.judging.judges import judges_hash, load_judge
-from gptjax.models.gpt import GPT
 from gptjax.runs import inputs
 from gptjax.runs.costs import Shapes, array
 from gptjax.runs.kind import NEWEST, Best, Check
@@ -151,7 +150,7 @@ class FineTuning(Supervised[SFTConfig]):
             prompts = prompt_rows(prompts_of(held_out), template, max_prompt_tokens=length // 2)
             of_answers.append(
                 answer_rewards(
-                    GPT(config.model),
+                    self.model(config),
                     template,
                     prompts,
                     rewards,

@@ -20,7 +20,7 @@ from gptjax.data.batches.shards import Batch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.judging.divergence import divergence
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.runs import inputs
 from gptjax.runs.costs import Shapes, array
 from gptjax.runs.kind import Check
@@ -76,7 +76,7 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
     follows = "sft"
     curve = ("loss", "loss (nats per pair)")
 
-    def loss(self, config: DPOConfig, model: GPT) -> Loss:
+    def loss(self, config: DPOConfig, model: Decoder) -> Loss:
         beta, chunk = config.dpo.beta, config.training.loss_chunk
         if config.dpo.loss == "ipo":
             return ipo(model, beta, chunk)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 
 Batch = Mapping[str, jax.Array]
 Loss = Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
@@ -52,7 +52,7 @@ cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def token_nats(
-    model: GPT, chunk: int | None = None
+    model: Decoder, chunk: int | None = None
 ) -> Callable[[Any, Batch, jax.Array | None], jax.Array]:
     """The cross-entropy of every target, as a function (params, batch, rng) -> [B, T] float32.
 
@@ -60,7 +60,7 @@ def token_nats(
     """
 
     def nats_of(params: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
-        return cross_entropy(model.apply({"params": params}, hidden, method=GPT.logits), targets)
+        return cross_entropy(model.apply({"params": params}, hidden, method="logits"), targets)
 
     def in_chunks(params: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
         rows, length = targets.shape
@@ -81,14 +81,14 @@ def token_nats(
             positions=batch.get("positions"),
             deterministic=rng is None,
             rngs=None if rng is None else {"dropout": rng},
-            method=GPT.hidden,
+            method="hidden",
         )
         return (nats_of if chunk is None else in_chunks)(params, hidden, batch["targets"])
 
     return nats
 
 
-def language_model(model: GPT, chunk: int | None = None) -> Loss:
+def language_model(model: Decoder, chunk: int | None = None) -> Loss:
     """Next-token prediction: the cross-entropy of `batch["targets"]`.
 
     The batch holds tokens, targets [B, T] int32 and loss_weights [B, T] float32; segment_ids and

@@ -78,7 +78,7 @@ def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
     feed = jax.jit(
         functools.partial(decoding.feed, model, decoding.decoding_params(params, "float32"))
     )
-    cache = decoding.empty_cache(model, 3, CONTEXT, 8)
+    cache = model.init_cache(3, CONTEXT, 8)
     for start in range(0, 24, 8):
         at = np.arange(start, start + 8)[None]
         positions = np.where(at < lengths[:, None] - 1, at, -1).astype(np.int32)
@@ -95,7 +95,7 @@ def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
 
 def test_each_layer_of_the_cycle_keeps_what_its_pattern_needs():
     model, _ = make(attention="dense,banded(window=5)")
-    cache = jax.eval_shape(lambda: decoding.empty_cache(model, 1, 48, 8))
+    cache = jax.eval_shape(lambda: model.init_cache(1, 48, 8))
     assert [layer.k.shape[2] for layer in cache] == [48, 12, 48]
 
 

@@ -21,9 +21,9 @@ from gptjax.alignment.reward_model import RewardModel, from_language_model
 from gptjax.alignment.rewards import Reward
 from gptjax.config import batch_schedule
 from gptjax.judging.reward_models import load_reward_model
-from gptjax.models.gpt import GPT
 from gptjax.runs.initial_params import initial_params
 from gptjax.runs.inputs import load_model_tokenizer
+from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import Origin, WorkDirectory
 from gptjax.tasks.policy_optimisation.checks import check_room
 from gptjax.tasks.policy_optimisation.config import PPOConfig
@@ -51,7 +51,7 @@ class Networks:
         """
         self._config, self._mesh = config, mesh
         attributes = partitioning.model_attributes(config, mesh)
-        self._policy = GPT(config.model, **attributes)
+        self._policy = kind_of(config).model(config, **attributes)
         self._critic: RewardModel | None = None
         self._critic_start: Callable[[], Any] | None = None
         if config.ppo.advantages == "gae":

@@ -18,10 +18,9 @@ import jax.numpy as jnp
 
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.config import ModelConfig
-from gptjax.inference.decoding import empty_cache, piece_size
+from gptjax.inference.decoding import piece_size
 from gptjax.inference.prefill import PIECE, bucket
 from gptjax.models.costs import training_flops_per_token
-from gptjax.models.gpt import GPT
 from gptjax.runs.costs import Shapes
 from gptjax.runs.kind import Plan, kind_of
 from gptjax.runs.workdir import WorkDirectory
@@ -114,7 +113,8 @@ def rollout_bytes(config: PPOConfig, mesh: Any, parameter_bytes: int) -> int:
     rows = section.rollout_slots or config.training.batch_size
     size = min(bucket(section.max_prompt_tokens + section.max_answer_tokens), model.context_length)
     chunk = piece_size(model, size, PIECE)
-    cache = jax.eval_shape(lambda: empty_cache(GPT(model), rows, size, chunk))
+    policy = kind_of(config).model(config)
+    cache = jax.eval_shape(lambda: policy.init_cache(rows, size, chunk))
     whole = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(cache))
     weights = parameter_bytes * jnp.dtype(model.dtype).itemsize // 4
     shards = mesh.shape["data"] * mesh.shape["fsdp"]

@@ -23,9 +23,9 @@ from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
 from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
 from gptjax.judging.judges import scored
-from gptjax.models.gpt import GPT
 from gptjax.models.layers import identity
 from gptjax.reports.samples import Sample, write_samples
+from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.training import partitioning
@@ -60,7 +60,8 @@ class PolicyWorld:
           mesh: over which answers are divided while they are drawn.
         """
         attributes = partitioning.model_attributes(config, mesh)
-        self._policy = GPT(config.model, constrain=attributes.get("constrain", identity))
+        constrain = attributes.get("constrain", identity)
+        self._policy = kind_of(config).model(config, constrain=constrain)
         self._config, self._template, self._text = config, template, text
         self._prompts, self._samples, self._rewards = prompts, samples, rewards
         self._workdir = workdir

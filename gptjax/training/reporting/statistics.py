@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gptjax.models.gpt import GPT
+from gptjax.models.decoder import Decoder
 from gptjax.training.gradients import GradientSums
 from gptjax.training.losses import Batch
 from gptjax.training.state import TrainState, rng
@@ -22,7 +22,7 @@ from gptjax.training.state import TrainState, rng
 Statistics = Callable[[TrainState, Batch], dict[str, jax.Array]]
 
 
-def layer_statistics(sums: GradientSums, model: GPT, seed: int, mesh: Mesh) -> Statistics:
+def layer_statistics(sums: GradientSums, model: Decoder, seed: int, mesh: Mesh) -> Statistics:
     """A function from the state before a step and the batch of that step to sizes by layer.
 
     Args:
@@ -50,7 +50,7 @@ def layer_statistics(sums: GradientSums, model: GPT, seed: int, mesh: Mesh) -> S
             batch["tokens"],
             segment_ids=batch.get("segment_ids"),
             positions=batch.get("positions"),
-            method=GPT.hidden,
+            method="hidden",
             mutable=["statistics"],
         )
         (outputs,) = seen["statistics"]["trunk"]["layers"]
