@@ -1,6 +1,7 @@
-# make demo   trains, evaluates and samples a small GPT on real text
-# make test   runs the test suite
-# make proof  attention: every pattern, path and setting, the full product (half an hour or more)
+# make demo      trains, evaluates and samples a small GPT on real text
+# make test      proves every feature once, in minutes
+# make test-all  all tests: whole lives of runs, several processes, products, memory too
+# make proof     attention: every pattern, path and setting, the full product (half an hour or more)
 # Each sets up what it needs in $(VENV) first; nothing but Python 3.11 or newer, git and make.
 
 PYTHON ?= python3
@@ -16,16 +17,21 @@ define install
 	  || $(BIN)/python -m pip install --quiet -c constraints.txt $(1)
 endef
 
-.PHONY: demo test proof setup lint bench
+.PHONY: demo test test-all proof setup lint bench
 
 demo: $(VENV)/.run-installed
 	$(BIN)/python -m experiments.demo
 
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev-installed
+	$(PYTEST) $(ARGS)
 
 proof: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal tests/attention --proof $(ARGS)
+	$(PYTEST) tests/attention --proof $(ARGS)
 
 setup: $(VENV)/.$(EXTRAS)-installed
 

@@ -14,15 +14,18 @@ from gptjax.attention.implementations.factorized import Factor, factors
 
 
 @functools.cache
-def executed_pairs(pattern: Pattern, length: int, factorized: bool = True) -> float:
-    """Pairs that blockwise attention computes in a decoder: all of every block it visits.
+def executed_pairs(
+    pattern: Pattern, length: int, *, causal: bool = True, factorized: bool = True
+) -> float:
+    """Pairs that blockwise attention computes: all of every block it visits.
 
     Args:
-        pattern: of all heads; causality is added.
+        pattern: of all heads.
         length: of queries and keys, in positions.
+        causal: whether causality is added, as in a decoder; an encoder has none.
         factorized: False for calls with a score change or dropout, which stay whole.
     """
-    heads, pairs = in_order(pattern).per_head(), 0
+    heads, pairs = (in_order(pattern) if causal else pattern).per_head(), 0
     for part in heads:
         padded, parts = factors(part, length) if factorized else (length, (Factor(part),))
         pairs += sum(factor.pairs(padded) for factor in parts)

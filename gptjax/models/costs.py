@@ -75,8 +75,13 @@ def _pair_width(config: ModelConfig) -> int:
     return queries + outputs
 
 
-def executed_training_flops_per_token(config: ModelConfig, *, scalar_head: bool = False) -> float:
-    """As `training_flops_per_token`, with only the pairs that blockwise attention computes."""
+def executed_training_flops_per_token(
+    config: ModelConfig, *, scalar_head: bool = False, causal: bool = True
+) -> float:
+    """As `training_flops_per_token`, with only the pairs that blockwise attention computes.
+
+    `causal`: whether positions see those before them alone; an encoder's see all.
+    """
     cycle = attention_cycle(config)
     length, heads = config.context_length, config.num_heads
     whole = config.score != "none" or config.attention_dropout > 0
@@ -84,7 +89,7 @@ def executed_training_flops_per_token(config: ModelConfig, *, scalar_head: bool 
     for layer in range(config.num_layers):
         per_head = cycle[layer % len(cycle)].per_head()
         for head, pattern in enumerate(per_head):
-            computed = executed_pairs(pattern, length, factorized=not whole)
+            computed = executed_pairs(pattern, length, causal=causal, factorized=not whole)
             pairs += len(range(head, heads, len(per_head))) * computed
     attention = _pair_width(config) * pairs / (heads * length)
     return 6 * (matmul_parameters(config, scalar_head=scalar_head) + attention)

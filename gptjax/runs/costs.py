@@ -34,12 +34,18 @@ class Costs:
     executed_flops_per_token: float
 
 
-def costs_of_model(model: ModelConfig, *, scalar_head: bool = False) -> Costs:
-    """The costs of a decoder; `scalar_head`: with one number in place of the logits."""
+def costs_of_model(model: ModelConfig, *, scalar_head: bool = False, causal: bool = True) -> Costs:
+    """The costs of a stack of layers with a head.
+
+    Args:
+      model: resolved.
+      scalar_head: whether one number stands in place of the logits.
+      causal: whether positions see those before them alone; an encoder's see all.
+    """
     return Costs(
         parameter_count(model, scalar_head=scalar_head),
         training_flops_per_token(model, scalar_head=scalar_head),
-        executed_training_flops_per_token(model, scalar_head=scalar_head),
+        executed_training_flops_per_token(model, scalar_head=scalar_head, causal=causal),
     )
 
 

@@ -1,4 +1,4 @@
-"""Optimizers with the papers' schedules, and the tables that say how each parameter is treated.
+"""Optimizers with the papers' schedules.
 
 Adam: arXiv 1412.6980; decoupled weight decay: arXiv 1711.05101; Muon: Jordan et al. 2024, scaled
 as in arXiv 2502.16982. GPT-1 decays all weights but biases and gains (section 4.1); GPT-3's
@@ -7,7 +7,6 @@ schedule is stated in tokens (appendix B).
     tx = make_optimizer(config.optimizer, learning_rate(config.optimizer, batches))
 """
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,43 +18,20 @@ from optax.contrib import MuonDimensionNumbers, muon
 
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.config import OptimizerConfig
+from gptjax.training.parameters import path_of, rule_of
 
 Schedule = Callable[[ArrayLike], jax.Array]
 
-DECAYS = (
-    (r"(.*/)?(token_embedding|position_embedding|kernel)", True),
-    (r"(.*/)?(bias|relative_bias|scale)", False),
-)
-
-# What Muon makes orthogonal: (axes a matrix reduces, axes it makes); the rest are stacked.
-MATRICES = (
-    (r".*/layers/attention/(query|key|value)/kernel", MuonDimensionNumbers((1,), (2, 3))),
-    (r".*/layers/attention/out/kernel", MuonDimensionNumbers((1, 2), (3,))),
-    (r".*/layers/feed_forward/(up|down)/kernel", MuonDimensionNumbers((1,), (2,))),
-)
-
-
-def _path(keys: Any) -> str:
-    return "/".join(str(key.key) for key in keys)
-
 
 def decay_mask(params: Any) -> Any:
-    """Which parameters decay, as a tree of bools; every one must be covered by `DECAYS`.
+    """Which parameters decay, as a tree of bools.
 
     Raises:
-      ValueError: naming the parameter that no rule covers.
+      ValueError: naming a parameter that has no row in `parameters.PARAMETERS`.
     """
-
-    def decays(path: Any, _: Any) -> bool:
-        name = _path(path)
-        for pattern, decay in DECAYS:
-            if re.fullmatch(pattern, name):
-                return decay
-        raise ValueError(
-            f"weight decay: got parameter {name!r}, expected a rule for it in optimizers.DECAYS"
-        )
-
-    return jax.tree_util.tree_map_with_path(decays, params)
+    return jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: rule_of(path_of(keys), leaf.ndim).decays, params
+    )
 
 
 def _tokens_after(batches: BatchSchedule, step: jax.Array) -> jax.Array:
@@ -133,8 +109,8 @@ def _muon(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransfor
     section 2.2), so that learning rates and decays carry over from AdamW.
     """
 
-    def axes(path: Any, _: Any) -> MuonDimensionNumbers | None:
-        return next((axes for form, axes in MATRICES if re.fullmatch(form, _path(path))), None)
+    def axes(keys: Any, leaf: Any) -> MuonDimensionNumbers | None:
+        return rule_of(path_of(keys), leaf.ndim).matrix
 
     orthogonal = muon(
         schedule,

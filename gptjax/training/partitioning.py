@@ -13,7 +13,6 @@ feed-forward and vocabulary (Megatron, arXiv 1909.08053, section 3).
 
 import functools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,28 +24,11 @@ from gptjax import attention
 from gptjax.attention.implementations.over_sequence import over_sequence
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
 from gptjax.training.device_order import ordered
+from gptjax.training.parameters import path_of, rule_of
 
 AXES = ("data", "fsdp", "sequence", "tensor")
 
 Share = tuple[tuple[int, ...], int]  # parts of a batch, and how many parts it has
-
-# Parameter path -> the mesh axis that divides each of its own axes. Layers are stacked in front.
-PARAMETERS = (
-    (r"token_embedding|head/kernel", ("tensor", "fsdp")),
-    (r"position_embedding", (None, "fsdp")),
-    (r"trunk/layers/attention/(query|key|value)/kernel", (None, "fsdp", "tensor", None)),
-    (r"trunk/layers/attention/(query|key|value)/bias", (None, "tensor", None)),
-    (r"trunk/layers/attention/out/kernel", (None, "tensor", None, "fsdp")),
-    (r"trunk/layers/feed_forward/up/kernel", (None, "fsdp", "tensor")),
-    (r"trunk/layers/feed_forward/up/bias", (None, "tensor")),
-    (r"trunk/layers/feed_forward/down/kernel", (None, "tensor", "fsdp")),
-    (r"trunk/layers/(attention/out|feed_forward/down)/bias", (None, None)),
-    (r"trunk/layers/\w+_norm/(scale|bias)", (None, None)),
-    (r"trunk/final_norm/(scale|bias)", (None,)),
-    (r"trunk/relative_bias", (None, None)),
-    (r"scalar_head/kernel", ("fsdp",)),
-    (r"scalar_head/bias", ()),
-)
 
 # What the modules call the axes of activations -> the mesh axes that divide them.
 ACTIVATIONS: dict[str | None, str | tuple[str, ...] | None] = {
@@ -100,12 +82,7 @@ def num_chips(mesh: Mesh) -> int:
 
 
 def _spec(path: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
-    axes = next((axes for form, axes in PARAMETERS if re.fullmatch(form, path)), None)
-    if axes is None or len(axes) != len(shape):
-        raise ValueError(
-            f"partitioning: got parameter {path!r} {list(shape)}, expected a rule for it in "
-            "partitioning.PARAMETERS"
-        )
+    axes = rule_of(path, len(shape)).axes
     for size, axis in zip(shape, axes, strict=True):
         if axis is not None and size % mesh.shape[axis]:
             raise ValueError(
@@ -118,9 +95,8 @@ def _spec(path: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
 def placed(state: Any, mesh: Any) -> Any:
     """`state` as `jax.ShapeDtypeStruct`s that say where each leaf lives.
 
-    A leaf is told by the names of the mappings it ends in, whatever they are in: an optimizer's
-    `mu` of a parameter lives where the parameter does. Leaves in no mapping, such as counts, are
-    copied to every device.
+    A leaf is told by `parameters.path_of`: an optimizer's `mu` of a parameter lives where the
+    parameter does. Leaves without a path, such as counts, are copied to every device.
 
     Args:
       state: a tree of arrays or of their shapes.
@@ -131,12 +107,8 @@ def placed(state: Any, mesh: Any) -> Any:
     """
 
     def place(keys: Any, leaf: Any) -> jax.ShapeDtypeStruct:
-        names: list[str] = []
-        for key in reversed(keys):
-            if not isinstance(key, jax.tree_util.DictKey):
-                break
-            names.insert(0, key.key)
-        spec = _spec("/".join(names), leaf.shape, mesh) if names else PartitionSpec()
+        path = path_of(keys)
+        spec = _spec(path, leaf.shape, mesh) if path else PartitionSpec()
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
 
     return jax.tree_util.tree_map_with_path(place, state)

@@ -150,7 +150,7 @@ def _by_path(tree):
     ("tree", "expected"),
     [
         ({"trunk": {"layers": {"gate": {"kernel": (2, 8, 8)}}}}, r"'trunk/layers/gate/kernel' \[2"),
-        ({"token_embedding": (8,)}, r"'token_embedding' \[8\], expected a rule"),
+        ({"token_embedding": (8,)}, r"'token_embedding' of 1 axes, expected a row"),
         ({"kernel": (8, 8)}, r"parameter 'kernel'"),
         ({"token_embedding": (50257, 8)}, r"parallelism\.tensor: got 2, .* 50257, .* token_embed"),
         ({"position_embedding": (8, 3)}, r"parallelism\.fsdp: got 2, .* 3, .* position_embedding"),
