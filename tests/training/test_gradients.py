@@ -38,14 +38,14 @@ def _assert_equal_to_1e_6(found, expected):
         assert np.linalg.norm(ours - theirs) <= 1e-6 * scale
 
 
-@pytest.mark.parametrize("accumulate", [2, 8])
+@pytest.mark.parametrize("accumulate", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_microbatches_add_up_to_the_batch(whole, accumulate):
     """Whatever the weight in each: in the last of eight there is none."""
     loss, arguments, expected = whole
     _assert_equal_to_1e_6(jax.jit(gradient_sums(loss, accumulate))(*arguments), expected)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_devices_add_up_to_the_batch(whole, accumulate):
     loss, (params, batch, rng), expected = whole
     mesh = make_mesh(ParallelismConfig(strategy="pmap"), jax.devices()[:4])
@@ -62,8 +62,10 @@ def test_each_microbatch_draws_bits_of_its_own():
         return total, jnp.sum(batch["x"]), {"noise": jnp.sum(noise)}
 
     x, key = np.arange(1.0, 10.0, dtype=np.float32), jax.random.key(3)
-    (total, weight, others), gradient = gradient_sums(loss, 3)(jnp.float32(2), {"x": x}, key)
-    noise = np.stack([jax.random.normal(jax.random.fold_in(key, i), (3,)) for i in range(3)], 1)
+    sums = jax.jit(gradient_sums(loss, 3))
+    (total, weight, others), gradient = sums(jnp.float32(2), {"x": x}, key)
+    drawn = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), (3,)))(np.arange(3))
+    noise = np.asarray(drawn).T
     assert len(np.unique(noise)) == 9
     assert weight == 45
     np.testing.assert_allclose(gradient, np.sum(x * noise.ravel()), rtol=1e-5)
