@@ -16,6 +16,7 @@ from gptjax.models import transformer
 from gptjax.models.gpt import GPT
 from gptjax.models.layers import Block
 from gptjax.settings import from_dict, to_dict
+from tests.support.parameter_shapes import parameter_shapes
 
 Make = Callable[..., ModelConfig]
 
@@ -40,15 +41,13 @@ def make_config() -> Make:
 def init() -> Callable[[ModelConfig], Any]:
     def init(config: ModelConfig) -> Any:
         """Parameters that are random everywhere, gains and biases too."""
-        token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-        abstract = jax.eval_shape(GPT(config).init, jax.random.key(0), token)["params"]
         rng = np.random.default_rng(0)
 
         def leaf(path: Any, shape: Any) -> jax.Array:
             centre = 1.0 if path[-1].key == "scale" else 0.0
             return jnp.asarray(rng.normal(centre, 0.2, shape.shape), jnp.float32)
 
-        return jax.tree_util.tree_map_with_path(leaf, abstract)
+        return jax.tree_util.tree_map_with_path(leaf, parameter_shapes(config))
 
     return init
 

@@ -182,7 +182,9 @@ def test_checkpoints_are_saved_when_due_and_at_the_end(whole):
         assert (restored["metrics"] is None) == (step != 10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, whole, number):
     """Interrupted while the batch of step 7 is made, that is, during the seventh step."""
 

@@ -1,6 +1,4 @@
 import dataclasses
-import functools
-import json
 import math
 
 import jax
@@ -11,29 +9,16 @@ from flax import traverse_util
 
 from experiments.configs import EXPERIMENTS
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.config import ModelConfig, OptimizerConfig, batch_schedule, resolve
-from gptjax.models.gpt import GPT
-from gptjax.settings import from_dict, to_dict
+from gptjax.config import OptimizerConfig, batch_schedule, resolve
 from gptjax.training.optimizers import decay_mask, learning_rate, make_optimizer, update
-
-
-def _parameters(model):
-    return _parameters_of(json.dumps(to_dict(model)))
-
-
-@functools.cache
-def _parameters_of(model):
-    """Their shapes; several experiments have one model."""
-    tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    init = GPT(from_dict(ModelConfig, json.loads(model))).init
-    return jax.eval_shape(init, jax.random.key(0), tokens)["params"]
+from tests.support.parameter_shapes import parameter_shapes
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS.names())
 def test_matrices_decay_and_biases_and_gains_do_not(name):
     """The count of each kind, by hand: four attention maps, two of the feed-forward, tables."""
     model = resolve(EXPERIMENTS.get(name)()).model
-    params = _parameters(model)
+    params = parameter_shapes(model)
     mask = decay_mask(params)
     sizes = {True: 0, False: 0}
     for decays, leaf in zip(jax.tree.leaves(mask), jax.tree.leaves(params), strict=True):

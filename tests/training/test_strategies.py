@@ -20,6 +20,7 @@ from gptjax.config import (
     resolve,
 )
 from gptjax.training.checkpoints import Checkpoints
+from gptjax.training.gradients import gradient_sums
 from gptjax.training.partitioning import put_batch
 from gptjax.training.start import begin, resume
 
@@ -92,15 +93,16 @@ class Run:
             rows.append([float(metrics["loss"]), float(metrics["grad_norm"])])
         return np.array(rows)
 
-    def exchanged(self):
-        """Collective -> the shapes that it makes, over the whole compiled step."""
-        made = collections.defaultdict(list)
-        text = re.sub(r"/\*index=\d+\*/", "", self.compiled.as_text())
-        names = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
-        for shapes, name in re.findall(rf"= (\(?[^=]*?) ({names})(?:-start)?\(", text):
-            for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
-                made[name].append(tuple(map(int, shape.split(","))) if shape else ())
-        return made
+
+def _exchanged(compiled):
+    """Collective -> the shapes that it makes, over a whole compiled program."""
+    made = collections.defaultdict(list)
+    text = re.sub(r"/\*index=\d+\*/", "", compiled.as_text())
+    names = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
+    for shapes, name in re.findall(rf"= (\(?[^=]*?) ({names})(?:-start)?\(", text):
+        for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
+            made[name].append(tuple(map(int, shape.split(","))) if shape else ())
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def test_every_strategy_trains_as_one_device_does(run, model, expected):
 
 
 def test_devices_exchange_what_the_strategy_needs_and_no_more(run, model):
-    made = run.exchanged()
+    made = _exchanged(run.compiled)
     params = run.program.target.params
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
     layers = model["num_layers"]
@@ -217,13 +219,16 @@ def test_training_with_dropout_does_not_depend_on_the_mesh(make_run, expected):
     np.testing.assert_allclose(divided, alone, rtol=1e-5)
 
 
-def test_under_fsdp_scanned_layers_are_gathered_one_by_one(make_run):
+def test_under_fsdp_scanned_layers_are_gathered_one_by_one():
     """Twelve layers, in a loop: what is gathered in it is of one, forward and backward."""
-    run = make_run("fsdp", model={"num_layers": 12, "attention": "dense"})
-    layers = run.program.target.params["trunk"]["layers"]
-    largest = max(leaf.size // 12 for leaf in jax.tree.leaves(layers))
+    program = Program(_config(model={"num_layers": 12, "attention": "dense"}, **STRATEGIES["fsdp"]))
+    params = program.target.params
+    batch = put_batch(_batch(0), program.mesh)
+    gradient = jax.jit(gradient_sums(program.loss)).lower(params, batch, jax.random.key(0))
+    largest = max(leaf.size // 12 for leaf in jax.tree.leaves(params["trunk"]["layers"]))
     tables = [(VOCABULARY, WIDTH), (LENGTH, WIDTH)]
-    gathered = [shape for shape in run.exchanged()["all-gather"] if shape not in tables]
+    made = _exchanged(gradient.compile())["all-gather"]
+    gathered = [shape for shape in made if shape not in tables]
     assert 6 <= len(gathered) <= 12
     assert max(map(math.prod, gathered)) <= largest
 
@@ -240,8 +245,15 @@ def test_random_parameters_do_not_depend_on_the_mesh():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), divided, alone)
 
 
-@pytest.mark.parametrize("name", [pytest.param("fsdp", marks=pytest.mark.slow), "all but data"])
-def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, random_params, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("all but data", ("pmap", "fsdp", "tensor")),
+        pytest.param("all but data", STRATEGIES, marks=pytest.mark.slow),
+        pytest.param("fsdp", STRATEGIES, marks=pytest.mark.slow),
+    ],
+)
+def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, others, random_params, tmp_path):
     config = _config(**STRATEGIES[name])
     program = Program(config)
     fresh = program.fresh(random_params(config.model)).replace(step=jnp.int32(STEPS))
@@ -252,8 +264,8 @@ def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, random_params
             STEPS, params=placed.params, opt_state=placed.opt_state, data={}, config={}
         )
         checkpoints.wait()
-        for parallelism in STRATEGIES.values():
-            target = Program(_config(**parallelism)).target
+        for other in others:
+            target = Program(_config(**STRATEGIES[other])).target
             state, _ = resume(target, checkpoints, None)
             jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), saved)
             for leaf, wanted in zip(*map(jax.tree.leaves, (state, target)), strict=True):
