@@ -95,7 +95,7 @@ def test_bfloat16_is_the_dtype_of_activations_and_not_of_gradients(make_config, 
 
 
 def test_a_cache_refuses_segments_and_a_prefix_in_pieces(make_config, init, tokens):
-    config = make_config(attention="prefix(length=5)", num_layers=1)
+    config = make_config(attention="prefix(length=5)", num_layers=1, positions="none")
     cache = init_decoding(config, 2, 12, jnp.float32)
     segments = np.zeros((2, 12), np.int32)
 

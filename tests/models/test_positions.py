@@ -1,5 +1,6 @@
 """Positions against complex numbers in NumPy, the papers' formulas, and transformers."""
 
+import functools
 import math
 
 import jax
@@ -21,6 +22,15 @@ def rotary(make_config):
     return rotary
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _turned(rotation_of, x, positions):
+    return rotate(x, rotation_of(positions))
+
+
+def turned(config, x, positions):
+    return _turned(functools.partial(rotation, config), x, positions)
+
+
 def test_sinusoids_are_the_papers():
     ours = sinusoidal(jnp.array([[0, 1, 7], [3, 300, 12]]), 6)
     assert (ours.shape, ours.dtype) == ((2, 3, 6), jnp.float32)
@@ -35,18 +45,18 @@ def test_rotation_is_a_product_of_complex_numbers(rotary):
     config = rotary(rotary_base=100.0)
     x = jax.random.normal(jax.random.key(0), (2, 5, 3, 16))
     positions = jnp.array([[0, 1, 2, 40, 63], [9, 8, 7, 0, 5]])
-    ours = np.asarray(rotate(x, rotation(config, positions)))
+    ours = np.asarray(turned(config, x, positions))
     pairs = np.asarray(x[..., :8], np.float64) + 1j * np.asarray(x[..., 8:], np.float64)
     angles = np.asarray(positions)[:, :, None, None] * 100.0 ** (-np.arange(8) / 8)
-    turned = pairs * np.exp(1j * angles)
-    np.testing.assert_allclose(ours[..., :8] + 1j * ours[..., 8:], turned, atol=2e-5)
+    product = pairs * np.exp(1j * angles)
+    np.testing.assert_allclose(ours[..., :8] + 1j * ours[..., 8:], product, atol=2e-5)
 
 
 def test_rotated_products_depend_on_the_distance_alone(rotary):
-    q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 16))
-    everywhere = rotation(rotary(), np.arange(64)[None])
-    turned = [np.asarray(rotate(jnp.tile(x, (1, 64, 1, 1)), everywhere))[0, :, 0] for x in (q, k)]
-    products = turned[0] @ turned[1].T
+    q, k = np.random.default_rng(0).normal(size=(2, 1, 1, 1, 16)).astype(np.float32)
+    everywhere, heads = np.arange(64)[None], np.stack([q, k], axis=3)[:, :, 0]
+    by_head = np.asarray(turned(rotary(), np.tile(heads, (1, 64, 1, 1)), everywhere))[0]
+    products = by_head[:, 0] @ by_head[:, 1].T
     for distance in (0, 1, 13):
         at = np.diagonal(products, -distance)
         np.testing.assert_allclose(at, at[0], atol=1e-5)
@@ -54,9 +64,9 @@ def test_rotated_products_depend_on_the_distance_alone(rotary):
 
 
 def test_bfloat16_heads_turn_in_float32(rotary):
-    x = jax.random.normal(jax.random.key(0), (1, 64, 2, 16)).astype(jnp.bfloat16)
-    by = rotation(rotary(), jnp.arange(64)[None])
-    ours, exact = rotate(x, by), rotate(x.astype(jnp.float32), by)
+    x = np.random.default_rng(0).normal(size=(1, 64, 2, 16)).astype(jnp.bfloat16)
+    at = np.arange(64)[None]
+    ours, exact = (turned(rotary(), given, at) for given in (x, x.astype(np.float32)))
     assert ours.dtype == jnp.bfloat16
     np.testing.assert_array_equal(ours, exact.astype(jnp.bfloat16))
 
@@ -165,7 +175,7 @@ ORDERED = ["learned", "sinusoidal", "rotary"]
 
 @pytest.mark.parametrize("kind", ORDERED)
 def test_given_positions_are_what_a_model_uses(make_config, init, tokens, logits, kind):
-    config = make_config(positions=kind, context_length=100)
+    config = make_config(positions=kind, context_length=100, num_layers=1)
     params = init(config)
     plain = logits(config, params, tokens)
     given = jnp.tile(jnp.arange(12), (2, 1))
@@ -177,7 +187,7 @@ def test_given_positions_are_what_a_model_uses(make_config, init, tokens, logits
 
 def test_rotations_see_distances_and_the_others_places(make_config, init, tokens, logits):
     for kind in ORDERED:
-        config = make_config(positions=kind, context_length=100)
+        config = make_config(positions=kind, context_length=100, num_layers=1)
         params = init(config)
         near, far = (
             logits(config, params, tokens, positions=jnp.tile(jnp.arange(12) + start, (2, 1)))
@@ -203,7 +213,8 @@ def test_without_positions_a_set_of_earlier_tokens_is_all_that_is_seen(
 
 
 def test_sinusoids_are_added_to_embeddings(make_config, init, tokens, logits):
-    learned, sinusoids = make_config(), make_config(positions="sinusoidal")
+    learned = make_config(num_layers=1)
+    sinusoids = make_config(num_layers=1, positions="sinusoidal")
     params = init(sinusoids)
     table = {"position_embedding": sinusoidal(jnp.arange(12)[None], 16)[0]}
     expected = logits(learned, params | table, tokens)
