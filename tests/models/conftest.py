@@ -12,9 +12,11 @@ import pytest
 
 from gptjax import attention
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.models import transformer
 from gptjax.models.gpt import GPT
-from gptjax.models.layers import Block, LayerNorm
+from gptjax.models.layers import Block
 from gptjax.settings import from_dict, to_dict
+from tests.support.parameter_shapes import parameter_shapes
 
 Make = Callable[..., ModelConfig]
 
@@ -26,7 +28,7 @@ def make_config() -> Make:
             "vocab_size": 53,
             "vocab_multiple": 16,
             "context_length": 12,
-            "num_layers": 3,
+            "num_layers": 2,
             "num_heads": 2,
             "d_model": 16,
         }
@@ -39,15 +41,13 @@ def make_config() -> Make:
 def init() -> Callable[[ModelConfig], Any]:
     def init(config: ModelConfig) -> Any:
         """Parameters that are random everywhere, gains and biases too."""
-        token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-        abstract = jax.eval_shape(GPT(config).init, jax.random.key(0), token)["params"]
         rng = np.random.default_rng(0)
 
         def leaf(path: Any, shape: Any) -> jax.Array:
             centre = 1.0 if path[-1].key == "scale" else 0.0
             return jnp.asarray(rng.normal(centre, 0.2, shape.shape), jnp.float32)
 
-        return jax.tree_util.tree_map_with_path(leaf, abstract)
+        return jax.tree_util.tree_map_with_path(leaf, parameter_shapes(config))
 
     return init
 
@@ -55,7 +55,8 @@ def init() -> Callable[[ModelConfig], Any]:
 @pytest.fixture(scope="session")
 def logits() -> Callable[..., jax.Array]:
     @functools.cache
-    def compiled(config: str, deterministic: bool) -> Any:
+    def compiled(config: str, deterministic: bool, unrolled: int) -> Any:
+        assert unrolled == transformer.UNROLLED_LAYERS
         model = GPT(from_dict(ModelConfig, json.loads(config)))
 
         def apply(params: Any, inputs: jax.Array, key: jax.Array | None, context: Any):
@@ -68,7 +69,7 @@ def logits() -> Callable[..., jax.Array]:
 
     def logits(config: ModelConfig, params: Any, inputs: Any, key: Any = None, **context: Any):
         """`GPT.apply`, compiled once a configuration; with dropout if a key is given."""
-        apply = compiled(json.dumps(to_dict(config)), key is None)
+        apply = compiled(json.dumps(to_dict(config)), key is None, transformer.UNROLLED_LAYERS)
         return np.asarray(apply(params, inputs, key, context))
 
     return logits
@@ -80,24 +81,26 @@ def tokens() -> jax.Array:
 
 
 @pytest.fixture(scope="session")
-def unrolled() -> Callable[..., np.ndarray]:
-    def unrolled(config: ModelConfig, params: Any, tokens: jax.Array) -> np.ndarray:
+def unrolled(make_config: Make) -> Callable[..., np.ndarray]:
+    @functools.cache
+    def block(norm: str, pattern: attention.Pattern) -> Any:
+        return jax.jit(Block(make_config(norm=norm), pattern).apply)
+
+    def unrolled(config: ModelConfig, params: Any, tokens: Any) -> np.ndarray:
         """Logits by one `Block.apply` a layer, each with its pattern of the cycle."""
         patterns = attention.parse(config.attention)
-
-        @jax.jit
-        def compute(params: Any, tokens: jax.Array) -> jax.Array:
-            x = params["token_embedding"][tokens]
-            x = x + params["position_embedding"][None, : tokens.shape[1]]
-            for i in range(config.num_layers):
-                layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["trunk"]["layers"])
-                x, _ = Block(config, patterns[i % len(patterns)]).apply({"params": layer}, x)
-            if config.norm == "pre":
-                x = LayerNorm(config).apply({"params": params["trunk"]["final_norm"]}, x)
-            tied = config.tied_embeddings
-            table = params["token_embedding"] if tied else params["head"]["kernel"]
-            return (x @ table.T)[..., : config.vocab_size]
-
-        return np.asarray(compute(params, tokens))
+        params = jax.device_get(params)
+        x = params["token_embedding"][tokens] + params["position_embedding"][: tokens.shape[1]]
+        for i in range(config.num_layers):
+            layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["trunk"]["layers"])
+            x, _ = block(config.norm, patterns[i % len(patterns)])({"params": layer}, x)
+        x = np.asarray(x)
+        if config.norm == "pre":
+            norm = params["trunk"]["final_norm"]
+            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+            x = x * norm["scale"] + norm["bias"]
+        tied = config.tied_embeddings
+        table = params["token_embedding"] if tied else params["head"]["kernel"]
+        return (x @ table.T)[..., : config.vocab_size]
 
     return unrolled

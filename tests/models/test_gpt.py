@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,8 @@ def test_padded_logits_take_no_probability(make_config, init, tied):
     config = make_config(tied_embeddings=tied)
     params = init(config)
     hidden = jax.random.normal(jax.random.key(2), (1, 2, 16))
-    padded = GPT(config).apply({"params": params}, hidden, method=GPT.logits)
+    apply = jax.jit(GPT(config).apply, static_argnames="method")
+    padded = apply({"params": params}, hidden, method=GPT.logits)
     assert padded.shape == (1, 2, 64)
     assert (np.asarray(padded[..., 53:]) == -np.inf).all()
     table = np.asarray(params["token_embedding"] if tied else params["head"]["kernel"])
@@ -27,25 +30,23 @@ def test_padded_logits_take_no_probability(make_config, init, tied):
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_earlier_logits_do_not_depend_on_later_tokens(make_config, init, tokens, norm):
+def test_earlier_logits_do_not_depend_on_later_tokens(make_config, init, tokens, logits, norm):
+    """Of thirteen rows the first is as given; the others have another embedding at one place."""
     config = make_config(norm=norm, attention="dense,banded(window=3)")
     params = init(config)
-
-    @jax.jit
-    def jacobian(embeddings):
-        def projected(embeddings):
-            logits = GPT(config).apply({"params": params}, embeddings)[0]
-            return logits @ jax.random.normal(jax.random.key(0), (53,))
-
-        return jax.jacobian(projected)(embeddings)[:, 0]
-
+    table = np.asarray(params["token_embedding"])
+    embeddings = np.tile(table[np.asarray(tokens[:1])], (13, 1, 1))
+    embeddings[np.arange(1, 13), np.arange(12)] += table[50]
+    given, *others = logits(config, params, embeddings)
     # [query, key]: how the logits of a position change with the embedding at another.
-    influence = np.abs(jacobian(params["token_embedding"][tokens[:1]])).max(-1)
+    influence = np.abs(np.stack(others, 1) - given[:, None]).max(-1)
     assert (influence[np.triu_indices(12, 1)] == 0).all()
     assert (influence[np.tril_indices(12)] > 0).all()
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("bfloat16", 0.1)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [("float32", 0), pytest.param("bfloat16", 0.1, marks=pytest.mark.slow)]
+)
 def test_embeddings_may_be_given_for_tokens(make_config, init, tokens, logits, dtype, tolerance):
     config = make_config(dtype=dtype)
     params = init(config)
@@ -58,34 +59,6 @@ def test_more_tokens_than_the_context_are_refused(make_config, init):
     config = make_config()
     with pytest.raises(ValueError, match="tokens: got 13 a row, expected at most 12"):
         GPT(config).apply({"params": init(config)}, jnp.zeros((1, 13), jnp.int32))
-
-
-@pytest.mark.parametrize(
-    "positions, score",
-    [
-        ("learned", "none"),
-        ("sinusoidal", "soft_cap(cap=2.0)"),
-        ("rotary", "none"),
-        ("none", "relative_bias(buckets=6,max_distance=8),alibi"),
-    ],
-)
-def test_packed_documents_equal_separate_ones(make_config, init, tokens, logits, positions, score):
-    fields = {"positions": positions, "score": score, "num_layers": 2}
-    config = make_config(attention="dense,banded(window=3)", **fields)
-    params = init(config)
-    positions = jnp.array([[*range(5), *range(6), 0], [*range(12)]])
-    segments = jnp.array([[0] * 5 + [1] * 6 + [-1], [4] * 12])
-    packed = logits(config, params, tokens, positions=positions, segment_ids=segments)
-    first, second = tokens[0, :5], tokens[0, 5:11]
-    apart = jnp.zeros((3, 12), jnp.int32)  # each at the start of a row of its own
-    apart = apart.at[0, :5].set(first).at[1, :6].set(second).at[2].set(tokens[1])
-    alone = logits(config, params, apart)
-    for together, separate in (
-        (packed[0, :5], alone[0, :5]),
-        (packed[0, 5:11], alone[1, :6]),
-        (packed[1], alone[2]),
-    ):
-        np.testing.assert_allclose(together, separate, rtol=1e-5, atol=1e-5)
 
 
 def test_positions_pick_the_position_embedding(make_config, init, tokens, logits):
@@ -122,18 +95,20 @@ def test_bfloat16_is_the_dtype_of_activations_and_not_of_gradients(make_config, 
 
 
 def test_a_cache_refuses_segments_and_a_prefix_in_pieces(make_config, init, tokens):
-    config = make_config(attention="dense,prefix(length=5)")
+    config = make_config(attention="prefix(length=5)", num_layers=1, positions="none")
     cache = init_decoding(config, 2, 12, jnp.float32)
+    segments = np.zeros((2, 12), np.int32)
 
     def decode(cache, part, **context):
-        at = jnp.broadcast_to(jnp.arange(12)[part], tokens[:, part].shape)
+        at = np.broadcast_to(np.arange(12, dtype=np.int32)[part], tokens[:, part].shape)
         options = {"positions": at, "cache": cache, "method": GPT.decode, **context}
         return GPT(config).apply({"params": init(config)}, tokens[:, part], **options)
 
     with pytest.raises(ValueError, match="cache: got one with segment_ids"):
-        decode(cache, np.s_[:3], segment_ids=jnp.zeros((2, 3), jnp.int32))
-    _, begun = decode(cache, np.s_[:3])
+        jax.eval_shape(lambda: decode(cache, np.s_[:], segment_ids=segments))
+    filled = np.where(np.arange(12) < 3, np.arange(12), np.asarray(cache[0].positions))
+    begun = dataclasses.replace(cache[0], positions=jnp.asarray(filled, jnp.int32))
     with pytest.raises(
         ValueError, match=r"from 3 on in a chunk of their own, but prefix\(length=5\)"
     ):
-        decode(begun, np.s_[3:6])
+        decode((begun,), np.s_[3:6])

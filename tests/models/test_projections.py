@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from gptjax.models.gpt import GPT
 from gptjax.models.projections import FEW_TOKENS, Projection, rows_product, transposed
-from gptjax.models.transformer import init_decoding, unstacked
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 37, 48, 31 * 37])  # in 1, 7, 1, 2, 31 parts
@@ -77,34 +75,3 @@ def test_initial_values_are_those_of_flax(inputs, features, num_axes):
     jax.tree.map(
         np.testing.assert_array_equal, ours, dict(theirs.init(jax.random.key(3), x)["params"])
     )
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"num_heads": 4, "num_kv_heads": 2, "d_head": 6, "d_value": 5},
-        {"num_heads": 4, "num_kv_heads": 1, "d_head": 4, "d_value": 9, "tied_embeddings": False},
-        {"norm": "post", "positions": "rotary", "attention": "dense,banded(window=3)"},
-    ],
-)
-def test_a_model_of_unstacked_parameters_gives_the_logits_of_stacked_ones(
-    make_config, init, logits, tokens, fields
-):
-    """A prompt at once and then a token, from a cache, against the whole text without one."""
-    config = make_config(**fields)
-    params = init(config)
-    expected = logits(config, params, tokens)
-    decode = jax.jit(
-        lambda params, cache, tokens, at: GPT(config).apply(
-            {"params": params}, tokens, positions=at, cache=cache, method=GPT.decode
-        )
-    )
-    split = unstacked(params)
-    assert unstacked(split) is split
-    for given in (params, split):
-        cache = init_decoding(config, 2, 12, jnp.float32)
-        for start, end in ((0, 9), (9, 10), (10, 11), (11, 12)):
-            at = jnp.arange(start, end)[None]
-            got, cache = decode(given, cache, tokens[:, start:end], at)
-            np.testing.assert_allclose(got, expected[:, start:end], rtol=1e-4, atol=1e-4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
-from gptjax.models.gpt import GPT
+from tests.support.parameter_shapes import parameter_shapes
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +33,11 @@ def random_params():
 
     def fill(config, seed=0):
         rng = np.random.default_rng(seed)
-        tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-        shapes = jax.eval_shape(GPT(config).init, jax.random.key(0), tokens)["params"]
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: jnp.asarray(
                 float(path[-1].key == "scale") + 0.1 * rng.normal(size=leaf.shape), leaf.dtype
             ),
-            shapes,
+            parameter_shapes(config),
         )
 
     return fill

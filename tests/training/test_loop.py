@@ -51,7 +51,7 @@ def _config(num_steps=10, log_every=2, eval_every=5, every_steps=4):
 
 def _loss(params, batch, rng):
     """A line fitted to points, by half of them at random: dropout, as far as the loop can tell."""
-    error = jnp.square(batch["x"] @ params["kernel"] - batch["y"])
+    error = jnp.square(batch["x"] @ params["scalar_head"]["kernel"] - batch["y"])
     kept = jax.random.bernoulli(rng, 0.5, error.shape).astype(jnp.float32)
     weight = jnp.sum(kept) + 1e-6
     return jnp.sum(error * kept), weight, {"bias": jnp.sum((batch["y"] - 1.0) * kept)}
@@ -66,7 +66,7 @@ def _batches(first, hook=lambda step: None):
 
 
 def _judge(params):
-    loss = float(jnp.sum(jnp.square(params["kernel"] - jnp.array([1.0, -2.0, 3.0]))))
+    loss = float(jnp.sum(jnp.square(params["scalar_head"]["kernel"] - jnp.array([1.0, -2.0, 3.0]))))
     return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 2}
 
 
@@ -77,7 +77,7 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
     tx = make_optimizer(config.optimizer, schedule)
 
     def fresh():
-        return create({"kernel": jnp.zeros(3)}, tx)
+        return create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)
 
     everywhere = NamedSharding(mesh, PartitionSpec())
     target = jax.tree.map(
@@ -180,7 +180,9 @@ def test_checkpoints_are_saved_when_due_and_at_the_end(whole):
         assert (restored["metrics"] is None) == (step != 10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, whole, number):
     """Interrupted while the batch of step 7 is made, that is, during the seventh step."""
 
@@ -227,12 +229,12 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_bits(tmp_path
 def test_a_run_goes_on_on_another_mesh(tmp_path, whole):
     _fit(tmp_path, _config(), hook=lambda step: step == 5 and os.kill(os.getpid(), signal.SIGTERM))
     resumed, rows = _fit(tmp_path, _config(), devices=4)
-    assert len(resumed.state.params["kernel"].sharding.device_set) == 4
+    assert len(resumed.state.params["scalar_head"]["kernel"].sharding.device_set) == 4
     _, outcome, whole_rows = whole
     for row, expected in zip(rows, whole_rows, strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     np.testing.assert_allclose(
-        resumed.state.params["kernel"], outcome.state.params["kernel"], rtol=1e-5
+        resumed.state.params["scalar_head"]["kernel"], outcome.state.params["scalar_head"]["kernel"], rtol=1e-5
     )
 
 
@@ -252,7 +254,7 @@ def _breaks_at(step, **broken):
         bad = jnp.all(batch["x"] == next(_batches(step))["x"])
         if "loss" in broken:
             return loss_sum + jnp.where(bad, broken["loss"], 0.0), weight, metrics
-        steep = jax.lax.cond(bad, lambda w: jnp.sqrt(jnp.sum(w * 0.0)), jnp.sum, params["kernel"])
+        steep = jax.lax.cond(bad, lambda w: jnp.sqrt(jnp.sum(w * 0.0)), jnp.sum, params["scalar_head"]["kernel"])
         return loss_sum + steep, weight, metrics
 
     return loss
@@ -300,7 +302,7 @@ def test_every_step_drops_out_anew():
     """The same batch, and parameters that do not move."""
     tx, batch = optax.sgd(0.0), next(_batches(0))
     train_step = make_train_step(gradient_sums(_loss), tx, optax.constant_schedule(0.0), seed=7)
-    state, losses = create({"kernel": jnp.zeros(3)}, tx), []
+    state, losses = create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx), []
     for _ in range(5):
         state, metrics = train_step(state, batch)
         losses.append(float(metrics["loss"]))
@@ -312,7 +314,7 @@ def test_the_step_donates_its_state():
     tx = make_optimizer(
         config.optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config))
     )
-    state = create({"kernel": jnp.zeros(3)}, tx)
+    state = create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)
     make_train_step(gradient_sums(_loss), tx, schedule, seed=7)(state, next(_batches(0)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 

@@ -16,10 +16,10 @@ from gptjax.config import (
     TrainingConfig,
     resolve,
 )
-from gptjax.models.gpt import GPT
 from gptjax.training.optimizers import make_optimizer
 from gptjax.training.partitioning import AXES, check_divides, make_mesh, placed, put_batch
 from gptjax.training.state import create
+from tests.support.parameter_shapes import parameter_shapes
 
 
 def _mesh(**axes):
@@ -94,12 +94,8 @@ def _state(config):
     """The shapes of the state of a resolved `config`, with an average of the parameters."""
     tx = make_optimizer(config.optimizer, optax.constant_schedule(0.1))
 
-    def fresh():
-        tokens = jnp.zeros((1, 1), jnp.int32)
-        params = GPT(config.model).init(jax.random.key(0), tokens)["params"]
-        return create(params, tx, with_ema=True)
-
-    return jax.eval_shape(fresh)
+    params = parameter_shapes(config.model)
+    return jax.eval_shape(lambda params: create(params, tx, with_ema=True), params)
 
 
 def _small(optimizer="adamw", **fields):
@@ -149,9 +145,9 @@ def _by_path(tree):
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
-        ({"trunk": {"layers": {"gate": {"kernel": (2, 8, 8)}}}}, r"'trunk/layers/gate/kernel' \[2"),
+        ({"trunk": {"layers": {"gate": {"kernel": (2, 8, 8)}}}}, r"'trunk/layers/gate/kernel' of 3 axes, expected a row"),
         ({"token_embedding": (8,)}, r"'token_embedding' of 1 axes, expected a row"),
-        ({"kernel": (8, 8)}, r"parameter 'kernel'"),
+        ({"kernel": (8, 8)}, r"parameter 'kernel' of 2 axes"),
         ({"token_embedding": (50257, 8)}, r"parallelism\.tensor: got 2, .* 50257, .* token_embed"),
         ({"position_embedding": (8, 3)}, r"parallelism\.fsdp: got 2, .* 3, .* position_embedding"),
     ],

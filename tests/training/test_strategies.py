@@ -1,6 +1,7 @@
 """Every strategy and shape of mesh against one device: the losses, and what devices exchange."""
 
 import collections
+import functools
 import math
 import re
 
@@ -20,10 +21,13 @@ from gptjax.config import (
 from gptjax.runs.program import Program
 from gptjax.training.checkpoints.start import begin, resume
 from gptjax.training.checkpoints.store import Checkpoints
+from gptjax.training.gradients import gradient_sums
 from gptjax.training.partitioning import put_batch
 
-ROWS, LENGTH, LAYERS, WIDTH, VOCABULARY = 8, 16, 2, 16, 64
-STEPS = 20
+ROWS, LENGTH, WIDTH, VOCABULARY = 8, 16, 16, 64
+STEPS = 10
+ONE = {"num_layers": 1, "attention": "banded(window=6)"}
+TWO = {"num_layers": 2, "attention": "dense,banded(window=6)"}
 STRATEGIES = {
     "pmap": {"strategy": "pmap"},
     "data": {"strategy": "mesh"},
@@ -44,7 +48,7 @@ def _config(strategy="single", *, model=None, training=None, **parallelism):
                 context_length=LENGTH,
                 num_heads=4,
                 d_model=WIDTH,
-                **{"num_layers": LAYERS, "attention": "dense,banded(window=6)", **(model or {})},
+                **ONE | (model or {}),
             ),
             optimizer=OptimizerConfig(learning_rate=0.01, warmup_steps=2, schedule="constant"),
             training=TrainingConfig(batch_size=ROWS, **(training or {})),
@@ -69,6 +73,8 @@ def _batch(step):
 class Run:
     """A run of a configuration, from NumPy's random parameters; its step is compiled once."""
 
+    name = ""
+
     def __init__(self, config, random_params):
         self.program = Program(config)
         where = jax.tree.map(lambda leaf: leaf.sharding, self.program.target)
@@ -87,15 +93,16 @@ class Run:
             rows.append([float(metrics["loss"]), float(metrics["grad_norm"])])
         return np.array(rows)
 
-    def exchanged(self):
-        """Collective -> the shapes that it makes, over the whole compiled step."""
-        made = collections.defaultdict(list)
-        text = re.sub(r"/\*index=\d+\*/", "", self.compiled.as_text())
-        names = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
-        for shapes, name in re.findall(rf"= (\(?[^=]*?) ({names})(?:-start)?\(", text):
-            for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
-                made[name].append(tuple(map(int, shape.split(","))) if shape else ())
-        return made
+
+def _exchanged(compiled):
+    """Collective -> the shapes that it makes, over a whole compiled program."""
+    made = collections.defaultdict(list)
+    text = re.sub(r"/\*index=\d+\*/", "", compiled.as_text())
+    names = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
+    for shapes, name in re.findall(rf"= (\(?[^=]*?) ({names})(?:-start)?\(", text):
+        for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
+            made[name].append(tuple(map(int, shape.split(","))) if shape else ())
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +117,28 @@ def make_run(random_params):
 
 @pytest.fixture(scope="module")
 def expected(make_run):
-    """What one device computes."""
-    rows = make_run().train()
-    assert rows[-1, 0] < rows[0, 0] - 0.1
-    return rows
+    """Returns a function from model fields to what one device computes."""
+
+    @functools.cache
+    def trained(num_layers, attention):
+        rows = make_run(model={"num_layers": num_layers, "attention": attention}).train()
+        assert rows[-1, 0] < rows[0, 0] - 0.1
+        return rows
+
+    return lambda model: trained(model["num_layers"], model["attention"])
+
+
+BOTH = [ONE, pytest.param(TWO, marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=BOTH, ids=["one layer", "two layers"])
+def model(request):
+    return request.param
 
 
 @pytest.fixture(scope="module", params=STRATEGIES)
-def run(request, make_run):
-    run = make_run(request.param)
+def run(request, make_run, model):
+    run = make_run(request.param, model=model)
     run.name = request.param
     return run
 
@@ -127,15 +147,16 @@ def _elements(shapes):
     return sum(map(math.prod, shapes))
 
 
-def test_every_strategy_trains_as_one_device_does(run, expected):
-    np.testing.assert_allclose(run.train(), expected, rtol=1e-5)
+def test_every_strategy_trains_as_one_device_does(run, model, expected):
+    np.testing.assert_allclose(run.train(), expected(model), rtol=1e-5)
 
 
-def test_devices_exchange_what_the_strategy_needs_and_no_more(run):
-    made = run.exchanged()
+def test_devices_exchange_what_the_strategy_needs_and_no_more(run, model):
+    made = _exchanged(run.compiled)
     params = run.program.target.params
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
-    layer = max(leaf.size // LAYERS for leaf in jax.tree.leaves(params["trunk"]["layers"]))
+    layers = model["num_layers"]
+    layer = max(leaf.size // layers for leaf in jax.tree.leaves(params["trunk"]["layers"]))
     mesh = run.program.mesh.shape
     keys = (ROWS // mesh["data"] // mesh["fsdp"], LENGTH, 4 // mesh["tensor"], 4)
     if run.name in ("pmap", "data"):
@@ -149,41 +170,65 @@ def test_devices_exchange_what_the_strategy_needs_and_no_more(run):
         assert made.keys() == {"all-gather", "all-reduce"}
         tables = [params[name].shape for name in ("token_embedding", "position_embedding")]
         gathered = [math.prod(shape) for shape in made["all-gather"] if shape not in tables]
-        assert len(gathered) >= 6 * LAYERS and max(gathered) <= layer
+        assert len(gathered) >= 6 * layers and max(gathered) <= layer
     if run.name == "tensor":
         # Sums of activations: one forward and one backward for each branch of a layer.
         assert made.keys() == {"all-reduce"}
         rows = ROWS // mesh["data"]
-        assert made["all-reduce"].count((rows, LENGTH, WIDTH)) >= 4 * LAYERS
+        assert made["all-reduce"].count((rows, LENGTH, WIDTH)) >= 4 * layers
     if run.name in ("gather", "all but data"):
-        assert made["all-gather"].count(keys) == 2 * LAYERS
-        assert len(made["reduce-scatter"]) == 2 * LAYERS
+        assert made["all-gather"].count(keys) == 2 * layers
+        assert len(made["reduce-scatter"]) == 2 * layers
         assert "collective-permute" not in made
     if run.name == "ring":
         # "dense" goes all the way round, "banded(window=6)" two hops of 4 positions: keys
         # and values forward, with their gradients backward, which go home at last.
         # On a CPU the compiler keeps those of the forward pass.
-        sent = (3 + 2) * 2 + (3 + 2) * 2 + 2 * 2
+        hops = 2 if layers == 1 else 3 + 2
+        sent = hops * 2 + hops * 2 + layers * 2
         share = (keys[0], LENGTH // 4, *keys[2:])
-        assert made["collective-permute"].count(share) in (sent, sent + (3 + 2) * 2)
+        assert made["collective-permute"].count(share) in (sent, sent + hops * 2)
         assert keys not in made["all-gather"]
 
 
-def test_dropout_does_not_depend_on_the_mesh(make_run, expected):
-    dropout = {f"{where}_dropout": 0.1 for where in ("embedding", "attention", "residual")}
-    alone = make_run(model=dropout).train(5)
-    assert np.abs(alone - expected[:5]).min() > 1e-3
-    divided = make_run(model=dropout, strategy="mesh", fsdp=2, tensor=2).train(5)
+DROPOUT = {f"{where}_dropout": 0.1 for where in ("embedding", "attention", "residual")}
+DIVIDED = {"strategy": "mesh", "fsdp": 2, "tensor": 2}
+
+
+def test_dropout_of_a_loss_does_not_depend_on_the_mesh(random_params):
+    def losses(**parallelism):
+        config = _config(model=DROPOUT, **parallelism)
+        program = Program(config)
+        target = program.target.params
+        where = jax.tree.map(lambda leaf: leaf.sharding, target)
+        params = jax.device_put(jax.device_get(random_params(config.model)), where)
+        loss = jax.jit(lambda *given: program.loss(*given)[0])
+        batch = put_batch(_batch(0), program.mesh)
+        return [float(loss(params, batch, jax.random.key(seed))) for seed in (0, 1)]
+
+    alone = losses()
+    assert abs(alone[0] - alone[1]) > 1e-3
+    np.testing.assert_allclose(losses(**DIVIDED), alone, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_training_with_dropout_does_not_depend_on_the_mesh(make_run, expected):
+    alone = make_run(model=TWO | DROPOUT).train(5)
+    assert np.abs(alone - expected(TWO)[:5]).min() > 1e-3
+    divided = make_run(model=TWO | DROPOUT, **DIVIDED).train(5)
     np.testing.assert_allclose(divided, alone, rtol=1e-5)
 
 
-def test_under_fsdp_scanned_layers_are_gathered_one_by_one(make_run):
+def test_under_fsdp_scanned_layers_are_gathered_one_by_one():
     """Twelve layers, in a loop: what is gathered in it is of one, forward and backward."""
-    run = make_run("fsdp", model={"num_layers": 12, "attention": "dense"})
-    layers = run.program.target.params["trunk"]["layers"]
-    largest = max(leaf.size // 12 for leaf in jax.tree.leaves(layers))
+    program = Program(_config(model={"num_layers": 12, "attention": "dense"}, **STRATEGIES["fsdp"]))
+    params = program.target.params
+    batch = put_batch(_batch(0), program.mesh)
+    gradient = jax.jit(gradient_sums(program.loss)).lower(params, batch, jax.random.key(0))
+    largest = max(leaf.size // 12 for leaf in jax.tree.leaves(params["trunk"]["layers"]))
     tables = [(VOCABULARY, WIDTH), (LENGTH, WIDTH)]
-    gathered = [shape for shape in run.exchanged()["all-gather"] if shape not in tables]
+    made = _exchanged(gradient.compile())["all-gather"]
+    gathered = [shape for shape in made if shape not in tables]
     assert 6 <= len(gathered) <= 12
     assert max(map(math.prod, gathered)) <= largest
 
@@ -200,8 +245,15 @@ def test_random_parameters_do_not_depend_on_the_mesh():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), divided, alone)
 
 
-@pytest.mark.parametrize("name", ["fsdp", "all but data"])
-def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, random_params, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("all but data", ("pmap", "fsdp")),
+        pytest.param("all but data", STRATEGIES, marks=pytest.mark.slow),
+        pytest.param("fsdp", STRATEGIES, marks=pytest.mark.slow),
+    ],
+)
+def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, others, random_params, tmp_path):
     config = _config(**STRATEGIES[name])
     program = Program(config)
     fresh = program.fresh(random_params(config.model)).replace(step=jnp.int32(STEPS))
@@ -212,8 +264,8 @@ def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, random_params
             STEPS, params=placed.params, opt_state=placed.opt_state, data={}, config={}
         )
         checkpoints.wait()
-        for parallelism in STRATEGIES.values():
-            target = Program(_config(**parallelism)).target
+        for other in others:
+            target = Program(_config(**STRATEGIES[other])).target
             state, _ = resume(target, checkpoints, None)
             jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), saved)
             for leaf, wanted in zip(*map(jax.tree.leaves, (state, target)), strict=True):
