@@ -11,6 +11,7 @@ import pytest
 
 from gptjax.alignment.ranking import calibration, pair_weights, ranking, ranking_sums
 from gptjax.alignment.reward_model import RewardModel
+from tests.support.params import random_params
 
 # Ranks of each prompt's annotators, one number an answer, lower is better.
 RANKS = [
@@ -98,8 +99,8 @@ def test_neighbours_and_padding_answers_change_nothing():
     )
 
 
-def batches():
-    """One batch in both forms: whole texts, and prompts with their answers."""
+def batches(rows_of_padding=(0, 0)):
+    """One batch in both forms: whole texts, and prompts with their answers; rows of zeros below."""
     rng = np.random.default_rng(0)
     ranks = RANKS[:2]
     _, preferred, num_answers = rankings(ranks, size=4)
@@ -121,6 +122,9 @@ def batches():
         "answer_lengths": answer_lengths,
         **given,
     }
+    for batch, more in zip((whole, shared), rows_of_padding, strict=True):
+        for name, x in batch.items():
+            batch[name] = np.pad(x, [(0, more), *[(0, 0)] * (x.ndim - 1)])
     return whole, shared, ranks
 
 
@@ -147,16 +151,17 @@ def sums_with_gradient(model):
 @pytest.fixture(scope="module")
 def params(model):
     one = (np.zeros((1, 1), np.int32), np.ones(1, np.int32))
-    return jax.jit(model.init)(jax.random.key(0), *one)["params"]
+    return random_params(model, *one)
 
 
 def test_the_training_loss_is_the_loss_of_the_models_rewards_in_both_forms(
     model, params, sums_with_gradient
 ):
-    whole, shared, ranks = batches()
+    """Whatever the rows of padding, of which one form has one and the other two."""
+    whole, shared, ranks = batches(rows_of_padding=(1, 2))
     flat = (whole["tokens"].reshape(-1, 11), whole["lengths"].ravel())
     rewards = jax.jit(model.apply)({"params": params}, *flat)
-    want_loss, want_weight, want_metrics = oracle(np.asarray(rewards).reshape(2, 4), ranks)
+    want_loss, want_weight, want_metrics = oracle(np.asarray(rewards)[:8].reshape(2, 4), ranks)
 
     (loss, (weight, metrics)), gradient = sums_with_gradient(params, whole, False)
     assert loss == pytest.approx(want_loss, rel=1e-5)
@@ -169,14 +174,15 @@ def test_the_training_loss_is_the_loss_of_the_models_rewards_in_both_forms(
         shared_gradient,
         gradient,
     )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share_prompts", [False, True])
 def test_a_row_of_padding_changes_neither_loss_nor_gradient(
     params, sums_with_gradient, share_prompts
 ):
-    batch = batches()[share_prompts]
-    padded = {name: np.concatenate([x, np.zeros_like(x[:1])]) for name, x in batch.items()}
+    batch, padded = batches()[share_prompts], batches((1, 1))[share_prompts]
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     sums = [sums_with_gradient(params, x, share_prompts) for x in (padded, batch)]
     jax.tree.map(close, *sums)

@@ -15,6 +15,7 @@ from gptjax.alignment.reward_model import (
 )
 from gptjax.models.gpt import GPT
 from tests.support.once import once
+from tests.support.params import random_params
 
 VOCAB, PROMPT, ANSWER = 50, 9, 7
 slow = pytest.mark.slow
@@ -22,7 +23,7 @@ slow = pytest.mark.slow
 
 @once
 def _params(config):
-    gpt = jax.jit(GPT(config).init)(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
+    gpt = random_params(GPT(config), np.zeros((1, 1), np.int32))
     return gpt, from_language_model(RewardModel(config), gpt, jax.random.key(1))
 
 
@@ -59,7 +60,7 @@ def hidden_of(config, gpt, text):
     return np.asarray(hidden({"params": gpt}, np.array([text]))[0][0, -1], np.float64)
 
 
-@pytest.mark.parametrize("fields", [{"num_layers": 2}, {"attention": "prefix(length=6)"}])
+@pytest.mark.parametrize("fields", [{}, {"attention": "prefix(length=6)"}])
 def test_a_reward_is_the_head_on_the_last_real_token(make_model, fields):
     config = make_model(**fields)
     gpt, params = make_params(config)
@@ -98,8 +99,7 @@ def test_values_at_the_last_token_are_the_rewards_wherever_padding_stands(make_m
     "fields",
     [
         {
-            "attention": "dense,banded(window=5)",
-            "num_layers": 2,
+            "attention": "banded(window=5)",
             "positions": "rotary",
             "num_kv_heads": 1,
             "norm": "post",

@@ -58,7 +58,6 @@ def test_factors_share_no_pair_and_miss_none(spec, causal, monkeypatch):
             (SPECS[1], False, "blockwise scanned"),
             (SPECS[2], False, "blockwise"),
             (OTHERS[0], True, "blockwise scanned"),
-            (OTHERS[1], False, "blockwise scanned"),
         ],
     ),
 )

@@ -23,7 +23,9 @@ from gptjax.attention.fused import LONGEST_SPLASH, refuses
 from gptjax.attention.implementation import Call
 from gptjax.attention.patterns import Banded, Dense, Fixed, Heads
 from gptjax.attention.splash import splash, visits
+from tests.attention.oracle import EXAMPLES
 from tests.attention.sections import ALONE, Sections
+from tests.support.tiers import tiered
 
 
 @pytest.fixture
@@ -181,6 +183,13 @@ def test_a_sharding_of_positions_is_refused(tpu):
         attend(*draw(16), Dense(), impl="fused", sharding=NamedSharding(mesh, P(None, "data")))
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    tiered(
+        [(Sections(tuple(ALONE), 71),), *((pattern,) for pattern in EXAMPLES)],
+        [(Sections(tuple(ALONE), 71),), (EXAMPLES[0],)],
+    ),
+)
 def test_every_pattern_is_lowered_to_the_kernels_of_a_tpu(pattern, tpu, monkeypatch):
     monkeypatch.setattr("gptjax.attention.fused.splash", splash)
     device = AbstractDevice(device_kind="TPU v5 lite", num_cores=1, platform="tpu")
