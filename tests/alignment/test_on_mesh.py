@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 
 from gptjax.alignment.ranking import ranking
 from gptjax.alignment.reward_model import RewardModel
@@ -41,8 +40,7 @@ def test_the_ranking_loss_and_its_gradient_are_those_of_one_device():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), its_gradient, gradient)
 
 
-@pytest.mark.parametrize("count", [16, pytest.param(2, marks=pytest.mark.slow)])
-def test_answers_are_drawn_as_on_one_device_with_their_rows_divided(count):
+def test_answers_are_drawn_as_on_one_device_with_their_rows_divided():
     """Of 16 texts each device has the keys and values of 4, for half of the heads; 2 stay whole."""
     model = ModelConfig(vocab_size=60, context_length=16, num_layers=1, num_heads=2, d_model=16)
     config = resolve(
@@ -52,7 +50,7 @@ def test_answers_are_drawn_as_on_one_device_with_their_rows_divided(count):
     params = random_params(plain, np.zeros((1, 1), np.int32))
     sharding = jax.tree.map(lambda leaf: leaf.sharding, placed(params, mesh))
     divided = GPT(config.model, constrain=model_attributes(config, mesh)["constrain"])
-    prompts = [np.arange(1, 3 + i % 5) for i in range(count)]
+    prompts = [np.arange(1, 3 + i % 5) for i in range(16)]
 
     def drawn(model, params, prompts):
         generator = Generator(model, params, slots=16, longest=(8, 8))
@@ -63,5 +61,8 @@ def test_answers_are_drawn_as_on_one_device_with_their_rows_divided(count):
     jax.tree.map(np.testing.assert_array_equal, got, expected)
     held = [leaf for leaf in jax.tree.leaves(generator._batch._state.cache) if leaf.ndim == 4]
     assert len(held) == 2  # keys and values of a layer
-    for leaf in held if count == 16 else ():
+    for leaf in held:
         assert leaf.sharding.shard_shape(leaf.shape) == (4, 1, *leaf.shape[2:])
+
+    _, few = drawn(divided, jax.device_put(params, sharding), prompts[:2])  # which 4 do not divide
+    jax.tree.map(np.testing.assert_array_equal, few, expected[:2])
