@@ -145,7 +145,7 @@ def loop_lessons(settings, measured, mask, scores, finished, beta):
         PPOSettings(kl_coefficient=0.3, gae_decay=0.9),
         PPOSettings(kl_coefficient=0.3, whiten=False, unfinished_score=None, discount=0.8),
         PPOSettings(advantages="rloo", answers_per_prompt=2, kl_coefficient=0.3),
-        PPOSettings(advantages="grpo", answers_per_prompt=2, kl_coefficient=0.3),
+        PPOSettings(advantages="grpo", answers_per_prompt=4, kl_coefficient=0.3),
     ],
     ids=["gae", "gae_plain", "rloo", "grpo"],
 )
