@@ -16,7 +16,7 @@ def make_model():
             "vocab_size": VOCAB,
             "vocab_multiple": 64,
             "context_length": 24,
-            "num_layers": 2,
+            "num_layers": 1,
             "num_heads": 2,
             "d_model": 16,
             "init_std": 0.2,

@@ -25,7 +25,7 @@ def judged(rng, prompts, each, sway, ties=True):
     return judgements, clusters
 
 
-@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("ties", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_deviations_are_those_of_the_bootstrap_over_prompts(ties):
     rng = np.random.default_rng(0)
     judgements, clusters = judged(rng, 60, 4, sway=1.0, ties=ties)

@@ -21,6 +21,7 @@ from gptjax.alignment.policy_gradient import (
 from gptjax.inference.sampling import Temperature
 from gptjax.models.gpt import GPT
 from gptjax.training.losses import language_model
+from tests.support.params import random_params
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -43,10 +44,10 @@ def test_log_probabilities_and_entropy_are_of_the_heated_distribution(temperatur
 def test_the_temperature_is_the_samplers():
     logits = np.random.default_rng(0).normal(size=(5, 11)).astype(np.float32)
     heated = jax.nn.log_softmax(Temperature(0.7)(jnp.asarray(logits), None))
-    for token in range(11):
-        tokens = np.full((5, 1), token, np.int32)
-        got = token_log_probs(logits[:, None], tokens, 0.7)[:, 0]
-        np.testing.assert_allclose(got, heated[:, token], atol=1e-6)
+    tokens = np.broadcast_to(np.arange(11, dtype=np.int32), (5, 11))
+    each = np.broadcast_to(logits[:, None], (5, 11, 11))
+    got = jax.jit(token_log_probs, static_argnums=2)(each, tokens, 0.7)
+    np.testing.assert_allclose(got, heated, atol=1e-6)
 
 
 @pytest.mark.parametrize("function", [lambda t: entropy(jnp.zeros((1, 1, 2)), t)])
@@ -65,19 +66,22 @@ def test_left_padded_texts_have_the_log_probs_of_each_alone(make_model):
     config, rng = make_model(positions="learned"), np.random.default_rng(0)
     model, lengths, size = GPT(config), np.array([11, 3, 7, 8]), 11
     texts = [rng.integers(1, 50, length).astype(np.int32) for length in lengths]
-    params = jax.jit(model.init)(jax.random.key(0), texts[0][None])["params"]
+    params = random_params(model, np.zeros((1, 1), np.int32))
     positions = np.arange(size)[None] - (size - lengths)[:, None]
     apply, given = jax.jit(model.apply), []
+    heated = jax.jit(functools.partial(token_log_probs, temperature=0.7))
     for padding in (0, 7):
         tokens = np.full((len(texts), size), padding, np.int32)
         for row, text in enumerate(texts):
             tokens[row, size - text.size :] = text
         segment_ids = np.where(positions < 0, -1, 0)
         logits = apply({"params": params}, tokens, positions=positions, segment_ids=segment_ids)
-        log_probs = np.asarray(token_log_probs(logits[:, :-1], tokens[:, 1:], 0.7))
+        log_probs = np.asarray(heated(logits[:, :-1], tokens[:, 1:]))
         for row, text in enumerate(texts):
-            alone = model.apply({"params": params}, text[None])[0, :-1] / 0.7
-            expected = jax.nn.log_softmax(alone)[np.arange(text.size - 1), text[1:]]
+            right_padded = np.pad(text, (0, size - text.size))[None]
+            logits = np.asarray(apply({"params": params}, right_padded), np.float64)[0] / 0.7
+            alone = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+            expected = alone[np.arange(text.size - 1), text[1:]]
             np.testing.assert_allclose(log_probs[row, 1 - text.size :], expected, atol=2e-6)
         given.append(log_probs[positions[:, :-1] >= 0])
     np.testing.assert_array_equal(*given)
@@ -131,7 +135,8 @@ def test_the_policy_loss_and_its_gradient_equal_a_loop():
 
 def test_at_the_old_policy_the_gradient_is_the_policy_gradient():
     _, old, advantages, weights = random()
-    gradient = jax.grad(lambda new: policy_loss(new, old, advantages, weights)[0])(old)
+    loss = lambda new: policy_loss(new, old, advantages, weights)[0]  # noqa: E731
+    gradient = jax.jit(jax.grad(loss))(old)
     np.testing.assert_allclose(gradient, -weights * advantages, atol=1e-6)
     assert ratio_extremes(old, old, weights) == (1.0, 1.0)
 
@@ -150,12 +155,11 @@ def test_weights_of_one_over_the_length_average_over_answers():
     new, old, advantages, weights = random()
     mask = weights > 0
     shares = (mask / mask.sum(1, keepdims=True)).astype(np.float32)
-    total, weight, _ = policy_loss(new, old, advantages, shares)
-    ones = np.ones((1, 8), np.float32)
+    loss = jax.jit(policy_loss)
+    total, weight, _ = loss(new, old, advantages, shares)
+    ones = mask.astype(np.float32)
     each = [
-        policy_loss(
-            *(x[b : b + 1, mask[b]] for x in (new, old, advantages)), ones[:, : mask[b].sum()]
-        )
+        loss(*(np.tile(x[b], (5, 1)) for x in (new, old, advantages)), np.tile(ones[b], (5, 1)))
         for b in range(len(new))
     ]
     assert weight == pytest.approx(len(new))
@@ -191,7 +195,7 @@ def test_what_has_no_weight_changes_neither_loss_nor_gradient_even_if_nan(loss):
             value, *others = loss(new, *rest)
             return value, others
 
-        return jax.value_and_grad(total, has_aux=True)(new)
+        return jax.jit(jax.value_and_grad(total, has_aux=True))(new)
 
     junk = [np.where(weights > 0, x, np.nan).astype(np.float32) for x in (new, old, third)]
     jax.tree.map(
@@ -204,13 +208,14 @@ def test_what_has_no_weight_changes_neither_loss_nor_gradient_even_if_nan(loss):
     assert np.isfinite(with_gradient(new, old, third, weights)[1]).all()
 
 
+@pytest.mark.slow
 def test_ppo_ptx_is_the_gradient_of_the_weighted_sum(make_model):
-    config = make_model(num_layers=1)
+    config = make_model()
     model = GPT(config)
     rng = np.random.default_rng(0)
     tokens, targets = rng.integers(50, size=(2, 2, 6), dtype=np.int32)
     new, old, advantages, weights = random(rows=2, size=6)
-    params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
+    params = random_params(model, np.zeros((1, 1), np.int32))
     moved = new - old
     old = token_log_probs(jax.jit(model.apply)({"params": params}, tokens), targets) - moved
     batch = {"tokens": tokens[::-1], "targets": targets[::-1], "loss_weights": weights}
@@ -243,9 +248,9 @@ def test_a_value_that_came_near_rests_and_one_that_went_away_learns():
     ones = np.ones((1, 2), np.float32)
     new = np.array([[0.5, 0.5]], np.float32)
     returns = np.array([[1.0, -1.0]], np.float32)
-    total, _, _ = value_loss(new, 0 * ones, returns, ones)
+    loss = lambda new: value_loss(new, 0 * ones, returns, ones)[0]  # noqa: E731
+    total, gradient = jax.jit(jax.value_and_grad(loss))(new)
     assert total == pytest.approx(0.5 * (0.8**2 + 1.5**2))
-    gradient = jax.grad(lambda new: value_loss(new, 0 * ones, returns, ones)[0])(new)
     np.testing.assert_allclose(gradient, [[0.0, 1.5]])
 
 
@@ -253,10 +258,10 @@ def test_the_four_cases_of_the_clipped_surrogate():
     """Figure 1 of arXiv 1707.06347: only an advantage that was followed too far is flat."""
     ratios, signs = [0.5, 1.5], [1.0, -1.0]
     flat = {(1.5, 1.0), (0.5, -1.0)}
-    for ratio, sign in itertools.product(ratios, signs):
-        arguments = (jnp.zeros((1, 1)), jnp.full((1, 1), sign), jnp.ones((1, 1)))
-        gradient = jax.grad(lambda x, rest=arguments: policy_loss(x, *rest)[0])(
-            jnp.full((1, 1), math.log(ratio))
-        )
-        want = 0.0 if (ratio, sign) in flat else -sign * ratio
-        assert gradient[0, 0] == pytest.approx(want)
+    cases = list(itertools.product(ratios, signs))
+    new, advantages = np.array([[(math.log(ratio), sign) for ratio, sign in cases]], "float32").T
+    ones = np.ones_like(new)
+    loss = lambda new: policy_loss(new, 0 * new, advantages, ones)[0]  # noqa: E731
+    gradient = jax.jit(jax.grad(loss))(new)
+    want = [0.0 if case in flat else -case[1] * case[0] for case in cases]
+    np.testing.assert_allclose(gradient[:, 0], want, rtol=1e-6)

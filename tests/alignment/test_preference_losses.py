@@ -1,5 +1,6 @@
 """DPO, IPO and group advantages against loops and closed forms."""
 
+import functools
 import math
 import statistics
 
@@ -17,6 +18,7 @@ from gptjax.alignment.preference_losses import (
     rloo_advantages,
 )
 from gptjax.models.gpt import GPT
+from tests.support.params import random_params
 
 
 def test_losses_of_margins_equal_their_formulas():
@@ -52,21 +54,28 @@ def rankings(seed=0, rows=3):
     }
 
 
-def init(model, seed=0):
-    return jax.jit(model.init)(jax.random.key(seed), np.zeros((1, SIZE), np.int32))["params"]
+def init(model):
+    return random_params(model, np.zeros((1, SIZE), np.int32))
 
 
-def log_prob(model, params, tokens, start, end):
+def log_prob(logits, tokens, start, end):
     """Of tokens[start:end] after those before, token by token in float64."""
-    logits = np.asarray(jax.jit(model.apply)({"params": params}, tokens[None])[0], np.float64)
+    logits = np.asarray(logits, np.float64)
     return sum(
         logits[at - 1, tokens[at]] - math.log(np.exp(logits[at - 1]).sum())
         for at in range(start, end)
     )
 
 
-@pytest.mark.parametrize("chunk", [None, 4])
-@pytest.mark.parametrize("name", ["dpo", "ipo"])
+@pytest.mark.parametrize(
+    ("name", "chunk"),
+    [
+        ("dpo", 4),
+        ("ipo", None),
+        pytest.param("dpo", None, marks=pytest.mark.slow),
+        pytest.param("ipo", 4, marks=pytest.mark.slow),
+    ],
+)
 def test_the_training_losses_equal_a_loop_over_pairs(make_model, name, chunk):
     model = GPT(make_model())
     batch, params = rankings(), init(model)
@@ -76,12 +85,12 @@ def test_the_training_losses_equal_a_loop_over_pairs(make_model, name, chunk):
     }[name]
     total, weight, metrics = jax.jit(loss)(params, batch, None)
     want = {"loss": 0.0, "accuracy": 0, "chosen_reward": 0.0, "rejected_reward": 0.0, "margin": 0.0}
-    counted = 0.0
+    counted, apply = 0.0, jax.jit(model.apply)
     for b, count in enumerate((3, 3, 2)):
         gained = [
-            log_prob(model, params, batch["tokens"][b, i], 3, batch["lengths"][b, i])
+            log_prob(apply({"params": params}, text[None])[0], text, 3, batch["lengths"][b, i])
             - float(batch["reference_log_probs"][b, i])
-            for i in range(count)
+            for i, text in enumerate(batch["tokens"][b, :count])
         ]
         for i in range(count):
             for j in range(count):
@@ -102,31 +111,27 @@ def test_the_training_losses_equal_a_loop_over_pairs(make_model, name, chunk):
 
 def test_the_reference_itself_is_at_ln_2_with_the_papers_gradient(make_model):
     """There grad = -beta / 2 (grad log pi(chosen) - grad log pi(rejected)), section 4."""
-    model = GPT(make_model(num_layers=1))
-    batch, params = rankings(), init(model, 1)
+    model = GPT(make_model())
+    batch, params = rankings(), init(model)
     batch["preferred"] = np.zeros((3, 3, 3), np.float32)
     batch["preferred"][:, 0, 1] = 1.0
     batch["num_answers"] = np.full(3, 2, np.int32)
-    log_probs = answer_log_probs(model)
-    batch["reference_log_probs"] = jax.jit(log_probs)(params, batch)
+
+    def gap(p):
+        given = answer_log_probs(model)(p, batch)
+        return -0.25 * (given[:, 0] - given[:, 1]).sum(), given
+
+    desired, batch["reference_log_probs"] = jax.jit(jax.grad(gap, has_aux=True))(params)
     loss = dpo(model, beta=0.5)
     value, gradient = jax.jit(jax.value_and_grad(lambda p: loss(p, batch, None)[0]))(params)
     assert value == pytest.approx(3 * math.log(2), rel=1e-5)
-
-    def gap(p):
-        given = log_probs(p, batch)
-        return -0.25 * (given[:, 0] - given[:, 1]).sum()
-
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
-        gradient,
-        jax.jit(jax.grad(gap))(params),
-    )
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
+    jax.tree.map(close, gradient, desired)
 
 
 def test_what_follows_an_answer_and_other_rows_change_nothing(make_model):
-    model = GPT(make_model(num_layers=1))
-    batch, params = rankings(), init(model, 1)
+    model = GPT(make_model())
+    batch, params = rankings(), init(model)
     score = jax.jit(answer_log_probs(model))
     before = score(params, batch)
     tokens, end = batch["tokens"].copy(), batch["lengths"][0, 2]
@@ -137,7 +142,7 @@ def test_what_follows_an_answer_and_other_rows_change_nothing(make_model):
 
 def test_dropout_is_off(make_model):
     batch = rankings()
-    model = GPT(make_model(num_layers=1, residual_dropout=0.5))
+    model = GPT(make_model(residual_dropout=0.5))
     params, loss = init(model), jax.jit(dpo(model))
     assert loss(params, batch, jax.random.key(0))[0] == loss(params, batch, None)[0]
 

@@ -11,6 +11,7 @@ import pytest
 
 from gptjax.alignment.ranking import calibration, pair_weights, ranking, ranking_sums
 from gptjax.alignment.reward_model import RewardModel
+from tests.support.params import random_params
 
 # Ranks of each prompt's annotators, one number an answer, lower is better.
 RANKS = [
@@ -98,9 +99,9 @@ def test_neighbours_and_padding_answers_change_nothing():
     )
 
 
-def batches(seed=0):
-    """One batch in both forms: whole texts, and prompts with their answers."""
-    rng = np.random.default_rng(seed)
+def batches(rows_of_padding=(0, 0)):
+    """One batch in both forms: whole texts, and prompts with their answers; rows of zeros below."""
+    rng = np.random.default_rng(0)
     ranks = RANKS[:2]
     _, preferred, num_answers = rankings(ranks, size=4)
     prompts = rng.integers(50, size=(2, 6), dtype=np.int32)
@@ -121,65 +122,75 @@ def batches(seed=0):
         "answer_lengths": answer_lengths,
         **given,
     }
+    for batch, more in zip((whole, shared), rows_of_padding, strict=True):
+        for name, x in batch.items():
+            batch[name] = np.pad(x, [(0, more), *[(0, 0)] * (x.ndim - 1)])
     return whole, shared, ranks
 
 
-def test_the_training_loss_is_the_loss_of_the_models_rewards_in_both_forms(make_model):
-    model = RewardModel(make_model())
-    whole, shared, ranks = batches()
-    size = whole["tokens"].shape[-1]
-    flat = (whole["tokens"].reshape(-1, size), whole["lengths"].ravel())
-    params = jax.jit(model.init)(jax.random.key(0), *flat)["params"]
-    rewards = jax.jit(model.apply)({"params": params}, *flat)
-    want_loss, want_weight, want_metrics = oracle(np.asarray(rewards).reshape(2, 4), ranks)
+@pytest.fixture(scope="module")
+def model(make_model):
+    return RewardModel(make_model())
 
-    def with_gradient(share_prompts, batch):
-        loss = ranking(model, share_prompts=share_prompts)
 
+@pytest.fixture(scope="module")
+def sums_with_gradient(model):
+    """((loss, (weight, metrics)), gradient), with prompts shared or not."""
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def sums(params, batch, share_prompts):
         def total(params):
-            loss_sum, weight, metric_sums = loss(params, batch, None)
-            return loss_sum, (weight, metric_sums)
+            loss_sum, *others = ranking(model, share_prompts=share_prompts)(params, batch, None)
+            return loss_sum, others
 
-        return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
+        return jax.value_and_grad(total, has_aux=True)(params)
 
-    (loss, (weight, metrics)), gradient = with_gradient(False, whole)
+    return sums
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    one = (np.zeros((1, 1), np.int32), np.ones(1, np.int32))
+    return random_params(model, *one)
+
+
+def test_the_training_loss_is_the_loss_of_the_models_rewards_in_both_forms(
+    model, params, sums_with_gradient
+):
+    """Whatever the rows of padding, of which one form has one and the other two."""
+    whole, shared, ranks = batches(rows_of_padding=(1, 2))
+    flat = (whole["tokens"].reshape(-1, 11), whole["lengths"].ravel())
+    rewards = jax.jit(model.apply)({"params": params}, *flat)
+    want_loss, want_weight, want_metrics = oracle(np.asarray(rewards)[:8].reshape(2, 4), ranks)
+
+    (loss, (weight, metrics)), gradient = sums_with_gradient(params, whole, False)
     assert loss == pytest.approx(want_loss, rel=1e-5)
     assert weight == pytest.approx(want_weight, rel=1e-6)
     assert metrics == pytest.approx(want_metrics, rel=1e-4)
-    (shared_loss, _), shared_gradient = with_gradient(True, shared)
+    (shared_loss, _), shared_gradient = sums_with_gradient(params, shared, True)
     assert shared_loss == pytest.approx(float(loss), rel=1e-5)
     jax.tree.map(
         lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5),
         shared_gradient,
         gradient,
     )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share_prompts", [False, True])
-def test_a_row_of_padding_changes_neither_loss_nor_gradient(make_model, share_prompts):
-    model = RewardModel(make_model(num_layers=1))
-    batch = batches()[share_prompts]
-    padded = {name: np.concatenate([x, np.zeros_like(x[:1])]) for name, x in batch.items()}
-    flat = (batches()[0]["tokens"].reshape(-1, 11), batches()[0]["lengths"].ravel())
-    params = jax.jit(model.init)(jax.random.key(0), *flat)["params"]
-    loss = ranking(model, share_prompts=share_prompts)
-
-    def sums_with_gradient(batch):
-        def total(params):
-            loss_sum, *others = loss(params, batch, None)
-            return loss_sum, others
-
-        return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
-
+def test_a_row_of_padding_changes_neither_loss_nor_gradient(
+    params, sums_with_gradient, share_prompts
+):
+    batch, padded = batches()[share_prompts], batches((1, 1))[share_prompts]
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    jax.tree.map(close, sums_with_gradient(padded), sums_with_gradient(batch))
+    sums = [sums_with_gradient(params, x, share_prompts) for x in (padded, batch)]
+    jax.tree.map(close, *sums)
 
 
-def test_dropout_is_drawn_for_whole_texts_and_refused_for_shared_prompts(make_model):
+def test_dropout_is_drawn_for_whole_texts_and_refused_for_shared_prompts(make_model, params):
     model = RewardModel(make_model(residual_dropout=0.3))
     whole, shared, _ = batches()
-    flat = (whole["tokens"].reshape(-1, 11), whole["lengths"].ravel())
-    params = jax.jit(model.init)(jax.random.key(0), *flat)["params"]
     loss = jax.jit(functools.partial(ranking(model), params, whole))
     first, again, other = (loss(jax.random.key(seed))[0] for seed in (1, 1, 2))
     assert first == again != other

@@ -14,14 +14,28 @@ from gptjax.alignment.reward_model import (
     rescaled,
 )
 from gptjax.models.gpt import GPT
+from tests.support.once import once
+from tests.support.params import random_params
 
 VOCAB, PROMPT, ANSWER = 50, 9, 7
+slow = pytest.mark.slow
 
 
-def make_params(config, seed=0):
+@once
+def _params(config):
+    gpt = random_params(GPT(config), np.zeros((1, 1), np.int32))
+    return gpt, from_language_model(RewardModel(config), gpt, jax.random.key(1))
+
+
+def make_params(config):
     """Parameters of a `GPT`, and of the reward model that starts from it."""
-    gpt = jax.jit(GPT(config).init)(jax.random.key(seed), np.zeros((1, 1), np.int32))["params"]
-    return gpt, from_language_model(RewardModel(config), gpt, jax.random.key(seed + 1))
+    return jax.tree.map(lambda leaf: leaf, _params(config))
+
+
+@once
+def compiled(config, method):
+    """A method of the reward model."""
+    return jax.jit(functools.partial(RewardModel(config).apply, method=method))
 
 
 def texts_of(seed=0, rows=3, count=4):
@@ -52,8 +66,8 @@ def test_a_reward_is_the_head_on_the_last_real_token(make_model, fields):
     gpt, params = make_params(config)
     params["scalar_head"]["bias"] = jnp.float32(0.25)
     _, tokens, lengths = texts_of()
-    tokens, lengths = tokens.reshape(-1, tokens.shape[-1])[::3], lengths.ravel()[::3]
-    rewards = jax.jit(RewardModel(config).apply)({"params": params}, tokens, lengths)
+    tokens, lengths = tokens.reshape(-1, tokens.shape[-1])[::5], lengths.ravel()[::5]
+    rewards = compiled(config, None)({"params": params}, tokens, lengths)
     assert rewards.dtype == jnp.float32
     kernel = np.asarray(params["scalar_head"]["kernel"], np.float64)
     want = [
@@ -68,9 +82,8 @@ def test_values_at_the_last_token_are_the_rewards_wherever_padding_stands(make_m
     _, params = make_params(config)
     _, tokens, lengths = texts_of()
     tokens, lengths = tokens.reshape(-1, tokens.shape[-1]), lengths.ravel()
-    model = RewardModel(config)
-    rewards = jax.jit(model.apply)({"params": params}, tokens, lengths)
-    values_of = jax.jit(functools.partial(model.apply, method=RewardModel.values))
+    rewards = compiled(config, None)({"params": params}, tokens, lengths)
+    values_of = compiled(config, RewardModel.values)
     values = values_of({"params": params}, tokens)
     np.testing.assert_allclose(values[np.arange(len(tokens)), lengths - 1], rewards, atol=1e-6)
 
@@ -85,9 +98,23 @@ def test_values_at_the_last_token_are_the_rewards_wherever_padding_stands(make_m
 @pytest.mark.parametrize(
     "fields",
     [
-        {"attention": "dense,banded(window=5)", "num_layers": 3},
-        {"positions": "rotary", "num_kv_heads": 1, "norm": "post", "d_value": 4},
-        {"attention": "banded(window=4)", "tied_embeddings": False, "remat": "block"},
+        {
+            "attention": "banded(window=5)",
+            "positions": "rotary",
+            "num_kv_heads": 1,
+            "norm": "post",
+            "d_value": 4,
+            "tied_embeddings": False,
+            "remat": "block",
+        },
+        pytest.param({"attention": "dense,banded(window=5)", "num_layers": 3}, marks=slow),
+        pytest.param(
+            {"positions": "rotary", "num_kv_heads": 1, "norm": "post", "d_value": 4}, marks=slow
+        ),
+        pytest.param(
+            {"attention": "banded(window=4)", "tied_embeddings": False, "remat": "block"},
+            marks=slow,
+        ),
     ],
 )
 def test_a_shared_prompt_gives_the_rewards_and_gradients_of_whole_texts(make_model, fields):
@@ -126,17 +153,13 @@ def test_a_shared_prompt_gives_the_rewards_and_gradients_of_whole_texts(make_mod
 def test_a_shared_reward_depends_on_its_own_text_alone(make_model):
     config = make_model()
     _, params = make_params(config)
-    score = jax.jit(
-        lambda parts: RewardModel(config).apply(
-            {"params": params}, *parts, method=RewardModel.score_answers
-        )
-    )
+    score = functools.partial(compiled(config, RewardModel.score_answers), {"params": params})
     (prompts, prompt_lengths, answers, answer_lengths), _, _ = texts_of()
-    rewards = score((prompts, prompt_lengths, answers, answer_lengths))
+    rewards = score(prompts, prompt_lengths, answers, answer_lengths)
     other_prompts, other_answers = prompts.copy(), answers.copy()
     other_prompts[1:], other_prompts[0, prompt_lengths[0] :] = 3, 3
     other_answers[1:], other_answers[0, 1:] = 4, 4
-    other = score((other_prompts, prompt_lengths, other_answers, answer_lengths))
+    other = score(other_prompts, prompt_lengths, other_answers, answer_lengths)
     np.testing.assert_array_equal(other[0, 0], rewards[0, 0])
     assert (np.asarray(other)[1:] != np.asarray(rewards)[1:]).all()
 
@@ -186,7 +209,7 @@ def test_normalised_rewards_average_zero(make_model, unit_variance):
     params["scalar_head"]["bias"] = jnp.float32(3.0)
     _, tokens, lengths = texts_of(rows=3)
     tokens, lengths = tokens.reshape(-1, tokens.shape[-1]), lengths.ravel()
-    apply = jax.jit(RewardModel(config).apply)
+    apply = compiled(config, None)
     before = np.asarray(apply({"params": params}, tokens, lengths))
     changed = rescaled(params, *normalisation(before, unit_variance=unit_variance))
     after = np.asarray(apply({"params": changed}, tokens, lengths))
@@ -213,9 +236,7 @@ def test_bfloat16_rewards_are_float32(make_model):
     _, params = make_params(config)
     parts, tokens, lengths = texts_of()
     rows, count, size = tokens.shape
-    model = RewardModel(config)
-    whole = jax.jit(model.apply)({"params": params}, tokens.reshape(-1, size), lengths.ravel())
-    score = jax.jit(functools.partial(model.apply, method=RewardModel.score_answers))
-    shared = score({"params": params}, *parts)
+    whole = compiled(config, None)({"params": params}, tokens.reshape(-1, size), lengths.ravel())
+    shared = compiled(config, RewardModel.score_answers)({"params": params}, *parts)
     assert whole.dtype == shared.dtype == jnp.float32
     np.testing.assert_allclose(shared, whole.reshape(rows, count), atol=0.05)  # 8 bits of mantissa

@@ -15,7 +15,8 @@ from gptjax.attention import attend, attend_with_lse, parse
 from gptjax.attention.patterns import Banded, Dense, Pattern
 from gptjax.attention.rules import Rules
 from tests.attention import oracle
-from tests.attention.paths import PATHS, use_path
+from tests.attention.paths import EVERY_PAIR, PATHS, use_path
+from tests.support.tiers import tiered
 
 
 @pytest.fixture
@@ -25,6 +26,12 @@ def path(request, monkeypatch):
 
 
 every_path = pytest.mark.parametrize("path", PATHS, indirect=True)
+in_short = pytest.mark.parametrize(
+    "path", tiered([(path,) for path in PATHS], [("blockwise",)]), indirect=True
+)
+every_pattern_and_path = pytest.mark.parametrize(
+    ("pattern", "path"), EVERY_PAIR, indirect=["path"], ids=str
+)
 
 
 def draw(num_queries, num_keys, heads, key_heads, batch=2):
@@ -51,13 +58,13 @@ def check(pattern, arrays, allowed, **options):
         np.testing.assert_allclose(actual, target, atol=3e-5)
 
 
-@every_path
+@every_pattern_and_path
 def test_an_encoder_may_have_fewer_queries_than_keys(pattern, path):
     allowed = oracle.effective(pattern, 2, 19, 26, causal=False)
     check(pattern, draw(19, 26, 2, 1), allowed, causal=False, impl=path)
 
 
-@every_path
+@every_pattern_and_path
 def test_explicit_positions_with_empty_slots(pattern, path):
     q_positions = np.arange(9) + 8
     k_positions = np.stack([np.arange(30) - 9, np.roll(np.arange(30), 7) - 9])
@@ -68,7 +75,7 @@ def test_explicit_positions_with_empty_slots(pattern, path):
     check(pattern, draw(9, 30, 2, 2), allowed, impl=path, **positions)
 
 
-@every_path
+@every_pattern_and_path
 def test_gradient_is_nonzero_exactly_where_the_pattern_attends(pattern, path):
     """Also between packed documents: the second sequence holds two, and padding."""
     length, heads = 27, len(pattern.per_head())
@@ -107,7 +114,7 @@ def test_queries_without_keys_give_zeros_and_zero_gradients(path):
     assert (lse == -jnp.inf).all()
 
 
-@every_path
+@in_short
 def test_rematerialised_and_scanned_calls_equal_the_unrolled_one(path):
     q, k, v, out_bar = draw(15, 15, 2, 2)
     dropout = {"dropout_rate": 0.2, "dropout_rng": jax.random.key(0)}
@@ -124,7 +131,7 @@ def test_rematerialised_and_scanned_calls_equal_the_unrolled_one(path):
     np.testing.assert_allclose(rematerialised, unrolled, atol=1e-6)
 
 
-@every_path
+@in_short
 def test_vmapped_calls_equal_a_loop(path):
     arrays = [jnp.stack([x, x[:, ::-1]]) for x in draw(21, 21, 4, 2)[:3]]
     call = functools.partial(attend, pattern=Banded(5), impl=path)
@@ -135,7 +142,7 @@ def test_vmapped_calls_equal_a_loop(path):
             np.testing.assert_allclose(a[i], b, atol=2e-5)
 
 
-@every_path
+@in_short
 def test_sharded_batch_and_heads_equal_one_device(path):
     q, k, v, _ = draw(20, 20, 8, 4)
     options = {"dropout_rate": 0.2, "dropout_rng": jax.random.key(0)}
@@ -152,14 +159,15 @@ def test_sharded_batch_and_heads_equal_one_device(path):
 def test_dropout_drops_the_stated_share_and_differs_between_heads_rows_and_keys():
     seed = jnp.array([1, 2], jnp.uint32)
     rules = Rules(Dense(), 1.0, 0.1, seed=seed)
-    keep = np.asarray(rules.tile(0, 64, 0, 64).keep(2, 2, 2))
+    kept = jax.jit(lambda *rectangle: rules.tile(*rectangle).keep(2, 2, 2), static_argnums=(1, 3))
+    keep = np.asarray(kept(0, 64, 0, 64))
     assert np.isin(keep, [0, np.float32(1 / 0.9)]).all()
     # 32,768 draws: the standard deviation of the share is 0.0017.
     assert abs((keep == 0).mean() - 0.1) < 0.007
     for axis in range(5):
         same = (keep == np.roll(keep, 1, axis)).mean()
         assert abs(same - (0.9**2 + 0.1**2)) < 0.02, axis
-    np.testing.assert_array_equal(rules.tile(8, 16, 24, 32).keep(2, 2, 2), keep[..., 8:24, 24:56])
+    np.testing.assert_array_equal(kept(8, 16, 24, 32), keep[..., 8:24, 24:56])
 
 
 @pytest.mark.parametrize("spec", ["dense", "banded(window=100)"])
@@ -177,16 +185,16 @@ def test_nothing_of_the_size_of_the_score_matrix_is_made(spec):
 
 
 def test_log_sum_exp_joins_attention_over_parts():
-    q, k, v, _ = draw(16, 16, 2, 2)
-    whole = attend(q, k, v, Dense(), causal=False)
-    parts = [attend_with_lse(q, k[:, s], v[:, s], Dense(), causal=False) for s in np.s_[:7, 7:]]
-    shares = jax.nn.softmax(jnp.stack([lse for _, lse in parts]), axis=0)[..., None]
-    np.testing.assert_allclose(
-        sum(s * o for s, (o, _) in zip(shares, parts, strict=True)), whole, atol=1e-6
-    )
+    q, k, v, _ = map(np.asarray, draw(16, 16, 2, 2))
+    call = jax.jit(functools.partial(attend_with_lse, pattern=Dense(), causal=False))
+    whole = call(q, k, v)[0]
+    parts = [call(q, k[:, s], v[:, s]) for s in np.s_[:8, 8:]]
+    weights = [np.exp(lse)[..., None] for _, lse in parts]
+    joined = sum(w * out for w, (out, _) in zip(weights, parts, strict=True)) / sum(weights)
+    np.testing.assert_allclose(joined, whole, atol=1e-6)
 
 
-@every_path
+@in_short
 def test_a_pattern_is_its_predicate_alone(path):
     """Also of a pattern that is not registered and has no closed form."""
 

@@ -111,12 +111,12 @@ class Slopes:
 @pytest.mark.parametrize(
     ("num_heads", "key_heads", "num_patterns", "impl"),
     [
-        (8, 4, 2, "blockwise"),  # every key head is shared alike
         (6, 2, 2, "reference"),  # one by two heads of a part, the other by one
         (5, 1, 2, "blockwise"),  # parts of unlike sizes
-        (4, 2, 3, "reference"),
         (2, 1, 3, "blockwise"),  # a pattern that no head has
-        (2, 2, 1, "reference"),
+        pytest.param(8, 4, 2, "blockwise", marks=pytest.mark.slow),  # all key heads shared alike
+        pytest.param(4, 2, 3, "reference", marks=pytest.mark.slow),
+        pytest.param(2, 2, 1, "reference", marks=pytest.mark.slow),
     ],
 )
 def test_heads_attend_as_in_calls_of_one_pattern(num_heads, key_heads, num_patterns, impl):

@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec as P
 
 from gptjax.attention import attend, parse, scores
 from gptjax.attention.implementations.over_sequence import over_sequence
+from tests.attention.sections import ALONE, Sections
 
 LENGTH, SHARES = 24, 4
 both_ways = pytest.mark.parametrize("way", ["gather", "ring"])
@@ -21,9 +22,9 @@ def _sharding(data, tensor=1, over_heads="tensor"):
     return NamedSharding(mesh, P("data", "sequence", over_heads))
 
 
-def _arrays(heads=2, key_heads=2):
+def _arrays(heads=2, key_heads=2, length=LENGTH):
     rng = np.random.default_rng(0)
-    shapes = ((2, LENGTH, n, 4) for n in (heads, key_heads, key_heads))
+    shapes = ((2, length, n, 4) for n in (heads, key_heads, key_heads))
     return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
 
 
@@ -49,6 +50,13 @@ def _assert_as_on_one_device(sharding, way, arrays, score=None, **options):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
+def test_the_ring_computes_every_pattern_in_a_section_of_one_text():
+    arrays = _arrays(length=-(-23 * len(ALONE) // SHARES) * SHARES)
+    pattern = Sections(tuple(ALONE), 23)
+    _assert_as_on_one_device(_sharding(data=1), "ring", arrays, pattern=pattern)
+
+
+@pytest.mark.slow
 def test_the_ring_computes_every_pattern(pattern):
     _assert_as_on_one_device(_sharding(data=1), "ring", _arrays(), pattern=pattern)
 
@@ -65,7 +73,7 @@ def test_segments_scores_groups_and_divided_heads_equal_one_device(way):
     _assert_as_on_one_device(_sharding(1, tensor=2), way, _arrays(4, 2), score, **options)
 
 
-@both_ways
+@pytest.mark.parametrize("way", [pytest.param("gather", marks=pytest.mark.slow), "ring"])
 def test_an_encoder_attends_both_ways_and_rows_are_divided_too(way):
     (pattern,) = parse("banded(window=9)")
     _assert_as_on_one_device(_sharding(2), way, _arrays(), pattern=pattern, causal=False)

@@ -1,6 +1,7 @@
 """Every score change on every implementation against attention written as NumPy loops."""
 
 import dataclasses
+import itertools
 import math
 import re
 
@@ -14,6 +15,8 @@ from gptjax.attention.patterns import Dense, in_order
 from gptjax.attention.rules import Rules
 from gptjax.attention.scores import SCORES, Alibi, RelativeBias, bind, learned_shapes
 from gptjax.attention.scores import parse as parse_scores
+from tests.attention.paths import PATHS, use_path
+from tests.support.tiers import tiered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,9 +157,22 @@ def oracle(case, changes, q, k, v, learned, out_bar, options):
     return out, q_bar, k_bar, v_bar, table_bar
 
 
-@pytest.mark.parametrize("impl", ["reference", "blockwise"])
-@pytest.mark.parametrize("text, case", COMPARISONS)
-def test_output_and_gradients_equal_the_oracle(text, case, impl):
+@pytest.mark.parametrize(
+    ("text", "case", "path"),
+    tiered(
+        [(*comparison, path) for comparison, path in itertools.product(COMPARISONS, PATHS)],
+        [
+            ("soft_cap(cap=1.5)", GROUPED, "blockwise"),
+            ("alibi", ENCODER, "blockwise scanned"),
+            ("relative_bias(buckets=8,max_distance=15)", GROUPED, "reference"),
+            ("relative_bias(buckets=8,max_distance=9,bidirectional=True)", ENCODER, "blockwise"),
+            (ALL, GROUPED, "blockwise scanned"),
+            (ALL, HEADS, "reference"),
+        ],
+    ),
+)
+def test_output_and_gradients_equal_the_oracle(text, case, path, monkeypatch):
+    impl = use_path(path, monkeypatch)
     changes = parse_scores(text)
     q, k, v, learned, out_bar, options = draw(case, changes)
 
@@ -183,8 +199,9 @@ def test_every_registered_change_is_compared():
 
 def test_changes_apply_in_the_order_in_which_they_are_written():
     def scores(text):
-        score = bind(parse_scores(text), 1)
-        assert score is not None
+        bound = bind(parse_scores(text), 1)
+        assert bound is not None
+        score = jax.jit(lambda *x: bound(*x))
         position = jnp.arange(2)
         grid = jnp.zeros((1, 1, 1, 2, 2)) + 5.0, jnp.zeros((1, 1, 1, 1, 1), int)
         return score(*grid, position[None, None, None, :, None], position[None, None, None, None])
@@ -194,7 +211,12 @@ def test_changes_apply_in_the_order_in_which_they_are_written():
     assert capped_last.max() - capped_last.min() < 1e-3
 
 
-@pytest.mark.parametrize("impl", ["reference", "blockwise"])
+both_implementations = pytest.mark.parametrize(
+    "impl", [pytest.param("reference", marks=pytest.mark.slow), "blockwise"]
+)
+
+
+@both_implementations
 def test_a_batch_of_tables_under_vmap_equals_one_after_another(impl):
     changes = parse_scores(ALL)
     q, k, v, learned, _, _ = draw(GROUPED, changes)
@@ -212,7 +234,7 @@ def test_a_batch_of_tables_under_vmap_equals_one_after_another(impl):
     np.testing.assert_allclose(together, apart, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("impl", ["reference", "blockwise"])
+@both_implementations
 def test_bfloat16_queries_have_float32_scores_and_gradients(impl):
     changes = parse_scores(ALL)
     q, k, v, learned, _, _ = draw(GROUPED, changes)
@@ -234,11 +256,17 @@ def test_bfloat16_queries_have_float32_scores_and_gradients(impl):
 
 
 @pytest.mark.parametrize("num_heads", [1, 2, 3, 6, 8, 12, 20])
-def test_alibi_slopes_are_the_papers_and_blooms(num_heads):
+def test_alibi_slopes_are_the_papers(num_heads):
     ours = Alibi.slopes(num_heads)
     np.testing.assert_allclose(ours, slopes(num_heads), rtol=1e-12)
     if num_heads == 8:
         np.testing.assert_array_equal(ours, [2.0**-i for i in range(1, 9)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_heads", [1, 2, 3, 6, 8, 12, 20])
+def test_alibi_slopes_are_blooms(num_heads):
+    ours = Alibi.slopes(num_heads)
     torch = pytest.importorskip("torch")
     bloom = pytest.importorskip("transformers.models.bloom.modeling_bloom")
     # Bloom adds slope * j, ours less slope * (i - j): the same but for a constant of each row.
@@ -246,8 +274,22 @@ def test_alibi_slopes_are_the_papers_and_blooms(num_heads):
     np.testing.assert_allclose(ours[:, None] * np.arange(5), theirs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("bidirectional", [True, False])
-@pytest.mark.parametrize("buckets, max_distance", [(32, 128), (8, 20), (64, 1000)])
+all_kinds_of_buckets = pytest.mark.parametrize(
+    ("buckets", "max_distance", "bidirectional"),
+    [(*sizes, way) for sizes in [(32, 128), (8, 20), (64, 1000)] for way in (True, False)],
+)
+
+
+@all_kinds_of_buckets
+def test_buckets_equal_a_loop_over_distances(buckets, max_distance, bidirectional):
+    change = RelativeBias(buckets, max_distance, bidirectional)
+    distance = np.arange(-2 * max_distance, 2 * max_distance)
+    desired = [bucket(change, one) for one in distance.tolist()]
+    np.testing.assert_array_equal(change.bucket(distance), desired)
+
+
+@pytest.mark.slow
+@all_kinds_of_buckets
 def test_buckets_are_t5s(buckets, max_distance, bidirectional):
     torch = pytest.importorskip("torch")
     t5 = pytest.importorskip("transformers.models.t5.modeling_t5")

@@ -27,6 +27,7 @@ def texts(spec, **options):
 # python_docs and python_source
 
 
+@pytest.mark.slow
 def test_python_docs_holds_every_topic_and_docstring_once():
     before = set(sys.modules)
     documents = {document.name: document.text for document in load_corpus("python_docs")}

@@ -86,6 +86,7 @@ class TestGPT2:
         np.testing.assert_array_equal(ids, gpt2_in_tiktoken.encode_ordinary(mixed_text))
         assert gpt2.decode(ids) == mixed_text
 
+    @pytest.mark.slow
     def test_ids_are_those_of_the_tokenizers_library(self, gpt2, gpt2_files, mixed_text):
         library = ByteLevelBPETokenizer.from_file(
             str(gpt2_files / "encoder.json"), str(gpt2_files / "vocab.bpe")
@@ -181,6 +182,7 @@ class TestGPT1:
         assert [vocab[token] for token in tokens] == ids.tolist()
         assert gpt1.decode(ids) == " ".join(words)
 
+    @pytest.mark.slow
     def test_ids_are_those_of_transformers(self, gpt1, gpt1_files, mixed_text):
         transformers = pytest.importorskip("transformers", reason="transformers is not installed")
         theirs = transformers.OpenAIGPTTokenizer(

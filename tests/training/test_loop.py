@@ -234,7 +234,9 @@ def test_a_run_goes_on_on_another_mesh(tmp_path, whole):
     for row, expected in zip(rows, whole_rows, strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     np.testing.assert_allclose(
-        resumed.state.params["scalar_head"]["kernel"], outcome.state.params["scalar_head"]["kernel"], rtol=1e-5
+        resumed.state.params["scalar_head"]["kernel"],
+        outcome.state.params["scalar_head"]["kernel"],
+        rtol=1e-5,
     )
 
 
@@ -254,7 +256,9 @@ def _breaks_at(step, **broken):
         bad = jnp.all(batch["x"] == next(_batches(step))["x"])
         if "loss" in broken:
             return loss_sum + jnp.where(bad, broken["loss"], 0.0), weight, metrics
-        steep = jax.lax.cond(bad, lambda w: jnp.sqrt(jnp.sum(w * 0.0)), jnp.sum, params["scalar_head"]["kernel"])
+        steep = jax.lax.cond(
+            bad, lambda w: jnp.sqrt(jnp.sum(w * 0.0)), jnp.sum, params["scalar_head"]["kernel"]
+        )
         return loss_sum + steep, weight, metrics
 
     return loss

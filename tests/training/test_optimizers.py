@@ -200,18 +200,18 @@ def test_updates_equal_torch():
 def test_muon_makes_matrices_orthogonal_and_leaves_the_rest_to_adamw():
     """Against the singular value decomposition: singular values go to about 1, vectors stay."""
     shapes = {
-        "trunk/layers/attention/query": {"kernel": (2, 16, 2, 8), "bias": (2, 2, 8)},
-        "trunk/layers/feed_forward_norm": {"scale": (2, 16)},
-        "token": {"token_embedding": (64, 16)},
+        "trunk/layers/attention/query/kernel": (2, 16, 2, 8),
+        "trunk/layers/attention/query/bias": (2, 2, 8),
+        "trunk/layers/feed_forward_norm/scale": (2, 16),
+        "token_embedding": (64, 16),
     }
     rng = np.random.default_rng(0)
 
     def normal():
         return traverse_util.unflatten_dict(
             {
-                (*place.split("/"), name): rng.normal(size=shape).astype(np.float32)
-                for place, named in shapes.items()
-                for name, shape in named.items()
+                tuple(path.split("/")): rng.normal(size=shape).astype(np.float32)
+                for path, shape in shapes.items()
             }
         )
 

@@ -145,7 +145,10 @@ def _by_path(tree):
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
-        ({"trunk": {"layers": {"gate": {"kernel": (2, 8, 8)}}}}, r"'trunk/layers/gate/kernel' of 3 axes, expected a row"),
+        (
+            {"trunk": {"layers": {"gate": {"kernel": (2, 8, 8)}}}},
+            r"'trunk/layers/gate/kernel' of 3 axes, expected a row",
+        ),
         ({"token_embedding": (8,)}, r"'token_embedding' of 1 axes, expected a row"),
         ({"kernel": (8, 8)}, r"parameter 'kernel' of 2 axes"),
         ({"token_embedding": (50257, 8)}, r"parallelism\.tensor: got 2, .* 50257, .* token_embed"),

@@ -1,0 +1,16 @@
+"""Parameters of a model without a compiled program that draws them."""
+
+import jax
+import numpy as np
+
+
+def random_params(model, *arguments, std=0.2):
+    """Parameters of the shapes that `model.init` makes: scales about 1, the others about 0."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *arguments)["params"]
+    random = np.random.default_rng(0)
+
+    def drawn(path, leaf):
+        centre = 1.0 if path[-1].key.endswith("scale") else 0.0
+        return (centre + std * random.normal(size=leaf.shape)).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(drawn, shapes)
