@@ -127,7 +127,7 @@ OTHERS = ("trunk/final_norm/bias", "trunk/final_norm/scale")
 def _problem(steps=6):
     """Parameters and gradients, of which some are longer than the clip and some are not."""
     rng = np.random.default_rng(0)
-    shapes = {name: (4, 3) for name in DECAYING} | {name: (3,) for name in OTHERS}
+    shapes = dict.fromkeys(DECAYING, (4, 3)) | dict.fromkeys(OTHERS, (3,))
     params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     gradients = [
         {name: size * rng.normal(size=shape) for name, shape in shapes.items()}
