@@ -2,11 +2,11 @@
 
 python -m experiments.list
 python -m experiments.list --kind=sft                 # what such a run takes and gives
-python -m experiments.list --experiment=gpt3_small   # its configuration, every default visible
+python -m experiments.list --experiment=gpt3_small    # every field: its value, and what it means
+python -m experiments.list --experiment=instruct_demo # the same of a pipeline, stage by stage
 """
 
 import inspect
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,41 +15,77 @@ from absl import flags
 from experiments.configs import EXPERIMENTS, PIPELINES
 from experiments.flags.command_line import run
 from gptjax.config import ExperimentConfig, resolve
+from gptjax.registry import unknown_name
+from gptjax.reports.configurations import explained
 from gptjax.runs.kind import Kind, kind_named
-from gptjax.settings import expected, fields, limits_of, to_dict
+from gptjax.settings import fields, meaning
 
-_EXPERIMENT = flags.DEFINE_string("experiment", None, "Shows this one in full.")
+_EXPERIMENT = flags.DEFINE_string("experiment", None, "Explains this experiment or pipeline.")
 _KIND = flags.DEFINE_string("kind", None, "Explains this kind of run.")
+_FIELDS = "Every field has its path, its value and what is allowed; its meaning is below."
+_FLAG = "The flag --config.PATH=VALUE changes a field."
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints one line an experiment, or one experiment or kind of run in full."""
+    """Prints one line an experiment, or one experiment, pipeline or kind of run in full."""
     del argv
+    name = _EXPERIMENT.value
     if _KIND.value is not None:
-        print("\n".join(_explained(kind_named(_KIND.value))))
-        return
-    if _EXPERIMENT.value is not None:
-        make = EXPERIMENTS.get(_EXPERIMENT.value)
-        print(make.__doc__)
-        print(json.dumps(to_dict(resolve(make())), indent=2))
-        return
-    width = max(len(name) for name in EXPERIMENTS)
+        lines = _kind(kind_named(_KIND.value))
+    elif name is None:
+        lines = _all()
+    else:
+        lines = _pipeline(name) if name in PIPELINES else _experiment(name)
+    print("\n".join(lines))
+
+
+def _all() -> Iterator[str]:
+    """One line an experiment or pipeline: its name, and the first line of its docstring."""
+    width = max(len(name) for name in (*EXPERIMENTS, *PIPELINES))
     for registry in (EXPERIMENTS, PIPELINES):
         for name in registry:
             summary = (registry.get(name).__doc__ or "").splitlines()[0]
-            print(f"{name:{width}}  {summary}")
+            yield f"{name:{width}}  {summary}"
 
 
-def _explained(kind: Kind[Any]) -> Iterator[str]:
-    """What a kind of run is, its experiments, and the fields that it adds."""
+def _experiment(name: str) -> Iterator[str]:
+    """An experiment's docstring, the command that runs it, and its fields."""
+    if name not in EXPERIMENTS:
+        raise unknown_name("experiment or pipeline", name, [*EXPERIMENTS, *PIPELINES])
+    make = EXPERIMENTS.get(name)
+    config = resolve(make())
+    yield inspect.cleandoc(make.__doc__ or "")
+    yield ""
+    yield f"To run it:  python -m experiments.train --experiment={name} --workdir=DIR"
+    yield f"Its kind of run:  python -m experiments.list --kind={config.kind}"
+    yield f"    {meaning(config, '')}"
+    yield f"{_FIELDS}\n{_FLAG}"
+    yield from explained(config)
+
+
+def _pipeline(name: str) -> Iterator[str]:
+    """A pipeline's docstring, the command that runs it, its own fields and those of its stages."""
+    make = PIPELINES.get(name)
+    yield inspect.cleandoc(make.__doc__ or "")
+    yield ""
+    yield f"To run it:  python -m experiments.instruct --experiment={name} --workdir=DIR"
+    yield _FIELDS
+    yield from explained(make().resolved())
+
+
+def _kind(kind: Kind[Any]) -> Iterator[str]:
+    """The docstring of a kind of run, its experiments, and the fields that it adds."""
+    names = [name for name in EXPERIMENTS if EXPERIMENTS.get(name)().kind == kind.name]
+    config, shared = kind.config(), fields(ExperimentConfig())
+    added = [path for path in fields(config) if path not in shared]
     yield inspect.cleandoc(kind.__doc__ or "")
     yield ""
-    names = [name for name in EXPERIMENTS if EXPERIMENTS.get(name)().kind == kind.name]
-    yield f"experiments: {', '.join(names) or 'none'}"
-    config, shared = kind.config(), fields(ExperimentConfig())
-    for path, value in fields(config).items():
-        if path not in shared:
-            yield f"--config.{path}={value}  ({expected(*limits_of(config, path))})"
+    yield f"Experiments:  {', '.join(names) or 'none'}"
+    if added:
+        yield f"{_FIELDS}\n{_FLAG}"
+        yield from explained(config, added)
+    else:
+        yield "It adds no fields to those of every run."
 
 
 if __name__ == "__main__":

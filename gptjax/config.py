@@ -12,156 +12,179 @@ import dataclasses
 from typing import Any, ClassVar, TypeVar
 
 from gptjax.batch_schedule import BatchSchedule
+from gptjax.model_config import ModelConfig
 from gptjax.settings import setting, validate
 
 
 @dataclasses.dataclass
-class ModelConfig:
-    """A decoder, with what the papers differ in as fields."""
-
-    vocab_size: int = setting(50257, low=2)
-    vocab_multiple: int = setting(128, low=1)  # embedding rows are padded to a multiple of it
-    context_length: int = setting(1024, low=1)  # tokens
-    num_layers: int = setting(12, low=1)
-    num_heads: int = setting(12, low=1)
-    num_kv_heads: int | None = setting(None, low=1)  # none: num_heads
-    d_model: int = setting(768, low=1)
-    d_head: int | None = setting(None, low=1)  # none: d_model / num_heads
-    d_value: int | None = setting(None, low=1)  # of a value head; none: d_head
-    d_ff: int | None = setting(None, low=1)  # none: 4 d_model
-    positions: str = setting("learned", choices=("learned", "sinusoidal", "rotary", "none"))
-    rotary_base: float = setting(10000.0, above=1.0)
-    rotary_scaling: str = setting("none", choices=("none", "interpolation", "yarn"))
-    rotary_factor: float = setting(1.0, low=1.0)  # by which rotary_scaling lengthens the context
-    rotary_original_context: int | None = setting(None, low=1)  # none: context_length / factor
-    attention: str = "dense"  # patterns, cycled over the layers
-    score: str = "none"  # changes of the scores, in order
-    attention_impl: str = setting("auto", choices=("auto", "reference", "blockwise", "fused"))
-    norm: str = setting("pre", choices=("pre", "post"))
-    layer_norm_epsilon: float = setting(1e-5, above=0.0)
-    activation: str = setting("gelu_tanh", choices=("gelu_tanh", "gelu", "gelu_sigmoid", "relu"))
-    tied_embeddings: bool = True
-    init_std: float = setting(0.02, above=0.0)
-    scaled_residual_init: bool = True  # residual projections start at init_std / sqrt(2 layers)
-    embedding_dropout: float = setting(0.0, low=0.0, below=1.0)
-    attention_dropout: float = setting(0.0, low=0.0, below=1.0)
-    residual_dropout: float = setting(0.0, low=0.0, below=1.0)
-    dtype: str = setting("float32", choices=("float32", "bfloat16"))  # of the computation
-    remat: str = setting("none", choices=("none", "block", "dots"))  # computed again backward
-
-    @property
-    def tokens_per_row(self) -> int:
-        """The tokens that a row of a batch counts for in schedules."""
-        return self.context_length
-
-    def resolve(self) -> None:
-        """Checks the fields that speak of each other, and fills in those that follow from others.
-
-        Raises:
-          ValueError: fields that contradict each other.
-        """
-        if self.d_head is None:
-            if self.d_model % self.num_heads:
-                raise ValueError(
-                    f"config.model.d_model: got {self.d_model} with {self.num_heads} heads, "
-                    "expected a multiple of num_heads (or set d_head)"
-                )
-            self.d_head = self.d_model // self.num_heads
-        self.d_value = self.d_value or self.d_head
-        self.num_kv_heads = self.num_kv_heads or self.num_heads
-        self.d_ff = self.d_ff or 4 * self.d_model
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(
-                f"config.model.num_kv_heads: got {self.num_kv_heads}, expected a divisor of "
-                f"num_heads = {self.num_heads}"
-            )
-        _resolve_positions(self)
-
-
-@dataclasses.dataclass
 class DataConfig:
-    """What is read, and how it becomes tokens."""
+    """The text of a run, and the tokenizer that makes tokens of it."""
 
-    corpus: str | None = None  # python_docs, python_source, text:PATH, jsonl:PATH#field
-    tokenizer: str | None = None  # bytes, gpt2:DIR, gpt1:DIR, sentencepiece:FILE, chat:X, a folder
-    validation_fraction: float = setting(0.05, above=0.0, below=1.0)  # of documents, by hash
-    invalid_utf8: str = setting("error", choices=("error", "replace"))
-    document_masking: bool = False  # whether packed documents are hidden from each other
+    corpus: str | None = setting(
+        None,
+        "text to learn from: python_docs, text:PATH, jsonl:PATH#field, ...; none: it must be given "
+        "where a run reads text",
+    )
+    tokenizer: str | None = setting(
+        None,
+        "tokenizer of the model: bytes, gpt2:DIR, gpt1:DIR, sentencepiece:FILE, chat:INNER or a "
+        "folder with a saved one; none: it must be given",
+    )
+    validation_fraction: float = setting(
+        0.05,
+        "share of the documents or prompts that is held out, chosen by hash",
+        above=0.0,
+        below=1.0,
+    )
+    invalid_utf8: str = setting(
+        "error",
+        "what is done with bytes that are no UTF-8: refuse them, or put U+FFFD in their place",
+        choices=("error", "replace"),
+    )
+    document_masking: bool = setting(
+        False, "whether documents in one row are hidden from each other"
+    )
 
 
 @dataclasses.dataclass
 class OptimizerConfig:
     """The optimizer and its schedule; warm-up and decay in steps or in tokens, never both."""
 
-    name: str = setting("adamw", choices=("adamw", "muon"))
-    learning_rate: float = setting(6e-4, above=0.0)  # at the peak
-    schedule: str = setting("cosine", choices=("cosine", "linear", "constant"))
-    warmup_steps: int | None = setting(None, low=0)
-    warmup_tokens: int | None = setting(None, low=0)
-    decay_steps: int | None = setting(None, low=1)  # none, and no decay_tokens: all steps
-    decay_tokens: int | None = setting(None, low=1)
-    final_fraction: float = setting(0.0, low=0.0, high=1.0)  # of the peak, once decayed
-    beta1: float = setting(0.9, low=0.0, below=1.0)
-    beta2: float = setting(0.95, low=0.0, below=1.0)
-    epsilon: float = setting(1e-8, above=0.0)
-    weight_decay: float = setting(0.1, low=0.0)  # decoupled; never on biases and gains
-    clip_norm: float | None = setting(1.0, above=0.0)
-    ema_decay: float | None = setting(None, above=0.0, below=1.0)  # none: no average is kept
+    name: str = setting("adamw", "method of the updates", choices=("adamw", "muon"))
+    learning_rate: float = setting(6e-4, "learning rate at its peak", above=0.0)
+    schedule: str = setting(
+        "cosine",
+        "shape of the learning rate after warm-up",
+        choices=("cosine", "linear", "constant"),
+    )
+    warmup_steps: int | None = setting(
+        None, "steps of linear warm-up; none: as warmup_tokens says, or no warm-up", low=0
+    )
+    warmup_tokens: int | None = setting(
+        None, "tokens of linear warm-up; none: as warmup_steps says", low=0
+    )
+    decay_steps: int | None = setting(
+        None, "steps until the decay ends; none: as decay_tokens says, or all steps", low=1
+    )
+    decay_tokens: int | None = setting(
+        None, "tokens until the decay ends; none: as decay_steps says", low=1
+    )
+    final_fraction: float = setting(
+        0.0, "learning rate after the decay, as a share of the peak", low=0.0, high=1.0
+    )
+    beta1: float = setting(0.9, "Adam's decay per step of the average gradient", low=0.0, below=1.0)
+    beta2: float = setting(
+        0.95, "Adam's decay per step of the average squared gradient", low=0.0, below=1.0
+    )
+    epsilon: float = setting(1e-8, "added to the denominator of Adam's update", above=0.0)
+    weight_decay: float = setting(
+        0.1, "decoupled weight decay; biases and gains have none", low=0.0
+    )
+    clip_norm: float | None = setting(
+        1.0, "greatest norm of the whole gradient; none: it is not clipped", above=0.0
+    )
+    ema_decay: float | None = setting(
+        None,
+        "decay per update of an average of the parameters; none: no average is kept",
+        above=0.0,
+        below=1.0,
+    )
 
 
 @dataclasses.dataclass
 class TrainingConfig:
-    """The loop."""
+    """The training loop: its length, its batches, and when it evaluates."""
 
-    num_steps: int = setting(1000, low=1)
-    batch_size: int = setting(8, low=1)  # sequences
-    batch_ramp_start: int | None = setting(None, low=1)  # sequences
-    batch_ramp_tokens: int | None = setting(None, low=1)
-    accumulate: int = setting(1, low=1)  # microbatches, one after another, that make up a batch
-    loss_chunk: int | None = setting(None, low=1)  # positions whose logits exist at once; none: all
-    seed: int = setting(0, low=0, high=2**31 - 1)
-    skip_grad_norm: float | None = setting(None, above=1.0)  # times the median of the last ones
-    rollback_after: int | None = setting(None, low=1)  # steps in a row that are not finite
-    skip_data: bool = False  # whether a rollback leaves out the examples of those steps
-    log_every: int = setting(10, low=1)  # steps
-    eval_every: int = setting(1000, low=1)  # steps; the last step is always evaluated
-    statistics_every: int | None = setting(None, low=1)  # steps; of layers' sizes; none: never
-    eval_batches: int | None = setting(None, low=1)  # none: the whole validation split
+    num_steps: int = setting(1000, "steps of the run; of PPO, iterations", low=1)
+    batch_size: int = setting(
+        8,
+        "rows in a batch, over all devices: sequences, or the kind of run's rankings or answers",
+        low=1,
+    )
+    batch_ramp_start: int | None = setting(
+        None, "rows in the first batch; none: batch_size from the start", low=1
+    )
+    batch_ramp_tokens: int | None = setting(
+        None, "tokens until a batch has batch_size rows; none: no growth", low=1
+    )
+    accumulate: int = setting(1, "microbatches, one after another, that make up a batch", low=1)
+    loss_chunk: int | None = setting(
+        None, "positions of a row whose logits exist at once; none: all", low=1
+    )
+    seed: int = setting(
+        0, "seed of parameters, data order and all else that is random", low=0, high=2**31 - 1
+    )
+    skip_grad_norm: float | None = setting(
+        None,
+        "skips steps whose gradient norm is over so many times the recent median; none: skips none",
+        above=1.0,
+    )
+    rollback_after: int | None = setting(
+        None,
+        "steps in a row with a loss or gradient that is not finite, after which the run goes back "
+        "to a checkpoint; none: the first such step ends the run",
+        low=1,
+    )
+    skip_data: bool = setting(False, "whether going back leaves out the examples of those steps")
+    log_every: int = setting(10, "steps between two rows of metrics", low=1)
+    eval_every: int = setting(1000, "steps between evaluations; the last is always made", low=1)
+    statistics_every: int | None = setting(
+        None, "steps between rows with each layer's gradient and output sizes; none: never", low=1
+    )
+    eval_batches: int | None = setting(
+        None, "batches of an evaluation; none: the whole validation split", low=1
+    )
 
 
 @dataclasses.dataclass
 class CheckpointConfig:
-    """When to save, what to keep, what to start from."""
+    """Which checkpoints are saved and kept, and where a new run starts."""
 
-    every_steps: int = setting(1000, low=1)  # the last step is always saved
-    keep: int = setting(2, low=1)  # newest; the best by validation loss is kept besides
-    keep_every: int | None = setting(None, low=1)  # steps; its multiples are kept for good
-    init_from: str | None = None  # work directory, or Hugging Face's, a new run starts from
+    every_steps: int = setting(1000, "steps between checkpoints; the last is always saved", low=1)
+    keep: int = setting(2, "newest checkpoints that are kept, beside the best by validation", low=1)
+    keep_every: int | None = setting(
+        None, "checkpoints at multiples of so many steps are kept for good; none: no others", low=1
+    )
+    init_from: str | None = setting(
+        None,
+        "work directory, or Hugging Face model directory, that a new run starts from; none: random "
+        "parameters, where the kind of run allows them",
+    )
 
 
 @dataclasses.dataclass
 class ParallelismConfig:
-    """What is divided over the devices: the sizes of a mesh's axes, whose product they are."""
+    """The division over devices: the sizes of a mesh's axes, whose product is their number."""
 
-    strategy: str = setting("single", choices=("single", "mesh", "pmap"))
-    data: int | None = setting(None, low=1)  # shares of a batch; none: what the others leave
-    fsdp: int = setting(1, low=1)  # shares of the parameters, and of a batch besides
-    tensor: int = setting(1, low=1)  # shares of heads, feed-forward and vocabulary
-    sequence: int = setting(1, low=1)  # shares of a row's positions
-    sequence_attention: str = setting("gather", choices=("gather", "ring"))  # of keys and values
+    strategy: str = setting(
+        "single",
+        "one device (single), the mesh of the axes below, or a copy on each device (pmap)",
+        choices=("single", "mesh", "pmap"),
+    )
+    data: int | None = setting(
+        None, "shares of a batch; none: all devices that the other axes leave", low=1
+    )
+    fsdp: int = setting(1, "shares of the parameters, and of a batch besides", low=1)
+    tensor: int = setting(1, "shares of heads, feed-forward and vocabulary", low=1)
+    sequence: int = setting(1, "shares of a row's positions", low=1)
+    sequence_attention: str = setting(
+        "gather",
+        "how devices get each other's keys and values: all at once, or in a ring",
+        choices=("gather", "ring"),
+    )
 
 
 @dataclasses.dataclass
 class ProfileConfig:
     """A trace that TensorBoard's profiler opens, written to the work directory."""
 
-    start_step: int = setting(10, low=0)
-    num_steps: int = setting(0, low=0)  # 0: no trace
+    start_step: int = setting(10, "steps before the trace, from where the run starts", low=0)
+    num_steps: int = setting(0, "steps in the trace; 0: no trace", low=0)
 
 
 @dataclasses.dataclass
 class ExperimentConfig:
-    """A whole run: of a language model on a corpus; other kinds of run add a section of theirs."""
+    """A run of a language model that learns from a corpus; other kinds of run add sections."""
 
     kind: ClassVar[str] = "pretrain"  # names the kind of run that is so configured
 
@@ -198,28 +221,6 @@ def _at_most_one(section: str, config: Any, *names: str) -> None:
     given = [name for name in names if getattr(config, name) is not None]
     if len(given) > 1:
         raise ValueError(f"config.{section}: got both {' and '.join(given)}, expected at most one")
-
-
-def _resolve_positions(model: ModelConfig) -> None:
-    """Checks the fields that the kind of positions speaks to, and fills what follows from them."""
-    kind, scaling = model.positions, model.rotary_scaling
-    width = "d_model" if kind == "sinusoidal" else "d_head"
-    in_pairs = kind in ("sinusoidal", "rotary")
-    checks = (
-        (width, not in_pairs or getattr(model, width) % 2 == 0, "an even number"),
-        ("rotary_scaling", scaling == "none" or kind == "rotary", "none"),
-        ("rotary_factor", scaling != "none" or model.rotary_factor == 1, "1"),
-        ("rotary_factor", scaling == "none" or model.rotary_factor > 1, "more than 1"),
-        ("rotary_original_context", scaling == "yarn" or not model.rotary_original_context, "none"),
-    )
-    for field, fits, allowed in checks:
-        if not fits:
-            raise ValueError(
-                f"config.model.{field}: got {getattr(model, field)} with positions={kind} and "
-                f"rotary_scaling={scaling}, expected {allowed}"
-            )
-    if scaling == "yarn" and model.rotary_original_context is None:
-        model.rotary_original_context = max(1, round(model.context_length / model.rotary_factor))
 
 
 def _check_parallelism(config: ExperimentConfig) -> None:

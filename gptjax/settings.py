@@ -1,11 +1,12 @@
-"""Settings: dataclass fields with ranges, and what can be done with any dataclass of them.
+"""Settings: dataclass fields with a meaning and a range, and functions of any dataclass of them.
 
 Command-line overrides set fields in place and check nothing, hence `validate`.
 
-    rate: float = setting(0.1, low=0.0, below=1.0)
+    rate: float = setting(0.1, "share of the entries that are dropped", low=0.0, below=1.0)
 """
 
 import dataclasses
+import inspect
 import math
 import types
 import typing
@@ -15,9 +16,12 @@ from gptjax.registry import unknown_name
 
 C = TypeVar("C")
 
+REQUIRED: Any = dataclasses.MISSING  # the default of a setting that has none
+
 
 def setting(
     default: Any,
+    meaning: str,
     *,
     low: float | None = None,
     high: float | None = None,
@@ -25,9 +29,16 @@ def setting(
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
 ) -> Any:
-    """A dataclass field with its range: low <= x <= high, above < x < below, or x in choices."""
+    """A dataclass field with its meaning and its range.
+
+    Args:
+      default: its value where none is given, or `REQUIRED`.
+      meaning: one phrase that says what the value does, with its unit, and what None stands for.
+      low, high, above, below: low <= x <= high, above < x < below.
+      choices: all values that a string may have.
+    """
     limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices}
-    return dataclasses.field(default=default, metadata=limits)
+    return dataclasses.field(default=default, metadata={"meaning": meaning, **limits})
 
 
 def fields(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -42,12 +53,28 @@ def fields(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def limits_of(config: Any, path: str) -> tuple[Any, typing.Mapping[str, Any]]:
-    """The type hint and the range of the leaf at dotted `path`."""
+    """The type hint of the leaf at dotted `path`, and its metadata: its range and its meaning."""
     section, _, rest = path.partition(".")
     if rest:
         return limits_of(getattr(config, section), rest)
     field = next(field for field in dataclasses.fields(config) if field.name == path)
     return typing.get_type_hints(type(config))[path], field.metadata
+
+
+def meaning(config: Any, path: str) -> str:
+    """The meaning of the leaf at dotted `path`; of a section, or of all at "", its class docstring.
+
+    Returns:
+      Plain text; "" where the dataclass says nothing.
+    """
+    section, _, rest = path.partition(".")
+    at = getattr(config, section) if section else config
+    if dataclasses.is_dataclass(at):
+        if rest:
+            return meaning(at, rest)
+        text = inspect.cleandoc(type(at).__doc__ or "")
+        return "" if text.startswith(f"{type(at).__name__}(") else text  # dataclass made that one
+    return limits_of(config, path)[1].get("meaning", "")
 
 
 def expected(hint: Any, limits: typing.Mapping[str, Any]) -> str:

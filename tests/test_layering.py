@@ -22,7 +22,7 @@ MAX_LINES = 350
 MAX_BINARY_LINES = 120
 MAX_FILES = 17  # of a room, __init__.py aside
 
-BASE = {"registry", "batch_schedule", "settings", "config", "atomic_files"}
+BASE = {"registry", "batch_schedule", "settings", "model_config", "config", "atomic_files"}
 TEXT = BASE | {"tokenization"}
 MODEL = BASE | {"attention", "models"}
 ENGINE = MODEL | {"tokenization", "training", "inference"}
@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "batch_schedule": set(),
     "atomic_files": set(),
     "settings": {"registry"},
-    "config": {"batch_schedule", "settings"},
+    "model_config": {"settings"},
+    "config": {"batch_schedule", "settings", "model_config"},
     "tokenization": BASE,
     "data": TEXT,
     "curation": TEXT | {"data"},

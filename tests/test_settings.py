@@ -4,20 +4,34 @@ import json
 import pytest
 
 from gptjax.config import ExperimentConfig, ModelConfig, OptimizerConfig, resolve
-from gptjax.settings import differences, fields, from_dict, setting, to_dict, validate
+from gptjax.settings import (
+    REQUIRED,
+    differences,
+    fields,
+    from_dict,
+    meaning,
+    setting,
+    to_dict,
+    validate,
+)
 
 
 @dataclasses.dataclass
 class Inner:
-    share: float = setting(0.5, low=0.0, below=1.0)
-    rate: float = setting(1.0, above=0.0, high=2.0)
+    """A section.
+
+    It has two.
+    """
+
+    share: float = setting(0.5, "share of it", low=0.0, below=1.0)
+    rate: float = setting(1.0, "how much, per second", above=0.0, high=2.0)
 
 
 @dataclasses.dataclass
 class Outer:
-    count: int = setting(3, low=1)
-    size: int | None = setting(None, low=1)
-    colour: str = setting("red", choices=("red", "blue"))
+    count: int = setting(3, "how many", low=1)
+    size: int | None = setting(None, "tokens; none: all", low=1)
+    colour: str = setting("red", "what it looks like", choices=("red", "blue"))
     name: str | None = None
     on: bool = True
     inner: Inner = dataclasses.field(default_factory=Inner)
@@ -135,3 +149,25 @@ def test_fields_are_dotted_leaves():
         "inner.share": 0.5,
         "inner.rate": 1.0,
     }
+
+
+def test_a_field_means_what_it_says_and_a_section_its_docstring():
+    assert meaning(Outer(), "size") == "tokens; none: all"
+    assert meaning(Outer(), "inner.rate") == "how much, per second"
+    assert meaning(Outer(), "inner") == meaning(Inner(), "") == "A section.\n\nIt has two."
+
+
+def test_what_says_nothing_has_no_meaning():
+    assert meaning(Outer(), "name") == ""
+    assert meaning(Outer(), "") == ""  # not the docstring that dataclass makes
+
+
+def test_a_required_setting_has_no_default():
+    @dataclasses.dataclass
+    class Needy:
+        size: int = setting(REQUIRED, "tokens", low=1)
+
+    with pytest.raises(TypeError, match="size"):
+        Needy()
+    assert message(validate, Needy(0)) == "config.size: got 0, expected int >= 1"
+    assert meaning(Needy(1), "size") == "tokens"

@@ -7,6 +7,9 @@ if __name__ == "__main__":
 """
 
 import difflib
+import os
+import select
+import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -102,6 +105,13 @@ def _explain(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _reader_has_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # errors are told in any case
+    return bool(poll.poll(0))
+
+
 def run(
     main: Callable[[Sequence[str]], None],
     *,
@@ -113,7 +123,8 @@ def run(
     An experiment must be of `kind`, where one is given.
 
     A `ValueError` or `OSError` is a user's error; --verbosity=1 shows its traceback too. All other
-    exceptions are ours and keep theirs.
+    exceptions are ours and keep theirs. Where the reader of the output leaves, as `| head` does,
+    the exit code is the shell's for that, 141, and nothing is said.
     """
     if with_experiment:
         flags.DEFINE_string("experiment", None, "A name that `python -m experiments.list` shows.")
@@ -143,7 +154,12 @@ def run(
     def guarded_main(argv: Sequence[str]) -> None:
         try:
             main(argv)
+            sys.stdout.flush()  # what is left meets a closed pipe here, not while Python ends
         except (ValueError, OSError) as error:
+            if isinstance(error, BrokenPipeError) and _reader_has_left():
+                # Python flushes once more while it ends, and would complain.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(128 + signal.SIGPIPE)
             fail(error)
         except KeyboardInterrupt:
             sys.exit(130)

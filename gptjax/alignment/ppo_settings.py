@@ -17,33 +17,67 @@ from gptjax.settings import setting
 class PPOSettings:
     """How a policy is updated, apart from what it learns from."""
 
-    # gae: a value network; grpo, rloo: none, an answer is compared with the others to its prompt
-    advantages: str = setting("gae", choices=("gae", "grpo", "rloo"))
-    answers_per_prompt: int = setting(1, low=1)
-    minibatches: int = setting(8, low=1)  # that a batch of answers is cut into, an update each
-    inner_epochs: int = setting(1, low=1)  # over the answers of an iteration
-    temperature: float = setting(1.0, above=0.0)  # that answers are drawn, and judged, with
-    kl_coefficient: float = setting(0.02, low=0.0)  # beta, of leaving the reference
-    kl_target: float | None = setting(None, above=0.0)  # nats an answer; none: beta is fixed
-    unfinished_score: float | None = -1.0  # of an answer without end; none: whatever it scores
-    scale_scores: bool = False  # whether scores are divided by the deviation of all so far
-    whiten: bool = True  # whether advantages get mean 0 and variance 1; of gae
-    discount: float = setting(1.0, above=0.0, high=1.0)
-    gae_decay: float = setting(0.95, low=0.0, high=1.0)  # lambda
-    clip: float = setting(0.2, above=0.0, below=1.0)  # of the policy's ratio
-    value_clip: float | None = setting(0.2, above=0.0)  # none: the plain squared error
-    value_learning_rate: float = setting(9e-6, above=0.0)  # else as config.optimizer
-    pretraining_coefficient: float = setting(0.0, low=0.0)  # gamma; 0: PPO, without ptx
-    pretraining_rows: int = setting(8, low=1)  # for each answer
+    advantages: str = setting(
+        "gae",
+        "a value network's estimates (gae), or comparison with other answers to the same prompt",
+        choices=("gae", "grpo", "rloo"),
+    )
+    answers_per_prompt: int = setting(1, "answers drawn for each prompt", low=1)
+    minibatches: int = setting(
+        8, "parts of a batch of answers, each of which makes one update", low=1
+    )
+    inner_epochs: int = setting(1, "passes over the answers of an iteration", low=1)
+    temperature: float = setting(
+        1.0, "temperature at which answers are drawn and their probabilities taken", above=0.0
+    )
+    kl_coefficient: float = setting(
+        0.02, "beta, the price of a nat of divergence from the reference", low=0.0
+    )
+    kl_target: float | None = setting(
+        None, "nats an answer that beta is adapted to keep; none: beta is fixed", above=0.0
+    )
+    unfinished_score: float | None = setting(
+        -1.0, "score of an answer without end; none: the score that judges give it"
+    )
+    scale_scores: bool = setting(
+        False, "whether scores are divided by the standard deviation of all so far"
+    )
+    whiten: bool = setting(True, "whether the advantages of gae get mean 0 and variance 1")
+    discount: float = setting(
+        1.0, "discount of rewards per token, gamma of gae", above=0.0, high=1.0
+    )
+    gae_decay: float = setting(0.95, "lambda of gae", low=0.0, high=1.0)
+    clip: float = setting(
+        0.2,
+        "distance from 1 at which the ratio of new to old policy is clipped",
+        above=0.0,
+        below=1.0,
+    )
+    value_clip: float | None = setting(
+        0.2, "most that a value may move from its old one; none: it is not clipped", above=0.0
+    )
+    value_learning_rate: float = setting(
+        9e-6, "peak learning rate of the value network; all else is as in optimizer", above=0.0
+    )
+    pretraining_coefficient: float = setting(
+        0.0, "gamma of PPO-ptx, the weight of the loss on text; 0: no text is read", low=0.0
+    )
+    pretraining_rows: int = setting(8, "rows of text for each answer, in PPO-ptx", low=1)
 
 
 @dataclasses.dataclass
 class StopSettings:
     """What ends a run early, with its reason and the last good checkpoint; none: nothing does."""
 
-    max_kl: float | None = setting(None, above=0.0)  # nats an answer, from the reference
-    min_entropy: float | None = setting(0.01, low=0.0)  # nats a token
-    max_empty: float | None = setting(0.9, low=0.0, high=1.0)  # share of answers that say nothing
+    max_kl: float | None = setting(
+        None, "most nats an answer of divergence from the reference; none: no limit", above=0.0
+    )
+    min_entropy: float | None = setting(
+        0.01, "least entropy of the policy, in nats a token; none: no limit", low=0.0
+    )
+    max_empty: float | None = setting(
+        0.9, "largest share of answers that say nothing; none: no limit", low=0.0, high=1.0
+    )
 
 
 def check(settings: PPOSettings, batch_size: int) -> None:

@@ -42,14 +42,35 @@ CONVERSATIONS, PRETRAINING = "conversations", "pretraining"
 class SFTSection:
     """Supervised fine-tuning: what is learned from, for how long, and which model it makes."""
 
-    conversations: str | None = None  # a set of conversations: instructions, jsonl:PATH, dolly:PATH
-    validation: str | None = None  # likewise; none: data.validation_fraction of the others' prompts
-    epochs: int | None = setting(None, low=1)  # in place of num_steps; none: as that says
-    pretraining_share: float = setting(0.0, low=0.0, below=1.0)  # of the rows, from data.corpus
-    choose: str = setting("loss", choices=("loss", "reward", "newest"))  # whose checkpoint is taken
-    judges: str | None = None  # and their weights, as ppo.rewards; none: answers are not judged
-    judged_prompts: int = setting(256, low=1)  # held out, that are answered to be judged
-    random_start: bool = False  # whether a run without init_from begins at random parameters
+    conversations: str | None = setting(
+        None,
+        "set of conversations: instructions, jsonl:PATH, dolly:PATH, ...; none: it must be given",
+    )
+    validation: str | None = setting(
+        None,
+        "set of conversations that are held out; none: data.validation_fraction of the prompts in "
+        "sft.conversations",
+    )
+    epochs: int | None = setting(
+        None, "passes over the conversations; none: training.num_steps decides", low=1
+    )
+    pretraining_share: float = setting(
+        0.0, "share of the rows that is text from data.corpus", low=0.0, below=1.0
+    )
+    choose: str = setting(
+        "loss",
+        "checkpoint that later commands take: of the lowest loss, the highest reward, or the "
+        "newest",
+        choices=("loss", "reward", "newest"),
+    )
+    judges: str | None = setting(
+        None,
+        "judges of its answers and their weights, as in ppo.rewards; none: answers are not judged",
+    )
+    judged_prompts: int = setting(256, "held-out prompts whose answers are judged, at most", low=1)
+    random_start: bool = setting(
+        False, "whether a run without checkpoint.init_from starts at random parameters"
+    )
 
 
 @dataclasses.dataclass

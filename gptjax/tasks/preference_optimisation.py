@@ -42,10 +42,16 @@ from gptjax.training.processes import check_alike
 class DPOSection(RankingsSection):
     """DPO and IPO: the loss."""
 
-    loss: str = setting("dpo", choices=("dpo", "ipo"))
-    beta: float = setting(0.1, above=0.0)  # how dear it is to leave the start; tau of ipo
-    label_smoothing: float = setting(0.0, low=0.0, below=0.5)  # of dpo: share that is wrong
-    kl_prompts: int = setting(64, low=0)  # held out, whose answers show how far it has gone
+    loss: str = setting("dpo", "loss of a pair of answers", choices=("dpo", "ipo"))
+    beta: float = setting(
+        0.1, "strength of the pull towards the reference: beta of dpo, tau of ipo", above=0.0
+    )
+    label_smoothing: float = setting(
+        0.0, "share of the preferences that dpo takes to be wrong", low=0.0, below=0.5
+    )
+    kl_prompts: int = setting(
+        64, "held-out prompts whose answers measure the divergence; 0: it is not measured", low=0
+    )
 
 
 @dataclasses.dataclass

@@ -20,15 +20,29 @@ from gptjax.training.processes import together
 class RankingsSection:
     """What is learned from rankings, and how they are cut."""
 
-    rankings: str | None = (
-        None  # a set of rankings: instructions, jsonl:PATH, hh:PATH, pandalm:PATH
+    rankings: str | None = setting(
+        None,
+        "set of rankings: instructions, jsonl:PATH, hh:PATH, pandalm:PATH, ...; none: it must be "
+        "given",
     )
-    validation: str | None = None  # likewise; none: data.validation_fraction of the others' prompts
-    epochs: int | None = setting(None, low=1)  # in place of num_steps; none: as that says
-    max_prompt_tokens: int = setting(1024, low=1)  # with the assistant's mark
-    max_answer_tokens: int = setting(1024, low=1)  # with the end of the turn
-    max_answers: int = setting(9, low=2)  # of a prompt; rankings of more are left out
-    random_start: bool = False  # whether a run without init_from begins at random parameters
+    validation: str | None = setting(
+        None,
+        "set of rankings that are held out; none: data.validation_fraction of the prompts in "
+        "rankings",
+    )
+    epochs: int | None = setting(
+        None, "passes over the rankings; none: training.num_steps decides", low=1
+    )
+    max_prompt_tokens: int = setting(
+        1024, "most tokens of a prompt, the assistant's mark included", low=1
+    )
+    max_answer_tokens: int = setting(
+        1024, "most tokens of an answer, the end of its turn included", low=1
+    )
+    max_answers: int = setting(9, "most answers to a prompt; rankings of more are left out", low=2)
+    random_start: bool = setting(
+        False, "whether a run without checkpoint.init_from starts at random parameters"
+    )
 
 
 def ranked_answers(

@@ -32,6 +32,7 @@ from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_examples
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import setting
 from gptjax.tasks.ranked_answers import RankingsSection, largest_rankings, ranked_answers
 from gptjax.tasks.row_scores import rewards_of_rankings, rewards_of_texts
 from gptjax.tasks.shared_checks import follows_a_work_directory, has_room_for_answers
@@ -46,9 +47,13 @@ from gptjax.training.state import rng
 class RewardSection(RankingsSection):
     """A reward model: how it reads rankings, and where the rewards' zero is."""
 
-    share_prompts: bool = False  # whether a prompt is encoded once for all its answers
-    demonstrations: str | None = None  # a set of conversations, whose rewards are to average 0
-    unit_variance: bool = False  # whether their standard deviation is to be 1 besides
+    share_prompts: bool = setting(False, "whether a prompt is encoded once for all its answers")
+    demonstrations: str | None = setting(
+        None, "set of conversations whose rewards are to average 0; none: it must be given"
+    )
+    unit_variance: bool = setting(
+        False, "whether the rewards of demonstrations get standard deviation 1 too"
+    )
 
 
 @dataclasses.dataclass

@@ -1,18 +1,47 @@
 import json
-import subprocess
-import sys
+import re
 from pathlib import Path
 
-from experiments.configs import EXPERIMENTS, PIPELINES
+import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from experiments.configs import EXPERIMENTS, PIPELINES
+from gptjax.config import resolve
+from gptjax.settings import expected, fields, limits_of, meaning
+from tests.support.binaries import call
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def listed(*arguments: str) -> str:
-    command = [sys.executable, "-m", "experiments.list", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    return done.stdout
+    ended = call("list", *arguments)
+    assert (ended.code, ended.errors) == (0, "")
+    return ended.output
+
+
+def entries(shown: str) -> dict[str, tuple[str, str, str]]:
+    """The value, what is allowed, and the meaning, by path, of what `list` shows of a config."""
+    _, _, shown = shown.partition("its meaning is below.\n")
+    found, path = {}, ""
+    for line in shown.splitlines():
+        if line.startswith(" " * 6):
+            value, allowed, words = found[path]
+            found[path] = value, allowed, f"{words} {line.strip()}".strip()
+        elif line.startswith("  "):
+            path, value, allowed = re.split(" {2,}", line.strip())
+            assert path not in found
+            found[path] = value, allowed, ""
+    return found
+
+
+def explanations(config, values) -> dict[str, tuple[str, str, str]]:
+    return {
+        path: (
+            str(value).lower() if value is None or isinstance(value, bool) else str(value),
+            expected(*limits_of(config, path)),
+            meaning(config, path),
+        )
+        for path, value in values.items()
+    }
 
 
 def test_every_experiment_has_its_line():
@@ -21,8 +50,45 @@ def test_every_experiment_has_its_line():
     assert any(line.split(maxsplit=1)[1].startswith("GPT-3 175B, 174,604M") for line in lines)
 
 
-def test_one_experiment_is_shown_in_full():
-    shown = listed("--experiment=gpt3_xl")
-    assert "Differs from the paper: 16 heads of 128" in shown
-    golden = Path(__file__).parent / "golden" / "gpt3_xl.json"
-    assert json.loads(shown[shown.index("{\n") :]) == json.loads(golden.read_text())
+@pytest.mark.parametrize("name", ["gpt3_xl", "grpo_smoke"])
+def test_an_experiment_is_explained_in_full(name):
+    shown = listed(f"--experiment={name}")
+    assert (EXPERIMENTS.get(name).__doc__ or "").splitlines()[0] in shown
+    golden = json.loads((GOLDEN / f"{name}.json").read_text())
+    values = {
+        f"{section}.{field}": value for section, of in golden.items() for field, value in of.items()
+    }
+    assert entries(shown) == explanations(EXPERIMENTS.get(name)(), values)
+
+
+@pytest.mark.parametrize("name", list(PIPELINES))
+def test_a_pipeline_is_explained_stage_by_stage(name):
+    shown = listed(f"--experiment={name}")
+    pipeline = PIPELINES.get(name)()
+    values = {path: value for path, value in fields(pipeline).items() if "." not in path}
+    for stage in ("pretrain", "sft", "reward_model", "ppo", "dpo"):
+        of_stage = fields(resolve(getattr(pipeline, stage)))
+        values |= {f"{stage}.{path}": value for path, value in of_stage.items()}
+    assert len(values) > 400
+    assert entries(shown) == explanations(pipeline, values)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    ended = call("list", "--experiment=instruct_smok")
+    assert (ended.code, ended.output) == (2, "")
+    assert ended.errors.startswith(
+        "error: unknown experiment or pipeline 'instruct_smok' (did you mean 'instruct_smoke'?)"
+    )
+
+
+def test_a_kind_of_run_is_explained_by_the_fields_that_it_adds():
+    shown = listed("--kind=dpo")
+    assert "Experiments:  dpo_6b, dpo_smoke\n" in shown
+    found = entries(shown)
+    assert found["dpo.label_smoothing"] == (
+        "0.0",
+        "float >= 0 and < 0.5",
+        "share of the preferences that dpo takes to be wrong",
+    )
+    assert {path.split(".")[0] for path in found} == {"dpo"}
+    assert "It adds no fields" in listed("--kind=pretrain")

@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from gptjax.config import ExperimentConfig
+from gptjax.settings import setting
 from gptjax.tasks.language_modelling import LanguageModelling
 
 
@@ -11,8 +12,8 @@ from gptjax.tasks.language_modelling import LanguageModelling
 class ToySection:
     """What is reversed."""
 
-    reverse: bool = True  # whether rows are read from their ends
-    shown: int = 3  # words that a person is shown
+    reverse: bool = setting(True, "whether rows are read from their ends")
+    shown: int = setting(3, "words that a person is shown")
 
 
 @dataclasses.dataclass

@@ -29,7 +29,7 @@ _SEED = 20_220_304
 class TextOptions:
     """Options of the corpus."""
 
-    documents: int = setting(10_000, low=1)
+    documents: int = setting(10_000, "documents in the corpus", low=1)
 
 
 def sentence_of(task: Task) -> str:

@@ -43,23 +43,27 @@ _LONGEST_RAMBLE = 4  # words
 class DemonstrationOptions:
     """Options of a set of conversations: the arguments of `demonstrations`."""
 
-    split: str = setting("train", choices=SPLITS)
-    count: int = setting(4000, low=1)
-    seed: int = setting(0, low=0)
-    sloppiness: float = setting(0.0, low=0.0, high=1.0)
+    split: str = setting("train", "split that the prompts are of", choices=SPLITS)
+    count: int = setting(4000, "conversations in the set", low=1)
+    seed: int = setting(0, "seed of all that is random", low=0)
+    sloppiness: float = setting(0.0, "share of the answers with a slip", low=0.0, high=1.0)
 
 
 @dataclasses.dataclass
 class RankingOptions:
     """Options of a set of rankings: the arguments of `ranked_tasks`."""
 
-    split: str = setting("train", choices=SPLITS)
-    count: int = setting(4000, low=1)
-    seed: int = setting(0, low=0)
-    answers: int = setting(4, low=2, high=32)
-    annotators: int = setting(3, low=1)
-    temperature: float = setting(0.2, above=0.0)
-    tie_margin: float = setting(0.5, low=0.0)
+    split: str = setting("train", "split that the prompts are of", choices=SPLITS)
+    count: int = setting(4000, "rankings in the set", low=1)
+    seed: int = setting(0, "seed of all that is random", low=0)
+    answers: int = setting(4, "answers in a ranking", low=2, high=32)
+    annotators: int = setting(3, "annotators who rank each", low=1)
+    temperature: float = setting(
+        0.2, "gold reward that is worth a factor e in preference", above=0.0
+    )
+    tie_margin: float = setting(
+        0.5, "perceived difference, in temperatures, that is a tie", low=0.0
+    )
 
 
 def parse_options(spec: str, location: str, kind: type[Options]) -> Options:

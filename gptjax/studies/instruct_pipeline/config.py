@@ -7,8 +7,9 @@ def instruct_demo() -> Pipeline: ...
 import dataclasses
 from collections.abc import Callable
 
-from gptjax.config import ExperimentConfig
+from gptjax.config import ExperimentConfig, resolve
 from gptjax.registry import Registry
+from gptjax.settings import REQUIRED, setting, validate
 from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.tasks.preference_optimisation import DPOConfig
@@ -17,22 +18,41 @@ from gptjax.tasks.reward_modelling import RewardModelConfig
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """The stages' configurations, each but for where it starts and its seed.
-
-    Attributes:
-      pretraining_coefficient: gamma of PPO-ptx, which is PPO else.
-      judged: a set of prompts, which nothing is trained on, that all systems answer.
-      best_of: n of best-of-n.
-    """
+    """The stages of a pipeline; where each starts, and its seed, are the pipeline's."""
 
     pretrain: ExperimentConfig
     sft: SFTConfig
     reward_model: RewardModelConfig
     ppo: PPOConfig
     dpo: DPOConfig
-    pretraining_coefficient: float
-    judged: str
-    best_of: int = 16
+    pretraining_coefficient: float = setting(
+        REQUIRED, "gamma of the stage PPO-ptx, which is the stage PPO but for that", low=0.0
+    )
+    judged: str = setting(
+        REQUIRED, "set of prompts that all systems answer, and none is trained on"
+    )
+    best_of: int = setting(
+        16,
+        "answers to a prompt, of which best-of-n takes the one that the reward model prefers",
+        low=1,
+    )
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+          ValueError: a field of the wrong type or out of range.
+        """
+        validate(self, "pipeline.")
+
+    def resolved(self) -> "Pipeline":
+        """A copy in which every stage's configuration is resolved."""
+        stages = {
+            field.name: resolve(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if dataclasses.is_dataclass(getattr(self, field.name))
+        }
+        return dataclasses.replace(self, **stages)
 
 
 PIPELINES: Registry[Callable[[], Pipeline]] = Registry("pipeline")

@@ -15,13 +15,31 @@ from gptjax.settings import setting
 class PPOSection(PPOSettings):
     """PPO and its relatives: what is answered, and what answers earn."""
 
-    prompts: str | None = None  # a set of prompts: instructions, jsonl:PATH, any set of the others
-    samples: str | None = None  # a set whose answers are shown every training.eval_every iterations
-    max_prompt_tokens: int = setting(1024, low=1)  # with the assistant's mark
-    max_answer_tokens: int = setting(1024, low=1)  # with the end of the turn
-    rewards: str | None = None  # judges and their weights: reward_model:WORKDIR, gold, ...
-    value_from: str | None = None  # work directory of a reward model; none: the first of rewards
-    rollout_slots: int | None = setting(None, low=1)  # answers written at once; none: a batch's
+    prompts: str | None = setting(
+        None, "prompts to answer: instructions, jsonl:PATH or any other set; none: must be given"
+    )
+    samples: str | None = setting(
+        None,
+        "set of prompts whose answers are shown every training.eval_every iterations; none: "
+        "nothing is shown",
+    )
+    max_prompt_tokens: int = setting(
+        1024, "most tokens of a prompt, the assistant's mark included", low=1
+    )
+    max_answer_tokens: int = setting(
+        1024, "most tokens of an answer, the end of its turn included", low=1
+    )
+    rewards: str | None = setting(
+        None, "judges and their weights, as reward_model:WORKDIR + 0.5*gold; none: must be given"
+    )
+    value_from: str | None = setting(
+        None,
+        "work directory of the reward model that the value network starts from; none: the first "
+        "one of rewards, or else the policy",
+    )
+    rollout_slots: int | None = setting(
+        None, "answers written at once; none: as many as a batch has", low=1
+    )
 
 
 @dataclasses.dataclass

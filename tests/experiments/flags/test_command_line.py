@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 CHILD = textwrap.dedent(
     """
-    import contextlib, io, json, sys
+    import contextlib, io, json, os, sys
     from absl import flags, logging
     from absl.testing import flagsaver
     from experiments.flags.command_line import run
@@ -26,9 +26,14 @@ CHILD = textwrap.dedent(
     flags.DEFINE_string("workdir", None, "")
     flags.DEFINE_integer("restore_step", None, "", lower_bound=0)
     flags.DEFINE_enum("raises", None, ["ValueError", "OSError", "KeyboardInterrupt"], "")
+    flags.DEFINE_bool("unread", False, "")
 
     def main(argv):
         logging.info("too much")
+        if flags.FLAGS.unread:
+            reader, writer = os.pipe()
+            os.close(reader)
+            sys.stdout = os.fdopen(writer, "w")
         if flags.FLAGS.raises:
             raise getattr(__builtins__, flags.FLAGS.raises)("step: got 3,\\nexpected 4")
         config = fields(flags.FLAGS.config) if "config" in flags.FLAGS else None
@@ -154,6 +159,7 @@ RIGHT = {
 WITHOUT_EXPERIMENT = ("--workdir=x", "--workdri=x", "--workdir=x stray", "--raises=ValueError")
 NOISY = ("--experiment=demo --verbosity=0", "--experiment=demo --raises=OSError --verbosity=1")
 INTERRUPTED = "--experiment=demo --raises=KeyboardInterrupt"
+UNREAD = "--experiment=demo --unread"
 
 
 class Ended(NamedTuple):
@@ -165,7 +171,7 @@ class Ended(NamedTuple):
 @pytest.fixture(scope="module")
 def ended() -> dict[str, Ended]:
     """How each command line of this file ended, by its text."""
-    lines = [(line, True) for line in (*RIGHT, *WRONG, *NOISY, INTERRUPTED)]
+    lines = [(line, True) for line in (*RIGHT, *WRONG, *NOISY, INTERRUPTED, UNREAD)]
     lines += [(line, False) for line in WITHOUT_EXPERIMENT]
     argument = [{"arguments": line.split(), "with_experiment": w} for line, w in lines]
     done = subprocess.run(
@@ -216,6 +222,10 @@ def test_verbosity_shows_messages_and_the_traceback_of_an_error(ended):
 
 def test_control_c_leaves_with_the_shells_code(ended):
     assert ended[INTERRUPTED] == (128 + signal.SIGINT, "", "")
+
+
+def test_a_reader_that_leaves_is_no_error(ended):
+    assert ended[UNREAD] == (128 + signal.SIGPIPE, "", "")
 
 
 def test_a_real_binary_says_one_line_and_makes_nothing(tmp_path):

@@ -1,0 +1,145 @@
+"""The configuration of a model, whichever run it is made by.
+
+config = ModelConfig(num_layers=4, attention="dense,banded(window=256)")
+config.resolve()
+"""
+
+import dataclasses
+
+from gptjax.settings import setting
+
+
+@dataclasses.dataclass
+class ModelConfig:
+    """A decoder; its fields are all that the papers' models differ in."""
+
+    vocab_size: int = setting(50257, "tokens in the vocabulary, as the tokenizer has", low=2)
+    vocab_multiple: int = setting(128, "embedding rows are padded to a multiple of it", low=1)
+    context_length: int = setting(1024, "tokens in a row: the most that the model sees", low=1)
+    num_layers: int = setting(12, "number of layers", low=1)
+    num_heads: int = setting(12, "query heads in a layer", low=1)
+    num_kv_heads: int | None = setting(
+        None, "key and value heads in a layer; none: num_heads", low=1
+    )
+    d_model: int = setting(768, "width of the hidden states", low=1)
+    d_head: int | None = setting(
+        None, "width of a query or key head; none: d_model / num_heads", low=1
+    )
+    d_value: int | None = setting(None, "width of a value head; none: d_head", low=1)
+    d_ff: int | None = setting(None, "width of the feed-forward layers; none: 4 d_model", low=1)
+    positions: str = setting(
+        "learned",
+        "how the model is told where a token stands",
+        choices=("learned", "sinusoidal", "rotary", "none"),
+    )
+    rotary_base: float = setting(10000.0, "base of the rotary frequencies", above=1.0)
+    rotary_scaling: str = setting(
+        "none",
+        "method that extends rotary positions to a longer context",
+        choices=("none", "interpolation", "yarn"),
+    )
+    rotary_factor: float = setting(
+        1.0, "how many times longer rotary_scaling makes the context", low=1.0
+    )
+    rotary_original_context: int | None = setting(
+        None,
+        "tokens of context that yarn extends; none: context_length / rotary_factor under yarn",
+        low=1,
+    )
+    attention: str = setting(
+        "dense", "attention patterns, cycled over the layers, as dense,banded(window=256)"
+    )
+    score: str = setting(
+        "none",
+        "changes of the attention scores, in order, as soft_cap(cap=30),alibi; none: no change",
+    )
+    attention_impl: str = setting(
+        "auto",
+        "implementation of attention; auto: chosen among those that can compute the pattern",
+        choices=("auto", "reference", "blockwise", "fused"),
+    )
+    norm: str = setting(
+        "pre",
+        "LayerNorm before each branch (pre) or after each residual addition (post)",
+        choices=("pre", "post"),
+    )
+    layer_norm_epsilon: float = setting(1e-5, "added to the variance in LayerNorm", above=0.0)
+    activation: str = setting(
+        "gelu_tanh",
+        "activation function of the feed-forward layers",
+        choices=("gelu_tanh", "gelu", "gelu_sigmoid", "relu"),
+    )
+    tied_embeddings: bool = setting(True, "whether the logits use the token embedding's weights")
+    init_std: float = setting(0.02, "standard deviation of the initial weights", above=0.0)
+    scaled_residual_init: bool = setting(
+        True, "whether residual projections start at init_std / sqrt(2 num_layers)"
+    )
+    embedding_dropout: float = setting(
+        0.0, "share of the embedded inputs' entries that training drops", low=0.0, below=1.0
+    )
+    attention_dropout: float = setting(
+        0.0, "share of the attention weights that training drops", low=0.0, below=1.0
+    )
+    residual_dropout: float = setting(
+        0.0, "share of each branch's output entries that training drops", low=0.0, below=1.0
+    )
+    dtype: str = setting(
+        "float32",
+        "number format of the computation; parameters are float32",
+        choices=("float32", "bfloat16"),
+    )
+    remat: str = setting(
+        "none",
+        "computed again in the backward pass: whole layers (block), all but matrix products (dots)",
+        choices=("none", "block", "dots"),
+    )
+
+    @property
+    def tokens_per_row(self) -> int:
+        """The tokens that a row of a batch counts for in schedules."""
+        return self.context_length
+
+    def resolve(self) -> None:
+        """Checks the fields that speak of each other, and fills in those that follow from others.
+
+        Raises:
+          ValueError: fields that contradict each other.
+        """
+        if self.d_head is None:
+            if self.d_model % self.num_heads:
+                raise ValueError(
+                    f"config.model.d_model: got {self.d_model} with {self.num_heads} heads, "
+                    "expected a multiple of num_heads (or set d_head)"
+                )
+            self.d_head = self.d_model // self.num_heads
+        self.d_value = self.d_value or self.d_head
+        self.num_kv_heads = self.num_kv_heads or self.num_heads
+        self.d_ff = self.d_ff or 4 * self.d_model
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"config.model.num_kv_heads: got {self.num_kv_heads}, expected a divisor of "
+                f"num_heads = {self.num_heads}"
+            )
+        _resolve_positions(self)
+
+
+def _resolve_positions(model: ModelConfig) -> None:
+    """Checks the fields that the kind of positions speaks to, and fills what follows from them."""
+    kind, scaling = model.positions, model.rotary_scaling
+    width = "d_model" if kind == "sinusoidal" else "d_head"
+    in_pairs = kind in ("sinusoidal", "rotary")
+    checks = (
+        (width, not in_pairs or getattr(model, width) % 2 == 0, "an even number"),
+        ("rotary_scaling", scaling == "none" or kind == "rotary", "none"),
+        ("rotary_factor", scaling != "none" or model.rotary_factor == 1, "1"),
+        ("rotary_factor", scaling == "none" or model.rotary_factor > 1, "more than 1"),
+        ("rotary_original_context", scaling == "yarn" or not model.rotary_original_context, "none"),
+    )
+    for field, fits, allowed in checks:
+        if not fits:
+            raise ValueError(
+                f"config.model.{field}: got {getattr(model, field)} with positions={kind} and "
+                f"rotary_scaling={scaling}, expected {allowed}"
+            )
+    if scaling == "yarn" and model.rotary_original_context is None:
+        model.rotary_original_context = max(1, round(model.context_length / model.rotary_factor))
