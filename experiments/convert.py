@@ -1,4 +1,4 @@
-"""Trades weights with Hugging Face: a model directory as a work directory, and back.
+"""Converts a model directory of Hugging Face's to a work directory, and back.
 
     python -m experiments.convert --from_huggingface=gpt2 --workdir=runs/gpt2
     python -m experiments.convert --workdir=runs/gpt2 --to_huggingface=out --dtype=bfloat16

@@ -33,7 +33,7 @@ _SECONDS = "seconds.json"
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the pipeline and says what came of it."""
+    """Runs the pipeline and reports its results."""
     del argv
     enable_compilation_cache()
     name = _EXPERIMENT.value

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _explained(kind: Kind[Any]) -> Iterator[str]:
-    """What a kind of run is, its experiments, and the fields that it adds."""
+    """Describes a kind of run: its docstring, its experiments, and the fields that it adds."""
     yield inspect.cleandoc(kind.__doc__ or "")
     yield ""
     names = [name for name in EXPERIMENTS if EXPERIMENTS.get(name)().kind == kind.name]

@@ -1,4 +1,4 @@
-r"""Dense to sparse: what a trained model keeps under another attention, and training on from there.
+r"""Sparsifies a trained model: judges it under another attention, and trains on from there.
 
     python -m experiments.sparsify --workdir=runs/demo --attention="banded(window=64)"
     python -m experiments.sparsify --workdir=runs/demo --attention="banded(window=64)" \

@@ -50,17 +50,17 @@ LEAST_SHARE = 0.05  # of dense attention's blocks, from which on a sparse patter
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What is measured.
+    """Lengths, shapes and rounds of the suite `attention`.
 
     Attributes:
-        dense: positions of dense attention.
-        sparse: positions of the sparse patterns, and of the band against its rivals.
-        growth: positions of the band whose time should grow in proportion to them.
-        window: of the band.
-        large, small: fields of the sparse patterns, as of `registered_patterns`.
-        heads, head_dim: of all.
-        rounds: how often programs run in turn.
-        few_rounds: the same where a round takes half a minute.
+      dense: positions of dense attention.
+      sparse: positions of the sparse patterns, and of the band against its rivals.
+      growth: positions of the band whose time should grow in proportion to them.
+      window: of the band.
+      large, small: fields of the sparse patterns, as of `registered_patterns`.
+      heads, head_dim: of all.
+      rounds: how often programs run in turn.
+      few_rounds: the same where a round takes half a minute.
     """
 
     dense: int = 4096
@@ -80,18 +80,18 @@ class Sizes:
         return parse(f"banded(window={self.window})")[0]
 
     def shape(self, length: int) -> Shape:
-        """Of a text of `length` positions."""
+        """Shape of the arrays of a text of `length` positions."""
         return Shape(length, self.heads, self.head_dim, "bfloat16" if _on_gpu() else "float32")
 
 
 @SUITES.register("attention")
 def attention() -> dict[str, Any]:
-    """The whole suite; about five minutes on two CPU cores."""
+    """Runs the whole suite, in about five minutes on two CPU cores."""
     return measured(Sizes())
 
 
 def measured(sizes: Sizes) -> dict[str, Any]:
-    """Its four parts, each in both directions, with targets where this is a CPU."""
+    """Runs the suite's four parts, each in both directions, with targets where this is a CPU."""
     parts = {"dense": _dense, "banded": _banded, "sparse": _sparse, "growth": _growth}
     figures = {
         name: {direction: part(sizes, backward) for direction, backward in DIRECTIONS.items()}

@@ -15,9 +15,9 @@ def judged(figures: Mapping[str, Any], targets: Mapping[str, Target], path: str 
     """The figures, those with a target as {"value", "target", "met"}.
 
     Args:
-        figures: numbers, texts and mappings of them.
-        targets: by dotted path, in which a star stands for anything.
-        path: of `figures`, with a dot at its end.
+      figures: numbers, texts and mappings of them.
+      targets: by dotted path, in which a star stands for anything.
+      path: of `figures`, with a dot at its end.
     """
     made: dict[str, Any] = {}
     for name, value in figures.items():

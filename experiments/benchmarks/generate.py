@@ -29,7 +29,7 @@ from gptjax.training.reporting.throughput import matmul_peak_flops
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What is measured.
+    """Model, lengths and rounds of the suite `generate`.
 
     Attributes:
       model: of all figures.
@@ -70,7 +70,7 @@ TARGETS: dict[str, Target] = {
 
 @SUITES.register("generate")
 def generate() -> dict[str, Any]:
-    """The whole suite, of GPT-2 small; about fifteen minutes on two CPU cores."""
+    """Runs the whole suite on GPT-2 small, in about fifteen minutes on two CPU cores."""
     # Read when JAX first meets the GPU, most of whose memory it would take from PyTorch otherwise.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     dtype = "bfloat16" if jax.default_backend() == "gpu" else "float32"
@@ -78,7 +78,7 @@ def generate() -> dict[str, Any]:
 
 
 def measured(sizes: Sizes) -> dict[str, Any]:
-    """The suite's parts, without targets."""
+    """Runs the suite's parts, without targets."""
     config = resolve(ExperimentConfig(model=sizes.model)).model
     model = GPT(config)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]

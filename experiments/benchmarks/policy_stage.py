@@ -1,4 +1,4 @@
-"""What the suite `ppo` measures on: small networks and the embedded tasks.
+"""Setting of the suite `ppo`: small networks and the embedded tasks.
 
 stage = Stage(Sizes(model).config)
 rollouts = stage.world().draw(stage.policy, 0)
@@ -31,7 +31,7 @@ from gptjax.training.partitioning import make_mesh
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What is measured.
+    """Networks, lengths and rounds of the suite `ppo`.
 
     Attributes:
       model: of policy, value network and reward model; its vocabulary is that of the embedded
@@ -51,7 +51,7 @@ class Sizes:
 
     @property
     def config(self) -> PPOConfig:
-        """Resolved, with as many rows of text as answers."""
+        """Resolved configuration with as many rows of text as answers."""
         return resolve(
             PPOConfig(
                 model=self.model,
@@ -117,7 +117,7 @@ class Stage:
 
 @contextlib.contextmanager
 def compilations() -> Iterator[list[str]]:
-    """A list that gets an entry for each program that is compiled, or read from a cache."""
+    """Collects an entry for each program that is compiled, or read from a cache."""
     found: list[str] = []
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:
@@ -132,11 +132,11 @@ def compilations() -> Iterator[list[str]]:
 
 
 def bytes_of(tree: Any) -> int:
-    """Of a tree of arrays."""
+    """Bytes of a tree of arrays."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def live_bytes() -> int:
-    """Of all arrays that something still holds."""
+    """Bytes of all arrays that are still referenced."""
     gc.collect()
     return bytes_of(jax.live_arrays())

@@ -60,7 +60,7 @@ TARGETS: dict[str, Target] = {
 
 @SUITES.register("ppo")
 def ppo() -> dict[str, Any]:
-    """The whole suite; about five minutes on two CPU cores."""
+    """Runs the whole suite, in about five minutes on two CPU cores."""
     dtype = "bfloat16" if jax.default_backend() == "gpu" else "float32"
     model = ModelConfig(
         vocab_size=453, context_length=128, num_layers=6, num_heads=6, d_model=384, dtype=dtype
@@ -69,7 +69,7 @@ def ppo() -> dict[str, Any]:
 
 
 def measured(sizes: Sizes) -> dict[str, Any]:
-    """The suite's parts, without targets."""
+    """Runs the suite's parts, without targets."""
     stage = Stage(sizes.config)
     return {
         "loop": _loop(stage),

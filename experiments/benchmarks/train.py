@@ -27,7 +27,7 @@ from gptjax.training.reporting.throughput import matmul_peak_flops
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Of a decoder, and of its batches."""
+    """Shape of a decoder and of its batches."""
 
     vocab_size: int
     context_length: int
@@ -39,7 +39,7 @@ class Shape:
 
     @property
     def config(self) -> ExperimentConfig:
-        """Resolved; all that is not a field of the shape is as by default."""
+        """Resolved configuration of the shape; all other fields have their defaults."""
         fields = dataclasses.asdict(self)
         training = TrainingConfig(batch_size=fields.pop("batch_size"))
         return resolve(ExperimentConfig(model=ModelConfig(**fields), training=training))
@@ -47,7 +47,7 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What is measured.
+    """Models and repetitions of the suite `train`.
 
     Attributes:
       models: by name, each with the number of rounds.
@@ -100,7 +100,7 @@ GPU_TARGETS: dict[str, Target] = {
 
 @SUITES.register("train")
 def train() -> dict[str, Any]:
-    """The whole suite; about ten minutes on two CPU cores."""
+    """Runs the whole suite, in about ten minutes on two CPU cores."""
     # Read when JAX first meets the GPU, most of whose memory it would take from PyTorch otherwise.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if jax.default_backend() == "gpu":
@@ -109,7 +109,7 @@ def train() -> dict[str, Any]:
 
 
 def measured(sizes: Sizes) -> dict[str, Any]:
-    """The suite's parts, without targets."""
+    """Runs the suite's parts, without targets."""
     models = {name: _model(shape, rounds) for name, (shape, rounds) in sizes.models.items()}
     return models | {
         "compilation": _compilation(sizes.depth, sizes.depths),
@@ -119,7 +119,7 @@ def measured(sizes: Sizes) -> dict[str, Any]:
 
 
 def _model(shape: Shape, rounds: int) -> dict[str, Any]:
-    """Our step against PyTorch's two and the matmul peak."""
+    """Measures our step against PyTorch's two and the matmul peak."""
     ours = TrainingProgram(shape.config)
     first = ours()
     programs: dict[str, Program] = {

@@ -57,7 +57,7 @@ def prompts_of_flags() -> Records[Conversation]:
 
 
 def draws_of_flags(count: int) -> dict[str, Any]:
-    """How `Policy.answers` is to draw so many answers to a prompt.
+    """Reads the flags of drawing `count` answers to a prompt, as keywords of `Policy.answers`.
 
     Raises:
       ValueError: several that would all be the same.

@@ -1,4 +1,4 @@
-"""Flags of training, and a run as they say.
+"""Flags of training, and the run that they describe.
 
 train_as_flags_say()   # in `main`, where --experiment names one
 """

@@ -27,7 +27,7 @@ _PRECISION = 1e-6  # of its last step, in standard errors
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """What came of one comparison: 1 the first is better, 0 the second, 0.5 a tie."""
+    """Outcome of one comparison: 1 if the first is better, 0 if the second is, 0.5 for a tie."""
 
     first: str
     second: str

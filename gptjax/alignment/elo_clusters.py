@@ -1,4 +1,4 @@
-"""Intervals of ratings whose judgements hang together: several of one prompt, or of one annotator.
+"""Intervals of ratings from clustered judgements: several of one prompt, or of one annotator.
 
 `elo.fit` takes judgements to be independent. Judgements that share a prompt are not, and intervals
 come out too narrow. The sandwich estimate of the covariance (Liang and Zeger 1986, Biometrika 73,

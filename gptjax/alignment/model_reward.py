@@ -1,4 +1,4 @@
-"""What a reward model gives to prompts and answers: a function that `rewards.Reward` takes.
+"""Reward model as a function of prompts and answers, for `rewards.Reward`.
 
     function = ModelReward(reward_model, params, ChatTemplate(tokenizer))
     rewards = [Reward("reward_model", function, batched=True)]

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation on rollouts: what is measured of them, what they earn, the update.
+"""Proximal policy optimisation on rollouts: log-probabilities, advantages, the update.
 
 InstructGPT (arXiv 2203.02155, section 3.5): policy, frozen reference, reward, and a value network
 that starts from the reward model. One iteration, of a batch of answers:
@@ -42,7 +42,7 @@ Arrays = Mapping[str, jax.Array]
 
 @flax.struct.dataclass
 class Beside:
-    """What changes besides the policy: the `opt_state` of its `TrainState`.
+    """Training state besides the policy's parameters: the `opt_state` of its `TrainState`.
 
     Attributes:
       optimizer: of the policy.
@@ -108,7 +108,7 @@ def answer_logits(policy: GPT, params: Any, batch: Arrays) -> jax.Array:
 
 
 def answer_values(critic: RewardModel, params: Any, batch: Arrays) -> jax.Array:
-    """What the value network expects before each drawn token, [b, A] float32."""
+    """Values that the value network predicts before each drawn token, [b, A] float32."""
     values: Any = critic.apply(
         {"params": params},
         batch["tokens"],
@@ -119,7 +119,7 @@ def answer_values(critic: RewardModel, params: Any, batch: Arrays) -> jax.Array:
 
 
 def _segments(model: Any, batch: Arrays) -> jax.Array | None:
-    """Padding kept from what looks ahead."""
+    """Segment ids that hide padding from patterns that look ahead; None where none does."""
     if not any(pattern.looks_ahead for pattern in attention_cycle(model.config)):
         return None
     lengths = (batch["prompt_lengths"] + batch["answer_lengths"])[:, None]
@@ -127,7 +127,7 @@ def _segments(model: Any, batch: Arrays) -> jax.Array | None:
 
 
 def _before(x: jax.Array, batch: Arrays) -> jax.Array:
-    """Of x [b, T, ...] what stands before each drawn token, [b, A, ...]."""
+    """Entries of x [b, T, ...] that stand before each drawn token, [b, A, ...]."""
     drawn = jnp.arange(batch["answers"].shape[1])[None]
     at = batch["prompt_lengths"][:, None] - 1 + drawn
     return jnp.take_along_axis(x, at[:, :, None], axis=1)
@@ -168,7 +168,7 @@ def prepare(
     kl_coefficient: jax.Array,
     moments: ScoreMoments,
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], jax.Array, ScoreMoments]:
-    """What a batch of answers teaches.
+    """Computes advantages and returns of a batch of answers, and the next KL coefficient.
 
     Args:
       settings: of the algorithm; static.

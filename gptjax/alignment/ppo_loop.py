@@ -1,4 +1,4 @@
-"""The loop of PPO, which has rollouts where supervised training has a loader.
+"""Training loop of PPO, which has rollouts where supervised training has a loader.
 
     programs = compiled(config.ppo, policy, critic, tx, critic_tx, pretraining, ema_decay, ...)
     outcome = optimise(state, reference, programs, world, config, config.ppo, config.stop, ...)
@@ -36,7 +36,7 @@ from gptjax.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """What is compiled, once for a run: see `ppo.make_measure`, `ppo.prepare`, `ppo.make_update`.
+    """Compiled functions of a run: `ppo.make_measure`, `ppo.prepare`, `ppo.make_update`.
 
     Attributes:
       mesh: over which the rows of a minibatch are divided; what is measured is whole everywhere.
@@ -76,7 +76,7 @@ def compiled(
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What a policy acts in, each a function of its arguments alone.
+    """Environment of a policy; each field is a function of its arguments alone.
 
     Attributes:
       draw: (parameters, iteration) -> the answers to that iteration's prompts.
@@ -94,7 +94,7 @@ class World:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """End of a run: its last state and its number of iterations."""
 
     state: TrainState
     steps: int  # iterations of this start of the run
@@ -102,7 +102,7 @@ class Outcome:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What the run's result says of this start: nothing."""
+        """Figures of this start for the run's result: none."""
         return {}
 
 
@@ -223,7 +223,7 @@ def _iteration(
 def _measured(
     state: TrainState, reference: Any, programs: Programs, rollouts: Rollouts, settings: PPOSettings
 ) -> dict[str, np.ndarray]:
-    """What `ppo.make_measure` says of each answer, a minibatch at a time as the update has them."""
+    """Log-probabilities and values of each answer, computed in the minibatches of the update."""
     critic = state.opt_state.critic
     parts = [
         jax.device_get(programs.measure(state.params, reference, critic, _put(rows, programs)))

@@ -1,4 +1,4 @@
-"""The numbers of PPO and of its relatives without a value network; InstructGPT's where it says.
+"""Settings of PPO and of its relatives without a value network; defaults are InstructGPT's.
 
 settings = PPOSettings(pretraining_coefficient=27.8)   # PPO-ptx
 settings = PPOSettings(advantages="grpo", answers_per_prompt=8)
@@ -15,7 +15,7 @@ from gptjax.settings import setting
 
 @dataclasses.dataclass
 class PPOSettings:
-    """How a policy is updated, apart from what it learns from."""
+    """Settings of a policy's update."""
 
     # gae: a value network; grpo, rloo: none, an answer is compared with the others to its prompt
     advantages: str = setting("gae", choices=("gae", "grpo", "rloo"))
@@ -39,7 +39,7 @@ class PPOSettings:
 
 @dataclasses.dataclass
 class StopSettings:
-    """What ends a run early, with its reason and the last good checkpoint; none: nothing does."""
+    """Limits that end a run early, with the reason and the last good checkpoint; none: no limit."""
 
     max_kl: float | None = setting(None, above=0.0)  # nats an answer, from the reference
     min_entropy: float | None = setting(0.01, low=0.0)  # nats a token

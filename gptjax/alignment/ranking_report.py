@@ -1,4 +1,4 @@
-"""How good a reward model is on held-out rankings, beside how far their annotators agree.
+"""Accuracy of a reward model on held-out rankings, beside the agreement of their annotators.
 
 InstructGPT (arXiv 2203.02155, section 4.1 and appendix E.2) gives the accuracy of its reward models
 on held-out comparisons, and section 3.4 how often its labellers agree.

@@ -52,7 +52,7 @@ class Reward:
         responses: Sequence[str],
         row_name: RowName = _by_number,
     ) -> np.ndarray:
-        """What each response earns, unweighted, [N] float32.
+        """Reward of each response, unweighted, [N] float32.
 
         Args:
           prompts: N.

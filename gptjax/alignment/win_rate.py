@@ -1,4 +1,4 @@
-"""How often one system's answers are better than another's to the same prompts, with an interval.
+"""Win rate of one system's answers over another's to the same prompts, with an interval.
 
 InstructGPT (arXiv 2203.02155, section 4.1) judges its models by their win rate against the
 supervised one. A tie counts half.
@@ -17,7 +17,7 @@ from gptjax.alignment.ranking_report import interval
 
 @dataclasses.dataclass(frozen=True)
 class WinRate:
-    """What came of comparisons.
+    """Win rate of paired comparisons, with its interval and counts.
 
     Attributes:
       rate: the share of comparisons that were won, ties counting half.

@@ -1,4 +1,4 @@
-"""What attention costs, by formula: pairs that are computed, FLOPs, and bytes.
+"""Costs of attention, by formula: pairs that are computed, FLOPs, and bytes.
 
 All of one text and one head, the mean over heads that differ. FLOPs count the two products of a
 pair (scores, weighted sum of values); computing the scores again in the backward pass counts as
@@ -18,9 +18,9 @@ def executed_pairs(pattern: Pattern, length: int, factorized: bool = True) -> fl
     """Pairs that blockwise attention computes in a decoder: all of every block it visits.
 
     Args:
-        pattern: of all heads; causality is added.
-        length: of queries and keys, in positions.
-        factorized: False for calls with a score change or dropout, which stay whole.
+      pattern: of all heads; causality is added.
+      length: of queries and keys, in positions.
+      factorized: False for calls with a score change or dropout, which stay whole.
     """
     heads, pairs = in_order(pattern).per_head(), 0
     for part in heads:

@@ -158,7 +158,7 @@ class Columns(Pattern):
 
     def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
         def before(position: Any) -> Any:
-            """How many such keys lie before a position."""
+            """Number of such keys before a position."""
             blocks, place = position // self.stride, position % self.stride
             width = self.high - self.low
             return blocks * width + np.clip(place - self.low, 0, width)

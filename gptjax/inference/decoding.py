@@ -89,13 +89,13 @@ def decoding_params(params: Any, dtype: Any) -> Any:
 
 
 def piece_size(config: ModelConfig, size: int, piece: int) -> int:
-    """What is fed at once of texts of up to `size`: `piece`, or all if a pattern looks ahead."""
+    """Tokens fed at once of texts of up to `size`: `piece`, or all if a pattern looks ahead."""
     whole = any(pattern.looks_ahead for pattern in attention_cycle(config))
     return size if whole else min(size, piece)
 
 
 def empty_cache(model: GPT, batch: int, size: int, chunk: int) -> Cache:
-    """For a batch of texts of up to `size` tokens, fed no more than `chunk` at once."""
+    """Empty cache of a batch of texts of up to `size` tokens, fed no more than `chunk` at once."""
     return init_decoding(model.config, batch, size, jnp.dtype(model.config.dtype), chunk)
 
 

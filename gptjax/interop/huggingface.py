@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Target(NamedTuple):
-    """Where one of their tensors goes.
+    """Place of one of their tensors in our parameters.
 
     Attributes:
       ours: paths of our leaves, in the order in which theirs has them along its last axis.
@@ -120,7 +120,7 @@ def params_from_huggingface(state: Mapping[str, np.ndarray], config: ModelConfig
 
 
 def deferred_params(state: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, Any]:
-    """As `params_from_huggingface`, but the arrays are `Deferred`: made when they are read."""
+    """Converts as `params_from_huggingface` does, to `Deferred` arrays that are made when read."""
     refuse_other_layers(config)
     prefix = PREFIX if any(name.startswith(PREFIX) for name in state) else ""
     shapes = _leaf_shapes(config)

@@ -114,7 +114,7 @@ def best_answers(
 
 
 def curve(rewards: np.ndarray) -> list[dict[str, float]]:
-    """What the best of 1, 2, 4, ... n earn on average, and their divergence, as JSON values.
+    """Mean reward of the best of 1, 2, 4, ... n answers, and their KL divergence, as JSON values.
 
     Args:
       rewards: [N, n] of n answers to each prompt.

@@ -1,4 +1,4 @@
-r"""Judges by name: what scores answers, as rewards that are weighted and added up.
+r"""Judges by name: scorers of answers, as rewards that are weighted and added up.
 
     rewards = load_judge("reward_model:runs/reward + 0.5*python:mine:brevity", tokenizer)
     total, parts = composed(rewards, prompts, responses)
@@ -43,7 +43,7 @@ from gptjax.training.processes import on_first, together
 
 @dataclasses.dataclass(frozen=True)
 class Court:
-    """What a judge may have to know.
+    """Context that a judge is loaded in.
 
     Attributes:
       tokenizer: of the policy whose answers are judged.
@@ -65,10 +65,10 @@ def load_judge(
     """The rewards that a specification names, for `rewards.composed`; prompts are conversations.
 
     Args:
-      spec: see the module's docstring.
-      tokenizer: see `Court`, as are the others.
-      width: see there.
-      mesh: see there.
+      spec: one or more judges, as the module's docstring has them.
+      tokenizer: of the policy whose answers are judged.
+      width: tokens that prompt and answer are padded to; None: what they need.
+      mesh: what a reward model is divided over; None: it is on the first device.
 
     Raises:
       ValueError: no such judge, a weight that is no number, or what it needs cannot be had, such as
@@ -92,15 +92,18 @@ def scored(
     responses: Sequence[str],
     by_model: Callable[[ModelReward], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """As `rewards.composed`; what reward models do not give, one process asks for all.
+    """Scores answers by weighted rewards; rewards that no model gives are asked for by one process.
 
     A Python function may say something else each time, or fail on one host alone.
 
     Args:
-      rewards: of `load_judge`, as the others of `composed`.
-      prompts: see there.
-      responses: see there.
+      rewards: of `load_judge`.
+      prompts: N conversations.
+      responses: N answers to them.
       by_model: scores [N] by a reward model of what was said; None: of its text.
+
+    Returns:
+      Their weighted sum, [N] float32, and each reward unweighted by name.
     """
 
     def given(reward: Reward) -> Reward:
@@ -115,7 +118,7 @@ def scored(
 
 
 def judges_hash(rewards: Sequence[Reward]) -> str:
-    """Of all parameters that judge, so that a run goes on with the same reward models alone."""
+    """Hash of all parameters that judge, so that a run resumes with the same reward models only."""
     return hashlib.sha256(" ".join(reward.content_hash for reward in rewards).encode()).hexdigest()
 
 

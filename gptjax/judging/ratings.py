@@ -29,7 +29,7 @@ _WINNERS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 @dataclasses.dataclass(frozen=True)
 class Contest:
-    """Judgements, and what each hangs together with others by: its prompt.
+    """Judgements, and the cluster of each: its prompt.
 
     Attributes:
       judgements: of pairs of systems.
@@ -130,7 +130,7 @@ def judged(
 def report(contest: Contest, prior: float | None = None) -> dict[str, Any]:
     """Ratings with 95% intervals, rewards of mean 0 and deviation 1, and each pair, as JSON values.
 
-    Intervals take judgements of one prompt to hang together.
+    Intervals treat the judgements of one prompt as one cluster.
 
     Args:
       contest: of two or more systems.
@@ -165,7 +165,7 @@ def report(contest: Contest, prior: float | None = None) -> dict[str, Any]:
 def _pairs(
     contest: Contest, difference: Callable[[str, str], tuple[float, float, float]]
 ) -> Iterator[dict[str, Any]]:
-    """What came of each pair that was judged: counts, win rate, and by how much the first leads."""
+    """Outcomes of each pair that was judged: counts, win rate, and the first one's lead."""
     clusters = contest.clusters or range(len(contest.judgements))
     found: dict[tuple[str, str], dict[Hashable, list[float]]] = {}
     for judgement, cluster in zip(contest.judgements, clusters, strict=True):

@@ -62,7 +62,7 @@ def rubric_reward(path: Path) -> Reward:
 
 
 def question(rubric: str, prompt: str | None, response: str) -> str:
-    """What the classifier is asked; without a prompt, of the response alone."""
+    """Question put to the classifier; without a prompt it is about the response alone."""
     return rubric + ("" if prompt is None else f"\n\nPrompt: {prompt}") + f"\n\nAnswer: {response}"
 
 
@@ -101,7 +101,7 @@ class Classifier:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """All fields of a file, checked."""
+    """Reads all fields of a file, checked."""
     try:
         fields = json.loads(path.read_bytes().decode())
     except OSError as error:

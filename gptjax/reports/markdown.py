@@ -1,4 +1,4 @@
-r"""Markdown made of values.
+r"""Markdown tables made of values.
 
 print("\n".join(table(("name", "value"), [["a", "1"]])))
 """

@@ -27,14 +27,14 @@ SAME = ("model.activation", "model.layer_norm_epsilon")
 
 
 def find_origin(config: ExperimentConfig) -> Origin:
-    """What a new run of a resolved `config` starts from, as `config.checkpoint.init_from` says.
+    """Finds the initial parameters of a new run that `config.checkpoint.init_from` names.
 
-    Of a work directory it is the checkpoint that the directory chooses, most often the newest; a
-    warning says where its model computes something else.
+    In a work directory that is the checkpoint which the directory chooses, most often the newest.
+    A warning says where its model computes another function.
 
     Raises:
-      ValueError: it names nothing that a run can start from, or, of what comes after pretraining,
-        nothing at all or a model of another tokenizer.
+      ValueError: the path holds nothing that a run can start from; a kind of run that follows
+        pretraining is given no path, or a model with another tokenizer.
     """
     given, kind = config.checkpoint.init_from, kind_of(config)
     if given is None:
@@ -104,7 +104,7 @@ def _refuse_changed(path: Path, origin: Origin) -> None:
 
 
 def _sha256(path: Path, step: int | None) -> str:
-    """Of a work directory's checkpoint or, without a step, of a model directory."""
+    """Hash of a work directory's checkpoint or, without a step, of a model directory."""
     if step is None:
         try:
             return Pretrained(path).content_hash()

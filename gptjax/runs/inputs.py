@@ -1,4 +1,4 @@
-"""What a run reads: its tokenizer, its tokenised corpus, and sets.
+"""Inputs of a run: its tokenizer, its tokenised corpus, and its sets of examples.
 
 prepared = prepare_corpus(config, load_model_tokenizer(config))
 """
@@ -120,7 +120,7 @@ def training_batches(
     skipped: Ranges = (),
     share: Share = ALL,
 ) -> Iterator[Batch]:
-    """A share of the rows of the batch of `start_step` and of every later step.
+    """Yields a share of the rows of the batch of `start_step` and of every later step.
 
     Args:
       config: resolved.

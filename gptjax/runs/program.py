@@ -1,4 +1,4 @@
-"""What a resolved configuration of a supervised run computes, before anything is read.
+"""Compiled computation of a supervised run, made from its resolved configuration alone.
 
 program = Program(config)
 state, metrics = program.train_step(state, batch)

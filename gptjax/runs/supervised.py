@@ -32,7 +32,7 @@ class Supervised(Kind[Config]):
         raise NotImplementedError
 
     def learner(self, prepared: Task, workdir: WorkDirectory) -> "SupervisedLearner":
-        """What takes the steps of the run in `workdir`."""
+        """Makes the training loop of the run in `workdir`."""
         return SupervisedLearner(self, prepared, workdir)
 
     def plan(self, config: Config, mesh: Any) -> Plan:
@@ -120,5 +120,5 @@ class SupervisedLearner:
         )
 
     def figures(self, params: Any) -> dict[str, Any]:
-        """What the result says besides the last row."""
+        """Figures of the result besides the last row."""
         return self.task.figures(self.program, params, self._workdir)

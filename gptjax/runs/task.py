@@ -1,4 +1,4 @@
-"""What a supervised run learns from: all in which its kinds differ once they compute.
+"""Training task of a supervised run: batches, evaluators and hashes of its inputs.
 
 task = kind_of(config).prepare(config)
 batches = task.batches(0, (), ALL)
@@ -23,7 +23,7 @@ from gptjax.training.evaluation import Evaluator
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a run learns from.
+    """Inputs and evaluators of a supervised run.
 
     Attributes:
       config: resolved, with what follows from the data.

@@ -1,4 +1,4 @@
-"""A run's directory: what it was configured as, what it made, and all that later binaries need.
+"""Work directory of a run: its configuration, its results, and all that later binaries need.
 
 workdir = WorkDirectory("runs/demo")
 config, params = workdir.config(), workdir.params()
@@ -34,7 +34,7 @@ MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a r
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a run started from: written down then, and the same whenever it starts there again.
+    """Initial parameters of a run, recorded at its first start and the same at every later one.
 
     A run goes back to its start when no checkpoint comes before steps that were not finite, and
     `experiments.verify` replays it from there. Its source may have been trained on since, or
@@ -69,7 +69,7 @@ class WorkDirectory:
         record: dict[str, Any],
         find_origin: Callable[[], Origin] | None = None,
     ) -> None:
-        """Makes the directory that of a run, or finds that this run is already there.
+        """Makes this the directory of a run, or checks that the same run is already there.
 
         A run that has made none of MADE, such as one whose model could not be built, is not there
         yet.
@@ -167,7 +167,7 @@ class WorkDirectory:
         return {name: x for name, x in self._run().items() if name.endswith("_hash")}
 
     def origin(self) -> Origin:
-        """What the run started from, as `begin` wrote it down."""
+        """Initial parameters of the run, as `begin` recorded them."""
         run = self._run()
         if STARTED_FROM not in run:
             raise ValueError(
@@ -244,7 +244,7 @@ class WorkDirectory:
         return kind.model(config)
 
     def params(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
-        """What the run is judged by at a checkpoint: see `TrainState.judged`.
+        """Restores the evaluation parameters of a checkpoint (`TrainState.judged`).
 
         Args:
           step: of the checkpoint, `chosen_step` by default.
@@ -257,7 +257,7 @@ class WorkDirectory:
         return self.restored(step, mesh)
 
     def restored(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
-        """As `params`, of a run of any kind."""
+        """Restores as `params` does, for a run of any kind."""
         config = self.config()
         kind = kind_of(config)
         abstract = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))

@@ -1,4 +1,4 @@
-"""What a trained model loses when its attention may reach fewer keys, before any training.
+"""Loss of a trained model when its attention may reach fewer keys, before any training.
 
 The share of attention that a pattern keeps follows from two log-sum-exps, those of a query's
 scores over the keys of the model's own pattern and over those of both: exp(lse(both) - lse(own)).
@@ -119,7 +119,7 @@ def sparsify(
     bytes_per_target: float,
     mesh: Mesh,
 ) -> dict[str, Any]:
-    """Judges on held-out text what another attention does to a trained model.
+    """Judges a trained model under another attention on held-out text.
 
     Args:
       config: of the run, resolved.

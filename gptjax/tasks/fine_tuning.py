@@ -215,7 +215,7 @@ class FineTuning(Supervised[SFTConfig]):
 
 
 def _conversations(config: SFTConfig) -> tuple[Records[Conversation], Records[Conversation]]:
-    """What is learned from, and what is held out."""
+    """Loads the conversations to learn from, and the held-out ones."""
     if config.sft.conversations is None:
         raise ValueError(
             "config.sft.conversations: got none, expected jsonl:PATH with rows of prompt and "

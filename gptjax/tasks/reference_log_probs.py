@@ -50,7 +50,7 @@ class ReferredRows:
         return len(self.rows)
 
     def batch(self, indices: np.ndarray) -> Batch:
-        """As `RankingRows.batch`, with what is 0 where there is padding.
+        """Makes the batch of `RankingRows.batch` with two more arrays, 0 where there is padding.
 
         Returns:
           prompt_lengths: [B] int32.
@@ -118,7 +118,7 @@ def start_params(program: Program, config: ExperimentConfig, workdir: WorkDirect
 
 
 def _read(path: Path, made_for: str) -> dict[str, np.ndarray] | None:
-    """What the file holds, if that was made for the same."""
+    """Reads the file's arrays if they were made for the same inputs, else None."""
     try:
         with path.open("rb") as opened, np.load(opened) as file:
             if str(file["made_for"]) == made_for:

@@ -111,7 +111,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
         }
 
     def tokens(self, batch: Mapping[str, Any]) -> int:
-        """Of whole texts, or of prompts and answers apart."""
+        """Tokens of whole texts, or of prompts and answers apart."""
         names = {"tokens", "prompts", "answers"} & batch.keys()
         return sum(math.prod(batch[name].shape) for name in names)
 

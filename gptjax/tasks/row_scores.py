@@ -1,4 +1,4 @@
-"""What a reward model gives to all rows of a set, over the mesh it was trained on.
+"""Rewards of all rows of a set by a reward model, over the mesh it was trained on.
 
 rewards = rewards_of_texts(program, params, answered_rows(conversations, template, ...), 64)
 """
@@ -59,7 +59,7 @@ def of_all_rows(
     rows: Rows,
     batch_size: int,
 ) -> np.ndarray:
-    """What a function (params, batch) -> [B, ...] makes of each row; every process has all of them.
+    """Results of a function (params, batch) -> [B, ...] for each row, on every process.
 
     Other arguments are those of `rewards_of_texts`.
     """

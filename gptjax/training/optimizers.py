@@ -40,7 +40,7 @@ def _path(keys: Any) -> str:
 
 
 def decay_mask(params: Any) -> Any:
-    """Which parameters decay, as a tree of bools; every one must be covered by `DECAYS`.
+    """Mask of the parameters that decay, as a tree of bools; `DECAYS` must cover every one.
 
     Raises:
       ValueError: naming the parameter that no rule covers.

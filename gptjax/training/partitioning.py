@@ -1,4 +1,4 @@
-"""Where arrays live: a mesh, and how parameters, activations and batches are divided over it.
+"""Partitioning: a mesh, and how parameters, activations and batches are divided over it.
 
 Rows of a batch are divided over the axes `data` and `fsdp`, positions over `sequence`. `fsdp`
 divides every large parameter besides, and what an optimizer keeps of it, and each layer's are
@@ -143,7 +143,7 @@ def placed(state: Any, mesh: Any) -> Any:
 
 
 def model_attributes(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
-    """What a model of a resolved `config` is given so that the mesh divides what it computes."""
+    """Attributes of a model of a resolved `config` that divide its computation over the mesh."""
     parallelism = config.parallelism
     if parallelism.strategy != "mesh":
         return {}
@@ -161,7 +161,7 @@ def model_attributes(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
 
 
 def _sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
-    """Where an activation lives whose axes are called `axes`."""
+    """Sharding of an activation whose axes are called `axes`."""
     return NamedSharding(mesh, PartitionSpec(*(ACTIVATIONS[axis] for axis in axes)))
 
 
@@ -184,7 +184,7 @@ def check_divides(config: ExperimentConfig, mesh: Mesh) -> None:
 
 
 def batch_sharding(mesh: Mesh, num_axes: int) -> NamedSharding:
-    """Where arrays [B] or [B, T] of a batch live, of one or two axes."""
+    """Sharding of a batch's arrays [B] or [B, T], of one or two axes."""
     return _sharding(mesh, *("batch", "sequence")[:num_axes])
 
 

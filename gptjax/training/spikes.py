@@ -18,7 +18,7 @@ WINDOW = 101  # norms; odd, so that the median is one of them
 
 
 class GuardState(NamedTuple):
-    """What is known of the steps before.
+    """State of the guard: what it knows of earlier steps.
 
     Attributes:
       inner: state of the optimizer.
@@ -51,12 +51,12 @@ class NotFiniteError(ValueError):
 def guarded(
     tx: optax.GradientTransformation, skip_grad_norm: float | None
 ) -> optax.GradientTransformationExtraArgs:
-    """`tx`, whose parameters and state stay as they are at a step that is not finite or an outlier.
+    """Wraps `tx` so that a step which is not finite, or is an outlier, changes nothing.
 
     Args:
       tx: the optimizer.
-      skip_grad_norm: a step is an outlier whose gradient norm is above this times the median of
-        the last ones; None: none is.
+      skip_grad_norm: a step is an outlier if its gradient norm is above this many times the median
+        of the last norms; None: no step is an outlier.
 
     Returns:
       An optimizer whose `update` takes the `loss` besides; its state is a `GuardState`.

@@ -1,4 +1,4 @@
-"""What a training step changes.
+"""Training state: all that a training step changes.
 
 state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params))
 """

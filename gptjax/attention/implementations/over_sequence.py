@@ -30,7 +30,7 @@ from gptjax.attention.rules import Score
 
 
 class _Places(NamedTuple):
-    """Where queries or keys stand: int32 positions [T], and segment ids [B, T] or None."""
+    """Positions of queries or keys, int32 [T], and their segment ids, [B, T] or None."""
 
     positions: Any
     segments: Any
@@ -56,8 +56,8 @@ def over_sequence(sharding: NamedSharding, way: str) -> Callable[..., jax.Array]
     is blockwise.
 
     Args:
-        sharding: how arrays [B, T, H, D] are divided: T by one axis, B and H by others or none.
-        way: "gather" or "ring".
+      sharding: how arrays [B, T, H, D] are divided: T by one axis, B and H by others or none.
+      way: "gather" or "ring".
 
     Raises (the function returned):
         ValueError: dropout, whose bits go by the places in the whole text; an implementation that
@@ -163,7 +163,7 @@ def _block(
 
 
 def _steps(pattern: Pattern, length: int, size: int) -> tuple[int, ...]:
-    """How far keys have gone round when some device may attend to them, ascending."""
+    """Steps round the ring, ascending, after which some device may attend to the keys it holds."""
     share = length // size
     maps = [block_map(part, length, length, share, share) for part in pattern.per_head()]
     some = np.any([kinds != EMPTY for kinds in maps], axis=0)

@@ -39,21 +39,21 @@ def train_batches(
     """Yields the batch of `start_step` and of every later step, without end.
 
     Args:
-        split: where the windows are; only full ones are used.
-        schedule: sequences a step, and their length T.
-        seed: decides the permutation of every epoch.
-        start_step: the step of the first batch; nothing before it is read.
-        share: which rows of each batch to yield: of P parts of B rows, part p has rows p B / P to
-            (p + 1) B / P - 1.
-        document_masking: whether batches tell documents apart, see `TokenizedSplit.batch`.
-        skipped: ranges of examples that are left out.
-        prefetch: batches made ahead.
+      split: where the windows are; only full ones are used.
+      schedule: sequences a step, and their length T.
+      seed: decides the permutation of every epoch.
+      start_step: the step of the first batch; nothing before it is read.
+      share: which rows of each batch to yield: of P parts of B rows, part p has rows p B / P to
+        (p + 1) B / P - 1.
+      document_masking: whether batches tell documents apart, see `TokenizedSplit.batch`.
+      skipped: ranges of examples that are left out.
+      prefetch: batches made ahead.
 
     Returns:
-        Iterator over batches, [B times the share, T], as `TokenizedSplit.batch` describes them.
+      Iterator over batches, [B times the share, T], as `TokenizedSplit.batch` describes them.
 
     Raises:
-        ValueError: the split is shorter than a window, or P does not divide a batch size.
+      ValueError: the split is shorter than a window, or P does not divide a batch size.
     """
     split.full_windows(schedule.context_length)
     for _, batch_size in schedule.stages:
@@ -82,7 +82,7 @@ def evaluation_batches(
     all `loss_weights` is `split.num_targets`. Arguments are those of `train_batches`.
 
     Raises:
-        ValueError: P does not divide the batch size.
+      ValueError: P does not divide the batch size.
     """
     rows = np.array(_rows(batch_size, share))
     num_batches = -(-split.all_windows(context_length) // batch_size)
@@ -105,15 +105,15 @@ def mixture_batches(
     """Yields the batch of `start_step` and of every later step, without end.
 
     Args:
-        mixture: what the examples are, and the seed of their order.
-        schedule: examples a step.
-        start_step: the step of the first batch; nothing before it is made.
-        share: which rows of each batch to yield, see `train_batches`.
-        skipped: ranges of examples that are left out.
-        prefetch: batches made ahead.
+      mixture: what the examples are, and the seed of their order.
+      schedule: examples a step.
+      start_step: the step of the first batch; nothing before it is made.
+      share: which rows of each batch to yield, see `train_batches`.
+      skipped: ranges of examples that are left out.
+      prefetch: batches made ahead.
 
     Raises:
-        ValueError: P does not divide a batch size.
+      ValueError: P does not divide a batch size.
     """
     for _, batch_size in schedule.stages:
         _rows(batch_size, share)
@@ -132,13 +132,13 @@ def evaluation_rows(
     """Yields every row once, in order, in batches of one shape; the last is filled with padding.
 
     Args:
-        rows: such as make padding of what lies past their last.
-        batch_size: rows a batch.
-        share: which rows of each batch to yield, see `train_batches`.
-        prefetch: batches made ahead.
+      rows: such as make padding of what lies past their last.
+      batch_size: rows a batch.
+      share: which rows of each batch to yield, see `train_batches`.
+      prefetch: batches made ahead.
 
     Raises:
-        ValueError: P does not divide the batch size.
+      ValueError: P does not divide the batch size.
     """
     held = np.array(_rows(batch_size, share))
 

@@ -33,7 +33,7 @@ class TextOptions:
 
 
 def sentence_of(task: Task) -> str:
-    """What a task comes to, in prose."""
+    """Prose sentence that states a task and its result."""
     words = " ".join(task.arguments)
     joined = " and ".join(task.arguments)
     if task.marked:

@@ -28,11 +28,11 @@ def show_tokens(
     r"""Tokens as text, in lines that are learned ("+ ") and lines that are not.
 
     Args:
-        tokenizer: whose ids they are.
-        ids: [n] integers.
-        loss_mask: [n], true where a token is learned.
-        colour: whether to add a terminal's colours. Escape characters in the text itself are shown
-            as "\x1b", so that no example can colour what follows.
+      tokenizer: whose ids they are.
+      ids: [n] integers.
+      loss_mask: [n], true where a token is learned.
+      colour: whether to add a terminal's colours. Escape characters in the text itself are shown
+        as "\x1b", so that no example can colour what follows.
     """
     lines = []
     for learned, run in itertools.groupby(
@@ -58,11 +58,11 @@ def show_row(
     """One row of a batch, segment by segment, without its padding.
 
     Args:
-        tokenizer: whose ids they are.
-        row: tokens, targets, loss_weights, segment_ids: [T]. A segment is a conversation, or a
-            document or window of text.
-        number: what the row is called.
-        colour: see `show_tokens`.
+      tokenizer: whose ids they are.
+      row: tokens, targets, loss_weights, segment_ids: [T]. A segment is a conversation, or a
+        document or window of text.
+      number: what the row is called.
+      colour: see `show_tokens`.
     """
     parts = []
     segment_ids = row["segment_ids"]

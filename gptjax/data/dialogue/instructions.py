@@ -1,4 +1,4 @@
-"""Small tasks in words and numbers, each with its right answer, and what an answer is worth.
+"""Embedded tasks: small tasks in words and numbers, with right answers and a gold reward.
 
     reverse: fox jar sun        sun jar fox
     pick 2: fox jar sun         jar
@@ -46,14 +46,14 @@ _PROMPT = re.compile(rf"({MARK} )?({'|'.join(KINDS)})(?: (\d))?: ([a-z0-9 ]+)")
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Something to do.
+    """One embedded task: its kind and its arguments.
 
     Attributes:
-        kind: one of `KINDS`.
-        arguments: two to five different words; of `add` and `take` two numbers, for `take` the
-            larger first.
-        place: of `pick`, which word is wanted, from 1; else 0.
-        marked: whether it is to be refused, politely.
+      kind: one of `KINDS`.
+      arguments: two to five different words; of `add` and `take` two numbers, for `take` the
+        larger first.
+      place: of `pick`, which word is wanted, from 1; else 0.
+      marked: whether it is to be refused, politely.
     """
 
     kind: str
@@ -63,14 +63,14 @@ class Task:
 
     @property
     def prompt(self) -> str:
-        """What a user asks."""
+        """Text of the user's prompt."""
         mark = f"{MARK} " if self.marked else ""
         place = f" {self.place}" if self.place else ""
         return f"{mark}{self.kind}{place}: {' '.join(self.arguments)}"
 
     @property
     def result(self) -> str:
-        """What comes of doing it, marked or not."""
+        """Right answer to the task, whether it is marked or not."""
         words = self.arguments
         if self.kind in ("add", "take"):
             first, second = map(int, words)
@@ -91,7 +91,7 @@ class Task:
 
     @property
     def split(self) -> str:
-        """Which split the prompt belongs to: the first 64 bits of its SHA-256 decide."""
+        """Split of the prompt, decided by the first 64 bits of its SHA-256."""
         digest = hashlib.sha256(self.prompt.encode()).digest()
         return SPLITS[int.from_bytes(digest[:8], "big") < _HELD_OUT * 2**64]
 
@@ -126,7 +126,7 @@ def parse_prompt(prompt: str) -> Task:
     """Reads a prompt back.
 
     Raises:
-        ValueError: it is no prompt that a task has.
+      ValueError: it is no prompt that a task has.
     """
     found = _PROMPT.fullmatch(prompt)
     if found:
@@ -147,7 +147,7 @@ def _is_well_formed(task: Task) -> bool:
 
 
 def gold_reward(task: Task | str, response: str) -> float:
-    """What an answer is worth, in [0, 1]: 1 for what was asked, less for anything else.
+    """Gold reward of an answer, in [0, 1]: 1 for a right answer, less for any other.
 
     Space between words and around them does not count. In part right are: of a list, the share of
     its words, or of the answer's if that has more, that stand where they should; of a number,
@@ -157,11 +157,11 @@ def gold_reward(task: Task | str, response: str) -> float:
     without "sorry". Rambling always costs.
 
     Args:
-        task: what was asked, or its prompt.
-        response: what was answered.
+      task: what was asked, or its prompt.
+      response: what was answered.
 
     Raises:
-        ValueError: a prompt of no task.
+      ValueError: a prompt of no task.
     """
     task = parse_prompt(task) if isinstance(task, str) else task
     if task.marked:

@@ -66,13 +66,13 @@ def parse_options(spec: str, location: str, kind: type[Options]) -> Options:
     """Reads `name=value,...` as the fields of a dataclass of settings.
 
     Args:
-        spec: the whole specification, for messages.
-        location: the part to read.
-        kind: of the options; what is not named is as there.
+      spec: the whole specification, for messages.
+      location: the part to read.
+      kind: of the options; what is not named is as there.
 
     Raises:
-        ValueError: another form, a name that `kind` does not have, or a value that is not of its
-            field's type and range.
+      ValueError: another form, a name that `kind` does not have, or a value that is not of its
+        field's type and range.
     """
     options, hints = kind(), typing.get_type_hints(kind)
     for part in filter(None, location.split(",")):
@@ -101,13 +101,13 @@ def demonstrations(
     """Tasks with answers as people wrote them.
 
     Args:
-        split: of the prompts.
-        count: how many.
-        seed: of all that is random; the first n of a larger count are those of n.
-        sloppiness: share of the answers with a slip, which may leave them right.
+      split: of the prompts.
+      count: how many.
+      seed: of all that is random; the first n of a larger count are those of n.
+      sloppiness: share of the answers with a slip, which may leave them right.
 
     Raises:
-        ValueError: no such split.
+      ValueError: no such split.
     """
     conversations = []
     for index in range(count):
@@ -133,16 +133,16 @@ def ranked_tasks(
     """Tasks with answers of all qualities, ranked.
 
     Args:
-        split: of the prompts.
-        count: how many rankings.
-        seed: of all that is random; the first n of a larger count are those of n.
-        answers: K, different ones, 2 or more.
-        annotators: how many rank each.
-        temperature: gold reward whose difference makes a preference e times as likely as not.
-        tie_margin: see `annotate`.
+      split: of the prompts.
+      count: how many rankings.
+      seed: of all that is random; the first n of a larger count are those of n.
+      answers: K, different ones, 2 or more.
+      annotators: how many rank each.
+      temperature: gold reward whose difference makes a preference e times as likely as not.
+      tie_margin: see `annotate`.
 
     Raises:
-        ValueError: no such split, fewer than two answers, or no annotator.
+      ValueError: no such split, fewer than two answers, or no annotator.
     """
     rankings = []
     for index in range(count):
@@ -176,16 +176,16 @@ def annotate(
     """Ranks answers as noisy annotators do.
 
     Args:
-        task: what was asked, or its prompt.
-        responses: K answers, from anywhere.
-        rng: where the noise comes from.
-        annotators: A.
-        temperature: see `ranked_tasks`; above 0.
-        tie_margin: of two answers next to each other in an annotator's order, how much better the
-            first must be perceived not to be a tie, in units of `temperature`; 0: no ties.
+      task: what was asked, or its prompt.
+      responses: K answers, from anywhere.
+      rng: where the noise comes from.
+      annotators: A.
+      temperature: see `ranked_tasks`; above 0.
+      tie_margin: of two answers next to each other in an annotator's order, how much better the
+        first must be perceived not to be a tie, in units of `temperature`; 0: no ties.
 
     Returns:
-        For each annotator a rank for each answer, 1 the best.
+      For each annotator a rank for each answer, 1 the best.
     """
     gold = np.array([gold_reward(task, response) for response in responses])
     all_ranks = []

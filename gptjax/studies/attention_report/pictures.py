@@ -47,10 +47,10 @@ def draw(
     """Draws patterns in a grid, each as pairs and as blocks side by side.
 
     Args:
-        patterns: causality is added.
-        path: PNG to write.
-        panel: pixels on a side of a square, a multiple of 320.
-        columns: of the grid.
+      patterns: causality is added.
+      path: PNG to write.
+      panel: pixels on a side of a square, a multiple of 320.
+      columns: of the grid.
     """
     # Takes 1 s, and more where its font cache is built.
     from matplotlib.colors import LinearSegmentedColormap

@@ -20,7 +20,7 @@ def markdown(report: dict[str, Any]) -> str:
     """All tables and pictures.
 
     Args:
-        report: the values of report.json.
+      report: the values of report.json.
     """
     parts = [
         "# Attention patterns",

@@ -65,7 +65,7 @@ def _cells(variant: dict[str, Any]) -> list[str]:
 
 
 def title(summary: dict[str, Any]) -> str:
-    """What was compared, in a line."""
+    """Title of the report: the budget and the number of seeds."""
     seeds = len(summary["variants"][0]["runs"])
     return f"{EQUAL[summary['budget']]}; {seeds} seed{'s' if seeds > 1 else ''}"
 

@@ -1,4 +1,4 @@
-"""What came of a comparison, as plain values: statistics over seeds, costs, loss curves.
+"""Summary of a comparison as plain values: statistics over seeds, costs, loss curves.
 
 summary = summarise(trials, "flops", measurements, Path("runs/compare"))
 """

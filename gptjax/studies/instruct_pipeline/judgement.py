@@ -1,4 +1,4 @@
-"""What a pipeline's systems are worth: each answers the same held-out prompts.
+"""Evaluation of a pipeline's systems: each answers the same held-out prompts.
 
 verdict = judged(pipeline, root, seed)
 verdict.systems["ppo"].figures["gold"], verdict.systems["ppo"].figures["win_rate"]
@@ -34,7 +34,7 @@ POLICIES = ("pretrain", "sft", "ppo", "ppo_ptx", "dpo")
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """What a system answered, and its figures as JSON values.
+    """Answers of a system, and its figures as JSON values.
 
     Attributes:
       samples: an answer to each prompt, with its gold reward and the reward model's score.
@@ -48,7 +48,7 @@ class System:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What came of one seed.
+    """Evaluation of all systems of one seed.
 
     Attributes:
       prompts: that all systems answered.
@@ -122,7 +122,7 @@ def judged(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
 
 
 def _curve(proxy: np.ndarray, gold: np.ndarray) -> list[dict[str, float]]:
-    """What the best of n answers earn; proxy, which chooses, and gold are [prompts, answers]."""
+    """Mean rewards of the best of n answers; proxy (which chooses) and gold: [prompts, answers]."""
     sizes = (1 << i for i in range(proxy.shape[1].bit_length()))
     return [
         {

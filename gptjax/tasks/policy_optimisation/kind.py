@@ -37,7 +37,7 @@ from gptjax.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Prompted:
-    """What a policy learns from.
+    """Training inputs of a policy: prompts, rewards, and text for PPO-ptx.
 
     Attributes:
       config: resolved.
@@ -117,7 +117,7 @@ class PolicyOptimisation(Kind[PPOConfig]):
         return Prompted(config, template, hashes, prompts, samples, text, rewards, mesh)
 
     def learner(self, prepared: Prompted, workdir: WorkDirectory) -> "PolicyLearner":
-        """What takes the iterations of the run in `workdir`."""
+        """Makes the training loop of the run in `workdir`."""
         return PolicyLearner(prepared, workdir)
 
     def plan(self, config: PPOConfig, mesh: Any) -> Plan:
@@ -178,13 +178,13 @@ class PolicyLearner:
         )
 
     def figures(self, params: Any) -> dict[str, Any]:
-        """The prompts that were dropped, by why."""
+        """Number of dropped prompts by reason."""
         del params
         return {"dropped": dict(self._prompted.prompts.prompts.dropped)}
 
 
 def _prompts(config: PPOConfig, template: ChatTemplate) -> tuple[PromptRows, PromptRows | None]:
-    """What is answered, and what is answered to be shown."""
+    """Loads the prompts to learn from, and those whose answers are shown."""
     section = config.ppo
     if section.prompts is None:
         raise ValueError(

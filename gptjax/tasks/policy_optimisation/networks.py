@@ -1,4 +1,4 @@
-"""The networks of PPO: the policy and the value network, where they start, what updates them.
+"""Networks of PPO: the policy and the value network, their initial parameters and optimizers.
 
 networks = Networks(config, rewards, mesh)
 reference = networks.reference(workdir.origin())
@@ -34,7 +34,7 @@ from gptjax.training.state import TrainState, rng
 
 
 class Networks:
-    """The policy and the value network, where they start from, and what updates them.
+    """Policy and value network, with their initial parameters and their optimizers.
 
     Attributes:
       target: the shapes of the state's arrays, and where each lives.
@@ -126,7 +126,7 @@ class Networks:
 def _critic(
     config: PPOConfig, rewards: list[Reward], mesh: Mesh
 ) -> tuple[RewardModel, Callable[[], Any] | None]:
-    """Which model the value network is, and what reads its parameters; None: the policy's.
+    """Value network's model, and a function that reads its parameters; None: the policy's.
 
     They are not held beside those of the rewards: of a run that goes on they are not read.
     """

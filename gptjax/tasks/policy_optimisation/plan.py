@@ -1,4 +1,4 @@
-"""What a run of PPO would take: bytes of each network on each device, of its largest program.
+"""Memory that a run of PPO needs: bytes of each network on each device, and of its largest program.
 
 plan(config, mesh).trees["parameter_bytes"]
 planned = planned_update_bytes(config)   # in a process that has the devices
@@ -33,7 +33,7 @@ from gptjax.training.partitioning import batch_sharding, make_mesh, placed
 
 
 def plan(config: PPOConfig, mesh: Any) -> Plan:
-    """What a run of a resolved `config` would hold on `mesh`, and compute in an iteration.
+    """Plans the memory of a resolved `config` on `mesh`, and the FLOPs of an iteration.
 
     Raises:
       ValueError: minibatches or a parameter do not divide over the mesh.
@@ -79,7 +79,7 @@ def _value_from(config: PPOConfig) -> str | None:
 
 
 def state_trees(config: PPOConfig, mesh: Any) -> dict[str, Any]:
-    """What is held throughout, as shapes that say where they live, by the name of its figure."""
+    """Shapes and shardings of the arrays held throughout, by the names of their figures."""
     state = networks_of(config, mesh).target
     beside, token = state.opt_state, jnp.zeros((1, 1), jnp.int32)
 
@@ -99,7 +99,7 @@ def state_trees(config: PPOConfig, mesh: Any) -> dict[str, Any]:
 
 
 def rollout_bytes(config: PPOConfig, mesh: Any, parameter_bytes: int) -> int:
-    """What the inference engine keeps from one batch of answers to the next.
+    """Bytes that the inference engine keeps from one batch of answers to the next.
 
     That is keys and values of all answers that are written at once, answers divided over `data`
     and `fsdp` where they divide, heads over `tensor`, and the policy's parameters as decoding reads

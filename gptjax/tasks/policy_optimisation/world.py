@@ -1,4 +1,4 @@
-"""What a policy acts in: prompts by number, rewards of answers, text beside them, samples.
+"""Environment of a policy: prompts by index, rewards of answers, text for PPO-ptx, samples.
 
 world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir, mesh)
 optimise(state, reference, programs, world.as_world(), ...)
@@ -69,7 +69,7 @@ class PolicyWorld:
         self._generator: Generator | None = None
 
     def as_world(self) -> World:
-        """What the loop takes."""
+        """Environment in the form that the loop takes."""
         return World(self._draw, self._score, self._text_rows, self._show)
 
     def _asked(self, iteration: int) -> np.ndarray:
@@ -115,7 +115,7 @@ class PolicyWorld:
     def _scores(
         self, rollouts: Rollouts, prompts: list[Conversation]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Scores of the drawn tokens, by models, and of what they say, by others."""
+        """Scores of answers: reward models read the drawn tokens, other rewards their text."""
         lengths = rollouts.prompt_lengths + rollouts.answer_lengths
         return scored(
             self._rewards,

@@ -38,7 +38,7 @@ class Deferred:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of every array of parameters."""
+        """Dtype of every array of parameters."""
         return np.dtype(np.float32)
 
 
@@ -146,7 +146,7 @@ class StoredParameters:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each array, by its path, as "trunk/final_norm/scale"."""
+        """Shape of each array, by its path, such as "trunk/final_norm/scale"."""
         return {path: tuple(leaf.shape) for path, leaf in self._leaves.items()}
 
     def read(self, path: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The directories that checkpoints are: which there are, which are whole, and which are kept.
+"""Directories of checkpoints: lists them, verifies them, and removes those not to be kept.
 
 A directory named by its step is a whole checkpoint. One is built under the name `saving.STEP` and
 gets its own name, by one rename, after the manifest is in it; only then are older ones removed.
@@ -31,7 +31,7 @@ class StepDirectories:
         keep_every: int | None,
         highest: str | None = None,
     ):
-        """See `Checkpoints`."""
+        """Opens the directory of checkpoints at `path`, with the arguments of `Checkpoints`."""
         self.path = Path(path).absolute()
         self._keep, self._keep_every, self._highest = keep, keep_every, highest
         self._claim = DirectoryLock(self.path)
@@ -40,7 +40,7 @@ class StepDirectories:
         return self.path / str(step)
 
     def unfinished(self, step: int) -> Path:
-        """Where checkpoint `step` is built."""
+        """Directory in which checkpoint `step` is written until it is whole."""
         return self.path / f"saving.{step}"
 
     def steps(self) -> list[int]:
@@ -50,7 +50,7 @@ class StepDirectories:
         return sorted(int(path.name) for path in self.path.iterdir() if path.name.isdigit())
 
     def damage(self, step: int, item: str | None = None) -> str | None:
-        """Which file of a checkpoint, or of one item, differs from its manifest; or None."""
+        """File of a checkpoint, or of one item, that differs from its manifest, or None."""
         return find_damage(self[step], item)
 
     def judged(self, step: int | None) -> tuple[int | None, str]:
@@ -154,7 +154,7 @@ class StepDirectories:
             shutil.rmtree(self[step].rename(self.path / f"removing.{step}"))
 
     def _cost(self, step: int) -> float | None:
-        """What the best has least of; None where nothing was judged, or it is damaged."""
+        """Metric that the best checkpoint minimises; None if there is none, or it is damaged."""
         metrics = self[step] / "metrics" / "metadata"
         if not metrics.exists() or self.damage(step, "metrics"):
             return None

@@ -1,4 +1,4 @@
-"""Where a run starts from: its own checkpoint, another run's parameters, or random ones.
+"""Start of a run: from its own checkpoint, another run's parameters, or random ones.
 
 target = placed(jax.eval_shape(fresh), mesh)
 new = functools.partial(begin, fresh, target, judged_params("runs/other"))

@@ -33,7 +33,7 @@ WRITE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
 class Restored(TypedDict):
-    """What `Checkpoints.restore` returns."""
+    """Contents of a checkpoint, as `Checkpoints.restore` returns them."""
 
     step: int
     params: Any
@@ -221,7 +221,7 @@ class Checkpoints:
         return self._read(step, **{item: ocp.args.StandardRestore(abstract_params)})[item]
 
     def restore_judged(self, step: int | None = None, abstract_params: Any = None) -> Any:
-        """As `restore_params`, of the parameters that were `TrainState.judged`."""
+        """Restores the parameters that were `TrainState.judged`, as `restore_params` does."""
         step, item = on_first(lambda: self._directories.judged(step))
         return self.restore_params(step, abstract_params, item)
 

@@ -1,4 +1,4 @@
-"""What a run says about itself: metrics.jsonl, TensorBoard, a progress bar, a loss curve.
+"""Metrics of a run: metrics.jsonl, TensorBoard, a progress bar, a loss curve.
 
     with Progress(num_steps) as progress, MetricsWriter(workdir) as writer:
         writer.truncate_after(restored_step)
