@@ -30,7 +30,7 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
 
     Returns:
       `rankings` and `comparisons`, the untied pairs of all annotators; `accuracy`, the share of
-      those that rewards order as the annotator does, and `accuracy_interval`, 95%, see `interval`;
+      those that rewards order as the annotator does, and `accuracy_interval`, its 95% interval;
       `calibration_error` and `calibration`, see `calibration`; `agreement`, how often two
       annotators who both prefer an answer prefer the same, which is the ceiling, and
       `agreement_with_ties`: None where no two annotators judge the same pair.
@@ -58,7 +58,7 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
         "rankings": len(rankings),
         "comparisons": int(sum(total)),
         "accuracy": sum(right) / sum(total),
-        "accuracy_interval": list(interval(right, total)),
+        "accuracy_interval": list(wilson_interval(right, total)),
         "calibration_error": bins.error,
         "calibration": [
             {"comparisons": int(weight), "confidence": confidence, "accuracy": accuracy}
@@ -72,7 +72,7 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
     }
 
 
-def interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, float]:
+def wilson_interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, float]:
     """A 95% interval of sum(right) / sum(total), where what belongs to one prompt hangs together.
 
     Wilson's interval (1927) of as many comparisons as would, each by itself, have the variance that

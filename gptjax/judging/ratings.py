@@ -14,7 +14,7 @@ import numpy as np
 
 from gptjax.alignment.elo import Judgement, fit
 from gptjax.alignment.elo_clusters import clustered
-from gptjax.alignment.ranking_report import interval
+from gptjax.alignment.ranking_report import wilson_interval
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.alignment.win_rate import outcomes
 from gptjax.data.dialogue.chat_format import Conversation
@@ -184,7 +184,7 @@ def _pairs(
             **{name: int((won == x).sum()) for name, x in (("wins", 1), ("losses", 0))},
             "ties": int((won == 0.5).sum()),
             "win_rate": float(won.mean()),
-            "win_rate_interval": list(interval(right, total)),
+            "win_rate_interval": list(wilson_interval(right, total)),
             "lead": lead,
             "lead_interval": [low, high],
         }

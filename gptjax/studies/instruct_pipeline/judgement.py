@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from gptjax.alignment.best_of_n import expected_best, kl_of_best
+from gptjax.alignment.best_of_n import kl_of_best
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.alignment.win_rate import win_rate
 from gptjax.config import ParallelismConfig
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.prompts import load_prompts
+from gptjax.judging.best_answers import best_of_n_curve
 from gptjax.judging.divergence import divergence
 from gptjax.judging.judges import load_judge
 from gptjax.judging.policies import Answer, Policy
@@ -118,21 +119,8 @@ def judged(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
                 "text_loss": text_loss,
             },
         )
-    return Verdict(prompts, systems, _curve(proxy, gold))
-
-
-def _curve(proxy: np.ndarray, gold: np.ndarray) -> list[dict[str, float]]:
-    """Mean rewards of the best of n answers; proxy (which chooses) and gold: [prompts, answers]."""
-    sizes = (1 << i for i in range(proxy.shape[1].bit_length()))
-    return [
-        {
-            "n": n,
-            "kl": kl_of_best(n),
-            "reward_model": float(expected_best(proxy, n).mean()),
-            "gold": float(expected_best(proxy, n, gold).mean()),
-        }
-        for n in sizes
-    ]
+    curve = best_of_n_curve(proxy, {"reward_model": proxy, "gold": gold})
+    return Verdict(prompts, systems, curve)
 
 
 def _scores(
