@@ -1,7 +1,7 @@
 """Setting of the suite `ppo`: small networks and the embedded tasks.
 
 stage = Stage(Sizes(model).config)
-rollouts = stage.world().draw(stage.policy, 0)
+rollouts = stage.environment().draw(stage.policy, 0)
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from gptjax.alignment.model_reward import ModelReward
-from gptjax.alignment.ppo_loop import World
+from gptjax.alignment.ppo_loop import Environment
 from gptjax.alignment.ppo_settings import StopSettings
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.alignment.rewards import Reward
@@ -24,8 +24,8 @@ from gptjax.models.gpt import GPT
 from gptjax.runs import inputs
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.config import PPOConfig, PPOSection
-from gptjax.tasks.policy_optimisation.networks import Networks
-from gptjax.tasks.policy_optimisation.world import PolicyWorld
+from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.training.partitioning import make_mesh
 
 
@@ -73,7 +73,7 @@ class Sizes:
 
 
 class Stage:
-    """Networks at random parameters, and a world that asks for the embedded tasks.
+    """Networks at random parameters, and an environment that asks for the embedded tasks.
 
     Attributes:
       config: of `Sizes`.
@@ -96,9 +96,9 @@ class Stage:
         self.scoring = jax.jit(scoring.init)(jax.random.key(1), token, length)["params"]
         judge = ModelReward(scoring, self.scoring, self.template, width=config.model.context_length)
         self.rewards = [Reward("reward_model", judge, batched=True)]
-        self.networks = Networks(config, self.rewards, self.mesh)
+        self.networks = ActorCritic(config, self.rewards, self.mesh)
 
-    def world(self) -> World:
+    def environment(self) -> Environment:
         """Prompts, rewards and text; nothing is shown."""
         section = self.config.ppo
         assert section.prompts is not None
@@ -109,10 +109,10 @@ class Stage:
         )
         text = inputs.prepare_corpus(self.config, self.template.tokenizer)
         nowhere = WorkDirectory("")
-        world = PolicyWorld(
+        environment = PolicyEnvironment(
             self.config, self.template, prompts, None, text, self.rewards, nowhere, self.mesh
         )
-        return world.as_world()
+        return environment.as_environment()
 
 
 @contextlib.contextmanager

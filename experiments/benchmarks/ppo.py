@@ -42,7 +42,7 @@ from gptjax.inference.sampling import make_sampler
 from gptjax.models.costs import training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.tasks.policy_optimisation.config import PPOConfig
-from gptjax.tasks.policy_optimisation.networks import Networks
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.tasks.policy_optimisation.plan import update_batches
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.loop import RunIO
@@ -83,14 +83,14 @@ def _loop(stage: Stage) -> dict[str, float]:
     config, compiled = stage.config, []
     state = stage.networks.begin(stage.policy)
     learned = bytes_of(state)
-    world, held = stage.world(), []
+    environment, held = stage.environment(), []
 
     with compilations() as count, tempfile.TemporaryDirectory() as scratch:
 
         def draw(params: Any, iteration: int) -> Rollouts:
             compiled.append(len(count))
             held.append(live_bytes())
-            return world.draw(params, iteration)
+            return environment.draw(params, iteration)
 
         with (
             Checkpoints(Path(scratch) / "checkpoints") as checkpoints,
@@ -103,7 +103,7 @@ def _loop(stage: Stage) -> dict[str, float]:
                 state,
                 stage.policy,
                 stage.networks.programs(with_text=True),
-                dataclasses.replace(world, draw=draw),
+                dataclasses.replace(environment, draw=draw),
                 config,
                 config.ppo,
                 config.stop,
@@ -122,11 +122,11 @@ def _loop(stage: Stage) -> dict[str, float]:
 
 def _rollouts(stage: Stage, rounds: int) -> dict[str, float]:
     """Answers of an iteration, and what the engine takes to write the same tokens."""
-    section, world = stage.config.ppo, stage.world()
+    section, environment = stage.config.ppo, stage.environment()
     engine = Generator(
         GPT(stage.config.model), stage.policy, slots=stage.config.training.batch_size
     )
-    drawn = world.draw(stage.policy, 0)
+    drawn = environment.draw(stage.policy, 0)
     prompts = [
         tokens[:length] for tokens, length in zip(drawn.tokens, drawn.prompt_lengths, strict=True)
     ]
@@ -143,7 +143,10 @@ def _rollouts(stage: Stage, rounds: int) -> dict[str, float]:
 
     tokens = sum(answer.size for answer in complete())
     assert tokens == drawn.answer_lengths.sum()
-    programs = {"rollouts": _timed(lambda: world.draw(stage.policy, 0)), "engine": _timed(complete)}
+    programs = {
+        "rollouts": _timed(lambda: environment.draw(stage.policy, 0)),
+        "engine": _timed(complete),
+    }
     seconds = interleaved(programs, rounds)
     return {
         "tokens_per_second": tokens / medians(seconds)["rollouts_seconds"],
@@ -162,7 +165,7 @@ def _updates(stage: Stage, rounds: int) -> dict[str, float]:
     plain = dataclasses.replace(
         config, ppo=dataclasses.replace(config.ppo, pretraining_coefficient=0.0)
     )
-    networks = Networks(plain, stage.rewards, stage.mesh)
+    networks = ActorCritic(plain, stage.rewards, stage.mesh)
     seconds = interleaved(
         {
             "update": _update(plain, networks, stage, with_text=False),
@@ -192,7 +195,7 @@ def update_flops(config: PPOConfig) -> float:
     return 2 * network - head + logits
 
 
-def _update(config: PPOConfig, networks: Networks, stage: Stage, *, with_text: bool) -> Program:
+def _update(config: PPOConfig, networks: ActorCritic, stage: Stage, *, with_text: bool) -> Program:
     rng = np.random.default_rng(0)
 
     def some(shape: jax.ShapeDtypeStruct) -> np.ndarray:

@@ -13,7 +13,7 @@ where the weight is not 1:
 
 Prompts are conversations; a Python function has them as `plain_text`. Each reward is called as its
 term is, a Python function by its own name, a rubric as its file, and a second one of a name NAME_2.
-To add a judge, register a function `(location, court) -> Reward`.
+To add a judge, register a function `(location, context) -> Reward`.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from gptjax.training.processes import on_first, together
 
 
 @dataclasses.dataclass(frozen=True)
-class Court:
+class JudgeContext:
     """Context that a judge is loaded in.
 
     Attributes:
@@ -56,7 +56,7 @@ class Court:
     mesh: Mesh | None = None
 
 
-JUDGES: Registry[Callable[[str, Court], Reward]] = Registry("judge")
+JUDGES: Registry[Callable[[str, JudgeContext], Reward]] = Registry("judge")
 
 
 def load_judge(
@@ -74,11 +74,11 @@ def load_judge(
       ValueError: no such judge, a weight that is no number, or what it needs cannot be had, such as
         a reward model of this tokenizer.
     """
-    court, seen = Court(tokenizer, width, mesh), Counter[str]()
+    context, seen = JudgeContext(tokenizer, width, mesh), Counter[str]()
     rewards = []
     for term in re.split(r"\s+\+\s+", spec.strip()):
         weight, name, location = _parse(spec, term)
-        reward = JUDGES.get(name)(location, court)
+        reward = JUDGES.get(name)(location, context)
         seen[reward.name] += 1
         count = seen[reward.name]
         name = reward.name if count == 1 else f"{reward.name}_{count}"
@@ -137,39 +137,39 @@ def _parse(spec: str, term: str) -> tuple[float, str, str]:
 
 
 @JUDGES.register("reward_model")
-def reward_model(location: str, court: Court) -> Reward:
+def reward_model(location: str, context: JudgeContext) -> Reward:
     """A reward model, normalised as its run says."""
     if not location:
         raise ValueError("judge 'reward_model': got no location, expected reward_model:WORKDIR")
     workdir = WorkDirectory(location)
-    model, params = load_reward_model(workdir, court.tokenizer, court.mesh)
-    function = ModelReward(model, params, ChatTemplate(court.tokenizer), width=court.width)
+    model, params = load_reward_model(workdir, context.tokenizer, context.mesh)
+    function = ModelReward(model, params, ChatTemplate(context.tokenizer), width=context.width)
     step = workdir.resolve_step(None)
     of_checkpoint = on_first(lambda: content_hash(workdir.path / "checkpoints" / str(step)))
     return Reward("reward_model", function, batched=True, content_hash=of_checkpoint)
 
 
 @JUDGES.register("gold")
-def gold(location: str, court: Court) -> Reward:
+def gold(location: str, context: JudgeContext) -> Reward:
     """The gold reward; it refuses prompts of no task."""
-    del court
+    del context
     if location:
         raise ValueError(f"judge 'gold': got the location {location!r}, expected none")
     return Reward("gold", _of_texts(gold_reward))
 
 
 @JUDGES.register("python")
-def python(location: str, court: Court) -> Reward:
+def python(location: str, context: JudgeContext) -> Reward:
     """A function of a module that Python finds."""
-    del court
+    del context
     function = together(lambda: _function(location))
     return Reward(location.rpartition(":")[2], _of_texts(function))
 
 
 @JUDGES.register("rubric")
-def rubric(location: str, court: Court) -> Reward:
+def rubric(location: str, context: JudgeContext) -> Reward:
     """A rubric, by a language model that reads texts, in a tokenizer of its own."""
-    del court
+    del context
     if not location:
         raise ValueError("judge 'rubric': got no location, expected rubric:FILE")
     return rubric_reward(Path(location))

@@ -19,7 +19,7 @@ from gptjax.runs.workdir import Origin, WorkDirectory
 from gptjax.settings import differences
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.checkpoints.manifest import content_hash
-from gptjax.training.checkpoints.start import judged_params
+from gptjax.training.checkpoints.start import eval_params_of
 from gptjax.training.processes import together
 
 # What changes the function of the same parameters, and is seldom meant to change.
@@ -68,7 +68,7 @@ def initial_params(
 ) -> Callable[[Any], Any] | None:
     """Reads the parameters that a run of `config` started from; None where they were random.
 
-    Of a work directory they are what its run was judged by, see `TrainState.judged`. A model
+    Of a work directory they are what its run was judged by, see `TrainState.eval_params`. A model
     directory of Hugging Face's is read as it is. The kind of run adopts them, see `Kind.adopt`.
 
     Args:
@@ -91,7 +91,7 @@ def _read(path: Path, origin: Origin, config: ExperimentConfig, target: Any) -> 
     together(lambda: _refuse_changed(path, origin))
     if origin.step is None:
         return _from_huggingface(path, config, target)
-    return judged_params(str(path), origin.step)(target)
+    return eval_params_of(str(path), origin.step)(target)
 
 
 def _refuse_changed(path: Path, origin: Origin) -> None:

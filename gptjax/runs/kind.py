@@ -103,7 +103,7 @@ class Learner(Protocol):
         """Evaluators of parameters, by split."""
         ...
 
-    def ready(self) -> None:
+    def on_start(self) -> None:
         """Called at every start, once the directory is claimed and before there is a state."""
         ...
 
@@ -115,7 +115,7 @@ class Learner(Protocol):
         """Takes steps from `state.step` to the last; raises what `training.loop.fit` does."""
         ...
 
-    def figures(self, params: Any) -> dict[str, Any]:
+    def final_metrics(self, params: Any) -> dict[str, Any]:
         """Figures of judged parameters for the result of a run that has ended; JSON values."""
         ...
 

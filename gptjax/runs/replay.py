@@ -113,7 +113,7 @@ def replay(
       ValueError: there is no such checkpoint, or it is damaged.
     """
     program = learner.program
-    learner.ready()
+    learner.on_start()
     if from_step == 0:
         state = learner.begin()
     else:
@@ -137,4 +137,4 @@ def replay(
                 yield compare(step, "train", float(metrics["loss"]))
         for split, evaluate in learner.evaluators.items():
             if (step, split) in recorded:
-                yield compare(step, split, evaluate(state.judged)["loss"])
+                yield compare(step, split, evaluate(state.eval_params)["loss"])

@@ -82,9 +82,9 @@ class SupervisedLearner:
         self.target = self.program.target
         self.evaluators = task.evaluators(self.program)
 
-    def ready(self) -> None:
+    def on_start(self) -> None:
         """Tells the task of the program and the directory."""
-        self.task.ready(self.program, self._workdir)
+        self.task.on_start(self.program, self._workdir)
 
     def begin(self) -> TrainState:
         """The state before the first step, of what the run started from."""
@@ -119,6 +119,6 @@ class SupervisedLearner:
             statistics=program.statistics,
         )
 
-    def figures(self, params: Any) -> dict[str, Any]:
+    def final_metrics(self, params: Any) -> dict[str, Any]:
         """Figures of the result besides the last row."""
-        return self.task.figures(self.program, params, self._workdir)
+        return self.task.final_metrics(self.program, params, self._workdir)

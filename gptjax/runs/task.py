@@ -33,8 +33,8 @@ class Task:
         batches of that step and of every later one.
       evaluators: makes, of the program, what judges parameters, by split; "validation", the last,
         decides which checkpoint is the best.
-      figures: makes, of the program, the judged parameters and the directory of a run that has
-        ended, what its result says besides; JSON values.
+      final_metrics: makes, of the program, the evaluation parameters and the directory of a run
+        that has ended, the other figures of its result; JSON values.
       tokens_a_row: of a batch that are computed; None: a context length.
       ready: told of the program and the directory before the first batch, of every start.
       examples: makes the first rows that are trained on, as a person reads them; takes whether to
@@ -48,9 +48,9 @@ class Task:
     hashes: dict[str, str]
     batches: Callable[[int, Ranges, Share], Iterator[Batch]]
     evaluators: Callable[[Program], Mapping[str, Evaluator]]
-    figures: Callable[[Program, Any, WorkDirectory], dict[str, Any]] = lambda *_: {}
+    final_metrics: Callable[[Program, Any, WorkDirectory], dict[str, Any]] = lambda *_: {}
     tokens_a_row: int | None = None
-    ready: Callable[[Program, WorkDirectory], None] = lambda *_: None
+    on_start: Callable[[Program, WorkDirectory], None] = lambda *_: None
     examples: Callable[[bool], Iterator[str]] | None = None
     passages: Callable[[int, Ranges], tuple[list[Passage], dict[int, str]]] | None = None
 

@@ -53,7 +53,7 @@ def train(
     ended = _learned(learner, config, hashes, workdir, restore_step)
     if ended.interrupted_by is not None or (ended.steps == 0 and workdir.has_result()):
         return ended
-    figures = learner.figures(ended.state.judged)
+    figures = learner.final_metrics(ended.state.eval_params)
     if jax.process_index() == 0:
         rows = workdir.path / "metrics.jsonl"
         figure, axis = kind.curve
@@ -85,8 +85,8 @@ def _learned(
         metrics.MetricsWriter(workdir.path, last_good_step=checkpoints.latest_step) as writer,
         metrics.Progress(training.num_steps) as progress,
     ):
-        checkpoints.claim()
-        learner.ready()
+        checkpoints.acquire_lock()
+        learner.on_start()
         io = RunIO(checkpoints, writer, progress, {}, workdir.path / "tensorboard")
         skipped: Ranges | None = None
         failed = 0

@@ -244,7 +244,7 @@ class WorkDirectory:
         return kind.model(config)
 
     def params(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
-        """Restores the evaluation parameters of a checkpoint (`TrainState.judged`).
+        """Restores the evaluation parameters of a checkpoint (`TrainState.eval_params`).
 
         Args:
           step: of the checkpoint, `chosen_step` by default.
@@ -265,7 +265,7 @@ class WorkDirectory:
             mesh = make_mesh(ParallelismConfig(), jax.local_devices())
         step = self.chosen_step() if step is None else step
         with self.checkpoints() as checkpoints:
-            return checkpoints.restore_judged(step, placed(abstract, mesh))
+            return checkpoints.restore_eval_params(step, placed(abstract, mesh))
 
     def has_result(self) -> bool:
         """Whether the run has ended."""

@@ -183,7 +183,7 @@ class FineTuning(Supervised[SFTConfig]):
             made["validation"] = _joined([loss, *of_answers])
             return made
 
-        def figures(_: Program, __: Any, workdir: WorkDirectory) -> dict[str, Any]:
+        def final_metrics(_: Program, __: Any, workdir: WorkDirectory) -> dict[str, Any]:
             return {
                 **_chosen(workdir),
                 "mixture": mixture.report(
@@ -209,7 +209,7 @@ class FineTuning(Supervised[SFTConfig]):
             hashes=hashes,
             batches=batches,
             evaluators=evaluators,
-            figures=figures,
+            final_metrics=final_metrics,
             examples=examples,
         )
 

@@ -120,7 +120,7 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
         schedule = batch_schedule(config)
         mixture = Mixture({"rankings": rows}, {"rankings": 1.0}, config.training.seed)
 
-        def ready(program: Program, workdir: WorkDirectory) -> None:
+        def on_start(program: Program, workdir: WorkDirectory) -> None:
             refer(program, config, workdir, {"train": rows, "validation": validation})
 
         def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
@@ -130,7 +130,7 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
             held = inputs.row_batches(config, validation, batch_share(program.mesh))
             return {"validation": loss_evaluator(program.loss, held, program.mesh)}
 
-        def figures(program: Program, params: Any, workdir: WorkDirectory) -> dict[str, Any]:
+        def final_metrics(program: Program, params: Any, workdir: WorkDirectory) -> dict[str, Any]:
             given = log_probs(program, config, params, validation)
             rewards = config.dpo.beta * (given.astype(np.float64) - validation.log_probs)
             of_rankings = [
@@ -149,9 +149,9 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
             hashes=hashes,
             batches=batches,
             evaluators=evaluators,
-            figures=figures,
+            final_metrics=final_metrics,
             tokens_a_row=self.tokens(rows.rows.batch(np.arange(1))),
-            ready=ready,
+            on_start=on_start,
         )
 
 

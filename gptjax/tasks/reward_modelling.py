@@ -162,7 +162,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
             held = inputs.row_batches(config, validation, batch_share(program.mesh))
             return {"validation": loss_evaluator(program.loss, held, program.mesh)}
 
-        def figures(program: Program, params: Any, _: WorkDirectory) -> dict[str, Any]:
+        def final_metrics(program: Program, params: Any, _: WorkDirectory) -> dict[str, Any]:
             size = config.training.batch_size
             given = rewards_of_texts(program, params, demonstrations, size).astype(np.float64)
             shift, gain = normalisation(given, unit_variance=config.reward.unit_variance)
@@ -184,7 +184,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
             hashes=hashes,
             batches=batches,
             evaluators=evaluators,
-            figures=figures,
+            final_metrics=final_metrics,
             tokens_a_row=self.tokens(rows.batch(np.arange(1))),
         )
 

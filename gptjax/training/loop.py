@@ -201,7 +201,7 @@ def fit(
 
     def evaluate() -> None:
         for split, evaluator in evaluators.items():
-            evaluation[split] = evaluator(state.judged)
+            evaluation[split] = evaluator(state.eval_params)
             row = {"step": done, "split": split, **evaluation[split]}
             _check_finite(row, io.checkpoints)
             io.writer.write(row)

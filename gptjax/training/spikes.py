@@ -5,7 +5,7 @@ leaving out the data that came there. An outlier is told here by the median of t
 norms. Outliers count among these: where gradients grow for good, the median follows them within
 half the window.
 
-    tx = guarded(make_optimizer(config.optimizer, schedule), skip_grad_norm=10.0)
+    tx = skipping_outliers(make_optimizer(config.optimizer, schedule), skip_grad_norm=10.0)
 """
 
 from typing import Any, NamedTuple
@@ -48,7 +48,7 @@ class NotFiniteError(ValueError):
         self.first_step, self.last_step = first_step, last_step
 
 
-def guarded(
+def skipping_outliers(
     tx: optax.GradientTransformation, skip_grad_norm: float | None
 ) -> optax.GradientTransformationExtraArgs:
     """Wraps `tx` so that a step which is not finite, or is an outlier, changes nothing.

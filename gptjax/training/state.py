@@ -26,7 +26,7 @@ class TrainState:
     ema: Any = None
 
     @property
-    def judged(self) -> Any:
+    def eval_params(self) -> Any:
         """The parameters that the run is judged by: the average where one is kept.
 
         They are what evaluations see, what `evaluate`, `sample` and `convert` read of a checkpoint,

@@ -1,4 +1,4 @@
-"""PPO's measurement, lessons and update, against loops in NumPy and gradients of other code."""
+"""PPO's measurement, targets and update, against loops in NumPy and gradients of other code."""
 
 import functools
 
@@ -100,7 +100,7 @@ def test_neither_padding_nor_neighbours_change_what_is_measured(networks, measur
         np.testing.assert_array_equal(got[name][0, kept], expected[name][0, kept])
 
 
-def loop_lessons(settings, measured, mask, scores, finished, beta):
+def loop_targets(settings, measured, mask, scores, finished, beta):
     """The definitions, token by token."""
     rows, width = mask.shape
     rewards = np.zeros((rows, width))
@@ -147,17 +147,17 @@ def loop_lessons(settings, measured, mask, scores, finished, beta):
     ],
     ids=["gae", "gae_plain", "rloo", "grpo"],
 )
-def test_lessons_are_those_of_loops(settings, measured):
+def test_targets_are_those_of_loops(settings, measured):
     batch, figures = measured
     mask, finished = drawn(batch), np.array([True, True, False, True])
     scores = np.array([0.5, -1.0, 3.0, 2.0], np.float32)
-    lessons, _, _, _ = jax.jit(functools.partial(ppo.prepare, settings))(
+    targets, _, _, _ = jax.jit(functools.partial(ppo.learning_targets, settings))(
         figures, mask, scores, finished, np.float32(0.3), ScoreMoments.none()
     )
-    expected = loop_lessons(settings, figures, mask, scores, finished, 0.3)
-    np.testing.assert_allclose(lessons["advantages"], expected, rtol=2e-5, atol=2e-6)
+    expected = loop_targets(settings, figures, mask, scores, finished, 0.3)
+    np.testing.assert_allclose(targets["advantages"], expected, rtol=2e-5, atol=2e-6)
     per_answer = mask / (mask.sum(1, keepdims=True) if settings.advantages == "grpo" else 1)
-    np.testing.assert_allclose(lessons["weights"], per_answer, rtol=1e-6)
+    np.testing.assert_allclose(targets["weights"], per_answer, rtol=1e-6)
 
 
 def test_beta_follows_its_target(measured):
@@ -166,12 +166,16 @@ def test_beta_follows_its_target(measured):
     mask, scores = drawn(batch), np.zeros(ROWS, np.float32)
     arguments = (mask, scores, np.ones(ROWS, bool), np.float32(0.02), ScoreMoments.none())
     far = {**figures, "reference_log_probs": figures["log_probs"] - 1.0}
-    np.testing.assert_allclose(ppo.prepare(settings, far, *arguments)[2], 0.0204, rtol=1e-6)
+    np.testing.assert_allclose(
+        ppo.learning_targets(settings, far, *arguments)[2], 0.0204, rtol=1e-6
+    )
     same = {**figures, "reference_log_probs": figures["log_probs"]}
-    np.testing.assert_allclose(ppo.prepare(settings, same, *arguments)[2], 0.0196, rtol=1e-6)
+    np.testing.assert_allclose(
+        ppo.learning_targets(settings, same, *arguments)[2], 0.0196, rtol=1e-6
+    )
 
 
-def updated(networks, settings, batch, lessons, text=None, steps=1):
+def updated(networks, settings, batch, targets, text=None, steps=1):
     """The state after gradient descent at rate 1, and the figures of the last update."""
     policy, critic, params, critic_params = networks
     sums = None
@@ -190,14 +194,14 @@ def updated(networks, settings, batch, lessons, text=None, steps=1):
     )
     update = jax.jit(ppo.make_update(settings, policy, critic, tx, critic_tx, sums, None))
     for _ in range(steps):
-        state, figures = update(state, {**batch, **lessons}, text)
+        state, figures = update(state, {**batch, **targets}, text)
     return state, jax.device_get(figures)
 
 
 def prepared(settings, batch, figures):
     scores = np.array([0.5, -1.0, 3.0, 2.0], np.float32)
     return jax.device_get(
-        ppo.prepare(
+        ppo.learning_targets(
             settings,
             figures,
             drawn(batch),
@@ -238,16 +242,16 @@ def test_the_update_follows_the_clipped_objective_and_the_critic_its_own_rate(ne
     policy, critic, params, critic_params = networks
     batch, figures = measured
     settings = PPOSettings(temperature=TEMPERATURE, value_clip=None)
-    lessons = prepared(settings, batch, figures)
-    state, made = updated(networks, settings, batch, lessons)
+    targets = prepared(settings, batch, figures)
+    state, made = updated(networks, settings, batch, targets)
 
     def objective(params):
         total = 0.0
         for row in range(ROWS):
             log_probs = log_probs_alone(policy, params, batch, row)
             count = len(log_probs)
-            ratio = jnp.exp(log_probs - lessons["log_probs"][row, :count])
-            gained = lessons["advantages"][row, :count]
+            ratio = jnp.exp(log_probs - targets["log_probs"][row, :count])
+            gained = targets["advantages"][row, :count]
             total += jnp.sum(jnp.minimum(ratio * gained, jnp.clip(ratio, 0.8, 1.2) * gained))
         return -total / float(drawn(batch).sum())
 
@@ -257,7 +261,7 @@ def test_the_update_follows_the_clipped_objective_and_the_critic_its_own_rate(ne
             start, count = batch["prompt_lengths"][row], batch["answer_lengths"][row]
             text = batch["tokens"][None, row, : start + count]
             values = critic.apply({"params": params}, text, method=RewardModel.values)[0]
-            error = values[start - 1 : start + count - 1] - lessons["returns"][row, :count]
+            error = values[start - 1 : start + count - 1] - targets["returns"][row, :count]
             total += 0.5 * jnp.sum(jnp.square(error))
         return total / float(drawn(batch).sum())
 
@@ -275,15 +279,15 @@ def test_ptx_adds_gamma_times_the_gradient_of_the_text(networks, measured):
     policy, _, params, _ = networks
     batch, figures = measured
     settings = PPOSettings(temperature=TEMPERATURE, pretraining_coefficient=3.0)
-    lessons = prepared(settings, batch, figures)
+    targets = prepared(settings, batch, figures)
     rng = np.random.default_rng(3)
     text = {
         "tokens": rng.integers(0, VOCAB, (8, 12)).astype(np.int32),
         "targets": rng.integers(0, VOCAB, (8, 12)).astype(np.int32),
         "loss_weights": rng.integers(0, 2, (8, 12)).astype(np.float32),
     }
-    plain, _ = updated(networks, settings, batch, lessons)
-    both, made = updated(networks, settings, batch, lessons, text)
+    plain, _ = updated(networks, settings, batch, targets)
+    both, made = updated(networks, settings, batch, targets, text)
 
     def nats(params):
         log_probs = jax.nn.log_softmax(policy.apply({"params": params}, text["tokens"]))
@@ -303,9 +307,9 @@ def test_grpo_draws_the_policy_to_its_reference(networks, measured):
     settings = PPOSettings(
         advantages="grpo", answers_per_prompt=2, kl_coefficient=0.5, temperature=TEMPERATURE
     )
-    lessons = {**prepared(settings, batch, figures), "advantages": np.zeros((ROWS, ANSWER))}
-    lessons["advantages"] = lessons["advantages"].astype(np.float32)
-    state, _ = updated(networks, settings, batch, lessons)
+    targets = {**prepared(settings, batch, figures), "advantages": np.zeros((ROWS, ANSWER))}
+    targets["advantages"] = targets["advantages"].astype(np.float32)
+    state, _ = updated(networks, settings, batch, targets)
 
     def penalty(params):
         total = 0.0

@@ -14,7 +14,7 @@ from gptjax.runs import dry_run as module
 from gptjax.runs.dry_run import GIB, bytes_of_each_device, dry_run, table
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.policy_optimisation.networks import Networks
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.tasks.policy_optimisation.plan import networks_of, update_batches
 from gptjax.training.partitioning import make_mesh
 
@@ -159,7 +159,7 @@ def test_each_part_of_ppo_is_what_its_arrays_take(planned, axes):
     config = resolve(config)
     figures = dry_run(config, device_memory_gib=2000)
     mesh = make_mesh(config.parallelism)
-    networks = Networks(config, [], mesh)
+    networks = ActorCritic(config, [], mesh)
     sharding = jax.tree.map(lambda leaf: leaf.sharding, networks.target.params)
     token = jax.numpy.zeros((1, 1), "int32")
     init = GPT(config.model).init

@@ -11,7 +11,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from gptjax.alignment.model_reward import ModelReward
-from gptjax.alignment.ppo_loop import Outcome, optimise
+from gptjax.alignment.ppo_loop import PPOOutcome, optimise
 from gptjax.alignment.ppo_settings import check
 from gptjax.alignment.rewards import Reward
 from gptjax.data.batches.shards import PreparedCorpus
@@ -24,8 +24,8 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation import plan
 from gptjax.tasks.policy_optimisation.checks import check_room, minibatches_divide
 from gptjax.tasks.policy_optimisation.config import PPOConfig
-from gptjax.tasks.policy_optimisation.networks import Networks
-from gptjax.tasks.policy_optimisation.world import PolicyWorld
+from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.tasks.shared_checks import follows_a_work_directory, has_room_for_answers
 from gptjax.tokenization import Tokenizer
 from gptjax.training import partitioning
@@ -142,10 +142,10 @@ class PolicyLearner:
     def __init__(self, prompted: Prompted, workdir: WorkDirectory):
         """Computes nothing yet."""
         self._prompted, self._workdir = prompted, workdir
-        self._networks = Networks(prompted.config, prompted.rewards, prompted.mesh)
+        self._networks = ActorCritic(prompted.config, prompted.rewards, prompted.mesh)
         self.target = self._networks.target
 
-    def ready(self) -> None:
+    def on_start(self) -> None:
         """Reads the parameters that KL is measured from."""
         self._reference = self._networks.reference(self._workdir.origin())
 
@@ -153,10 +153,10 @@ class PolicyLearner:
         """The state before the first iteration, of what the run started from."""
         return self._networks.begin(self._reference)
 
-    def learn(self, state: TrainState, io: RunIO) -> Outcome:
+    def learn(self, state: TrainState, io: RunIO) -> PPOOutcome:
         """Takes iterations from `state.step` to the last; see `optimise`."""
         prompted, config = self._prompted, self._prompted.config
-        world = PolicyWorld(
+        environment = PolicyEnvironment(
             config,
             prompted.template,
             prompted.prompts,
@@ -170,14 +170,14 @@ class PolicyLearner:
             state,
             self._reference,
             self._networks.programs(prompted.text is not None),
-            world.as_world(),
+            environment.as_environment(),
             config,
             config.ppo,
             config.stop,
             io,
         )
 
-    def figures(self, params: Any) -> dict[str, Any]:
+    def final_metrics(self, params: Any) -> dict[str, Any]:
         """Number of dropped prompts by reason."""
         del params
         return {"dropped": dict(self._prompted.prompts.prompts.dropped)}

@@ -33,7 +33,7 @@ from gptjax.training.losses import language_model
 from gptjax.training.state import TrainState, rng
 
 
-class Networks:
+class ActorCritic:
     """Policy and value network, with their initial parameters and their optimizers.
 
     Attributes:

@@ -126,7 +126,7 @@ class StoredParameters:
           directory: the checkpoints of a run.
           step: which checkpoint; None for the newest.
           item: "params", or "ema" for their average; None for the one that is
-            `TrainState.judged`.
+            `TrainState.eval_params`.
 
         Raises:
           ValueError: there is no such checkpoint, or a file of it is damaged.
@@ -135,7 +135,7 @@ class StoredParameters:
         _give_back_memory()
         directories = StepDirectories(directory, keep=1, keep_every=None)
         if item is None:
-            step, item = directories.judged(step)
+            step, item = directories.eval_item(step)
         self._path = directories[directories.verified(step, item)] / item
         self._checkpointer = ocp.PyTreeCheckpointer()
         self._tree: Any = self._checkpointer.metadata(self._path).item_metadata

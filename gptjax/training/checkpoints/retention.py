@@ -34,7 +34,7 @@ class StepDirectories:
         """Opens the directory of checkpoints at `path`, with the arguments of `Checkpoints`."""
         self.path = Path(path).absolute()
         self._keep, self._keep_every, self._highest = keep, keep_every, highest
-        self._claim = DirectoryLock(self.path)
+        self._lock = DirectoryLock(self.path)
 
     def __getitem__(self, step: int) -> Path:
         return self.path / str(step)
@@ -53,8 +53,8 @@ class StepDirectories:
         """File of a checkpoint, or of one item, that differs from its manifest, or None."""
         return find_damage(self[step], item)
 
-    def judged(self, step: int | None) -> tuple[int | None, str]:
-        """Returns `step`, or the newest, and the item there that is `TrainState.judged`."""
+    def eval_item(self, step: int | None) -> tuple[int | None, str]:
+        """Returns `step`, or the newest, and the item there that is `TrainState.eval_params`."""
         step = max(self.steps(), default=None) if step is None else step
         averaged = step is not None and is_recorded(self[step], "ema")
         return step, "ema" if averaged else "params"
@@ -92,18 +92,18 @@ class StepDirectories:
         )
         raise ValueError(f"checkpoint {step} in {self.path} is corrupt: {damage}; {advice}")
 
-    def claim(self) -> None:
+    def acquire_lock(self) -> None:
         """Takes the directory for this process, once, and clears what killed saves left in it.
 
         Raises:
           ValueError: another process writes there, or it has vanished or cannot be written.
         """
-        if self._claim.held:
+        if self._lock.held:
             if not self.path.is_dir():
                 raise self.unwritable("the directory has vanished")
             return
         try:
-            self._claim.take()
+            self._lock.take()
             for leftover in [*self.path.glob("saving.*"), *self.path.glob("removing.*")]:
                 shutil.rmtree(leftover)
         except BlockingIOError as error:
@@ -114,11 +114,11 @@ class StepDirectories:
 
     def release(self) -> None:
         """Leaves the directory to others."""
-        self._claim.release()
+        self._lock.release()
 
     def admit(self, step: int) -> None:
         """Claims the directory; ValueError where it holds `step` or a later one already."""
-        self.claim()
+        self.acquire_lock()
         latest = max(self.steps(), default=None)
         if latest is not None and step <= latest:
             raise ValueError(
@@ -145,7 +145,7 @@ class StepDirectories:
 
     def remove_after(self, step: int) -> None:
         """Claims the directory and removes the checkpoints of later steps, damaged ones too."""
-        self.claim()
+        self.acquire_lock()
         self._remove([later for later in self.steps() if later > step])
 
     def _remove(self, steps: list[int]) -> None:

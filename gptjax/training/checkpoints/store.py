@@ -102,13 +102,13 @@ class Checkpoints:
         """The newest step below `step` whose files all match their manifest, or None."""
         return on_first(lambda: self._directories.good_before(step))
 
-    def claim(self) -> None:
+    def acquire_lock(self) -> None:
         """Takes the directory for this run, once, and clears what killed saves left in it.
 
         Raises:
           ValueError: another process writes there, or it cannot be written.
         """
-        on_first(self._directories.claim)
+        on_first(self._directories.acquire_lock)
 
     def save(
         self,
@@ -220,9 +220,9 @@ class Checkpoints:
         self._check_target(step, item, abstract_params)
         return self._read(step, **{item: ocp.args.StandardRestore(abstract_params)})[item]
 
-    def restore_judged(self, step: int | None = None, abstract_params: Any = None) -> Any:
-        """Restores the parameters that were `TrainState.judged`, as `restore_params` does."""
-        step, item = on_first(lambda: self._directories.judged(step))
+    def restore_eval_params(self, step: int | None = None, abstract_params: Any = None) -> Any:
+        """Restores the parameters that were `TrainState.eval_params`, as `restore_params` does."""
+        step, item = on_first(lambda: self._directories.eval_item(step))
         return self.restore_params(step, abstract_params, item)
 
     def remove_after(self, step: int) -> None:

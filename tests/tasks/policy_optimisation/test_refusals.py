@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gptjax.runs.workdir import Origin, WorkDirectory
-from gptjax.tasks.policy_optimisation.world import PolicyWorld
+from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import make_config, run
@@ -104,7 +104,7 @@ def test_another_reward_is_another_run(starts, tmp_path):
         run_policy(workdir.path, make_ppo(starts, ppo__rewards="gold"))
 
 
-class Silent(PolicyWorld):
+class Silent(PolicyEnvironment):
     """From the fourth iteration on all answers are ends of turns."""
 
     def _draw(self, params, iteration):
@@ -118,7 +118,7 @@ class Silent(PolicyWorld):
 
 
 @pytest.mark.parametrize(
-    ("changes", "world", "message"),
+    ("changes", "environment", "message"),
     [
         (
             {"stop__max_kl": 1e-4, "checkpoint__every_steps": 1},
@@ -137,9 +137,9 @@ class Silent(PolicyWorld):
         ),
     ],
 )
-def test_a_lost_policy_ends_the_run(starts, tmp_path, changes, world, message):
+def test_a_lost_policy_ends_the_run(starts, tmp_path, changes, environment, message):
     with pytest.raises(ValueError, match=message) as error:
-        run_policy(tmp_path / "run", make_ppo(starts, **changes), world=world)
+        run_policy(tmp_path / "run", make_ppo(starts, **changes), environment=environment)
     assert "\n" not in str(error.value)
     stopped = int(re.findall(r"iteration (\d)", str(error.value))[0])
     rows = read_metrics(tmp_path / "run/metrics.jsonl") if stopped > 1 else []

@@ -1,7 +1,7 @@
 """Environment of a policy: prompts by index, rewards of answers, text for PPO-ptx, samples.
 
-world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir, mesh)
-optimise(state, reference, programs, world.as_world(), ...)
+environment = PolicyEnvironment(config, template, prompts, samples, text, rewards, workdir, mesh)
+optimise(state, reference, programs, environment.as_environment(), ...)
 """
 
 import json
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from gptjax.alignment.ppo_loop import World
+from gptjax.alignment.ppo_loop import Environment
 from gptjax.alignment.rewards import Reward
 from gptjax.alignment.rollouts import Rollouts, draw
 from gptjax.atomic_files import write_json_lines
@@ -33,7 +33,7 @@ from gptjax.training import partitioning
 _SHOWN = 2**30  # episodes from here on are samples to look at
 
 
-class PolicyWorld:
+class PolicyEnvironment:
     """Prompts, rewards and text of a run; all is a function of (configuration, iteration)."""
 
     def __init__(
@@ -68,9 +68,9 @@ class PolicyWorld:
         self._order = Mixture({"prompts": prompts}, {"prompts": 1.0}, seed)
         self._generator: Generator | None = None
 
-    def as_world(self) -> World:
+    def as_environment(self) -> Environment:
         """Environment in the form that the loop takes."""
-        return World(self._draw, self._score, self._text_rows, self._show)
+        return Environment(self._draw, self._score, self._text_rows, self._show)
 
     def _asked(self, iteration: int) -> np.ndarray:
         """Numbers of the prompts of an iteration; the answers to one follow each other."""
