@@ -28,7 +28,7 @@ from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.plan import trial_config
-from gptjax.studies.sparsification import plot, sparsify, table
+from gptjax.studies.sparsification import kept_attention_table, plot, sparsify
 from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run whose newest checkpoint is judged.")
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
     output.path.mkdir(parents=True, exist_ok=True)
     write_json(output.path / "sparsify.json", report)
     plot(report, output.path / "sparsify.png")
-    Console().print(table(report))
+    Console().print(kept_attention_table(report))
     for name in ("loss", "bits_per_byte"):
         own, new = report[name]["own"], report[name]["new"]
         print(f"{name}: {own:.4f}, under the new attention {new:.4f} ({new - own:+.4f})")

@@ -14,6 +14,8 @@ import functools
 import math
 from fractions import Fraction
 
+BatchShare = tuple[tuple[int, ...], int]  # numbers of parts, from 0, and how many parts P there are
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchSchedule:

@@ -30,7 +30,7 @@ from gptjax.training.partitioning import make_mesh
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
+class PolicySizes:
     """Networks, lengths and rounds of the suite `ppo`.
 
     Attributes:
@@ -72,11 +72,11 @@ class Sizes:
         )
 
 
-class Stage:
+class PolicyStage:
     """Networks at random parameters, and an environment that asks for the embedded tasks.
 
     Attributes:
-      config: of `Sizes`.
+      config: of `PolicySizes`.
       mesh: of one device.
       before: bytes of all arrays before those of the stage.
       template: of the embedded tasks' tokenizer.

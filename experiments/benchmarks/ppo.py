@@ -23,11 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from experiments.benchmarks.figures import Target, judged
-from experiments.benchmarks.interleaved import Program, interleaved, medians, ratio
+from experiments.benchmarks.figures import Target, with_targets
+from experiments.benchmarks.interleaved import TimedProgram, interleaved, medians, ratio
 from experiments.benchmarks.policy_stage import (
-    Sizes,
-    Stage,
+    PolicySizes,
+    PolicyStage,
     bytes_of,
     compilations,
     live_bytes,
@@ -65,12 +65,12 @@ def ppo() -> dict[str, Any]:
     model = ModelConfig(
         vocab_size=453, context_length=128, num_layers=6, num_heads=6, d_model=384, dtype=dtype
     )
-    return judged(measured(Sizes(model)), TARGETS)
+    return with_targets(measure_ppo(PolicySizes(model)), TARGETS)
 
 
-def measured(sizes: Sizes) -> dict[str, Any]:
+def measure_ppo(sizes: PolicySizes) -> dict[str, Any]:
     """Runs the suite's parts, without targets."""
-    stage = Stage(sizes.config)
+    stage = PolicyStage(sizes.config)
     return {
         "loop": _loop(stage),
         "rollouts": _rollouts(stage, sizes.rounds),
@@ -78,7 +78,7 @@ def measured(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _loop(stage: Stage) -> dict[str, float]:
+def _loop(stage: PolicyStage) -> dict[str, float]:
     """Iterations as a run has them: programs that are compiled late, and copies of weights."""
     config, compiled = stage.config, []
     state = stage.networks.begin(stage.policy)
@@ -120,7 +120,7 @@ def _loop(stage: Stage) -> dict[str, float]:
     }
 
 
-def _rollouts(stage: Stage, rounds: int) -> dict[str, float]:
+def _rollouts(stage: PolicyStage, rounds: int) -> dict[str, float]:
     """Answers of an iteration, and what the engine takes to write the same tokens."""
     section, environment = stage.config.ppo, stage.environment()
     engine = Generator(
@@ -155,7 +155,7 @@ def _rollouts(stage: Stage, rounds: int) -> dict[str, float]:
     }
 
 
-def _updates(stage: Stage, rounds: int) -> dict[str, float]:
+def _updates(stage: PolicyStage, rounds: int) -> dict[str, float]:
     """An update without and with text, and a training step, by FLOPs a second."""
     config = stage.config
     rows = config.training.batch_size // config.ppo.minibatches
@@ -195,7 +195,9 @@ def update_flops(config: PPOConfig) -> float:
     return 2 * network - head + logits
 
 
-def _update(config: PPOConfig, networks: ActorCritic, stage: Stage, *, with_text: bool) -> Program:
+def _update(
+    config: PPOConfig, networks: ActorCritic, stage: PolicyStage, *, with_text: bool
+) -> TimedProgram:
     rng = np.random.default_rng(0)
 
     def some(shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -223,7 +225,7 @@ def _update(config: PPOConfig, networks: ActorCritic, stage: Stage, *, with_text
     return _timed(call)
 
 
-def _timed(call: Any) -> Program:
+def _timed(call: Any) -> TimedProgram:
     def run() -> float:
         began = time.perf_counter()
         jax.block_until_ready(call())

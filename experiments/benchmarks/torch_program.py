@@ -14,11 +14,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from experiments.benchmarks.interleaved import Program
+from experiments.benchmarks.interleaved import TimedProgram
 
 
 @contextlib.contextmanager
-def torch_program(module: str, **arguments: Any) -> Iterator[tuple[Program, str]]:
+def torch_program(module: str, **arguments: Any) -> Iterator[tuple[TimedProgram, str]]:
     """Starts `module`, which ends with the context, and waits until it has compiled.
 
     Args:
@@ -56,7 +56,7 @@ def torch_program(module: str, **arguments: Any) -> Iterator[tuple[Program, str]
         yield run, answer()
 
 
-def serve(make: Callable[..., Program], version: str) -> None:
+def serve(make: Callable[..., TimedProgram], version: str) -> None:
     """Serves the other side: makes a program, runs it once, then once more for each line it reads.
 
     Args:

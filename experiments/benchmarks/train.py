@@ -16,8 +16,8 @@ from typing import Any
 import jax
 
 from experiments.benchmarks.beside_steps import beside_steps, memory_over_saves
-from experiments.benchmarks.figures import Target, judged
-from experiments.benchmarks.interleaved import Program, interleaved, ratio
+from experiments.benchmarks.figures import Target, with_targets
+from experiments.benchmarks.interleaved import TimedProgram, interleaved, ratio
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.torch_program import torch_program
 from experiments.benchmarks.training_program import TrainingProgram
@@ -46,7 +46,7 @@ class Shape:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
+class TrainSizes:
     """Models and repetitions of the suite `train`.
 
     Attributes:
@@ -66,7 +66,7 @@ class Sizes:
 
 SMALL = Shape(256, 256, 6, 6, 384, batch_size=16)
 SHALLOW = Shape(256, 128, 4, 4, 128, batch_size=4)
-CPU = Sizes(
+CPU = TrainSizes(
     models={
         "six_layers": (SMALL, 8),
         # The vocabulary as nanoGPT pads it, so that both compute the same logits.
@@ -104,11 +104,11 @@ def train() -> dict[str, Any]:
     # Read when JAX first meets the GPU, most of whose memory it would take from PyTorch otherwise.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if jax.default_backend() == "gpu":
-        return judged(measured(GPU), GPU_TARGETS)
-    return judged(measured(CPU), CPU_TARGETS)
+        return with_targets(measure_train(GPU), GPU_TARGETS)
+    return with_targets(measure_train(CPU), CPU_TARGETS)
 
 
-def measured(sizes: Sizes) -> dict[str, Any]:
+def measure_train(sizes: TrainSizes) -> dict[str, Any]:
     """Runs the suite's parts, without targets."""
     models = {name: _model(shape, rounds) for name, (shape, rounds) in sizes.models.items()}
     return models | {
@@ -122,7 +122,7 @@ def _model(shape: Shape, rounds: int) -> dict[str, Any]:
     """Measures our step against PyTorch's two and the matmul peak."""
     ours = TrainingProgram(shape.config)
     first = ours()
-    programs: dict[str, Program] = {
+    programs: dict[str, TimedProgram] = {
         "ours": ours,
         "matmul_flop": lambda: 1 / matmul_peak_flops(shape.dtype),
     }
@@ -158,7 +158,7 @@ def _model(shape: Shape, rounds: int) -> dict[str, Any]:
 def _compilation(shape: Shape, depths: tuple[int, int]) -> dict[str, float]:
     """Seconds to compile a step of few and of many layers."""
 
-    def of(num_layers: int) -> Program:
+    def of(num_layers: int) -> TimedProgram:
         config = dataclasses.replace(shape, num_layers=num_layers).config
         return lambda: TrainingProgram(config).compile_seconds
 

@@ -35,7 +35,7 @@ class Judgement:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class RatingRow:
     """One name's rating with its interval, in Elo points, and the judgements it is of."""
 
     name: str
@@ -63,7 +63,7 @@ class Ratings:
     ties: float
     counts: np.ndarray
 
-    def rows(self, confidence: float = 0.95, centre: float = 1000.0) -> list[Row]:
+    def rows(self, confidence: float = 0.95, centre: float = 1000.0) -> list[RatingRow]:
         """Ratings whose mean is `centre`, best first.
 
         An interval is normal, from the observed Fisher information: where the rating would be,
@@ -74,7 +74,7 @@ class Ratings:
         ratings = centre + POINTS_PER_NAT * self.strengths
         columns = (self.names, ratings, ratings - reach, ratings + reach, self.counts)
         rows = [
-            Row(name, float(rating), float(low), float(high), int(count))
+            RatingRow(name, float(rating), float(low), float(high), int(count))
             for name, rating, low, high, count in zip(*columns, strict=True)
         ]
         return sorted(rows, key=lambda row: -row.rating)
@@ -125,7 +125,7 @@ def _log_chances(gap: np.ndarray, ties: float) -> np.ndarray:
     return np.stack([0.5 * gap, -0.5 * gap, tie])
 
 
-def fit(judgements: Iterable[Judgement], *, prior: float | None = None) -> Ratings:
+def fit_ratings(judgements: Iterable[Judgement], *, prior: float | None = None) -> Ratings:
     """The strengths of greatest likelihood.
 
     Args:

@@ -24,7 +24,7 @@ from gptjax.alignment.ppo_settings import PPOSettings, StopSettings
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.alignment.rollouts import Rollouts
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.models.gpt import GPT
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
@@ -88,7 +88,7 @@ class Environment:
 
     draw: Callable[[Any, int], Rollouts]
     score: Callable[[Rollouts, int], tuple[np.ndarray, dict[str, np.ndarray]]]
-    text: Callable[[int], Batch | None]
+    text: Callable[[int], HostBatch | None]
     show: Callable[[Any, int], None]
 
 
@@ -235,8 +235,8 @@ def _measured(
 def _updated(
     state: TrainState,
     programs: Programs,
-    learned: Batch,
-    text: Batch | None,
+    learned: HostBatch,
+    text: HostBatch | None,
     settings: PPOSettings,
     seed: tuple[int, int],
 ) -> tuple[TrainState, list[dict[str, jax.Array]]]:
@@ -276,12 +276,12 @@ def _over_updates(figures: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     return {name: float(extremes.get(name, np.mean)(x)) for name, x in of_all.items()}
 
 
-def _minibatches(rows: Batch, count: int) -> list[Batch]:
+def _minibatches(rows: HostBatch, count: int) -> list[HostBatch]:
     parts = {name: np.split(np.asarray(x), count) for name, x in rows.items()}
     return [{name: x[i] for name, x in parts.items()} for i in range(count)]
 
 
-def _put(rows: Batch, programs: Programs) -> dict[str, jax.Array]:
+def _put(rows: HostBatch, programs: Programs) -> dict[str, jax.Array]:
     """A minibatch that every process has whole, divided over the mesh."""
     held, parts = batch_share(programs.mesh)
     mine = {

@@ -57,7 +57,7 @@ class Rollouts:
         ]
 
 
-def draw(
+def draw_rollouts(
     generator: Generator,
     prompts: Sequence[np.ndarray],
     episodes: Sequence[int],

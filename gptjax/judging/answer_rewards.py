@@ -22,7 +22,7 @@ from gptjax.training.evaluation import Evaluator
 _SLOTS = 32
 
 
-def answer_rewards(
+def answer_reward_evaluator(
     model: GPT,
     template: ChatTemplate,
     prompts: PromptRows,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.alignment.elo import Judgement, fit
+from gptjax.alignment.elo import Judgement, fit_ratings
 from gptjax.alignment.elo_clusters import clustered
 from gptjax.alignment.ranking_report import wilson_interval
 from gptjax.alignment.rewards import Reward, composed
@@ -20,7 +20,7 @@ from gptjax.alignment.win_rate import outcomes
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.records import read_rows
 from gptjax.judging.policies import Answer
-from gptjax.reports.markdown import table
+from gptjax.reports.markdown import markdown_table
 from gptjax.reports.samples import Sample
 
 TOTAL = "total reward"  # beside its parts, whose names are identifiers
@@ -105,7 +105,7 @@ def score(answers: Answers, rewards: Sequence[Reward]) -> dict[Conversation, lis
     return samples
 
 
-def judged(
+def judge_pairs(
     samples: Mapping[str, Mapping[Conversation, Sequence[Sample]]], tie_margin: float = 0.0
 ) -> Contest:
     """Compares the answers of every two systems to each prompt, the first with the first and so on.
@@ -134,13 +134,13 @@ def report(contest: Contest, prior: float | None = None) -> dict[str, Any]:
 
     Args:
       contest: of two or more systems.
-      prior: standard deviation, in Elo points, that keeps a rating finite; see `elo.fit`.
+      prior: standard deviation, in Elo points, that keeps a rating finite; see `elo.fit_ratings`.
 
     Raises:
-      ValueError: as `elo.fit`, or all judgements are of one prompt.
+      ValueError: as `elo.fit_ratings`, or all judgements are of one prompt.
     """
     judgements, clusters = contest.judgements, contest.clusters
-    ratings = fit(judgements, prior=prior)
+    ratings = fit_ratings(judgements, prior=prior)
     if clusters is not None:
         ratings = clustered(ratings, judgements, clusters, prior=prior)
     rewards = ratings.rewards()
@@ -190,9 +190,9 @@ def _pairs(
         }
 
 
-def lines(figures: Mapping[str, Any]) -> Iterator[str]:
+def rating_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """The table of `report` for people, best first."""
-    yield from table(
+    yield from markdown_table(
         ("system", "rating", "95% interval", "reward", "judgements"),
         (
             [

@@ -6,7 +6,7 @@ print("\n".join(table(("name", "value"), [["a", "1"]])))
 from collections.abc import Iterable, Iterator, Sequence
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """The lines of a table; all columns but the first are aligned to the right."""
     for row in (headings, ["---"] + ["---:"] * (len(headings) - 1), *rows):
         # A bar within a cell would end it.

@@ -66,7 +66,7 @@ def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) ->
     }
 
 
-def table(figures: Mapping[str, Any]) -> Iterator[str]:
+def dry_run_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """The figures of `dry_run` as lines for people."""
     axes = ", ".join(f"{name}={size}" for name, size in figures["mesh"].items())
     devices = math.prod(figures["mesh"].values())

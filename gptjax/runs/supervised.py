@@ -88,7 +88,7 @@ class SupervisedLearner:
 
     def begin(self) -> TrainState:
         """The state before the first step, of what the run started from."""
-        init_from = initial_params(self.task.config, self._workdir.origin())
+        init_from = initial_params(self.task.config, self._workdir.initial_checkpoint())
         return begin(self.program.fresh, self.target, init_from)
 
     @functools.cached_property

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import Config, ExperimentConfig, TrainingConfig, batch_schedule
 from gptjax.data.batches.ledger import Passage
-from gptjax.data.batches.loader import Share
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
@@ -46,7 +46,7 @@ class Task:
     config: ExperimentConfig
     tokenizer: Tokenizer
     hashes: dict[str, str]
-    batches: Callable[[int, Ranges, Share], Iterator[Batch]]
+    batches: Callable[[int, Ranges, BatchShare], Iterator[HostBatch]]
     evaluators: Callable[[Program], Mapping[str, Evaluator]]
     final_metrics: Callable[[Program, Any, WorkDirectory], dict[str, Any]] = lambda *_: {}
     tokens_a_row: int | None = None

@@ -11,7 +11,7 @@ from absl import logging
 
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.skipping import Ranges, skip_steps
-from gptjax.runs.initial_params import find_origin
+from gptjax.runs.initial_params import find_initial_checkpoint
 from gptjax.runs.kind import Ended, Learner, kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import fields
@@ -47,7 +47,7 @@ def train(
     kind.check(config)
     prepared = kind.prepare(config)
     config, hashes = prepared.config, prepared.hashes
-    workdir.begin(experiment, config, hashes, lambda: find_origin(config))
+    workdir.begin(experiment, config, hashes, lambda: find_initial_checkpoint(config))
     workdir.keep_tokenizer(prepared.tokenizer)
     learner = kind.learner(prepared, workdir)
     ended = _learned(learner, config, hashes, workdir, restore_step)

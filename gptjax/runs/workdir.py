@@ -20,7 +20,7 @@ from gptjax.data.batches.skipping import Ranges
 from gptjax.registry import unknown_name
 from gptjax.runs.kind import KINDS, kind_named, kind_of
 from gptjax.runs.provenance import provenance
-from gptjax.runs.same_run import changes
+from gptjax.runs.run_identity import changes
 from gptjax.settings import from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.checkpoints.store import Checkpoints
@@ -33,7 +33,7 @@ MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a r
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
+class InitialCheckpoint:
     """Initial parameters of a run, recorded at its first start and the same at every later one.
 
     A run goes back to its start when no checkpoint comes before steps that were not finite, and
@@ -67,7 +67,7 @@ class WorkDirectory:
         experiment: str,
         config: ExperimentConfig,
         record: dict[str, Any],
-        find_origin: Callable[[], Origin] | None = None,
+        find_initial_checkpoint: Callable[[], InitialCheckpoint] | None = None,
     ) -> None:
         """Makes this the directory of a run, or checks that the same run is already there.
 
@@ -78,38 +78,38 @@ class WorkDirectory:
           experiment: the name the configuration was made from.
           config: resolved.
           record: what else is to be the same: content hashes of what the run reads.
-          find_origin: says what the run starts from; of a run that is there it has been said.
+          find_initial_checkpoint: finds what a new run starts from; an older run has recorded it.
 
         Raises:
           ValueError: the directory holds another run (says how they differ), or something that
-            is not a run, or cannot be written; or `find_origin` raises it.
+            is not a run, or cannot be written; or `find_initial_checkpoint` raises it.
         """
-        on_first(lambda: self._begin_here(experiment, config, record, find_origin))
+        on_first(lambda: self._begin_here(experiment, config, record, find_initial_checkpoint))
 
     def _begin_here(
         self,
         experiment: str,
         config: ExperimentConfig,
         record: dict[str, Any],
-        find_origin: Callable[[], Origin] | None,
+        find_initial_checkpoint: Callable[[], InitialCheckpoint] | None,
     ) -> None:
         try:
-            origin = None
+            initial = None
             if self._config_file.exists():
                 if any(any(self.path.glob(made)) for made in MADE):
                     self._refuse_another(config, record)
-                    origin = self._run().get(STARTED_FROM)
+                    initial = self._run().get(STARTED_FROM)
             elif self.path.is_dir() and any(self.path.iterdir()):
                 raise ValueError(
                     f"--workdir: {self.path} holds files but no config.json; expected a new or "
                     "empty directory, or one of this run"
                 )
-            if origin is None and find_origin is not None:
-                origin = dataclasses.asdict(find_origin())
+            if initial is None and find_initial_checkpoint is not None:
+                initial = dataclasses.asdict(find_initial_checkpoint())
             self.path.mkdir(parents=True, exist_ok=True)
             kind = {} if config.kind == ExperimentConfig.kind else {"task": config.kind}
             run = {"experiment": experiment, **kind, "config": to_dict(config), **record}
-            write_json(self._config_file, run | ({STARTED_FROM: origin} if origin else {}))
+            write_json(self._config_file, run | ({STARTED_FROM: initial} if initial else {}))
         except OSError as error:
             raise ValueError(
                 f"--workdir: cannot write {self.path}: {error.strerror}; expected a writable "
@@ -166,7 +166,7 @@ class WorkDirectory:
         """Content hashes of all that the run was made with: its tokenizer, its corpus or sets."""
         return {name: x for name, x in self._run().items() if name.endswith("_hash")}
 
-    def origin(self) -> Origin:
+    def initial_checkpoint(self) -> InitialCheckpoint:
         """Initial parameters of the run, as `begin` recorded them."""
         run = self._run()
         if STARTED_FROM not in run:
@@ -174,7 +174,7 @@ class WorkDirectory:
                 f"{self._config_file}: got no {STARTED_FROM!r}, expected that of a run which has "
                 "been started"
             )
-        return Origin(**run[STARTED_FROM])
+        return InitialCheckpoint(**run[STARTED_FROM])
 
     def skipped_examples(self) -> Ranges:
         """The ranges of examples that the run has left out by now, as its rows say."""

@@ -77,7 +77,7 @@ def kept_attention(
     return jnp.stack(kept), jnp.stack(queries)
 
 
-def divergence(own: GPT, new: GPT) -> Loss:
+def divergence_loss(own: GPT, new: GPT) -> Loss:
     """The loss of `new`; as metrics that of `own`, and KL(own || new) of their predictions, nats.
 
     The models share their parameters. Logits of both exist for one row of the batch at a time.
@@ -137,7 +137,7 @@ def sparsify(
     """
     new = copy.deepcopy(config.model)
     new.attention = specification
-    loss = divergence(GPT(config.model), GPT(new))
+    loss = divergence_loss(GPT(config.model), GPT(new))
     figures = language_model_evaluator(loss, batches, bytes_per_target, mesh)(params)
 
     measure = jax.jit(functools.partial(kept_attention, config.model, specification))
@@ -153,7 +153,7 @@ def sparsify(
     }
 
 
-def table(report: dict[str, Any]) -> Table:
+def kept_attention_table(report: dict[str, Any]) -> Table:
     """The kept shares of attention, a row a layer."""
     names, kept = report["attention"], np.array(report["kept"])
     title = f"share of the attention of {names['own']} that {names['new']} keeps"

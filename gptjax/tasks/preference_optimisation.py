@@ -12,11 +12,12 @@ from absl import logging
 
 from gptjax.alignment.preference_losses import dpo, ipo
 from gptjax.alignment.ranking_report import ranking_report
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.loader import Share, mixture_batches
+from gptjax.data.batches.loader import mixture_batches
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.batches.ranking_rows import RankingRows
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.judging.divergence import divergence
@@ -123,7 +124,7 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
         def on_start(program: Program, workdir: WorkDirectory) -> None:
             refer(program, config, workdir, {"train": rows, "validation": validation})
 
-        def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
             return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:

@@ -22,7 +22,7 @@ from gptjax.alignment.preference_losses import answer_log_probs
 from gptjax.atomic_files import replaced
 from gptjax.config import ExperimentConfig
 from gptjax.data.batches.ranking_rows import RankingRows
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.runs.initial_params import initial_params
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
@@ -49,7 +49,7 @@ class ReferredRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """Makes the batch of `RankingRows.batch` with two more arrays, 0 where there is padding.
 
         Returns:
@@ -83,7 +83,7 @@ def refer(
     """
     made_for = json.dumps(
         [
-            dataclasses.asdict(workdir.origin()),
+            dataclasses.asdict(workdir.initial_checkpoint()),
             to_dict(config.model),
             config.training.seed,
             {name: [*held.log_probs.shape] for name, held in sets.items()},
@@ -109,7 +109,7 @@ def log_probs(
 
 def start_params(program: Program, config: ExperimentConfig, workdir: WorkDirectory) -> Any:
     """The parameters that the run started from."""
-    read = initial_params(config, workdir.origin())
+    read = initial_params(config, workdir.initial_checkpoint())
     target = program.target.params
     if read is not None:
         return read(target)

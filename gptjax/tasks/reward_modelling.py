@@ -15,10 +15,11 @@ import numpy as np
 from gptjax.alignment.ranking import ranking
 from gptjax.alignment.ranking_report import ranking_report
 from gptjax.alignment.reward_model import RewardModel, from_language_model, normalisation
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.loader import Share, mixture_batches
+from gptjax.data.batches.loader import mixture_batches
 from gptjax.data.batches.mixture import Mixture
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.answered import answered_rows
 from gptjax.data.dialogue.chat_format import ChatTemplate
@@ -155,7 +156,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
         schedule = batch_schedule(config)
         mixture = Mixture({"rankings": rows}, {"rankings": 1.0}, config.training.seed)
 
-        def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
             return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:

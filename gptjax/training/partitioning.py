@@ -22,13 +22,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gptjax import attention
-from gptjax.attention.implementations.over_sequence import over_sequence
+from gptjax.attention.implementations.context_parallel import context_parallel
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
 from gptjax.training.device_order import ordered
 
 AXES = ("data", "fsdp", "sequence", "tensor")
-
-Share = tuple[tuple[int, ...], int]  # parts of a batch, and how many parts it has
 
 # Parameter path -> the mesh axis that divides each of its own axes. Layers are stacked in front.
 PARAMETERS = (
@@ -149,7 +148,7 @@ def model_attributes(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
         return {}
     queries = _sharding(mesh, "batch", "sequence", "heads", None)
     if parallelism.sequence > 1:
-        attend = over_sequence(queries, parallelism.sequence_attention)
+        attend = context_parallel(queries, parallelism.sequence_attention)
     else:
         queries = _sharding(mesh, "batch", None, "heads", None)
         attend = functools.partial(attention.attend, sharding=queries)
@@ -189,7 +188,7 @@ def batch_sharding(mesh: Mesh, num_axes: int) -> NamedSharding:
 
 
 @functools.cache
-def batch_share(mesh: Mesh) -> Share:
+def batch_share(mesh: Mesh) -> BatchShare:
     """The parts of each batch whose rows this process is to give `put_batch`, and of how many.
 
     Parts are of equal size. The devices of a host may hold parts that do not follow each other,

@@ -23,7 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gptjax.data.batches.shards import Batch, TokenizedSplit
+from gptjax.data.batches.shards import HostBatch, TokenizedSplit
 from gptjax.data.batches.skipping import Ranges, nth_example
 from gptjax.registry import unknown_name
 
@@ -37,7 +37,7 @@ class Rows(Protocol):
         """Number of rows."""
         ...
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """The rows `indices` [B] int64, as arrays that all begin with B."""
         ...
 
@@ -60,7 +60,7 @@ class WindowRows:
     def __len__(self) -> int:
         return self.split.full_windows(self.context_length)
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         batch = self.split.batch(indices, self.context_length, self.document_masking)
         if not self.document_masking:
             shape = batch["tokens"].shape
@@ -186,14 +186,14 @@ class Mixture:
             for name, count in counts.items()
         }
 
-    def batch(self, examples: np.ndarray) -> Batch:
+    def batch(self, examples: np.ndarray) -> HostBatch:
         """Makes examples, given by number, [B] integers, in any order.
 
         Raises:
           ValueError: sources whose batches have different keys or row shapes.
         """
         located, indices = self.locate(examples)
-        batch: Batch = {}
+        batch: HostBatch = {}
         for source, (name, rows) in enumerate(self.sources.items()):
             places = np.flatnonzero(located == source)
             if not places.size:
@@ -212,7 +212,7 @@ class Mixture:
         return batch
 
 
-def _shapes(batch: Batch) -> dict[str, list[int]]:
+def _shapes(batch: HostBatch) -> dict[str, list[int]]:
     return {key: list(values.shape[1:]) for key, values in sorted(batch.items())}
 
 

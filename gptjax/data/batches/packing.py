@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
 from gptjax.data.dialogue.records import Records, log_dropped, sift
 
@@ -57,7 +57,7 @@ class PackedRows:
         places = len(self.ids) - (len(self.starts) - 1)
         return places / (len(self) * self.context_length)
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """Makes rows, given by number, in any order.
 
         Args:

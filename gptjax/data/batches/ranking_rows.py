@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.rankings import Ranking
 from gptjax.data.dialogue.records import Records, log_dropped
@@ -46,7 +46,7 @@ class RankingRows:
     def __len__(self) -> int:
         return len(self.rankings)
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """Gathers rankings, given by number, in any order.
 
         Args:
@@ -83,7 +83,7 @@ class RankingRows:
         answers = (len(answer) for several in self.answers for answer in several)
         return max(map(len, self.prompts)), max(answers)
 
-    def _texts(self, held: list[int | None]) -> Batch:
+    def _texts(self, held: list[int | None]) -> HostBatch:
         most, (longest_prompt, longest_answer) = self._most_answers, self._longest
         prompts = [[] if i is None else [self.prompts[i]] for i in held]
         answers = [() if i is None else self.answers[i] for i in held]

@@ -32,7 +32,7 @@ SPLITS = ("train", "validation")
 
 _CHARACTERS_A_CALL = 1 << 20  # of text, handed to the tokenizer at once
 
-Batch = dict[str, np.ndarray]
+HostBatch = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class TokenizedSplit:
 
     def batch(
         self, windows: np.ndarray, context_length: int, document_masking: bool = False
-    ) -> Batch:
+    ) -> HostBatch:
         """Gathers windows, given by index, in any order.
 
         Args:

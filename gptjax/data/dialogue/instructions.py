@@ -45,7 +45,7 @@ _PROMPT = re.compile(rf"({MARK} )?({'|'.join(KINDS)})(?: (\d))?: ([a-z0-9 ]+)")
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class EmbeddedTask:
     """One embedded task: its kind and its arguments.
 
     Attributes:
@@ -96,7 +96,7 @@ class Task:
         return SPLITS[int.from_bytes(digest[:8], "big") < _HELD_OUT * 2**64]
 
 
-def random_task(rng: np.random.Generator) -> Task:
+def random_task(rng: np.random.Generator) -> EmbeddedTask:
     """Draws a task of either split, each kind as likely."""
     kind = KINDS[rng.integers(len(KINDS))]
     marked = bool(rng.random() < _MARKED)
@@ -104,14 +104,14 @@ def random_task(rng: np.random.Generator) -> Task:
         numbers = rng.integers(0, _MOST + 1, 2).tolist()
         if kind == "take":
             numbers.sort(reverse=True)
-        return Task(kind, tuple(map(str, numbers)), marked=marked)
+        return EmbeddedTask(kind, tuple(map(str, numbers)), marked=marked)
     count = int(rng.integers(2, _MOST_WORDS + 1))
     words = tuple(WORDS[i] for i in rng.choice(len(WORDS), count, replace=False))
     place = int(rng.integers(1, count + 1)) if kind == "pick" else 0
-    return Task(kind, words, place, marked)
+    return EmbeddedTask(kind, words, place, marked)
 
 
-def task_at(index: int, split: str, seed: int) -> Task:
+def task_at(index: int, split: str, seed: int) -> EmbeddedTask:
     """Returns task number `index` of a split; a split that there is not raises ValueError."""
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -122,7 +122,7 @@ def task_at(index: int, split: str, seed: int) -> Task:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def parse_prompt(prompt: str) -> Task:
+def parse_prompt(prompt: str) -> EmbeddedTask:
     """Reads a prompt back.
 
     Raises:
@@ -131,13 +131,13 @@ def parse_prompt(prompt: str) -> Task:
     found = _PROMPT.fullmatch(prompt)
     if found:
         mark, kind, place, arguments = found.groups()
-        task = Task(kind, tuple(arguments.split(" ")), int(place or 0), mark is not None)
+        task = EmbeddedTask(kind, tuple(arguments.split(" ")), int(place or 0), mark is not None)
         if _is_well_formed(task) and task.prompt == prompt:
             return task
     raise ValueError(f"prompt {prompt[:60]!r}: got no task, expected one such as 'copy: fox jar'")
 
 
-def _is_well_formed(task: Task) -> bool:
+def _is_well_formed(task: EmbeddedTask) -> bool:
     if task.kind in ("add", "take"):
         numbers = [int(word) for word in task.arguments if word.isdecimal()]
         in_order = task.kind == "add" or numbers == sorted(numbers, reverse=True)
@@ -146,7 +146,7 @@ def _is_well_formed(task: Task) -> bool:
     return placed and all(word in WORDS for word in task.arguments)
 
 
-def gold_reward(task: Task | str, response: str) -> float:
+def gold_reward(task: EmbeddedTask | str, response: str) -> float:
     """Gold reward of an answer, in [0, 1]: 1 for a right answer, less for any other.
 
     Space between words and around them does not count. In part right are: of a list, the share of
@@ -179,7 +179,7 @@ def gold_reward(task: Task | str, response: str) -> float:
     return hits / max(len(got), len(wanted)) / 2
 
 
-def _refusal_reward(task: Task, response: str) -> float:
+def _refusal_reward(task: EmbeddedTask, response: str) -> float:
     words = re.findall("[a-z0-9]+", response.lower())
     if "cannot" not in words or not set(words).isdisjoint([*task.arguments, task.result]):
         return 0.0

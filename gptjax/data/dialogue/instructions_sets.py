@@ -24,7 +24,7 @@ from gptjax.data.dialogue.instructions import (
     REFUSAL,
     SPLITS,
     WORDS,
-    Task,
+    EmbeddedTask,
     gold_reward,
     task_at,
 )
@@ -90,7 +90,7 @@ def parse_options(spec: str, location: str, kind: type[Options]) -> Options:
     return options
 
 
-def user_prompt(task: Task) -> Conversation:
+def user_prompt(task: EmbeddedTask) -> Conversation:
     """A task as a user asks it."""
     return (Message("user", task.prompt),)
 
@@ -154,7 +154,7 @@ def ranked_tasks(
     return tuple(rankings)
 
 
-def candidates(task: Task, count: int, rng: np.random.Generator) -> tuple[str, ...]:
+def candidates(task: EmbeddedTask, count: int, rng: np.random.Generator) -> tuple[str, ...]:
     """`count` different answers to a task: right, nearly right, wrong, rambling, out of place."""
     texts: dict[str, None] = {}
     while len(texts) < count:
@@ -166,7 +166,7 @@ def candidates(task: Task, count: int, rng: np.random.Generator) -> tuple[str, .
 
 
 def annotate(
-    task: Task | str,
+    task: EmbeddedTask | str,
     responses: Sequence[str],
     rng: np.random.Generator,
     annotators: int = 3,
@@ -199,7 +199,7 @@ def annotate(
     return tuple(all_ranks)
 
 
-def _slip(task: Task, words: list[str], rng: np.random.Generator) -> list[str]:
+def _slip(task: EmbeddedTask, words: list[str], rng: np.random.Generator) -> list[str]:
     """An answer with something wrong in it, most likely."""
     words = list(words)
     number = next((i for i, word in enumerate(words) if word.isdecimal()), None)
@@ -218,7 +218,7 @@ def _slip(task: Task, words: list[str], rng: np.random.Generator) -> list[str]:
         words = (task.result if task.marked else REFUSAL).split()
     elif choice == 4 and task.kind not in ("add", "take"):
         kind = KINDS[rng.integers(4)]
-        words = Task(kind, task.arguments).result.split()
+        words = EmbeddedTask(kind, task.arguments).result.split()
     else:
         words += [_word(rng) for _ in range(rng.integers(1, _LONGEST_RAMBLE + 1))]
     return words

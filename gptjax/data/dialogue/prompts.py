@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, before_answer, prompt_of
 from gptjax.data.dialogue.conversations import CONVERSATIONS
 from gptjax.data.dialogue.preferences import RANKINGS
@@ -90,7 +90,7 @@ class PromptRows:
     def _longest(self) -> int:
         return max(map(len, self.ids))
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """Gathers prompts, given by number, in any order.
 
         Args:

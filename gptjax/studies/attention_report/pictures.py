@@ -41,7 +41,7 @@ def blocks(pattern: Pattern) -> np.ndarray:
     return np.mean(maps, axis=0)
 
 
-def draw(
+def draw_patterns(
     patterns: Sequence[Pattern], path: str | os.PathLike[str], *, panel: int, columns: int = 1
 ) -> None:
     """Draws patterns in a grid, each as pairs and as blocks side by side.

@@ -63,7 +63,7 @@ class Verdict:
     best_of_n: list[dict[str, float]]
 
 
-def judged(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
+def judge_seed(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
     """Judges the systems of one seed, whose runs below `root` have ended."""
     sft = Policy(WorkDirectory(str(root / "sft")))
     rewards = load_judge(f"reward_model:{root / 'reward_model'} + 0*gold", sft.template.tokenizer)

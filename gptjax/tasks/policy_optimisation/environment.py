@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 
 from gptjax.alignment.ppo_loop import Environment
 from gptjax.alignment.rewards import Reward
-from gptjax.alignment.rollouts import Rollouts, draw
+from gptjax.alignment.rollouts import Rollouts, draw_rollouts
 from gptjax.atomic_files import write_json_lines
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.batches.loader import train_batches
 from gptjax.data.batches.mixture import Mixture
-from gptjax.data.batches.shards import Batch, PreparedCorpus
+from gptjax.data.batches.shards import HostBatch, PreparedCorpus
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
 from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
@@ -96,7 +96,7 @@ class PolicyEnvironment:
             )
         else:
             self._generator.params = params
-        return draw(
+        return draw_rollouts(
             self._generator,
             ids,
             episodes,
@@ -124,7 +124,7 @@ class PolicyEnvironment:
             lambda model: model.of_tokens(rollouts.tokens, lengths),
         )
 
-    def _text_rows(self, iteration: int) -> Batch | None:
+    def _text_rows(self, iteration: int) -> HostBatch | None:
         if self._text is None:
             return None
         config = self._config

@@ -147,7 +147,7 @@ class PolicyLearner:
 
     def on_start(self) -> None:
         """Reads the parameters that KL is measured from."""
-        self._reference = self._networks.reference(self._workdir.origin())
+        self._reference = self._networks.reference(self._workdir.initial_checkpoint())
 
     def begin(self) -> TrainState:
         """The state before the first iteration, of what the run started from."""

@@ -1,7 +1,7 @@
 """Networks of PPO: the policy and the value network, their initial parameters and optimizers.
 
 networks = Networks(config, rewards, mesh)
-reference = networks.reference(workdir.origin())
+reference = networks.reference(workdir.initial_checkpoint())
 state, programs = networks.begin(reference), networks.programs(with_text=False)
 """
 
@@ -24,7 +24,7 @@ from gptjax.judging.reward_models import load_reward_model
 from gptjax.models.gpt import GPT
 from gptjax.runs.initial_params import initial_params
 from gptjax.runs.inputs import load_model_tokenizer
-from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
 from gptjax.tasks.policy_optimisation.checks import check_room
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.training import optimizers, partitioning
@@ -62,9 +62,9 @@ class ActorCritic:
         self._critic_tx = _optimizer(config, config.ppo.value_learning_rate, updates)
         self.target = partitioning.placed(self._shapes(), mesh)
 
-    def reference(self, origin: Origin) -> Any:
+    def reference(self, initial: InitialCheckpoint) -> Any:
         """The parameters that the policy started from, and is kept near to."""
-        read = initial_params(self._config, origin)
+        read = initial_params(self._config, initial)
         assert read is not None
         return read(self.target.params)
 

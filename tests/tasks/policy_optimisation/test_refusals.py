@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
 from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.reporting.metrics import read_metrics
@@ -98,7 +98,7 @@ def test_models_of_another_tokenizer_or_kind_are_refused(starts, tmp_path):
 
 def test_another_reward_is_another_run(starts, tmp_path):
     workdir = WorkDirectory(str(tmp_path / "run"))
-    workdir.begin("tiny", make_ppo(starts), {}, Origin)
+    workdir.begin("tiny", make_ppo(starts), {}, InitialCheckpoint)
     (workdir.path / "metrics.jsonl").touch()
     with pytest.raises(ValueError, match=r"holds another run.*ppo\.rewards: 'gold', not 'reward_"):
         run_policy(workdir.path, make_ppo(starts, ppo__rewards="gold"))
