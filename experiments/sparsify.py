@@ -31,7 +31,7 @@ from gptjax.studies.equal_budget.plan import trial_config
 from gptjax.studies.sparsification import kept_attention_table, plot, sparsify
 from gptjax.training.partitioning import make_mesh
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run whose newest checkpoint is judged.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run whose chosen checkpoint is judged.")
 _ATTENTION = flags.DEFINE_string("attention", None, "The new specification.", required=True)
 _BATCHES = flags.DEFINE_integer(
     "batches", None, "Of held-out text; by default as many as the run's evaluations.", lower_bound=1

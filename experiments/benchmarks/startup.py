@@ -1,4 +1,4 @@
-"""Seconds from the start of `pretrain --experiment=demo` to its first step, cold and warm.
+"""Seconds from the start of `experiments.train --experiment=demo` to its first step, cold and warm.
 
 python -m experiments.benchmark --suite=startup
 """
