@@ -91,12 +91,6 @@ class Ratings:
         reach = _deviations(confidence) * math.sqrt(max(variance, 0.0)) * POINTS_PER_NAT
         return lead, lead - reach, lead + reach
 
-    def win_probability(self, first: str, second: str) -> float:
-        """The chance that `first` is judged better, ties counting half."""
-        a, b = self.strengths[self._index(first)], self.strengths[self._index(second)]
-        better, worse, tie = np.exp(_log_chances(a - b, self.ties))
-        return float((better + 0.5 * tie) / (better + worse + tie))
-
     def rewards(self) -> dict[str, float]:
         """Strengths as scalar rewards of mean 0 and standard deviation 1, or all 0 if all equal."""
         spread = float(self.strengths.std())

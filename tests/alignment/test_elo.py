@@ -127,7 +127,6 @@ def test_two_names_have_a_closed_form():
     assert lead == pytest.approx(400 * math.log10(3))
     assert high - lead == pytest.approx(1.959964 * POINTS_PER_NAT / math.sqrt(40 * 0.75 * 0.25))
     assert lead - low == pytest.approx(high - lead)
-    assert ratings.win_probability("a", "b") == pytest.approx(0.75)
     best, worst = ratings.rows()
     assert (best.rating - worst.rating, best.name) == (pytest.approx(lead), "a")
     assert best.high - best.low == pytest.approx((high - low) / 2)
@@ -135,7 +134,6 @@ def test_two_names_have_a_closed_form():
     tied = fit_ratings([Judgement("a", "b", o) for o in [1.0] * 6 + [0.0] * 2 + [0.5] * 4])
     assert tied.difference("a", "b")[0] == pytest.approx(400 * math.log10(3))
     assert tied.ties == pytest.approx((4 / 12) / math.sqrt(6 / 12 * 2 / 12))
-    assert tied.win_probability("a", "b") == pytest.approx((6 + 2) / 12)
 
 
 def test_order_and_direction_of_judgements_do_not_matter():

@@ -1,6 +1,5 @@
 """Examples as a person reads them, each line saying whether it is learned.
 
-    print(show_conversation(template, conversation))
     batch = rows.batch(np.array([7]))
     print(show_row(tokenizer, {name: array[0] for name, array in batch.items()}, number=7))
 
@@ -12,11 +11,10 @@ Lines that begin with "+" are learned; on a terminal they may be green, and the 
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.tokenization import Tokenizer
 
 _GREEN, _DIM, _PLAIN = "\x1b[32m", "\x1b[2m", "\x1b[0m"
@@ -43,13 +41,6 @@ def show_tokens(
             shown = f"{'+' if learned else ' '} {line}".rstrip(" ")
             lines.append(f"{_GREEN if learned else _DIM}{shown}{_PLAIN}" if colour else shown)
     return "\n".join(lines)
-
-
-def show_conversation(
-    template: ChatTemplate, messages: Sequence[Message], colour: bool = False
-) -> str:
-    """A conversation as its template renders it; arguments are those of `show_tokens`."""
-    return show_tokens(template.tokenizer, *template.render(messages), colour=colour)
 
 
 def show_row(

@@ -94,10 +94,6 @@ class Checkpoints:
         """Step of the best checkpoint by what validation says, None where none was evaluated."""
         return self._directories.best()
 
-    def good_steps(self) -> list[int]:
-        """Steps of the checkpoints whose files all match their manifest, ascending."""
-        return [step for step in self.steps() if self._directories.damage(step) is None]
-
     def good_before(self, step: int) -> int | None:
         """The newest step below `step` whose files all match their manifest, or None."""
         return on_first(lambda: self._directories.good_before(step))
