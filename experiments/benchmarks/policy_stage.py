@@ -24,7 +24,7 @@ from gptjax.models.gpt import GPT
 from gptjax.runs import inputs
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.config import PPOConfig, PPOSection
-from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment
+from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment, PolicyInputs
 from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.training.partitioning import make_mesh
 
@@ -108,11 +108,17 @@ class PolicyStage:
             max_prompt_tokens=section.max_prompt_tokens,
         )
         text = inputs.prepare_corpus(self.config, self.template.tokenizer)
-        nowhere = WorkDirectory("")
-        environment = PolicyEnvironment(
-            self.config, self.template, prompts, None, text, self.rewards, nowhere, self.mesh
+        given = PolicyInputs(
+            config=self.config,
+            template=self.template,
+            hashes={},
+            prompts=prompts,
+            samples=None,
+            text=text,
+            rewards=self.rewards,
+            mesh=self.mesh,
         )
-        return environment.as_environment()
+        return PolicyEnvironment(given, WorkDirectory("")).as_environment()
 
 
 @contextlib.contextmanager

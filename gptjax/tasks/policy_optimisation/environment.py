@@ -1,9 +1,10 @@
 """Environment of a policy: prompts by index, rewards of answers, text for PPO-ptx, samples.
 
-environment = PolicyEnvironment(config, template, prompts, samples, text, rewards, workdir, mesh)
+environment = PolicyEnvironment(policy_inputs, workdir)
 optimise(state, reference, programs, environment.as_environment(), ...)
 """
 
+import dataclasses
 import json
 from typing import Any
 
@@ -28,44 +29,60 @@ from gptjax.models.layers import identity
 from gptjax.reports.samples import Sample, write_samples
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.tokenization import Tokenizer
 from gptjax.training import partitioning
 
 _SHOWN = 2**30  # episodes from here on are samples to look at
 
 
+@dataclasses.dataclass(frozen=True)
+class PolicyInputs:
+    """Training inputs of a policy: prompts, rewards, and text for PPO-ptx.
+
+    Attributes:
+      config: resolved.
+      template: of conversations, in the policy's tokenizer.
+      hashes: of all that is read, by name.
+      prompts: what is answered.
+      samples: what is answered to be shown; None: nothing is.
+      text: what PPO-ptx learns besides; None without ptx.
+      rewards: of answers.
+      mesh: over which all is divided.
+    """
+
+    config: PPOConfig
+    template: ChatTemplate
+    hashes: dict[str, str]
+    prompts: PromptRows
+    samples: PromptRows | None
+    text: PreparedCorpus | None
+    rewards: list[Reward]
+    mesh: Mesh
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The policy's."""
+        return self.template.tokenizer
+
+
 class PolicyEnvironment:
     """Prompts, rewards and text of a run; all is a function of (configuration, iteration)."""
 
-    def __init__(
-        self,
-        config: PPOConfig,
-        template: ChatTemplate,
-        prompts: PromptRows,
-        samples: PromptRows | None,
-        text: PreparedCorpus | None,
-        rewards: list[Reward],
-        workdir: WorkDirectory,
-        mesh: Mesh,
-    ):
+    def __init__(self, given: PolicyInputs, workdir: WorkDirectory):
         """Keeps what it is given.
 
         Args:
-          config: resolved.
-          template: of the policy's tokenizer.
-          prompts: what is answered, in an order drawn from the seed.
-          samples: what is answered to be shown; None: nothing is.
-          text: what PPO-ptx learns besides; None without ptx.
-          rewards: of answers.
+          given: inputs of the run; prompts are answered in an order drawn from the seed.
           workdir: where samples are written.
-          mesh: over which answers are divided while they are drawn.
         """
-        attributes = partitioning.model_attributes(config, mesh)
+        config = given.config
+        attributes = partitioning.model_attributes(config, given.mesh)
         self._policy = GPT(config.model, constrain=attributes.get("constrain", identity))
-        self._config, self._template, self._text = config, template, text
-        self._prompts, self._samples, self._rewards = prompts, samples, rewards
+        self._config, self._template, self._text = config, given.template, given.text
+        self._prompts, self._samples, self._rewards = given.prompts, given.samples, given.rewards
         self._workdir = workdir
         seed = config.training.seed
-        self._order = Mixture({"prompts": prompts}, {"prompts": 1.0}, seed)
+        self._order = Mixture({"prompts": given.prompts}, {"prompts": 1.0}, seed)
         self._generator: Generator | None = None
 
     def as_environment(self) -> Environment:
