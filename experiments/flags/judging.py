@@ -46,7 +46,7 @@ def given(flag: flags.FlagHolder[str | None], expected: str) -> str:
 
 
 def rewards_of_flags(tokenizer: Tokenizer) -> list[Reward]:
-    """The judge, for answers in this tokenizer; ValueError as `load_judge`, or where none is."""
+    """Loads the judge for answers in this tokenizer; ValueError as `load_judge`, or without it."""
     expected = "reward_model:WORKDIR, rubric:FILE, gold or python:MODULE:FUNCTION"
     return load_judge(given(_JUDGE, expected), tokenizer)
 

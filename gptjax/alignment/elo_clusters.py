@@ -33,7 +33,7 @@ def clustered(
     Args:
       ratings: what `elo.fit_ratings` makes of the judgements.
       judgements: those.
-      clusters: of each, what it hangs together by, such as the number of its prompt.
+      clusters: of each judgement its cluster, such as the number of its prompt.
       prior: as of `elo.fit_ratings`.
 
     Raises:

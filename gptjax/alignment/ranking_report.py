@@ -73,7 +73,7 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
 
 
 def wilson_interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, float]:
-    """A 95% interval of sum(right) / sum(total), where what belongs to one prompt hangs together.
+    """95% interval of sum(right) / sum(total), with all comparisons of one prompt as one cluster.
 
     Wilson's interval (1927) of as many comparisons as would, each by itself, have the variance that
     the ratio has over prompts (Cochran 1977, "Sampling Techniques", equation 6.13). Where that is 0

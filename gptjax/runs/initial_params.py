@@ -68,8 +68,9 @@ def initial_params(
 ) -> Callable[[Any], Any] | None:
     """Reads the parameters that a run of `config` started from; None where they were random.
 
-    Of a work directory they are what its run was judged by, see `TrainState.eval_params`. A model
-    directory of Hugging Face's is read as it is. The kind of run adopts them, see `Kind.adopt`.
+    From a work directory they are its run's evaluation parameters (`TrainState.eval_params`). A
+    model directory of Hugging Face's is read as it is. The kind of run then adopts them
+    (`Kind.adopt`).
 
     Args:
       config: resolved; its `checkpoint.init_from` may say where the source is now.

@@ -116,7 +116,7 @@ class Learner(Protocol):
         ...
 
     def final_metrics(self, params: Any) -> dict[str, Any]:
-        """Figures of judged parameters for the result of a run that has ended; JSON values."""
+        """Metrics of the evaluation parameters, for the result of an ended run; JSON values."""
         ...
 
 

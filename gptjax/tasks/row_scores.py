@@ -41,7 +41,7 @@ def rewards_of_texts(
 def rewards_of_rankings(
     program: Program, params: Any, rows: RankingRows, batch_size: int
 ) -> list[np.ndarray]:
-    """The rewards of the answers of each ranking, [K] float32; arguments as above."""
+    """Rewards of the answers of each ranking, [K] float32; arguments as of `rewards_of_texts`."""
     of_answers = answer_rewards(program.model, share_prompts=rows.share_prompts)
 
     def rewards(params: Any, batch: Batch) -> jax.Array:

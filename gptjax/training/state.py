@@ -27,7 +27,7 @@ class TrainState:
 
     @property
     def eval_params(self) -> Any:
-        """The parameters that the run is judged by: the average where one is kept.
+        """Parameters that the run is evaluated by: the average where one is kept.
 
         They are what evaluations see, what `evaluate`, `sample` and `convert` read of a checkpoint,
         and what a later run starts from, such as fine-tuning, a reward model or PPO. `params` are

@@ -67,7 +67,7 @@ def run_policy(path, config, restore_step=None, environment=None):
 
 
 def curve(workdir):
-    """What metrics.jsonl says, without how fast it went."""
+    """Rows of metrics.jsonl, without the speeds."""
     return [
         {
             name: x

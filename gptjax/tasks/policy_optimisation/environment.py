@@ -43,9 +43,9 @@ class PolicyInputs:
       config: resolved.
       template: of conversations, in the policy's tokenizer.
       hashes: of all that is read, by name.
-      prompts: what is answered.
-      samples: what is answered to be shown; None: nothing is.
-      text: what PPO-ptx learns besides; None without ptx.
+      prompts: to answer and to learn from.
+      samples: prompts whose answers are shown; None: no answers are shown.
+      text: pretraining text that PPO-ptx learns; None without ptx.
       rewards: of answers.
       mesh: over which all is divided.
     """
