@@ -81,7 +81,7 @@ def measure_ppo(sizes: PolicySizes) -> dict[str, Any]:
 def _loop(stage: PolicyStage) -> dict[str, float]:
     """Iterations as a run has them: programs that are compiled late, and copies of weights."""
     config, compiled = stage.config, []
-    state = stage.networks.begin(stage.policy)
+    state = stage.networks.initial_state(stage.policy)
     learned = bytes_of(state)
     environment, held = stage.environment(), []
 
@@ -215,7 +215,7 @@ def _update(
         text["segment_ids"][:], text["positions"][:] = 0, np.arange(config.model.context_length)
         text = put_batch(text, stage.mesh)
     put = put_batch(batch, stage.mesh)
-    update, state = networks.programs(with_text).update, networks.begin(stage.policy)
+    update, state = networks.programs(with_text).update, networks.initial_state(stage.policy)
 
     def call() -> jax.Array:
         nonlocal state

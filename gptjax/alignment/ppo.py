@@ -62,7 +62,7 @@ class PPOState:
     moments: ScoreMoments
 
 
-def begin(
+def initial_state(
     params: Any,
     critic: Any,
     tx: optax.GradientTransformation,

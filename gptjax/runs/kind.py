@@ -107,7 +107,7 @@ class Learner(Protocol):
         """Called at every start, once the directory is claimed and before there is a state."""
         ...
 
-    def begin(self) -> TrainState:
+    def initial_state(self) -> TrainState:
         """The state before the first step."""
         ...
 

@@ -115,7 +115,7 @@ def replay(
     program = learner.program
     learner.on_start()
     if from_step == 0:
-        state = learner.begin()
+        state = learner.initial_state()
     else:
         with workdir.checkpoints() as checkpoints:
             state, _ = resume(learner.target, checkpoints, from_step)

@@ -14,7 +14,7 @@ from gptjax.runs.kind import Kind, Plan
 from gptjax.runs.program import Program
 from gptjax.runs.task import Task
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.checkpoints.start import begin
+from gptjax.training.checkpoints.start import initial_state
 from gptjax.training.loop import Outcome, RunIO, fit
 from gptjax.training.memory import planned_bytes
 from gptjax.training.partitioning import batch_sharding, batch_share, num_chips
@@ -86,10 +86,10 @@ class SupervisedLearner:
         """Tells the task of the program and the directory."""
         self.task.on_start(self.program, self._workdir)
 
-    def begin(self) -> TrainState:
+    def initial_state(self) -> TrainState:
         """The state before the first step, of what the run started from."""
         init_from = initial_params(self.task.config, self._workdir.initial_checkpoint())
-        return begin(self.program.fresh, self.target, init_from)
+        return initial_state(self.program.fresh, self.target, init_from)
 
     @functools.cached_property
     def _throughput(self) -> Throughput:

@@ -92,7 +92,7 @@ def _learned(
         failed = 0
         while True:
             state, data = start(
-                learner.begin, learner.target, checkpoints, restore_step=restore_step
+                learner.initial_state, learner.target, checkpoints, restore_step=restore_step
             )
             if skipped is None:
                 skipped = tuple((a, b) for a, b in data.get("skipped_examples", ()))

@@ -184,7 +184,7 @@ def updated(networks, settings, batch, targets, text=None, steps=1):
         sums = gradient_sums(lambda params, batch, _: loss(params, batch, None))
     critic = critic if settings.advantages == "gae" else None
     tx, critic_tx = optax.sgd(1.0), optax.sgd(0.5)
-    state = ppo.begin(
+    state = ppo.initial_state(
         params,
         critic_params if critic else {},
         tx,

@@ -164,7 +164,7 @@ def test_each_part_of_ppo_is_what_its_arrays_take(planned, axes):
     token = jax.numpy.zeros((1, 1), "int32")
     init = GPT(config.model).init
     policy = jax.jit(lambda: init(jax.random.key(0), token)["params"], out_shardings=sharding)()
-    state = networks.begin(policy)
+    state = networks.initial_state(policy)
     beside = state.opt_state
     first = jax.devices()[0]
     for name, tree in {

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.config import ParallelismConfig
-from gptjax.training.checkpoints.start import begin, eval_params_of, start
+from gptjax.training.checkpoints.start import eval_params_of, initial_state, start
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import make_mesh
 from gptjax.training.state import create
@@ -58,7 +58,7 @@ def _start(workdir, *, restore_step=None, init_from=None, init=None):
         jax.eval_shape(fresh),
     )
     with Checkpoints(workdir / "checkpoints", keep=9) as checkpoints:
-        new = functools.partial(begin, fresh, target, init_from)
+        new = functools.partial(initial_state, fresh, target, init_from)
         state, data = start(new, target, checkpoints, restore_step=restore_step)
         steps = checkpoints.steps()
     assert data == (_data(int(state.step)) if int(state.step) else {})

@@ -116,9 +116,9 @@ class PolicyLearner:
         """Reads the parameters that KL is measured from."""
         self._reference = self._networks.reference(self._workdir.initial_checkpoint())
 
-    def begin(self) -> TrainState:
+    def initial_state(self) -> TrainState:
         """The state before the first iteration, of what the run started from."""
-        return self._networks.begin(self._reference)
+        return self._networks.initial_state(self._reference)
 
     def learn(self, state: TrainState, io: RunIO) -> PPOOutcome:
         """Takes iterations from `state.step` to the last; see `optimise`."""

@@ -2,7 +2,7 @@
 
 networks = Networks(config, rewards, mesh)
 reference = networks.reference(workdir.initial_checkpoint())
-state, programs = networks.begin(reference), networks.programs(with_text=False)
+state, programs = networks.initial_state(reference), networks.programs(with_text=False)
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ class ActorCritic:
         assert read is not None
         return read(self.target.params)
 
-    def begin(self, reference: Any) -> TrainState:
+    def initial_state(self, reference: Any) -> TrainState:
         """The state before the first iteration."""
         critic = None
         if self._critic_start is not None:
@@ -100,7 +100,7 @@ class ActorCritic:
         )
 
     def _fresh(self, params: Any, critic: Any) -> TrainState:
-        return ppo.begin(
+        return ppo.initial_state(
             params,
             critic,
             self._tx,
