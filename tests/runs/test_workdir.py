@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_works_later(tmp_path, monk
 
 def test_a_full_disk_does_not_cost_the_configuration(tmp_path, monkeypatch):
     workdir = _begun(tmp_path / "run")
-    monkeypatch.setattr(Path, "write_text", _full)
+    monkeypatch.setattr(Path, "replace", _full)
     with pytest.raises(ValueError, match="No space left on device"):
         workdir.begin("tiny", _config(training__log_every=3), RECORD)
     assert workdir.config() == _config()
