@@ -17,7 +17,7 @@ from gptjax.alignment.model_reward import ModelReward
 from gptjax.alignment.ppo_loop import Environment
 from gptjax.alignment.ppo_settings import StopSettings
 from gptjax.alignment.reward_model import RewardModel
-from gptjax.alignment.rewards import Reward
+from gptjax.alignment.rewards import BatchReward, Reward
 from gptjax.config import DataConfig, ModelConfig, TrainingConfig, resolve
 from gptjax.data.dialogue.prompts import load_prompts, prompt_rows
 from gptjax.models.gpt import GPT
@@ -95,7 +95,7 @@ class PolicyStage:
         self.policy = jax.jit(GPT(config.model).init)(jax.random.key(0), token)["params"]
         self.scoring = jax.jit(scoring.init)(jax.random.key(1), token, length)["params"]
         judge = ModelReward(scoring, self.scoring, self.template, width=config.model.context_length)
-        self.rewards = [Reward("reward_model", judge, batched=True)]
+        self.rewards: list[Reward] = [BatchReward("reward_model", judge)]
         self.networks = ActorCritic(config, self.rewards, self.mesh)
 
     def environment(self) -> Environment:

@@ -29,7 +29,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gptjax.alignment.model_reward import ModelReward
-from gptjax.alignment.rewards import Reward, composed
+from gptjax.alignment.rewards import BatchReward, Reward, composed
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, plain_text
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.judging.reward_models import load_reward_model
@@ -112,7 +112,7 @@ def scored(
             scores = model(prompts, responses) if by_model is None else by_model(model)
         else:
             scores = on_first(lambda: reward.scores(prompts, responses).tolist())
-        return dataclasses.replace(reward, function=lambda *_: scores, batched=True)
+        return BatchReward(reward.name, lambda *_: scores, reward.weight, reward.content_hash)
 
     return composed([given(reward) for reward in rewards], prompts, responses)
 
@@ -146,7 +146,7 @@ def reward_model(location: str, context: JudgeContext) -> Reward:
     function = ModelReward(model, params, ChatTemplate(context.tokenizer), width=context.width)
     step = workdir.resolve_step(None)
     of_checkpoint = on_first(lambda: content_hash(workdir.path / "checkpoints" / str(step)))
-    return Reward("reward_model", function, batched=True, content_hash=of_checkpoint)
+    return BatchReward("reward_model", function, content_hash=of_checkpoint)
 
 
 @JUDGES.register("gold")
