@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     for number, pattern in enumerate(patterns, start=1):
         print(f"{number} of {len(patterns)}: {pattern}", flush=True)
         picture = _picture(number, pattern)
-        pictures.draw([pattern], output / picture, panel=640)
+        pictures.draw_patterns([pattern], output / picture, panel=640)
         rows.append(
             {
                 "pattern": str(pattern),
@@ -79,7 +79,9 @@ def main(argv: Sequence[str]) -> None:
         "patterns": rows,
         **provenance(),
     }
-    pictures.draw(patterns, output / "patterns.png", panel=320, columns=min(4, len(patterns)))
+    pictures.draw_patterns(
+        patterns, output / "patterns.png", panel=320, columns=min(4, len(patterns))
+    )
     write_json(output / "report.json", report)
     (output / "report.md").write_text(tables.markdown(report))
     print(f"{output}/report.md, report.json and {len(patterns) + 1} pictures are written")

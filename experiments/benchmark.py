@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments.benchmarks import SUITES
-from experiments.benchmarks.figures import lines
+from experiments.benchmarks.figures import figure_lines
 from experiments.flags.command_line import run
 from gptjax.runs.provenance import provenance
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs a suite, prints its figures for people, then for programs."""
     del argv
     figures = SUITES.get(_SUITE.value)()
-    print("\n".join(lines(figures)))
+    print("\n".join(figure_lines(figures)))
     print(json.dumps({"suite": _SUITE.value, **figures, **provenance()}))
 
 

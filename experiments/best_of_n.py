@@ -21,7 +21,7 @@ from absl import flags
 from experiments.flags.command_line import run
 from experiments.flags.judging import draws_of_flags, given, prompts_of_flags, rewards_of_flags
 from gptjax.atomic_files import write_json_lines
-from gptjax.judging.best_answers import Chosen, best_answers, curve
+from gptjax.judging.best_answers import Chosen, best_answers, best_of_n_curve
 from gptjax.judging.policies import MOST_ANSWERS, Policy
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
@@ -62,11 +62,12 @@ def main(argv: Sequence[str]) -> None:
             yield chosen.row()
 
     write_json_lines(output, rows())
+    rewards_of_all = np.stack([chosen.rewards for chosen in found])
     summary = {
         "prompts": len(found),
         "reward": float(np.mean([chosen.reward for chosen in found])),
         "finished": float(np.mean([chosen.answer.finished for chosen in found])),
-        "curve": curve(np.stack([chosen.rewards for chosen in found])),
+        "curve": best_of_n_curve(rewards_of_all, {"reward": rewards_of_all}),
     }
     if _SAVE.value is not None:
         summary["conversations"] = _save(found, _SAVE.value, _THRESHOLD.value)

@@ -29,7 +29,7 @@ from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.comparison import compare
 from gptjax.studies.equal_budget.plan import BUDGETS, parse_variants
-from gptjax.studies.equal_budget.report import table
+from gptjax.studies.equal_budget.report import comparison_table
 
 FLAGS = flags.FLAGS
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the comparison lives; it resumes there.")
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
         return
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)
-    console.print(table(summary))
+    console.print(comparison_table(summary))
     print(f"{workdir.path}/comparison.json, .md and .png are written")
 
 

@@ -1,4 +1,4 @@
-"""Trades weights with Hugging Face: a model directory as a work directory, and back.
+"""Converts a model directory of Hugging Face's to a work directory, and back.
 
     python -m experiments.convert --from_huggingface=gpt2 --workdir=runs/gpt2
     python -m experiments.convert --workdir=runs/gpt2 --to_huggingface=out --dtype=bfloat16
@@ -29,7 +29,7 @@ from gptjax.training.checkpoints.parameter_files import StoredParameters, write_
 _WORKDIR = flags.DEFINE_string("workdir", None, "The work directory, made or read.")
 _FROM = flags.DEFINE_string("from_huggingface", None, "A model directory to make it from.")
 _TO = flags.DEFINE_string("to_huggingface", None, "A model directory to make of it.")
-_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the newest.")
+_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "Of the weights that are written there.")
 _MAX_SHARD = flags.DEFINE_float(
     "max_shard_gib", 5.0, "The most weights in one file.", lower_bound=1e-6

@@ -47,7 +47,7 @@ def _show_sample(title: str, generator: Generator, tokenizer: Tokenizer) -> None
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the experiment `demo` in --workdir and shows what came of it."""
+    """Runs the experiment `demo` in --workdir and shows its results."""
     del argv
     began = time.monotonic()
     enable_compilation_cache()

@@ -23,7 +23,15 @@ from gptjax.atomic_files import write_json
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.records import Records
 from gptjax.judging.policies import MOST_ANSWERS, Policy
-from gptjax.judging.ratings import Answers, judged, lines, report, score, systems_of, votes_of
+from gptjax.judging.ratings import (
+    Answers,
+    judge_pairs,
+    rating_lines,
+    report,
+    score,
+    systems_of,
+    votes_of,
+)
 from gptjax.reports.samples import write_samples
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.provenance import provenance
@@ -59,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
         figures = report(votes_of(_VOTES.value), _PRIOR.value)
     else:
         figures = _of_systems()
-    print("\n".join(lines(figures)))
+    print("\n".join(rating_lines(figures)))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, {**figures, **provenance()})
 
@@ -85,7 +93,7 @@ def _of_systems() -> dict[str, Any]:
         shown = shared[:_SHOWN]
         first = {name: [of[prompt][0] for prompt in shown] for name, of in samples.items()}
         write_samples(_PAGE.value, shown, first, title=f"{', '.join(systems)}: {prompts.name}")
-    figures = report(judged(samples, _TIE_MARGIN.value), _PRIOR.value)
+    figures = report(judge_pairs(samples, _TIE_MARGIN.value), _PRIOR.value)
     return {**figures, "prompts": len(shared), "systems": dict(systems)}
 
 

@@ -22,9 +22,9 @@ from gptjax.atomic_files import write_json
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.kind import Ended
 from gptjax.runs.provenance import provenance
-from gptjax.studies.instruct_pipeline.judgement import judged
+from gptjax.studies.instruct_pipeline.judgement import judge_seed
 from gptjax.studies.instruct_pipeline.plan import stages
-from gptjax.studies.instruct_pipeline.report import lines, write_report
+from gptjax.studies.instruct_pipeline.report import report_lines, write_report
 
 _EXPERIMENT = flags.DEFINE_string("experiment", "instruct_demo", "A pipeline.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where it lives; runs/EXPERIMENT by default.")
@@ -33,7 +33,7 @@ _SECONDS = "seconds.json"
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the pipeline and says what came of it."""
+    """Runs the pipeline and reports its results."""
     del argv
     enable_compilation_cache()
     name = _EXPERIMENT.value
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
                 print(f"{outcome.interrupted_by}: stopped; the same command goes on there")
                 return
         started = time.monotonic()
-        verdict = judged(pipeline, below, seed)
+        verdict = judge_seed(pipeline, below, seed)
         seconds = {**_seconds(below), "verdict": time.monotonic() - started}
         results.append(
             {
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     seconds = sum(sum(result["seconds"].values()) for result in results)
     made = {"experiment": name, "seeds": results, "seconds": seconds, **provenance()}
     write_json(root / "instruct.json", made)
-    print("\n".join(lines(name, results)))
+    print("\n".join(report_lines(name, results)))
     print(f"{root}: table.md, instruct.json, overoptimisation.png and samples.html are written")
     print(f"{name}: gold={results[-1]['systems']['ppo']['gold']:.3f} seconds={seconds:.0f}")
 

@@ -26,7 +26,7 @@ from gptjax.tokenization import Tokenizer
 from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run to sample from.")
-_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the newest.")
+_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")
 _MAX_NEW_TOKENS = flags.DEFINE_integer(
     "max_new_tokens", None, "By default all that fit in the context.", lower_bound=1
 )

@@ -1,4 +1,4 @@
-r"""Dense to sparse: what a trained model keeps under another attention, and training on from there.
+r"""Sparsifies a trained model: judges it under another attention, and trains on from there.
 
     python -m experiments.sparsify --workdir=runs/demo --attention="banded(window=64)"
     python -m experiments.sparsify --workdir=runs/demo --attention="banded(window=64)" \
@@ -28,10 +28,10 @@ from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.plan import trial_config
-from gptjax.studies.sparsification import plot, sparsify, table
+from gptjax.studies.sparsification import kept_attention_table, plot, sparsify
 from gptjax.training.partitioning import make_mesh
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run whose newest checkpoint is judged.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run whose chosen checkpoint is judged.")
 _ATTENTION = flags.DEFINE_string("attention", None, "The new specification.", required=True)
 _BATCHES = flags.DEFINE_integer(
     "batches", None, "Of held-out text; by default as many as the run's evaluations.", lower_bound=1
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
     output.path.mkdir(parents=True, exist_ok=True)
     write_json(output.path / "sparsify.json", report)
     plot(report, output.path / "sparsify.png")
-    Console().print(table(report))
+    Console().print(kept_attention_table(report))
     for name in ("loss", "bits_per_byte"):
         own, new = report[name]["own"], report[name]["new"]
         print(f"{name}: {own:.4f}, under the new attention {new:.4f} ({new - own:+.4f})")

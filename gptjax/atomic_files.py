@@ -1,4 +1,4 @@
-"""Files that are there once they are whole: JSON, and JSON lines.
+"""Atomic writing of files: each takes its place once it is whole, JSON and JSON lines too.
 
 write_json(path, {"loss": 2.5})
 write_json_lines("best.jsonl", (chosen.row() for chosen in best_answers(...)))
@@ -14,7 +14,7 @@ from typing import IO, Any
 
 @contextlib.contextmanager
 def replaced(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
-    """A file to write, which takes the place of `path` at the end; where that fails, nothing does.
+    """Opens a file to write that takes the place of `path` at the end, if nothing fails before.
 
     Args:
       path: in a folder that is there.

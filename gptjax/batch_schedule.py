@@ -1,4 +1,4 @@
-"""How many sequences each step trains on: constant, or ramped as GPT-3 did; all in closed form.
+"""Batch size of each step in closed form: constant, or ramped as GPT-3's was.
 
 GPT-3 (arXiv 2005.14165, appendix B) grows the batch linearly from 32k tokens to its full size
 over the first 4 to 12 billion tokens. Differs from the paper: the line is taken in doublings
@@ -13,6 +13,8 @@ import dataclasses
 import functools
 import math
 from fractions import Fraction
+
+BatchShare = tuple[tuple[int, ...], int]  # numbers of parts, from 0, and how many parts P there are
 
 
 @dataclasses.dataclass(frozen=True)

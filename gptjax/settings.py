@@ -78,7 +78,7 @@ def meaning(config: Any, path: str) -> str:
 
 
 def expected(hint: Any, limits: typing.Mapping[str, Any]) -> str:
-    """What a field accepts, in words: "int or none >= 1"."""
+    """Describes the accepted values of a field in words: "int or none >= 1"."""
     if limits.get("choices"):
         return "one of " + ", ".join(limits["choices"])
     options = typing.get_args(hint) or (hint,)

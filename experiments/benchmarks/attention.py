@@ -18,8 +18,8 @@ from typing import Any, Literal
 import jax
 
 from experiments.benchmarks.attention_programs import AttentionProgram, Shape
-from experiments.benchmarks.figures import Target, judged
-from experiments.benchmarks.interleaved import Program, interleaved, medians, ratio
+from experiments.benchmarks.figures import Target, with_targets
+from experiments.benchmarks.interleaved import TimedProgram, interleaved, medians, ratio
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.torch_program import torch_program
 from gptjax.attention import Pattern, attend, parse
@@ -49,18 +49,18 @@ LEAST_SHARE = 0.05  # of dense attention's blocks, from which on a sparse patter
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
-    """What is measured.
+class AttentionSizes:
+    """Lengths, shapes and rounds of the suite `attention`.
 
     Attributes:
-        dense: positions of dense attention.
-        sparse: positions of the sparse patterns, and of the band against its rivals.
-        growth: positions of the band whose time should grow in proportion to them.
-        window: of the band.
-        large, small: fields of the sparse patterns, as of `registered_patterns`.
-        heads, head_dim: of all.
-        rounds: how often programs run in turn.
-        few_rounds: the same where a round takes half a minute.
+      dense: positions of dense attention.
+      sparse: positions of the sparse patterns, and of the band against its rivals.
+      growth: positions of the band whose time should grow in proportion to them.
+      window: of the band.
+      large, small: fields of the sparse patterns, as of `registered_patterns`.
+      heads, head_dim: of all.
+      rounds: how often programs run in turn.
+      few_rounds: the same where a round takes half a minute.
     """
 
     dense: int = 4096
@@ -80,31 +80,31 @@ class Sizes:
         return parse(f"banded(window={self.window})")[0]
 
     def shape(self, length: int) -> Shape:
-        """Of a text of `length` positions."""
+        """Shape of the arrays of a text of `length` positions."""
         return Shape(length, self.heads, self.head_dim, "bfloat16" if _on_gpu() else "float32")
 
 
 @SUITES.register("attention")
 def attention() -> dict[str, Any]:
-    """The whole suite; about five minutes on two CPU cores."""
-    return measured(Sizes())
+    """Runs the whole suite, in about five minutes on two CPU cores."""
+    return measure_attention(AttentionSizes())
 
 
-def measured(sizes: Sizes) -> dict[str, Any]:
-    """Its four parts, each in both directions, with targets where this is a CPU."""
+def measure_attention(sizes: AttentionSizes) -> dict[str, Any]:
+    """Runs the suite's four parts, each in both directions, with targets where this is a CPU."""
     parts = {"dense": _dense, "banded": _banded, "sparse": _sparse, "growth": _growth}
     figures = {
         name: {direction: part(sizes, backward) for direction, backward in DIRECTIONS.items()}
         for name, part in parts.items()
     }
-    return judged(figures, {} if _on_gpu() else CPU_TARGETS)
+    return with_targets(figures, {} if _on_gpu() else CPU_TARGETS)
 
 
-def _dense(sizes: Sizes, backward: bool) -> dict[str, Any]:
+def _dense(sizes: AttentionSizes, backward: bool) -> dict[str, Any]:
     """Dense causal attention against its rivals and the matmul peak."""
     shape, name = sizes.shape(sizes.dense), _rival_name()
     ours, rival = _blockwise(shape, Dense(), backward), _rival(shape, backward)
-    programs: dict[str, Program] = {
+    programs: dict[str, TimedProgram] = {
         "blockwise": ours,
         name: rival,
         "matmul_flop": lambda: 1 / matmul_peak_flops(shape.dtype),
@@ -126,11 +126,11 @@ def _dense(sizes: Sizes, backward: bool) -> dict[str, Any]:
     return figures | missing
 
 
-def _banded(sizes: Sizes, backward: bool) -> dict[str, Any]:
+def _banded(sizes: AttentionSizes, backward: bool) -> dict[str, Any]:
     """A band against dense attention, and against FlexAttention where that can run."""
     shape, name = sizes.shape(sizes.sparse), _rival_name()
     ours = _blockwise(shape, sizes.band, backward)
-    programs: dict[str, Program] = {"blockwise": ours}
+    programs: dict[str, TimedProgram] = {"blockwise": ours}
     figures: dict[str, Any] = {}
     if _on_gpu() or not backward:
         with _with_torch("flex", shape, backward, programs, window=sizes.window) as missing:
@@ -150,7 +150,7 @@ def _banded(sizes: Sizes, backward: bool) -> dict[str, Any]:
     return figures
 
 
-def _sparse(sizes: Sizes, backward: bool) -> dict[str, Any]:
+def _sparse(sizes: AttentionSizes, backward: bool) -> dict[str, Any]:
     """Every registered pattern against its share, by blocks, of dense blockwise attention.
 
     Blocks that are not empty in the order of the text, also where factors visit fewer.
@@ -177,7 +177,7 @@ def _sparse(sizes: Sizes, backward: bool) -> dict[str, Any]:
     }
 
 
-def _growth(sizes: Sizes, backward: bool) -> dict[str, Any]:
+def _growth(sizes: AttentionSizes, backward: bool) -> dict[str, Any]:
     """A band at two lengths: whether time is in proportion to them, and memory at the longer."""
     short, long = sizes.growth
     programs = {str(n): _blockwise(sizes.shape(n), sizes.band, backward) for n in sizes.growth}
@@ -212,7 +212,7 @@ def _rival(shape: Shape, backward: bool) -> AttentionProgram:
 
 @contextlib.contextmanager
 def _with_torch(
-    program: str, shape: Shape, backward: bool, programs: dict[str, Program], window: int = 0
+    program: str, shape: Shape, backward: bool, programs: dict[str, TimedProgram], window: int = 0
 ) -> Iterator[dict[str, str]]:
     """Adds a program of PyTorch's to `programs`; yields its version, or why it is missing."""
     arguments = dataclasses.asdict(shape) | {"backward": backward, "window": window}

@@ -17,7 +17,7 @@ from gptjax.training.memory import planned_bytes
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Of queries, keys and values [1, T, H, D]."""
+    """Shape of queries, keys and values [1, T, H, D]."""
 
     length: int
     heads: int
@@ -36,7 +36,7 @@ class AttentionProgram:
     """One compiled program; a call runs it once and returns its seconds.
 
     Attributes:
-        bytes: of memory that it needs, arguments and results included.
+      bytes: of memory that it needs, arguments and results included.
     """
 
     def __init__(self, shape: Shape, attention: Callable[..., jax.Array], *, backward: bool):

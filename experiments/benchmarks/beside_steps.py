@@ -1,4 +1,4 @@
-"""What a run does beside its steps: reading batches, logging, saving; its time and its memory.
+"""Time and memory of a run outside its training steps: reading batches, logging, saving.
 
 figures = beside_steps(TrainingProgram(config))
 figures = memory_over_saves(TrainingProgram(config), saves=50)
@@ -54,7 +54,7 @@ def beside_steps(program: TrainingProgram) -> dict[str, float]:
 
 
 def memory_over_saves(program: TrainingProgram, saves: int) -> dict[str, float]:
-    """How much this process grows from the tenth of its saves to the last, in bytes."""
+    """Growth of this process from the tenth of its saves to the last, in bytes."""
     with tempfile.TemporaryDirectory() as scratch:
         resident = [_resident_bytes() for _ in _saves(program, Path(scratch), saves)]
     settled = resident[min(SETTLED, saves) - 1 :]
@@ -62,7 +62,7 @@ def memory_over_saves(program: TrainingProgram, saves: int) -> dict[str, float]:
 
 
 def _batch_seconds(program: TrainingProgram) -> float:
-    """Of a batch of random text: read, gathered, and put where the program's batches live."""
+    """Seconds to read and gather a batch of random text and to put it where the batches live."""
     vocab_size = program.config.model.vocab_size
     tokens = np.random.default_rng(0).integers(0, vocab_size, TOKENS, np.uint16)
     starts = lengths = np.zeros(1, np.int64)
@@ -72,7 +72,7 @@ def _batch_seconds(program: TrainingProgram) -> float:
 
 
 def _row_seconds(workdir: Path) -> float:
-    """Of a row of metrics, written and shown."""
+    """Seconds to write and show a row of metrics."""
     names = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "mfu", "executed_mfu")
     row = {"step": 1, **dict.fromkeys(names, 0.5)}
     with (
@@ -110,7 +110,7 @@ def _mean_seconds(call: Callable[[], object]) -> float:
 
 
 def _resident_bytes() -> int:
-    """Of this process, once what it no longer uses is collected and given back; Linux alone."""
+    """Resident bytes of this process after unused memory is given back; on Linux alone."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -11,20 +11,20 @@ from typing import Any, Literal
 Target = tuple[Literal["at least", "at most"], float]
 
 
-def judged(figures: Mapping[str, Any], targets: Mapping[str, Target], path: str = "") -> Any:
+def with_targets(figures: Mapping[str, Any], targets: Mapping[str, Target], path: str = "") -> Any:
     """The figures, those with a target as {"value", "target", "met"}.
 
     Args:
-        figures: numbers, texts and mappings of them.
-        targets: by dotted path, in which a star stands for anything.
-        path: of `figures`, with a dot at its end.
+      figures: numbers, texts and mappings of them.
+      targets: by dotted path, in which a star stands for anything.
+      path: of `figures`, with a dot at its end.
     """
     made: dict[str, Any] = {}
     for name, value in figures.items():
         here = f"{path}{name}"
         found = [targets[key] for key in targets if fnmatch.fnmatchcase(here, key)]
         if isinstance(value, Mapping):
-            made[name] = judged(value, targets, f"{here}.")
+            made[name] = with_targets(value, targets, f"{here}.")
         elif found:
             relation, bound = found[0]
             met = value >= bound if relation == "at least" else value <= bound
@@ -34,7 +34,7 @@ def judged(figures: Mapping[str, Any], targets: Mapping[str, Target], path: str 
     return made
 
 
-def lines(figures: Mapping[str, Any], path: str = "") -> Iterator[str]:
+def figure_lines(figures: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """A line a group, then one a figure: its name, value and, where it has one, its target."""
     if path:
         yield path
@@ -45,4 +45,4 @@ def lines(figures: Mapping[str, Any], path: str = "") -> Iterator[str]:
             verdict = "met" if value["met"] else "MISSED"
             yield f"  {name:58} {value['value']:<10,.4g} {value['target']}: {verdict}"
         else:
-            yield from lines(value, f"{path}.{name}" if path else name)
+            yield from figure_lines(value, f"{path}.{name}" if path else name)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.figures import Target, judged
-from experiments.benchmarks.interleaved import Program, interleaved, medians, ratio
+from experiments.benchmarks.figures import Target, with_targets
+from experiments.benchmarks.interleaved import TimedProgram, interleaved, medians, ratio
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.torch_program import torch_program
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
@@ -28,8 +28,8 @@ from gptjax.training.reporting.throughput import matmul_peak_flops
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
-    """What is measured.
+class GenerateSizes:
+    """Model, lengths and rounds of the suite `generate`.
 
     Attributes:
       model: of all figures.
@@ -70,15 +70,15 @@ TARGETS: dict[str, Target] = {
 
 @SUITES.register("generate")
 def generate() -> dict[str, Any]:
-    """The whole suite, of GPT-2 small; about fifteen minutes on two CPU cores."""
+    """Runs the whole suite on GPT-2 small, in about fifteen minutes on two CPU cores."""
     # Read when JAX first meets the GPU, most of whose memory it would take from PyTorch otherwise.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     dtype = "bfloat16" if jax.default_backend() == "gpu" else "float32"
-    return judged(measured(Sizes(ModelConfig(dtype=dtype))), TARGETS)
+    return with_targets(measure_generate(GenerateSizes(ModelConfig(dtype=dtype))), TARGETS)
 
 
-def measured(sizes: Sizes) -> dict[str, Any]:
-    """The suite's parts, without targets."""
+def measure_generate(sizes: GenerateSizes) -> dict[str, Any]:
+    """Runs the suite's parts, without targets."""
     config = resolve(ExperimentConfig(model=sizes.model)).model
     model = GPT(config)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
@@ -88,7 +88,7 @@ def measured(sizes: Sizes) -> dict[str, Any]:
     def prompts(rows: int, length: int) -> list[np.ndarray]:
         return list(rng.integers(0, config.vocab_size, (rows, length)))
 
-    def greedy(rows: int, new: int) -> Program:
+    def greedy(rows: int, new: int) -> TimedProgram:
         asked = prompts(rows, sizes.prompt)
         options = {"max_new_tokens": new, "sampler": make_sampler(0)}
         return _timed(lambda: generator.complete(asked, **options))
@@ -111,7 +111,7 @@ def measured(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _timed(call: Any) -> Program:
+def _timed(call: Any) -> TimedProgram:
     def run() -> float:
         began = time.perf_counter()
         jax.block_until_ready(call())
@@ -121,7 +121,9 @@ def _timed(call: Any) -> Program:
     return run
 
 
-def _beside_transformers(sizes: Sizes, ours: Program, rows: int, num_beams: int) -> dict[str, Any]:
+def _beside_transformers(
+    sizes: GenerateSizes, ours: TimedProgram, rows: int, num_beams: int
+) -> dict[str, Any]:
     model = sizes.model
     names = ("vocab_size", "context_length", "num_layers", "num_heads", "d_model")
     arguments = {
@@ -150,7 +152,7 @@ def _beside_transformers(sizes: Sizes, ours: Program, rows: int, num_beams: int)
     }
 
 
-def _bandwidth(sizes: Sizes, config: ModelConfig, greedy: Any) -> dict[str, float]:
+def _bandwidth(sizes: GenerateSizes, config: ModelConfig, greedy: Any) -> dict[str, float]:
     """Bytes of weights a second of decoding, over bytes a second of a sum of as many numbers."""
     weights = matmul_parameters(config) * jnp.dtype(config.dtype).itemsize
     numbers = jnp.ones(sizes.stream // 4, jnp.float32)
@@ -170,7 +172,7 @@ def _bandwidth(sizes: Sizes, config: ModelConfig, greedy: Any) -> dict[str, floa
     }
 
 
-def _scoring(sizes: Sizes, scorer: Scorer, prompts: Any) -> dict[str, float]:
+def _scoring(sizes: GenerateSizes, scorer: Scorer, prompts: Any) -> dict[str, float]:
     """The answers to one question, with its cache shared and each with the question again."""
     (question,), answers = prompts(1, sizes.question), prompts(sizes.answers, sizes.answer)
     programs = {
@@ -181,7 +183,7 @@ def _scoring(sizes: Sizes, scorer: Scorer, prompts: Any) -> dict[str, float]:
     return {**medians(seconds), "apart_over_shared": ratio(seconds, "apart", "shared")}
 
 
-def _continuous(sizes: Sizes, generator: Generator, prompts: Any) -> dict[str, float]:
+def _continuous(sizes: GenerateSizes, generator: Generator, prompts: Any) -> dict[str, float]:
     """Requests of mixed lengths through one running batch, and in batches that end together."""
     asked = prompts(sizes.requests, sizes.prompt)
     lengths = np.linspace(*sizes.lengths, sizes.requests).astype(int)
@@ -212,7 +214,7 @@ def _continuous(sizes: Sizes, generator: Generator, prompts: Any) -> dict[str, f
     }
 
 
-def _prefill(sizes: Sizes, model: GPT, params: Any, prompts: Any) -> dict[str, float]:
+def _prefill(sizes: GenerateSizes, model: GPT, params: Any, prompts: Any) -> dict[str, float]:
     """FLOPs a second of feeding four prompts, over the matmul peak."""
     config, fed = model.config, np.stack(prompts(4, sizes.prefill)).astype(np.int32)
     feed, counts = Prefill(model), np.full(4, sizes.prefill, np.int32)

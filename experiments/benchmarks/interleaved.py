@@ -7,11 +7,11 @@ ratio(seconds, "theirs", "ours")   # how many times faster ours is
 import statistics
 from collections.abc import Callable, Mapping
 
-Program = Callable[[], float]  # runs once and returns its seconds
+TimedProgram = Callable[[], float]  # runs once and returns its seconds
 Seconds = dict[str, list[float]]  # by program, one of each round
 
 
-def interleaved(programs: Mapping[str, Program], rounds: int) -> Seconds:
+def interleaved(programs: Mapping[str, TimedProgram], rounds: int) -> Seconds:
     """Runs all programs one after another, `rounds` times."""
     seconds: Seconds = {name: [] for name in programs}
     for _ in range(rounds):

@@ -1,7 +1,7 @@
-"""What the suite `ppo` measures on: small networks and the embedded tasks.
+"""Setting of the suite `ppo`: small networks and the embedded tasks.
 
 stage = Stage(Sizes(model).config)
-rollouts = stage.world().draw(stage.policy, 0)
+rollouts = stage.environment().draw(stage.policy, 0)
 """
 
 import contextlib
@@ -14,24 +14,24 @@ import jax
 import jax.numpy as jnp
 
 from gptjax.alignment.model_reward import ModelReward
-from gptjax.alignment.ppo_loop import World
+from gptjax.alignment.ppo_loop import Environment
 from gptjax.alignment.ppo_settings import StopSettings
 from gptjax.alignment.reward_model import RewardModel
-from gptjax.alignment.rewards import Reward
+from gptjax.alignment.rewards import BatchReward, Reward
 from gptjax.config import DataConfig, ModelConfig, TrainingConfig, resolve
 from gptjax.data.dialogue.prompts import load_prompts, prompt_rows
 from gptjax.models.gpt import GPT
 from gptjax.runs import inputs
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.config import PPOConfig, PPOSection
-from gptjax.tasks.policy_optimisation.networks import Networks
-from gptjax.tasks.policy_optimisation.world import PolicyWorld
+from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment, PolicyInputs
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.training.partitioning import make_mesh
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
-    """What is measured.
+class PolicySizes:
+    """Networks, lengths and rounds of the suite `ppo`.
 
     Attributes:
       model: of policy, value network and reward model; its vocabulary is that of the embedded
@@ -51,7 +51,7 @@ class Sizes:
 
     @property
     def config(self) -> PPOConfig:
-        """Resolved, with as many rows of text as answers."""
+        """Resolved configuration with as many rows of text as answers."""
         return resolve(
             PPOConfig(
                 model=self.model,
@@ -72,11 +72,11 @@ class Sizes:
         )
 
 
-class Stage:
-    """Networks at random parameters, and a world that asks for the embedded tasks.
+class PolicyStage:
+    """Networks at random parameters, and an environment that asks for the embedded tasks.
 
     Attributes:
-      config: of `Sizes`.
+      config: of `PolicySizes`.
       mesh: of one device.
       before: bytes of all arrays before those of the stage.
       template: of the embedded tasks' tokenizer.
@@ -95,10 +95,10 @@ class Stage:
         self.policy = jax.jit(GPT(config.model).init)(jax.random.key(0), token)["params"]
         self.scoring = jax.jit(scoring.init)(jax.random.key(1), token, length)["params"]
         judge = ModelReward(scoring, self.scoring, self.template, width=config.model.context_length)
-        self.rewards = [Reward("reward_model", judge, batched=True)]
-        self.networks = Networks(config, self.rewards, self.mesh)
+        self.rewards: list[Reward] = [BatchReward("reward_model", judge)]
+        self.networks = ActorCritic(config, self.rewards, self.mesh)
 
-    def world(self) -> World:
+    def environment(self) -> Environment:
         """Prompts, rewards and text; nothing is shown."""
         section = self.config.ppo
         assert section.prompts is not None
@@ -108,16 +108,22 @@ class Stage:
             max_prompt_tokens=section.max_prompt_tokens,
         )
         text = inputs.prepare_corpus(self.config, self.template.tokenizer)
-        nowhere = WorkDirectory("")
-        world = PolicyWorld(
-            self.config, self.template, prompts, None, text, self.rewards, nowhere, self.mesh
+        given = PolicyInputs(
+            config=self.config,
+            template=self.template,
+            hashes={},
+            prompts=prompts,
+            samples=None,
+            text=text,
+            rewards=self.rewards,
+            mesh=self.mesh,
         )
-        return world.as_world()
+        return PolicyEnvironment(given, WorkDirectory("")).as_environment()
 
 
 @contextlib.contextmanager
 def compilations() -> Iterator[list[str]]:
-    """A list that gets an entry for each program that is compiled, or read from a cache."""
+    """Collects an entry for each program that is compiled, or read from a cache."""
     found: list[str] = []
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:
@@ -132,11 +138,11 @@ def compilations() -> Iterator[list[str]]:
 
 
 def bytes_of(tree: Any) -> int:
-    """Of a tree of arrays."""
+    """Bytes of a tree of arrays."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def live_bytes() -> int:
-    """Of all arrays that something still holds."""
+    """Bytes of all arrays that are still referenced."""
     gc.collect()
     return bytes_of(jax.live_arrays())

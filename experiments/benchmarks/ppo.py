@@ -23,11 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from experiments.benchmarks.figures import Target, judged
-from experiments.benchmarks.interleaved import Program, interleaved, medians, ratio
+from experiments.benchmarks.figures import Target, with_targets
+from experiments.benchmarks.interleaved import TimedProgram, interleaved, medians, ratio
 from experiments.benchmarks.policy_stage import (
-    Sizes,
-    Stage,
+    PolicySizes,
+    PolicyStage,
     bytes_of,
     compilations,
     live_bytes,
@@ -42,7 +42,7 @@ from gptjax.inference.sampling import make_sampler
 from gptjax.models.costs import training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.tasks.policy_optimisation.config import PPOConfig
-from gptjax.tasks.policy_optimisation.networks import Networks
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.tasks.policy_optimisation.plan import update_batches
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.loop import RunIO
@@ -60,17 +60,17 @@ TARGETS: dict[str, Target] = {
 
 @SUITES.register("ppo")
 def ppo() -> dict[str, Any]:
-    """The whole suite; about five minutes on two CPU cores."""
+    """Runs the whole suite, in about five minutes on two CPU cores."""
     dtype = "bfloat16" if jax.default_backend() == "gpu" else "float32"
     model = ModelConfig(
         vocab_size=453, context_length=128, num_layers=6, num_heads=6, d_model=384, dtype=dtype
     )
-    return judged(measured(Sizes(model)), TARGETS)
+    return with_targets(measure_ppo(PolicySizes(model)), TARGETS)
 
 
-def measured(sizes: Sizes) -> dict[str, Any]:
-    """The suite's parts, without targets."""
-    stage = Stage(sizes.config)
+def measure_ppo(sizes: PolicySizes) -> dict[str, Any]:
+    """Runs the suite's parts, without targets."""
+    stage = PolicyStage(sizes.config)
     return {
         "loop": _loop(stage),
         "rollouts": _rollouts(stage, sizes.rounds),
@@ -78,19 +78,19 @@ def measured(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _loop(stage: Stage) -> dict[str, float]:
+def _loop(stage: PolicyStage) -> dict[str, float]:
     """Iterations as a run has them: programs that are compiled late, and copies of weights."""
     config, compiled = stage.config, []
-    state = stage.networks.begin(stage.policy)
+    state = stage.networks.initial_state(stage.policy)
     learned = bytes_of(state)
-    world, held = stage.world(), []
+    environment, held = stage.environment(), []
 
     with compilations() as count, tempfile.TemporaryDirectory() as scratch:
 
         def draw(params: Any, iteration: int) -> Rollouts:
             compiled.append(len(count))
             held.append(live_bytes())
-            return world.draw(params, iteration)
+            return environment.draw(params, iteration)
 
         with (
             Checkpoints(Path(scratch) / "checkpoints") as checkpoints,
@@ -103,7 +103,7 @@ def _loop(stage: Stage) -> dict[str, float]:
                 state,
                 stage.policy,
                 stage.networks.programs(with_text=True),
-                dataclasses.replace(world, draw=draw),
+                dataclasses.replace(environment, draw=draw),
                 config,
                 config.ppo,
                 config.stop,
@@ -120,13 +120,13 @@ def _loop(stage: Stage) -> dict[str, float]:
     }
 
 
-def _rollouts(stage: Stage, rounds: int) -> dict[str, float]:
+def _rollouts(stage: PolicyStage, rounds: int) -> dict[str, float]:
     """Answers of an iteration, and what the engine takes to write the same tokens."""
-    section, world = stage.config.ppo, stage.world()
+    section, environment = stage.config.ppo, stage.environment()
     engine = Generator(
         GPT(stage.config.model), stage.policy, slots=stage.config.training.batch_size
     )
-    drawn = world.draw(stage.policy, 0)
+    drawn = environment.draw(stage.policy, 0)
     prompts = [
         tokens[:length] for tokens, length in zip(drawn.tokens, drawn.prompt_lengths, strict=True)
     ]
@@ -143,7 +143,10 @@ def _rollouts(stage: Stage, rounds: int) -> dict[str, float]:
 
     tokens = sum(answer.size for answer in complete())
     assert tokens == drawn.answer_lengths.sum()
-    programs = {"rollouts": _timed(lambda: world.draw(stage.policy, 0)), "engine": _timed(complete)}
+    programs = {
+        "rollouts": _timed(lambda: environment.draw(stage.policy, 0)),
+        "engine": _timed(complete),
+    }
     seconds = interleaved(programs, rounds)
     return {
         "tokens_per_second": tokens / medians(seconds)["rollouts_seconds"],
@@ -152,7 +155,7 @@ def _rollouts(stage: Stage, rounds: int) -> dict[str, float]:
     }
 
 
-def _updates(stage: Stage, rounds: int) -> dict[str, float]:
+def _updates(stage: PolicyStage, rounds: int) -> dict[str, float]:
     """An update without and with text, and a training step, by FLOPs a second."""
     config = stage.config
     rows = config.training.batch_size // config.ppo.minibatches
@@ -162,7 +165,7 @@ def _updates(stage: Stage, rounds: int) -> dict[str, float]:
     plain = dataclasses.replace(
         config, ppo=dataclasses.replace(config.ppo, pretraining_coefficient=0.0)
     )
-    networks = Networks(plain, stage.rewards, stage.mesh)
+    networks = ActorCritic(plain, stage.rewards, stage.mesh)
     seconds = interleaved(
         {
             "update": _update(plain, networks, stage, with_text=False),
@@ -192,7 +195,9 @@ def update_flops(config: PPOConfig) -> float:
     return 2 * network - head + logits
 
 
-def _update(config: PPOConfig, networks: Networks, stage: Stage, *, with_text: bool) -> Program:
+def _update(
+    config: PPOConfig, networks: ActorCritic, stage: PolicyStage, *, with_text: bool
+) -> TimedProgram:
     rng = np.random.default_rng(0)
 
     def some(shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -210,7 +215,7 @@ def _update(config: PPOConfig, networks: Networks, stage: Stage, *, with_text: b
         text["segment_ids"][:], text["positions"][:] = 0, np.arange(config.model.context_length)
         text = put_batch(text, stage.mesh)
     put = put_batch(batch, stage.mesh)
-    update, state = networks.programs(with_text).update, networks.begin(stage.policy)
+    update, state = networks.programs(with_text).update, networks.initial_state(stage.policy)
 
     def call() -> jax.Array:
         nonlocal state
@@ -220,7 +225,7 @@ def _update(config: PPOConfig, networks: Networks, stage: Stage, *, with_text: b
     return _timed(call)
 
 
-def _timed(call: Any) -> Program:
+def _timed(call: Any) -> TimedProgram:
     def run() -> float:
         began = time.perf_counter()
         jax.block_until_ready(call())

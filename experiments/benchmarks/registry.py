@@ -1,4 +1,4 @@
-"""Where suites are entered; `experiments.benchmarks` imports them all."""
+"""Registry of benchmark suites; `experiments.benchmarks` imports every suite."""
 
 from collections.abc import Callable
 from typing import Any

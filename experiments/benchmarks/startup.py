@@ -1,4 +1,4 @@
-"""Seconds from the start of `pretrain --experiment=demo` to its first step, cold and warm.
+"""Seconds from the start of `experiments.train --experiment=demo` to its first step, cold and warm.
 
 python -m experiments.benchmark --suite=startup
 """
@@ -35,7 +35,7 @@ def _seconds_to_first_step(workdir: Path, cache: Path) -> float:
 
 @SUITES.register("startup")
 def startup() -> dict[str, Any]:
-    """Cold: neither tokens nor compiled programs are cached. Warm: both are."""
+    """Measures both starts. Cold: no tokens and no compiled programs are cached. Warm: both are."""
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
         return {

@@ -20,7 +20,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 def _generating(
     rows: int, num_beams: int, prompt: int, new: int, dtype: str, shape: dict[str, int]
 ) -> Callable[[], float]:
-    """What continues `rows` prompts once and returns its seconds."""
+    """Builds a function that continues `rows` prompts once and returns the seconds it took."""
     config = transformers.GPT2Config(
         vocab_size=shape["vocab_size"],
         n_positions=shape["context_length"],

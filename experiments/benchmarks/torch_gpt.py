@@ -73,7 +73,7 @@ class GPT(nn.Module):
 
 
 def _training(compiled: bool, batch_size: int, dtype: str, **shape: Any) -> Callable[[], float]:
-    """What takes one step and returns its seconds."""
+    """Builds a function that takes one training step and returns the seconds it took."""
     torch.set_float32_matmul_precision("high")  # as nanoGPT; nothing changes on a CPU
     model = GPT(**shape).to(DEVICE)
     matrices = [parameter for parameter in model.parameters() if parameter.dim() == 2]

@@ -14,22 +14,22 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from experiments.benchmarks.interleaved import Program
+from experiments.benchmarks.interleaved import TimedProgram
 
 
 @contextlib.contextmanager
-def torch_program(module: str, **arguments: Any) -> Iterator[tuple[Program, str]]:
+def torch_program(module: str, **arguments: Any) -> Iterator[tuple[TimedProgram, str]]:
     """Starts `module`, which ends with the context, and waits until it has compiled.
 
     Args:
-        module: beside this one, which calls `serve`.
-        **arguments: of what makes its program, as JSON has them.
+      module: beside this one, which calls `serve`.
+      **arguments: of what makes its program, as JSON has them.
 
     Yields:
-        What runs it once and returns its seconds; the version of PyTorch, and its device.
+      What runs it once and returns its seconds; the version of PyTorch, and its device.
 
     Raises:
-        ValueError: it does not run here, with the last line of what it said.
+      ValueError: it does not run here, with the last line of what it said.
     """
     command = [sys.executable, "-m", f"experiments.benchmarks.{module}", json.dumps(arguments)]
     with (
@@ -56,12 +56,12 @@ def torch_program(module: str, **arguments: Any) -> Iterator[tuple[Program, str]
         yield run, answer()
 
 
-def serve(make: Callable[..., Program], version: str) -> None:
-    """The other side: makes a program, runs it once, then once more for each line it reads.
+def serve(make: Callable[..., TimedProgram], version: str) -> None:
+    """Serves the other side: makes a program, runs it once, then once more for each line it reads.
 
     Args:
-        make: of the program, from the arguments of `torch_program`.
-        version: of PyTorch, and its device.
+      make: of the program, from the arguments of `torch_program`.
+      version: of PyTorch, and its device.
     """
     sys.excepthook = _say_in_one_line
     run = make(**json.loads(sys.argv[1]))

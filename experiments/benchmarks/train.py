@@ -16,8 +16,8 @@ from typing import Any
 import jax
 
 from experiments.benchmarks.beside_steps import beside_steps, memory_over_saves
-from experiments.benchmarks.figures import Target, judged
-from experiments.benchmarks.interleaved import Program, interleaved, ratio
+from experiments.benchmarks.figures import Target, with_targets
+from experiments.benchmarks.interleaved import TimedProgram, interleaved, ratio
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.torch_program import torch_program
 from experiments.benchmarks.training_program import TrainingProgram
@@ -27,7 +27,7 @@ from gptjax.training.reporting.throughput import matmul_peak_flops
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Of a decoder, and of its batches."""
+    """Shape of a decoder and of its batches."""
 
     vocab_size: int
     context_length: int
@@ -39,15 +39,15 @@ class Shape:
 
     @property
     def config(self) -> ExperimentConfig:
-        """Resolved; all that is not a field of the shape is as by default."""
+        """Resolved configuration of the shape; all other fields have their defaults."""
         fields = dataclasses.asdict(self)
         training = TrainingConfig(batch_size=fields.pop("batch_size"))
         return resolve(ExperimentConfig(model=ModelConfig(**fields), training=training))
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
-    """What is measured.
+class TrainSizes:
+    """Models and repetitions of the suite `train`.
 
     Attributes:
       models: by name, each with the number of rounds.
@@ -66,7 +66,7 @@ class Sizes:
 
 SMALL = Shape(256, 256, 6, 6, 384, batch_size=16)
 SHALLOW = Shape(256, 128, 4, 4, 128, batch_size=4)
-CPU = Sizes(
+CPU = TrainSizes(
     models={
         "six_layers": (SMALL, 8),
         # The vocabulary as nanoGPT pads it, so that both compute the same logits.
@@ -100,16 +100,16 @@ GPU_TARGETS: dict[str, Target] = {
 
 @SUITES.register("train")
 def train() -> dict[str, Any]:
-    """The whole suite; about ten minutes on two CPU cores."""
+    """Runs the whole suite, in about ten minutes on two CPU cores."""
     # Read when JAX first meets the GPU, most of whose memory it would take from PyTorch otherwise.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if jax.default_backend() == "gpu":
-        return judged(measured(GPU), GPU_TARGETS)
-    return judged(measured(CPU), CPU_TARGETS)
+        return with_targets(measure_train(GPU), GPU_TARGETS)
+    return with_targets(measure_train(CPU), CPU_TARGETS)
 
 
-def measured(sizes: Sizes) -> dict[str, Any]:
-    """The suite's parts, without targets."""
+def measure_train(sizes: TrainSizes) -> dict[str, Any]:
+    """Runs the suite's parts, without targets."""
     models = {name: _model(shape, rounds) for name, (shape, rounds) in sizes.models.items()}
     return models | {
         "compilation": _compilation(sizes.depth, sizes.depths),
@@ -119,10 +119,10 @@ def measured(sizes: Sizes) -> dict[str, Any]:
 
 
 def _model(shape: Shape, rounds: int) -> dict[str, Any]:
-    """Our step against PyTorch's two and the matmul peak."""
+    """Measures our step against PyTorch's two and the matmul peak."""
     ours = TrainingProgram(shape.config)
     first = ours()
-    programs: dict[str, Program] = {
+    programs: dict[str, TimedProgram] = {
         "ours": ours,
         "matmul_flop": lambda: 1 / matmul_peak_flops(shape.dtype),
     }
@@ -158,7 +158,7 @@ def _model(shape: Shape, rounds: int) -> dict[str, Any]:
 def _compilation(shape: Shape, depths: tuple[int, int]) -> dict[str, float]:
     """Seconds to compile a step of few and of many layers."""
 
-    def of(num_layers: int) -> Program:
+    def of(num_layers: int) -> TimedProgram:
         config = dataclasses.replace(shape, num_layers=num_layers).config
         return lambda: TrainingProgram(config).compile_seconds
 

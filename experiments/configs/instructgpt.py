@@ -90,7 +90,7 @@ def reward_model_6b() -> RewardModelConfig:
 
 
 def smoke_model() -> ModelConfig:
-    """What the smoke experiments train."""
+    """Model that the smoke experiments train."""
     return ModelConfig(vocab_size=448 + 5, context_length=64, num_layers=2, num_heads=2, d_model=64)
 
 

@@ -1,4 +1,4 @@
-"""The experiments by name: functions that return a fresh `ExperimentConfig`.
+"""Registry of experiments: functions that return a fresh `ExperimentConfig`, by name.
 
 @EXPERIMENTS.register("gpt2_small")
 def gpt2_small() -> ExperimentConfig: ...

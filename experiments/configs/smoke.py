@@ -1,4 +1,4 @@
-"""What the smoke experiments share: a paper's recipe on text that comes with every Python.
+"""Base of the smoke experiments: a paper's recipe on text that comes with every Python.
 
 config = smoke(gpt2_small(), optimizer)
 """

@@ -39,12 +39,12 @@ def _fixed(stride: int, summary: int, offsets: int) -> str:
 
 
 def _init_std(d_model: int) -> float:
-    """Section 6, for a fan-in of d_model."""
+    """Standard deviation of initial weights (section 6) for a fan-in of d_model."""
     return 0.125 / d_model**0.5
 
 
 def _recipe(model: ModelConfig, held_out: float, batch_size: int, tokens: int) -> ExperimentConfig:
-    """What both data sets share (sections 5 and 6); trains on `tokens` tokens in all."""
+    """Recipe of both data sets (sections 5 and 6), trained on `tokens` tokens in all."""
     num_steps = tokens // (batch_size * model.context_length)
     return ExperimentConfig(
         model=dataclasses.replace(

@@ -1,4 +1,4 @@
-"""What to try `python -m experiments.compare` with.
+"""Small experiments to try `python -m experiments.compare` with.
 
 python -m experiments.compare --experiment=compare_smoke --workdir=runs/compare
 """

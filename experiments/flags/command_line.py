@@ -1,4 +1,4 @@
-"""What every binary shares: flags, config overrides, and errors as one line with exit code 2.
+"""Command line of every binary: flags, config overrides, and errors as one line with exit code 2.
 
 if __name__ == "__main__":
     run(main)                       # plain absl flags

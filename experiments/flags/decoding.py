@@ -55,7 +55,7 @@ def read_prompt() -> str:
 
 
 def sampler_of_flags(vocab_size: int, searching: bool = False) -> Sampler:
-    """How tokens are picked.
+    """Makes the sampler that the flags describe.
 
     Args:
       vocab_size: of the model.

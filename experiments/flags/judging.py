@@ -46,7 +46,7 @@ def given(flag: flags.FlagHolder[str | None], expected: str) -> str:
 
 
 def rewards_of_flags(tokenizer: Tokenizer) -> list[Reward]:
-    """The judge, for answers in this tokenizer; ValueError as `load_judge`, or where none is."""
+    """Loads the judge for answers in this tokenizer; ValueError as `load_judge`, or without it."""
     expected = "reward_model:WORKDIR, rubric:FILE, gold or python:MODULE:FUNCTION"
     return load_judge(given(_JUDGE, expected), tokenizer)
 
@@ -57,7 +57,7 @@ def prompts_of_flags() -> Records[Conversation]:
 
 
 def draws_of_flags(count: int) -> dict[str, Any]:
-    """How `Policy.answers` is to draw so many answers to a prompt.
+    """Reads the flags of drawing `count` answers to a prompt, as keywords of `Policy.answers`.
 
     Raises:
       ValueError: several that would all be the same.

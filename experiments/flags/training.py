@@ -1,4 +1,4 @@
-"""Flags of training, and a run as they say.
+"""Flags of training, and the run that they describe.
 
 train_as_flags_say()   # in `main`, where --experiment names one
 """
@@ -13,7 +13,7 @@ from absl import flags
 from experiments.flags.processes import connect
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.dry_run import dry_run, table
+from gptjax.runs.dry_run import dry_run, dry_run_lines
 from gptjax.runs.kind import kind_of
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
@@ -50,7 +50,7 @@ def train_as_flags_say() -> None:
         return
     if _DRY_RUN.value:
         figures = dry_run(config, _DEVICE_MEMORY_GIB.value)
-        print("\n".join(table(figures)))
+        print("\n".join(dry_run_lines(figures)))
         print(json.dumps({"experiment": FLAGS.experiment, **figures}))
         return
     enable_compilation_cache()

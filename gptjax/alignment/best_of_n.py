@@ -1,4 +1,4 @@
-"""The best of n answers, and answers kept by rejection: what a reward is worth without training.
+"""Best-of-n sampling: the best of n answers, its KL divergence and its expected reward.
 
 Stiennon et al. 2020 (arXiv 2009.01325, appendix G.3) for the KL divergence of best-of-n; Nakano
 et al. 2021 (WebGPT, arXiv 2112.09332, appendix I) for estimating its reward from more answers.
@@ -70,30 +70,3 @@ def expected_best(scores: np.ndarray, n: int, values: np.ndarray | None = None) 
 
     shares = np.exp(log_choose(rank - 1, n - 1) - log_choose(count, n))
     return ordered[:, n - 1 :] @ shares
-
-
-def accepted(
-    rng: jax.Array, scores: jax.Array, temperature: float, mask: jax.Array | None = None
-) -> jax.Array:
-    """Which answers rejection sampling keeps, [B, N] bool: exp((score - best) / temperature).
-
-    What is kept follows policy(y | x) exp(r(x, y) / temperature), the policy that RLHF with
-    beta = temperature seeks, as far as the best of N is the best there is.
-
-    Args:
-      rng: key of the draws.
-      scores: [B, N] float32, of N answers that the policy drew to each prompt.
-      temperature: above 0; towards 0 the best alone is kept.
-      mask: [B, N] bool, which answers there are; None: all.
-
-    Raises:
-      ValueError: a temperature of 0 or less.
-
-    Source: Liu et al. 2023 (arXiv 2309.06657), statistical rejection sampling.
-    """
-    if not temperature > 0:
-        raise ValueError(f"temperature: got {temperature}, expected more than 0")
-    mask = jnp.ones(scores.shape, bool) if mask is None else mask
-    candidates = jnp.where(mask, scores, -jnp.inf)
-    chance = jnp.exp((candidates - jnp.max(candidates, axis=1, keepdims=True)) / temperature)
-    return mask & (jax.random.uniform(rng, scores.shape) < chance)

@@ -27,7 +27,7 @@ _PRECISION = 1e-6  # of its last step, in standard errors
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """What came of one comparison: 1 the first is better, 0 the second, 0.5 a tie."""
+    """Outcome of one comparison: 1 if the first is better, 0 if the second is, 0.5 for a tie."""
 
     first: str
     second: str
@@ -35,7 +35,7 @@ class Judgement:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class RatingRow:
     """One name's rating with its interval, in Elo points, and the judgements it is of."""
 
     name: str
@@ -63,7 +63,7 @@ class Ratings:
     ties: float
     counts: np.ndarray
 
-    def rows(self, confidence: float = 0.95, centre: float = 1000.0) -> list[Row]:
+    def rows(self, confidence: float = 0.95, centre: float = 1000.0) -> list[RatingRow]:
         """Ratings whose mean is `centre`, best first.
 
         An interval is normal, from the observed Fisher information: where the rating would be,
@@ -74,7 +74,7 @@ class Ratings:
         ratings = centre + POINTS_PER_NAT * self.strengths
         columns = (self.names, ratings, ratings - reach, ratings + reach, self.counts)
         rows = [
-            Row(name, float(rating), float(low), float(high), int(count))
+            RatingRow(name, float(rating), float(low), float(high), int(count))
             for name, rating, low, high, count in zip(*columns, strict=True)
         ]
         return sorted(rows, key=lambda row: -row.rating)
@@ -90,12 +90,6 @@ class Ratings:
         variance = float(contrast @ self.covariance @ contrast)
         reach = _deviations(confidence) * math.sqrt(max(variance, 0.0)) * POINTS_PER_NAT
         return lead, lead - reach, lead + reach
-
-    def win_probability(self, first: str, second: str) -> float:
-        """The chance that `first` is judged better, ties counting half."""
-        a, b = self.strengths[self._index(first)], self.strengths[self._index(second)]
-        better, worse, tie = np.exp(_log_chances(a - b, self.ties))
-        return float((better + 0.5 * tie) / (better + worse + tie))
 
     def rewards(self) -> dict[str, float]:
         """Strengths as scalar rewards of mean 0 and standard deviation 1, or all 0 if all equal."""
@@ -125,7 +119,7 @@ def _log_chances(gap: np.ndarray, ties: float) -> np.ndarray:
     return np.stack([0.5 * gap, -0.5 * gap, tie])
 
 
-def fit(judgements: Iterable[Judgement], *, prior: float | None = None) -> Ratings:
+def fit_ratings(judgements: Iterable[Judgement], *, prior: float | None = None) -> Ratings:
     """The strengths of greatest likelihood.
 
     Args:

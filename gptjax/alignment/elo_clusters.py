@@ -1,8 +1,8 @@
-"""Intervals of ratings whose judgements hang together: several of one prompt, or of one annotator.
+"""Intervals of ratings from clustered judgements: several of one prompt, or of one annotator.
 
-`elo.fit` takes judgements to be independent. Judgements that share a prompt are not, and intervals
-come out too narrow. The sandwich estimate of the covariance (Liang and Zeger 1986, Biometrika 73,
-equation 3, with independence as the working model) needs independent clusters alone:
+`elo.fit_ratings` takes judgements to be independent. Judgements that share a prompt are not, and
+intervals come out too narrow. The sandwich estimate of the covariance (Liang and Zeger 1986,
+Biometrika 73, equation 3, with independence as the working model) needs independent clusters alone:
 
     A^-1 (C / (C - 1) sum over clusters of g g^T) A^-1
 
@@ -31,10 +31,10 @@ def clustered(
     """`ratings` with another covariance; strengths are the same.
 
     Args:
-      ratings: what `elo.fit` makes of the judgements.
+      ratings: what `elo.fit_ratings` makes of the judgements.
       judgements: those.
-      clusters: of each, what it hangs together by, such as the number of its prompt.
-      prior: as of `elo.fit`.
+      clusters: of each judgement its cluster, such as the number of its prompt.
+      prior: as of `elo.fit_ratings`.
 
     Raises:
       ValueError: not a cluster for each judgement, or fewer than two clusters.

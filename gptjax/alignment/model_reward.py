@@ -1,7 +1,7 @@
-"""What a reward model gives to prompts and answers: a function that `rewards.Reward` takes.
+"""Reward model as a function of prompts and answers, for `rewards.Reward`.
 
     function = ModelReward(reward_model, params, ChatTemplate(tokenizer))
-    rewards = [Reward("reward_model", function, batched=True)]
+    rewards = [BatchReward("reward_model", function)]
 
 An answer is read as if its turn had ended, as in the rankings that a reward model learns from.
 """

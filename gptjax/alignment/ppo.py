@@ -1,11 +1,14 @@
-"""Proximal policy optimisation on rollouts: what is measured of them, what they earn, the update.
+"""Proximal policy optimisation on rollouts: log-probabilities, advantages, the update.
 
 InstructGPT (arXiv 2203.02155, section 3.5): policy, frozen reference, reward, and a value network
 that starts from the reward model. One iteration, of a batch of answers:
 
-    measured = programs.measure(params, reference, critic_params, batch)      # of each minibatch
-    lessons, figures, ... = programs.prepare(measured, mask, scores, ...)     # of the whole batch
-    state, figures = programs.update(state, {**batch, **lessons}, text)       # of each minibatch
+    # of each minibatch
+    measured = programs.measure(params, reference, critic_params, batch)
+    # of the whole batch
+    targets, figures, ... = programs.learning_targets(measured, mask, scores, ...)
+    # of each minibatch
+    state, figures = programs.update(state, {**batch, **targets}, text)
 
 What the policy assigned to its tokens before the update is measured by the forward pass that the
 update has, minibatch by minibatch, so that the first ratios are 1 but for rounding. All arrays
@@ -41,8 +44,8 @@ Arrays = Mapping[str, jax.Array]
 
 
 @flax.struct.dataclass
-class Beside:
-    """What changes besides the policy: the `opt_state` of its `TrainState`.
+class PPOState:
+    """Training state besides the policy's parameters: the `opt_state` of its `TrainState`.
 
     Attributes:
       optimizer: of the policy.
@@ -59,7 +62,7 @@ class Beside:
     moments: ScoreMoments
 
 
-def begin(
+def initial_state(
     params: Any,
     critic: Any,
     tx: optax.GradientTransformation,
@@ -80,7 +83,7 @@ def begin(
       kl_coefficient: beta.
       with_ema: whether an average of the policy is kept.
     """
-    beside = Beside(
+    ppo_state = PPOState(
         tx.init(params),
         jax.tree.map(jnp.copy, critic),
         critic_tx.init(critic) if critic else {},
@@ -89,7 +92,7 @@ def begin(
     )
     policy = jax.tree.map(jnp.copy, params)
     ema = jax.tree.map(jnp.copy, params) if with_ema else None
-    return TrainState(jnp.zeros((), jnp.int32), policy, beside, ema)
+    return TrainState(jnp.zeros((), jnp.int32), policy, ppo_state, ema)
 
 
 def answer_logits(policy: Decoder, params: Any, batch: Arrays) -> jax.Array:
@@ -108,7 +111,7 @@ def answer_logits(policy: Decoder, params: Any, batch: Arrays) -> jax.Array:
 
 
 def answer_values(critic: RewardModel, params: Any, batch: Arrays) -> jax.Array:
-    """What the value network expects before each drawn token, [b, A] float32."""
+    """Values that the value network predicts before each drawn token, [b, A] float32."""
     values: Any = critic.apply(
         {"params": params},
         batch["tokens"],
@@ -119,7 +122,7 @@ def answer_values(critic: RewardModel, params: Any, batch: Arrays) -> jax.Array:
 
 
 def _segments(model: Any, batch: Arrays) -> jax.Array | None:
-    """Padding kept from what looks ahead."""
+    """Segment ids that hide padding from patterns that look ahead; None where none does."""
     if not any(pattern.looks_ahead for pattern in attention_cycle(model.config)):
         return None
     lengths = (batch["prompt_lengths"] + batch["answer_lengths"])[:, None]
@@ -127,7 +130,7 @@ def _segments(model: Any, batch: Arrays) -> jax.Array | None:
 
 
 def _before(x: jax.Array, batch: Arrays) -> jax.Array:
-    """Of x [b, T, ...] what stands before each drawn token, [b, A, ...]."""
+    """Entries of x [b, T, ...] that stand before each drawn token, [b, A, ...]."""
     drawn = jnp.arange(batch["answers"].shape[1])[None]
     at = batch["prompt_lengths"][:, None] - 1 + drawn
     return jnp.take_along_axis(x, at[:, :, None], axis=1)
@@ -159,7 +162,7 @@ def make_measure(
     return measure
 
 
-def prepare(
+def learning_targets(
     settings: PPOSettings,
     measured: Arrays,
     mask: jax.Array,
@@ -168,7 +171,7 @@ def prepare(
     kl_coefficient: jax.Array,
     moments: ScoreMoments,
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], jax.Array, ScoreMoments]:
-    """What a batch of answers teaches.
+    """Computes advantages and returns of a batch of answers, and the next KL coefficient.
 
     Args:
       settings: of the algorithm; static.
@@ -205,7 +208,7 @@ def prepare(
         "return": jnp.mean(jnp.sum(rewards, axis=1)),
     }
     weights = mask.astype(jnp.float32)
-    lessons = {"log_probs": log_probs}
+    targets = {"log_probs": log_probs}
     if settings.advantages == "gae":
         values = measured["values"]
         gained, returns = advantages.estimate(
@@ -214,19 +217,19 @@ def prepare(
         figures["explained_variance"] = advantages.explained_variance(values, returns, mask)
         if settings.whiten:
             gained = advantages.whitened(gained, mask)
-        lessons |= {"values": values, "returns": returns}
+        targets |= {"values": values, "returns": returns}
     else:
         groups = jnp.sum(rewards, axis=1).reshape(-1, settings.answers_per_prompt)
         if settings.advantages == "grpo":
             of_answers = grpo_advantages(groups)
-            lessons["reference_log_probs"] = reference
+            targets["reference_log_probs"] = reference
             weights /= jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1.0)
         else:
             of_answers = rloo_advantages(groups)
         gained = jnp.where(mask, of_answers.reshape(-1, 1), 0.0)
-    lessons |= {"advantages": gained, "weights": weights}
+    targets |= {"advantages": gained, "weights": weights}
     following = next_coefficient(kl_coefficient, figures["kl"], settings.kl_target)
-    return lessons, figures, jnp.asarray(following, jnp.float32), moments
+    return targets, figures, jnp.asarray(following, jnp.float32), moments
 
 
 def make_update(
@@ -278,9 +281,9 @@ def make_update(
         return total / weight, {name: x / weight for name, x in sums.items()}
 
     def update(state: TrainState, batch: Arrays, text: Arrays | None):
-        beside = state.opt_state
+        ppo_state = state.opt_state
         (loss, figures), grads = jax.value_and_grad(policy_objective, has_aux=True)(
-            state.params, batch, beside.kl_coefficient
+            state.params, batch, ppo_state.kl_coefficient
         )
         figures |= {"policy_loss": loss, "grad_norm": optax.tree.norm(grads)}
         if pretraining is not None:
@@ -292,19 +295,19 @@ def make_update(
                 jax.tree.map(lambda x: x / weight, of_text),
                 settings.pretraining_coefficient,
             )
-        params, optimizer = updated(tx, grads, beside.optimizer, state.params, loss)
-        beside = beside.replace(optimizer=optimizer)
+        params, optimizer = updated(tx, grads, ppo_state.optimizer, state.params, loss)
+        ppo_state = ppo_state.replace(optimizer=optimizer)
         if critic is not None:
             (loss, of_critic), grads = jax.value_and_grad(value_objective, has_aux=True)(
-                beside.critic, batch
+                ppo_state.critic, batch
             )
             figures |= of_critic
             figures |= {"value_loss": loss, "value_grad_norm": optax.tree.norm(grads)}
             learned, optimizer = updated(
-                critic_tx, grads, beside.critic_optimizer, beside.critic, loss
+                critic_tx, grads, ppo_state.critic_optimizer, ppo_state.critic, loss
             )
-            beside = beside.replace(critic=learned, critic_optimizer=optimizer)
+            ppo_state = ppo_state.replace(critic=learned, critic_optimizer=optimizer)
         ema = averaged(state.ema, params, ema_decay)
-        return TrainState(state.step, params, beside, ema), figures
+        return TrainState(state.step, params, ppo_state, ema), figures
 
     return update

@@ -1,7 +1,7 @@
-"""The loop of PPO, which has rollouts where supervised training has a loader.
+"""Training loop of PPO, which has rollouts where supervised training has a loader.
 
     programs = compiled(config.ppo, policy, critic, tx, critic_tx, pretraining, ema_decay, ...)
-    outcome = optimise(state, reference, programs, world, config, config.ppo, config.stop, ...)
+    outcome = optimise(state, reference, programs, environment, config, config.ppo, ...)
 
 An iteration draws answers, has them scored, measures them and takes an update for each minibatch.
 It is a function of the state before it, the configuration and its number: runs go on bit for bit.
@@ -24,7 +24,7 @@ from gptjax.alignment.ppo_settings import PPOSettings, StopSettings
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.alignment.rollouts import Rollouts
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.models.decoder import Decoder
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
@@ -36,14 +36,14 @@ from gptjax.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """What is compiled, once for a run: see `ppo.make_measure`, `ppo.prepare`, `ppo.make_update`.
+    """Compiled functions of a run: `ppo.make_measure`, `ppo.learning_targets`, `ppo.make_update`.
 
     Attributes:
       mesh: over which the rows of a minibatch are divided; what is measured is whole everywhere.
     """
 
     measure: Callable[..., dict[str, jax.Array]]
-    prepare: Callable[..., Any]
+    learning_targets: Callable[..., Any]
     update: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     mesh: Mesh
 
@@ -68,15 +68,15 @@ def compiled(
     update = ppo.make_update(settings, policy, critic, tx, critic_tx, pretraining, ema_decay)
     return Programs(
         jax.jit(ppo.make_measure(policy, critic, settings.temperature), out_shardings=whole),
-        jax.jit(functools.partial(ppo.prepare, settings)),
+        jax.jit(functools.partial(ppo.learning_targets, settings)),
         jax.jit(update, donate_argnums=0, out_shardings=(sharding, whole)),
         mesh,
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class World:
-    """What a policy acts in, each a function of its arguments alone.
+class Environment:
+    """Environment of a policy; each field is a function of its arguments alone.
 
     Attributes:
       draw: (parameters, iteration) -> the answers to that iteration's prompts.
@@ -88,13 +88,13 @@ class World:
 
     draw: Callable[[Any, int], Rollouts]
     score: Callable[[Rollouts, int], tuple[np.ndarray, dict[str, np.ndarray]]]
-    text: Callable[[int], Batch | None]
+    text: Callable[[int], HostBatch | None]
     show: Callable[[Any, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
+class PPOOutcome:
+    """End of a run: its last state and its number of iterations."""
 
     state: TrainState
     steps: int  # iterations of this start of the run
@@ -102,7 +102,7 @@ class Outcome:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What the run's result says of this start: nothing."""
+        """Figures of this start for the run's result: none."""
         return {}
 
 
@@ -110,12 +110,12 @@ def optimise(
     state: TrainState,
     reference: Any,
     programs: Programs,
-    world: World,
+    environment: Environment,
     config: ExperimentConfig,
     settings: PPOSettings,
     stops: StopSettings,
     io: RunIO,
-) -> Outcome:
+) -> PPOOutcome:
     """Takes iterations from `state.step` to `config.training.num_steps`.
 
     SIGTERM and SIGINT end the run after the iteration at hand, with a checkpoint.
@@ -124,7 +124,7 @@ def optimise(
       state: where to start; donated.
       reference: parameters of the policy that KL is measured from.
       programs: compiled.
-      world: prompts, scores, text, samples.
+      environment: prompts, scores, text, samples.
       config: resolved.
       settings: of the algorithm.
       stops: what ends the run early.
@@ -140,9 +140,9 @@ def optimise(
     rate = learning_rate(config.optimizer, batch_schedule(config))
     with Interruption() as interruption:
         if first == 0:
-            world.show(state.judged, 0)
+            environment.show(state.eval_params, 0)
         while done < total and not interruption.requested(done):
-            state, row = _iteration(state, reference, programs, world, config, settings, done)
+            state, row = _iteration(state, reference, programs, environment, config, settings, done)
             done += 1
             state = dataclasses.replace(
                 state, step=jax.device_put(np.int32(done), state.step.sharding)
@@ -158,33 +158,33 @@ def optimise(
             io.writer.write(row)
             io.progress.update(row)
             if done % config.training.eval_every == 0 or done == total:
-                world.show(state.judged, done)
+                environment.show(state.eval_params, done)
             if done % config.checkpoint.every_steps == 0 or done == total:
                 saved = done
                 io.save(done, state, config)
         if saved < done:
             io.save(done, state, config)
         io.checkpoints.wait()
-    return Outcome(state, done - first, interruption.name)
+    return PPOOutcome(state, done - first, interruption.name)
 
 
 def _iteration(
     state: TrainState,
     reference: Any,
     programs: Programs,
-    world: World,
+    environment: Environment,
     config: ExperimentConfig,
     settings: PPOSettings,
     iteration: int,
 ) -> tuple[TrainState, dict[str, Any]]:
     """One iteration: the state after it, but for its number, and its figures."""
     began = time.monotonic()
-    rollouts = world.draw(state.params, iteration)
+    rollouts = environment.draw(state.params, iteration)
     drawn = time.monotonic()
-    scores, parts = world.score(rollouts, iteration)
+    scores, parts = environment.score(rollouts, iteration)
     measured = _measured(state, reference, programs, rollouts, settings)
-    lessons, figures, coefficient, moments = jax.device_get(
-        programs.prepare(
+    targets, figures, coefficient, moments = jax.device_get(
+        programs.learning_targets(
             measured,
             rollouts.mask,
             np.asarray(scores, np.float32),
@@ -196,18 +196,18 @@ def _iteration(
     state, of_updates = _updated(
         state,
         programs,
-        {**rollouts.arrays(), **lessons},
-        world.text(iteration),
+        {**rollouts.arrays(), **targets},
+        environment.text(iteration),
         settings,
         (config.training.seed, iteration),
     )
-    beside = state.opt_state.replace(
+    ppo_state = state.opt_state.replace(
         kl_coefficient=_like(coefficient, state.opt_state.kl_coefficient),
         moments=jax.tree.map(_like, moments, state.opt_state.moments),
     )
     figures |= _over_updates(jax.device_get(of_updates))
     learned = time.monotonic()
-    return dataclasses.replace(state, opt_state=beside), {
+    return dataclasses.replace(state, opt_state=ppo_state), {
         "score": float(np.mean(scores)),
         "score_deviation": float(np.std(scores)),
         **{f"rewards/{name}": float(np.mean(part)) for name, part in parts.items()},
@@ -223,7 +223,7 @@ def _iteration(
 def _measured(
     state: TrainState, reference: Any, programs: Programs, rollouts: Rollouts, settings: PPOSettings
 ) -> dict[str, np.ndarray]:
-    """What `ppo.make_measure` says of each answer, a minibatch at a time as the update has them."""
+    """Log-probabilities and values of each answer, computed in the minibatches of the update."""
     critic = state.opt_state.critic
     parts = [
         jax.device_get(programs.measure(state.params, reference, critic, _put(rows, programs)))
@@ -235,8 +235,8 @@ def _measured(
 def _updated(
     state: TrainState,
     programs: Programs,
-    learned: Batch,
-    text: Batch | None,
+    learned: HostBatch,
+    text: HostBatch | None,
     settings: PPOSettings,
     seed: tuple[int, int],
 ) -> tuple[TrainState, list[dict[str, jax.Array]]]:
@@ -276,12 +276,12 @@ def _over_updates(figures: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     return {name: float(extremes.get(name, np.mean)(x)) for name, x in of_all.items()}
 
 
-def _minibatches(rows: Batch, count: int) -> list[Batch]:
+def _minibatches(rows: HostBatch, count: int) -> list[HostBatch]:
     parts = {name: np.split(np.asarray(x), count) for name, x in rows.items()}
     return [{name: x[i] for name, x in parts.items()} for i in range(count)]
 
 
-def _put(rows: Batch, programs: Programs) -> dict[str, jax.Array]:
+def _put(rows: HostBatch, programs: Programs) -> dict[str, jax.Array]:
     """A minibatch that every process has whole, divided over the mesh."""
     held, parts = batch_share(programs.mesh)
     mine = {

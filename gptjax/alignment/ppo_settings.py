@@ -1,4 +1,4 @@
-"""The numbers of PPO and of its relatives without a value network; InstructGPT's where it says.
+"""Settings of PPO and of its relatives without a value network; defaults are InstructGPT's.
 
 settings = PPOSettings(pretraining_coefficient=27.8)   # PPO-ptx
 settings = PPOSettings(advantages="grpo", answers_per_prompt=8)
@@ -15,7 +15,7 @@ from gptjax.settings import setting
 
 @dataclasses.dataclass
 class PPOSettings:
-    """How a policy is updated, apart from what it learns from."""
+    """Settings of a policy's update."""
 
     advantages: str = setting(
         "gae",
@@ -67,7 +67,7 @@ class PPOSettings:
 
 @dataclasses.dataclass
 class StopSettings:
-    """What ends a run early, with its reason and the last good checkpoint; none: nothing does."""
+    """Limits that end a run early, with the reason and the last good checkpoint; none: no limit."""
 
     max_kl: float | None = setting(
         None, "most nats an answer of divergence from the reference; none: no limit", above=0.0

@@ -1,4 +1,4 @@
-"""Learning from preferences without a reward model, or from rewards without a value network.
+"""Losses of DPO and IPO, and the advantages of GRPO and RLOO.
 
 DPO (Rafailov et al. 2023, arXiv 2305.18290), IPO (Azar et al. 2023, arXiv 2310.12036); the
 advantages of GRPO (Shao et al. 2024, arXiv 2402.03300) and RLOO (Ahmadian et al. 2024, arXiv

@@ -1,4 +1,4 @@
-"""What a reward model learns from: the K-wise ranking loss, and how well its odds are calibrated.
+"""K-wise ranking loss of reward models, and the calibration of their odds.
 
 InstructGPT (arXiv 2203.02155, section 3.5, equation 1): labellers rank K answers to a prompt, and
 all C(K, 2) comparisons are one batch element, each answer encoded once:
@@ -23,7 +23,7 @@ from gptjax.training.losses import Batch, Loss
 
 
 def pair_weights(preferred: jax.Array, num_answers: jax.Array) -> jax.Array:
-    """What each ordered pair of answers counts in the loss.
+    """Weight of each ordered pair of answers in the loss.
 
     A prompt of K answers has C(K, 2) pairs, each counting 1 / C(K, 2), divided over its annotators.
     An annotator's tie leaves the pair out, of the sum and of the prompt's weight, while the
@@ -140,7 +140,7 @@ class Calibration:
 
 
 def calibration(margins: npt.ArrayLike, weights: npt.ArrayLike, bins: int = 10) -> Calibration:
-    """How far the odds that a reward model gives are those of its annotators.
+    """Expected calibration error of a reward model's odds against its annotators.
 
     It prefers the answer of the higher reward, with confidence sigmoid |r(better) - r(worse)|.
 

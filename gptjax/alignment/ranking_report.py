@@ -1,4 +1,4 @@
-"""How good a reward model is on held-out rankings, beside how far their annotators agree.
+"""Accuracy of a reward model on held-out rankings, beside the agreement of their annotators.
 
 InstructGPT (arXiv 2203.02155, section 4.1 and appendix E.2) gives the accuracy of its reward models
 on held-out comparisons, and section 3.4 how often its labellers agree.
@@ -30,7 +30,7 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
 
     Returns:
       `rankings` and `comparisons`, the untied pairs of all annotators; `accuracy`, the share of
-      those that rewards order as the annotator does, and `accuracy_interval`, 95%, see `interval`;
+      those that rewards order as the annotator does, and `accuracy_interval`, its 95% interval;
       `calibration_error` and `calibration`, see `calibration`; `agreement`, how often two
       annotators who both prefer an answer prefer the same, which is the ceiling, and
       `agreement_with_ties`: None where no two annotators judge the same pair.
@@ -58,7 +58,7 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
         "rankings": len(rankings),
         "comparisons": int(sum(total)),
         "accuracy": sum(right) / sum(total),
-        "accuracy_interval": list(interval(right, total)),
+        "accuracy_interval": list(wilson_interval(right, total)),
         "calibration_error": bins.error,
         "calibration": [
             {"comparisons": int(weight), "confidence": confidence, "accuracy": accuracy}
@@ -72,8 +72,8 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
     }
 
 
-def interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, float]:
-    """A 95% interval of sum(right) / sum(total), where what belongs to one prompt hangs together.
+def wilson_interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, float]:
+    """95% interval of sum(right) / sum(total), with all comparisons of one prompt as one cluster.
 
     Wilson's interval (1927) of as many comparisons as would, each by itself, have the variance that
     the ratio has over prompts (Cochran 1977, "Sampling Techniques", equation 6.13). Where that is 0

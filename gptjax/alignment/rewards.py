@@ -5,7 +5,7 @@ prompt (or not), the answer and a rubric, and its class is worth a score.
 
     refusal = RuleBased("Is this a refusal? (A) yes (B) no", classify, {"A": 1.0, "B": -0.5})
     rewards = [
-        Reward("model", score_texts, batched=True),
+        BatchReward("model", score_texts),
         Reward("refusal", refusal, weight=0.5),
     ]
     total, parts = composed(rewards, prompts, responses)
@@ -33,17 +33,14 @@ class Reward:
 
     Attributes:
       name: under which it is logged.
-      function: (prompt, response) -> float, a `RuleBased` among them; or, `batched`, (prompts,
-        responses) -> [N] numbers, as a reward model gives them.
+      function: (prompt, response) -> float, a `RuleBased` among them.
       weight: its share of the total; 0 logs it alone.
-      batched: whether the function takes all texts at once.
       content_hash: of the parameters that it is made of; empty where it has none.
     """
 
     name: str
     function: Callable[[Any, Any], Any]
     weight: float = 1.0
-    batched: bool = False
     content_hash: str = ""
 
     def scores(
@@ -52,7 +49,7 @@ class Reward:
         responses: Sequence[str],
         row_name: RowName = _by_number,
     ) -> np.ndarray:
-        """What each response earns, unweighted, [N] float32.
+        """Reward of each response, unweighted, [N] float32.
 
         Args:
           prompts: N.
@@ -69,23 +66,15 @@ class Reward:
             text = repr(prompt if isinstance(prompt, str) else plain_text(prompt))
             return f"{row_name(i)} (prompt {text if len(text) <= 40 else text[:37] + '...'})"
 
-        if self.batched:
-            try:
-                given = np.asarray(self.function(prompts, responses))
-            except Exception as error:  # whatever a user's function raises is named
-                raise self._wrong(f"of {len(prompts)} rows", error) from error
-            if given.shape != (len(prompts),):
-                raise ValueError(
-                    f"reward {self.name!r}: got shape {list(given.shape)}, expected "
-                    f"[{len(prompts)}], a number a row"
-                )
-            rows = given.tolist()
-        else:
-            rows = [
-                self._one(row, i, *texts)
-                for i, texts in enumerate(zip(prompts, responses, strict=True))
-            ]
+        rows = self._given(prompts, responses, row)
         return np.array([self._number(row, i, x) for i, x in enumerate(rows)], np.float32)
+
+    def _given(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], row: RowName
+    ) -> Sequence[Any]:
+        """Results of the function, one a row."""
+        texts = zip(prompts, responses, strict=True)
+        return [self._one(row, i, *each) for i, each in enumerate(texts)]
 
     def _one(self, row: RowName, i: int, prompt: Prompt, response: str) -> Any:
         try:
@@ -112,17 +101,38 @@ class Reward:
 
 
 @dataclasses.dataclass(frozen=True)
+class BatchReward(Reward):
+    """One part of a reward, whose function takes all texts at once, as a reward model does.
+
+    Its `function` is (prompts, responses) -> [N] numbers; other attributes are those of `Reward`.
+    """
+
+    def _given(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], row: RowName
+    ) -> Sequence[Any]:
+        del row
+        try:
+            given = np.asarray(self.function(prompts, responses))
+        except Exception as error:  # whatever a user's function raises is named
+            raise self._wrong(f"of {len(prompts)} rows", error) from error
+        if given.shape != (len(prompts),):
+            raise ValueError(
+                f"reward {self.name!r}: got shape {list(given.shape)}, expected "
+                f"[{len(prompts)}], a number a row"
+            )
+        return given.tolist()
+
+
+@dataclasses.dataclass(frozen=True)
 class RuleBased:
     """A reward by rubric: a function (prompt, response) -> float for `Reward`.
 
     Attributes:
       rubric: what the classifier is told to judge by, its classes among it.
       classify: (rubric, prompt, response) -> the name of a class; prompt is None where the rubric
-        is about the response alone. Usually it asks a language model. Or, `batched`, (rubric,
-        prompts, responses) -> the names of N classes; prompts likewise.
+        is about the response alone. Usually it asks a language model.
       scores: what each class is worth.
       reads_prompt: whether the classifier sees the prompt.
-      batched: whether it takes all texts at once; so is the `Reward` then.
 
     Source: arXiv 2303.08774, section 6, "Model-Assisted Safety Pipeline".
     """
@@ -131,17 +141,31 @@ class RuleBased:
     classify: Callable[[str, Any, Any], Any]
     scores: Mapping[str, float]
     reads_prompt: bool = True
-    batched: bool = False
 
     def __call__(self, prompt: Any, response: Any) -> Any:
-        """The score of the response's class, or of each; an unknown class raises ValueError."""
-        found = self.classify(self.rubric, prompt if self.reads_prompt else None, response)
-        return [self._worth(name) for name in found] if self.batched else self._worth(found)
+        """The score of the response's class; an unknown class raises ValueError."""
+        return self._worth(self._classes(prompt, response))
+
+    def _classes(self, prompt: Any, response: Any) -> Any:
+        return self.classify(self.rubric, prompt if self.reads_prompt else None, response)
 
     def _worth(self, found: str) -> float:
         if found not in self.scores:
             raise ValueError(f"class {found!r}, not one of: {', '.join(self.scores)}")
         return float(self.scores[found])
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchRuleBased(RuleBased):
+    """A reward by rubric, whose classifier takes all texts at once: a function for `BatchReward`.
+
+    Its `classify` is (rubric, prompts, responses) -> the names of N classes; prompts are None where
+    the rubric is about responses alone. Other attributes are those of `RuleBased`.
+    """
+
+    def __call__(self, prompt: Any, response: Any) -> Any:
+        """The score of each response's class; an unknown class raises ValueError."""
+        return [self._worth(name) for name in self._classes(prompt, response)]
 
 
 def composed(

@@ -37,11 +37,11 @@ class Rollouts:
 
     @property
     def mask(self) -> np.ndarray:
-        """Which of `answers` were drawn, bool [B, A]."""
+        """Mask of the drawn tokens in `answers`, bool [B, A]."""
         return np.arange(self.answers.shape[1]) < self.answer_lengths[:, None]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the networks read, by name; each begins with B."""
+        """Arrays that the networks read, by name; the first axis of each is B."""
         return {
             "tokens": self.tokens,
             "prompt_lengths": self.prompt_lengths,
@@ -50,14 +50,14 @@ class Rollouts:
         }
 
     def texts(self, template: ChatTemplate) -> list[str]:
-        """What each answer says."""
+        """Text of each answer."""
         return [
             template.response(answer[:length])[0]
             for answer, length in zip(self.answers, self.answer_lengths, strict=True)
         ]
 
 
-def draw(
+def draw_rollouts(
     generator: Generator,
     prompts: Sequence[np.ndarray],
     episodes: Sequence[int],

@@ -1,4 +1,4 @@
-"""What each token of an answer earns: a score at its end, less what leaving the reference costs.
+"""Reward of each token of an answer: a score at its end, minus the KL penalty.
 
 Ziegler et al. 2019 (arXiv 1909.08593, section 2), InstructGPT (arXiv 2203.02155, section 3.5):
 
@@ -103,17 +103,17 @@ class ScoreMoments:
 
     @classmethod
     def none(cls) -> "ScoreMoments":
-        """Those of no scores."""
+        """Moments of no scores."""
         return cls(*(jnp.zeros((), jnp.float32) for _ in range(3)))
 
     @property
     def deviation(self) -> jax.Array:
-        """Their standard deviation, 1 where it is 0."""
+        """Standard deviation of the scores, 1 where it is 0."""
         variance = self.deviations / jnp.maximum(self.count, 1.0)
         return jnp.where(variance > 0.0, jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0)), 1.0)
 
     def with_scores(self, scores: jax.Array) -> "ScoreMoments":
-        """Those of the scores so far and of `scores` [B] float32 (Chan et al. 1979)."""
+        """Moments of the scores so far and of `scores` [B] float32 (Chan et al. 1979)."""
         size = jnp.float32(scores.size)
         count, mean = self.count + size, jnp.mean(scores)
         gap = mean - self.mean

@@ -1,4 +1,4 @@
-"""How often one system's answers are better than another's to the same prompts, with an interval.
+"""Win rate of one system's answers over another's to the same prompts, with an interval.
 
 InstructGPT (arXiv 2203.02155, section 4.1) judges its models by their win rate against the
 supervised one. A tie counts half.
@@ -12,12 +12,12 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from gptjax.alignment.ranking_report import interval
+from gptjax.alignment.ranking_report import wilson_interval
 
 
 @dataclasses.dataclass(frozen=True)
 class WinRate:
-    """What came of comparisons.
+    """Win rate of paired comparisons, with its interval and counts.
 
     Attributes:
       rate: the share of comparisons that were won, ties counting half.
@@ -76,6 +76,6 @@ def win_rate(ours: npt.ArrayLike, theirs: npt.ArrayLike, *, tie_margin: float = 
     count = len(ours)
     won = outcomes(ours.reshape(count, -1, 1), theirs.reshape(count, 1, -1), tie_margin)
     right, total = won.sum((1, 2)), np.full(count, won[0].size)
-    low, high = interval(right, total)
+    low, high = wilson_interval(right, total)
     wins, ties, losses = (int((won == outcome).sum()) for outcome in (1.0, 0.5, 0.0))
     return WinRate(float(won.mean()), low, high, wins, ties, losses, count)

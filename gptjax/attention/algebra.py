@@ -22,11 +22,11 @@ UNKNOWN, EMPTY, PARTIAL, FULL = -1, 0, 1, 2
 
 
 class Reach(NamedTuple):
-    """Which keys a causal query can attend to: those near it, and the first of the text.
+    """Keys within reach of a causal query: those near it, and the first of the text.
 
     Attributes:
-        near: keys less than `near` positions back, itself included; None is no bound.
-        first: keys at positions below `first`, from anywhere.
+      near: keys less than `near` positions back, itself included; None is no bound.
+      first: keys at positions below `first`, from anywhere.
     """
 
     near: int | None
@@ -66,11 +66,11 @@ class Pattern(abc.ABC):
         """Whether each query may attend to each key.
 
         Args:
-            q_pos: integer array (NumPy or JAX) of query positions.
-            k_pos: the same of key positions, broadcasting against `q_pos`.
+          q_pos: integer array (NumPy or JAX) of query positions.
+          k_pos: the same of key positions, broadcasting against `q_pos`.
 
         Returns:
-            Boolean array that broadcasts to their common shape.
+          Boolean array that broadcasts to their common shape.
         """
 
     def closed_form(self) -> "Pattern | None":
@@ -78,17 +78,17 @@ class Pattern(abc.ABC):
         return None
 
     def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
-        """What is known of whole blocks without looking at their pairs.
+        """Classifies whole blocks of pairs without looking at each pair.
 
         Args:
-            q_low: first query position of each block, an integer array; all four broadcast.
-            q_high: last query position.
-            k_low: first key position.
-            k_high: last key position.
+          q_low: first query position of each block, an integer array; all four broadcast.
+          q_high: last query position.
+          k_low: first key position.
+          k_high: last key position.
 
         Returns:
-            EMPTY where no pair of the block may attend, FULL where every pair may, PARTIAL where
-            some may and some may not, UNKNOWN where only a look at the pairs would tell.
+          EMPTY where no pair of the block may attend, FULL where every pair may, PARTIAL where
+          some may and some may not, UNKNOWN where only a look at the pairs would tell.
         """
         form = self.closed_form()
         return UNKNOWN if form is None else form.block_kinds(q_low, q_high, k_low, k_high)
@@ -105,7 +105,7 @@ class Pattern(abc.ABC):
         return self.states_order
 
     def repeats(self) -> Repeats | None:
-        """How the predicate repeats along the diagonal; None where that is not known."""
+        """Period of the predicate along the diagonal; None where it is not known."""
         form = self.closed_form()
         return None if form is None else form.repeats()
 
@@ -181,7 +181,7 @@ class And(_Pair):
 
     @property
     def states_order(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether either part does."""
+        """Whether either part states its own order."""
         return self.left.states_order or self.right.states_order
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
@@ -211,7 +211,7 @@ class Or(_Pair):
 
     @property
     def states_order(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether each part does."""
+        """Whether both parts state their own order."""
         return self.left.states_order and self.right.states_order
 
     @property
@@ -252,7 +252,7 @@ class Heads(Pattern):
 
     @property
     def states_order(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether each head's does."""
+        """Whether the pattern of every head states its own order."""
         return all(part.states_order for part in self.patterns)
 
     @property

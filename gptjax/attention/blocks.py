@@ -25,14 +25,14 @@ def block_map(
     """Classifies the blocks of a [num_queries, num_keys] score matrix at positions 0..n-1.
 
     Args:
-        pattern: the predicate, causality included (`patterns.in_order`).
-        num_queries: length in positions; the last block may be short.
-        num_keys: the same of the keys.
-        query_block: positions in a block of queries.
-        key_block: positions in a block of keys.
+      pattern: the predicate, causality included (`patterns.in_order`).
+      num_queries: length in positions; the last block may be short.
+      num_keys: the same of the keys.
+      query_block: positions in a block of queries.
+      key_block: positions in a block of keys.
 
     Returns:
-        Read-only int8 [query blocks, key blocks] of EMPTY, PARTIAL and FULL.
+      Read-only int8 [query blocks, key blocks] of EMPTY, PARTIAL and FULL.
     """
     q_low, q_high = _edges(num_queries, query_block)
     k_low, k_high = _edges(num_keys, key_block)
@@ -63,7 +63,7 @@ def _alike(
     """Groups blocks (row, column) that a repeating pattern makes equal.
 
     Returns:
-        The index of one block of each group, and the group of each block.
+      The index of one block of each group, and the group of each block.
     """
     repeats, (rows, columns) = pattern.repeats(), blocks.T
     if repeats is None or query_block != key_block:
@@ -86,14 +86,14 @@ def visited_pairs(pattern: Pattern, num_queries: int, num_keys: int, block: int)
 
 @functools.lru_cache(maxsize=256)
 def count_pairs(pattern: Pattern, length: int) -> int:
-    """How many of the `length` x `length` pairs of positions may attend, exactly.
+    """Exact number of the `length` x `length` pairs of positions that may attend.
 
     Full blocks are counted whole, partial ones by looking; where the pattern repeats, one block
     stands for all of its diagonal, so that 131,072 positions take a second.
 
     Args:
-        pattern: the same in all heads, causality included (`algebra.in_order`).
-        length: of queries and keys, in positions.
+      pattern: the same in all heads, causality included (`algebra.in_order`).
+      length: of queries and keys, in positions.
     """
     every, after = pattern.repeats() or (1, length)
     if every > LARGEST_COUNTED_BLOCK:

@@ -29,15 +29,15 @@ BLOCK = 128  # positions of a block in which `check_decodable` looks
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """What one layer remembers.
+    """Key-value cache of one layer.
 
     Attributes:
-        k: keys [B, K, S, D], in the order that attention reads them in.
-        v: values [B, K, S, Dv].
-        positions: int32 [B, S], the text position each slot holds; negative where empty.
-        near: keys that a query may see behind it, itself included, which the ring of slots after
-            the first `first` keeps; None: slot i is for position i.
-        first: slots for the first positions of the text, never given to others.
+      k: keys [B, K, S, D], in the order that attention reads them in.
+      v: values [B, K, S, Dv].
+      positions: int32 [B, S], the text position each slot holds; negative where empty.
+      near: keys that a query may see behind it, itself included, which the ring of slots after
+        the first `first` keeps; None: slot i is for position i.
+      first: slots for the first positions of the text, never given to others.
     """
 
     k: jax.Array
@@ -81,14 +81,14 @@ def init_cache(
     """An empty cache.
 
     Args:
-        batch: number of sequences.
-        length: the most positions a sequence may reach.
-        num_kv_heads: key heads K.
-        head_dim: size D of a head.
-        dtype: of keys and values.
-        value_dim: size of a value head; None: `head_dim`.
-        pattern: who may attend; None keeps all positions, as does a pattern of unbounded reach.
-        chunk: the most positions that will be written, or rolled back, at once.
+      batch: number of sequences.
+      length: the most positions a sequence may reach.
+      num_kv_heads: key heads K.
+      head_dim: size D of a head.
+      dtype: of keys and values.
+      value_dim: size of a value head; None: `head_dim`.
+      pattern: who may attend; None keeps all positions, as does a pattern of unbounded reach.
+      chunk: the most positions that will be written, or rolled back, at once.
     """
     slots = length if pattern is None else num_slots(pattern, length, chunk)
     near, first = pattern.reach if pattern is not None and slots < length else (None, 0)
@@ -109,23 +109,23 @@ def cached_attend(
     """Writes a chunk of keys and values to the cache, then attends to all it holds.
 
     Args:
-        q: queries of the chunk [B, T, H, D]; T = 1 in token by token decoding.
-        k: its keys [B, T, K, D].
-        v: its values [B, T, K, Dv].
-        cache: what came before; sequences may have different lengths.
-        pattern: who may attend; causality is added as in `attend`.
-        positions: int32 [B, T] or [T], text positions of the chunk. Negative ones are padding:
-            not stored.
-        **options: further keywords of `attend`: impl, score, scale.
+      q: queries of the chunk [B, T, H, D]; T = 1 in token by token decoding.
+      k: its keys [B, T, K, D].
+      v: its values [B, T, K, Dv].
+      cache: what came before; sequences may have different lengths.
+      pattern: who may attend; causality is added as in `attend`.
+      positions: int32 [B, T] or [T], text positions of the chunk. Negative ones are padding:
+        not stored.
+      **options: further keywords of `attend`: impl, score, scale.
 
     Returns:
-        Output [B, T, H, Dv] and the cache with the chunk in it. Where positions are traced, what
-        would raise for their values gives outputs of NaN.
+      Output [B, T, H, Dv] and the cache with the chunk in it. Where positions are traced, what
+      would raise for their values gives outputs of NaN.
 
     Raises:
-        ValueError: the chunk is longer, or the pattern reaches farther, than the cache was made
-            for; positions past its end; or earlier queries of the text should have seen the
-            chunk, because the pattern lets them look ahead: a prefix must arrive in one chunk.
+      ValueError: the chunk is longer, or the pattern reaches farther, than the cache was made
+        for; positions past its end; or earlier queries of the text should have seen the
+        chunk, because the pattern lets them look ahead: a prefix must arrive in one chunk.
     """
     batch, size = q.shape[0], q.shape[1]
     positions = jnp.broadcast_to(positions, (batch, size))
@@ -160,8 +160,8 @@ def rollback(cache: Caches, lengths: jax.Array) -> Caches:
     """Forgets the positions from `lengths` on, exactly, if no more than the last chunk goes.
 
     Args:
-        cache: a `KVCache`, or a pytree of them; leading axes, as of layers, are allowed.
-        lengths: int32 [B], positions that each sequence keeps.
+      cache: a `KVCache`, or a pytree of them; leading axes, as of layers, are allowed.
+      lengths: int32 [B], positions that each sequence keeps.
     """
 
     def one(cache: KVCache) -> KVCache:
@@ -195,7 +195,7 @@ def check_decodable(pattern: Pattern, prompt: int, length: int) -> None:
     """Refuses a text of up to `length` positions decoded one by one after `prompt` together.
 
     Raises:
-        ValueError: a query would have to attend to a key that comes in a later chunk.
+      ValueError: a query would have to attend to a key that comes in a later chunk.
     """
     for part in in_order(pattern).per_head() if pattern.looks_ahead else ():
         ahead = part & ~Causal()
@@ -235,12 +235,12 @@ def refuse_split(pattern: Pattern, held: jax.Array, positions: jax.Array) -> jax
     """Whether queries that came before may attend to keys of a chunk, which must come with them.
 
     Args:
-        pattern: one that looks ahead.
-        held: int32 [B, S], the positions in the cache.
-        positions: int32 [B, T], those of the chunk.
+      pattern: one that looks ahead.
+      held: int32 [B, S], the positions in the cache.
+      positions: int32 [B, T], those of the chunk.
 
     Returns:
-        bool [B]; where it is known and true, ValueError is raised instead.
+      bool [B]; where it is known and true, ValueError is raised instead.
     """
     start = jnp.where(positions >= 0, positions, jnp.iinfo(jnp.int32).max).min(1, keepdims=True)
     earlier = (held >= 0) & (held < start)

@@ -1,4 +1,4 @@
-"""What attention costs, by formula: pairs that are computed, FLOPs, and bytes.
+"""Costs of attention, by formula: pairs that are computed, FLOPs, and bytes.
 
 All of one text and one head, the mean over heads that differ. FLOPs count the two products of a
 pair (scores, weighted sum of values); computing the scores again in the backward pass counts as
@@ -20,10 +20,10 @@ def executed_pairs(
     """Pairs that blockwise attention computes: all of every block it visits.
 
     Args:
-        pattern: of all heads.
-        length: of queries and keys, in positions.
-        causal: whether causality is added, as in a decoder; an encoder has none.
-        factorized: False for calls with a score change or dropout, which stay whole.
+      pattern: of all heads.
+      length: of queries and keys, in positions.
+      causal: whether causality is added, as in a decoder; an encoder has none.
+      factorized: False for calls with a score change or dropout, which stay whole.
     """
     heads, pairs = (in_order(pattern) if causal else pattern).per_head(), 0
     for part in heads:

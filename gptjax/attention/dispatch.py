@@ -58,32 +58,32 @@ def attend(
     """Scaled dot-product attention along `pattern`.
 
     Args:
-        q: queries [B, T, H, D].
-        k: keys [B, S, K, D], H a multiple of K (grouped queries).
-        v: values [B, S, K, D].
-        pattern: who may attend, by positions.
-        causal: adds k_pos <= q_pos to every part of the pattern that states no order.
-        impl: a name in IMPLEMENTATIONS, or "auto".
-        segment_ids: int32 [B, T] (or a pair [B, T], [B, S]); attention stays within equal ids,
-            negative ids are padding that nobody attends to or from.
-        q_positions: int32 [T] or [B, T]; by default 0..n-1, the only case in which empty blocks
-            are skipped.
-        k_positions: int32 [S] or [B, S], the same for keys; negative ones are empty slots.
-        score: pytree called as score(scores, head, q_pos, k_pos) -> scores on float32 scaled
-            scores [B, K, H/K, q, k], the others broadcasting; gradients reach its arrays.
-        scale: factor on the scores; 1/sqrt(D) by default.
-        dropout_rate: share of attention weights dropped, 0 <= rate < 1.
-        dropout_rng: key of the dropout; needed when the rate is not 0.
-        sharding: how q is divided over a mesh, along B, H or both. Only a fused kernel has to be
-            told, on several TPUs: the compiler divides all else as the arrays are.
+      q: queries [B, T, H, D].
+      k: keys [B, S, K, D], H a multiple of K (grouped queries).
+      v: values [B, S, K, D].
+      pattern: who may attend, by positions.
+      causal: adds k_pos <= q_pos to every part of the pattern that states no order.
+      impl: a name in IMPLEMENTATIONS, or "auto".
+      segment_ids: int32 [B, T] (or a pair [B, T], [B, S]); attention stays within equal ids,
+        negative ids are padding that nobody attends to or from.
+      q_positions: int32 [T] or [B, T]; by default 0..n-1, the only case in which empty blocks
+        are skipped.
+      k_positions: int32 [S] or [B, S], the same for keys; negative ones are empty slots.
+      score: pytree called as score(scores, head, q_pos, k_pos) -> scores on float32 scaled
+        scores [B, K, H/K, q, k], the others broadcasting; gradients reach its arrays.
+      scale: factor on the scores; 1/sqrt(D) by default.
+      dropout_rate: share of attention weights dropped, 0 <= rate < 1.
+      dropout_rng: key of the dropout; needed when the rate is not 0.
+      sharding: how q is divided over a mesh, along B, H or both. Only a fused kernel has to be
+        told, on several TPUs: the compiler divides all else as the arrays are.
 
     Returns:
-        [B, T, H, D] in the dtype of v; zeros, with zero gradients, for a query that may attend
-        to nothing.
+      [B, T, H, D] in the dtype of v; zeros, with zero gradients, for a query that may attend
+      to nothing.
 
     Raises:
-        ValueError: in one line, for shapes, dtypes or values that do not fit, for an unknown
-            implementation, and for one that cannot compute the call.
+      ValueError: in one line, for shapes, dtypes or values that do not fit, for an unknown
+        implementation, and for one that cannot compute the call.
     """
     return _attend(
         q,
@@ -107,8 +107,9 @@ def attend(
 def attend_with_lse(
     q: jax.Array, k: jax.Array, v: jax.Array, pattern: Pattern, **options: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """As `attend`, whose keywords it takes, with the log-sum-exp of each query's scores.
+    """Attends as `attend` does, and returns the log-sum-exp of each query's scores as well.
 
+    `options` are the keywords of `attend`.
     The log-sum-exp is float32 [B, T, H], in nats, and -inf for a query that may attend to
     nothing; it has a gradient.
     """

@@ -15,19 +15,19 @@ from gptjax.registry import Registry
 
 
 def read(text: str, registry: Registry[Any], what: str) -> tuple[Any, ...]:
-    """The objects that expressions joined by commas stand for.
+    """Reads the objects that expressions joined by commas stand for.
 
     Args:
-        text: each expression is a name with its fields as keywords; `&`, `|` and parentheses
-            combine objects that define them.
-        registry: dataclasses by name.
-        what: what the text is called in errors: "attention".
+      text: each expression is a name with its fields as keywords; `&`, `|` and parentheses
+        combine objects that define them.
+      registry: dataclasses by name.
+      what: what the text is called in errors: "attention".
 
     Returns:
-        One object for each expression, in order.
+      One object for each expression, in order.
 
     Raises:
-        ValueError: in one line, with where in `text` and what was expected.
+      ValueError: in one line, with where in `text` and what was expected.
     """
     return _Reader(text.strip(), registry, what).read()
 

@@ -1,4 +1,4 @@
-"""What may attend: an attention pattern is one predicate on (query, key) positions.
+"""Attention patterns: each is one predicate on (query, key) positions.
 
 Everything else follows from the predicate: the reference, the block map of the fast path, decoding
 from a cache, cost estimates and pictures. To add a pattern, register one frozen dataclass:
@@ -46,14 +46,14 @@ def parse(text: str) -> tuple[Pattern, ...]:
     """Reads the patterns that a model cycles over its layers.
 
     Args:
-        text: pattern expressions joined by commas. An expression is a registered name with its
-            fields as keywords, `&`, `|` and parentheses: "dense,banded(window=256)".
+      text: pattern expressions joined by commas. An expression is a registered name with its
+        fields as keywords, `&`, `|` and parentheses: "dense,banded(window=256)".
 
     Returns:
-        One pattern for each expression, in order.
+      One pattern for each expression, in order.
 
     Raises:
-        ValueError: in one line, with where in `text` and what was expected.
+      ValueError: in one line, with where in `text` and what was expected.
     """
     return read(text, PATTERNS, "attention")
 
@@ -256,5 +256,5 @@ class BlockCausal(Pattern):
 
 
 def _part(part: Part, first: Any, second: Any) -> Any:
-    """What `part` chooses of two predicates' answers, or of two patterns."""
+    """Combines two predicates' answers, or two patterns, as `part` says."""
     return first | second if part == "both" else first if part == 1 else second

@@ -86,17 +86,10 @@ class BlockOrder(Pattern):
 
 
 @dataclasses.dataclass(frozen=True)
-class FirstKeys(Pattern):
-    """The first `length` positions are attended from everywhere."""
+class _FirstPositions(Pattern):
+    """A predicate on the first `length` positions, of queries or of keys."""
 
     length: int
-
-    def __call__(self, q_pos: Any, k_pos: Any) -> Any:
-        """J < length."""
-        return k_pos < self.length
-
-    def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
-        return kinds(k_low < self.length, k_high < self.length)
 
     @property
     def reach(self) -> Reach:
@@ -107,10 +100,20 @@ class FirstKeys(Pattern):
 
 
 @dataclasses.dataclass(frozen=True)
-class FirstQueries(Pattern):
-    """The first `length` positions attend to everything."""
+class FirstKeys(_FirstPositions):
+    """The first `length` positions are attended from everywhere."""
 
-    length: int
+    def __call__(self, q_pos: Any, k_pos: Any) -> Any:
+        """J < length."""
+        return k_pos < self.length
+
+    def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
+        return kinds(k_low < self.length, k_high < self.length)
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstQueries(_FirstPositions):
+    """The first `length` positions attend to everything."""
 
     def __call__(self, q_pos: Any, k_pos: Any) -> Any:
         """I < length."""
@@ -118,13 +121,6 @@ class FirstQueries(Pattern):
 
     def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
         return kinds(q_low < self.length, q_high < self.length)
-
-    @property
-    def reach(self) -> Reach:
-        return Reach(0, self.length)
-
-    def repeats(self) -> Repeats:
-        return Repeats(1, after=self.length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +154,7 @@ class Columns(Pattern):
 
     def block_kinds(self, q_low: Any, q_high: Any, k_low: Any, k_high: Any) -> Any:
         def before(position: Any) -> Any:
-            """How many such keys lie before a position."""
+            """Number of such keys before a position."""
             blocks, place = position // self.stride, position % self.stride
             width = self.high - self.low
             return blocks * width + np.clip(place - self.low, 0, width)

@@ -14,8 +14,8 @@ def registered_patterns(large: int, small: int) -> tuple[Pattern, ...]:
     """One pattern of each registered class, and one for each choice of its Literal fields.
 
     Args:
-        large: the first field without a default: a window, stride, block or length, in positions.
-        small: every other field without one: a summary, a dilation, a number of sinks.
+      large: the first field without a default: a window, stride, block or length, in positions.
+      small: every other field without one: a summary, a dilation, a number of sinks.
     """
     made = []
     for name in PATTERNS:

@@ -24,18 +24,18 @@ STATIC: dict[str, Any] = {"static": True}
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What an implementation needs beside q, k, v; None stands for "does not apply".
+    """Inputs of an implementation besides q, k and v; None stands for "does not apply".
 
     Attributes:
-        pattern: the predicate, causality included.
-        scale: factor on q . k.
-        dropout_rate: share of the attention weights set to zero.
-        q_positions, k_positions: int32 [B or 1, T], [B or 1, S]; None is 0..n-1, the only case
-            in which blocks are known before the data are. Negative keys are empty slots.
-        q_segments, k_segments: int32 [B, T], [B, S]; attend within equal, non-negative ids.
-        heads: int32 [K, G], the numbers of the query heads; None is 0..H-1.
-        seed: uint32 [2], the dropout's randomness.
-        score: a pytree, called as score(scores, head, q_pos, k_pos) -> scores.
+      pattern: the predicate, causality included.
+      scale: factor on q . k.
+      dropout_rate: share of the attention weights set to zero.
+      q_positions, k_positions: int32 [B or 1, T], [B or 1, S]; None is 0..n-1, the only case
+        in which blocks are known before the data are. Negative keys are empty slots.
+      q_segments, k_segments: int32 [B, T], [B, S]; attend within equal, non-negative ids.
+      heads: int32 [K, G], the numbers of the query heads; None is 0..H-1.
+      seed: uint32 [2], the dropout's randomness.
+      score: a pytree, called as score(scores, head, q_pos, k_pos) -> scores.
     """
 
     pattern: Pattern = dataclasses.field(metadata=STATIC)

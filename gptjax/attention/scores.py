@@ -1,4 +1,4 @@
-"""What changes the scores between the product of queries and keys and the softmax.
+"""Changes of the scores between the product of queries and keys and the softmax.
 
 A change is one function of scores, heads and positions, which every implementation calls on the
 parts of the score matrix it visits; what it learns has gradients in all of them. To add one,
@@ -52,11 +52,11 @@ class ScoreChange(abc.ABC):
         """The changed scores.
 
         Args:
-            scores: float32 [B, K, G, q, k], scaled; the next three broadcast against them.
-            head: integer indices of the query heads.
-            q_pos: integer positions of the queries.
-            k_pos: integer positions of the keys.
-            layer: its `num_heads`, and its `learned` arrays of the shapes that `shapes` declares.
+          scores: float32 [B, K, G, q, k], scaled; the next three broadcast against them.
+          head: integer indices of the query heads.
+          q_pos: integer positions of the queries.
+          k_pos: integer positions of the keys.
+          layer: its `num_heads`, and its `learned` arrays of the shapes that `shapes` declares.
         """
 
 
@@ -80,11 +80,11 @@ def parse(text: str) -> tuple[ScoreChange, ...]:
     """Reads the score changes of a model.
 
     Args:
-        text: expressions joined by commas, applied in order, as in "soft_cap(cap=30.0),alibi"; or
-            "none".
+      text: expressions joined by commas, applied in order, as in "soft_cap(cap=30.0),alibi"; or
+        "none".
 
     Raises:
-        ValueError: in one line, with where in `text` and what was expected.
+      ValueError: in one line, with where in `text` and what was expected.
     """
     changes = () if text.strip() == "none" else read(text, SCORES, "score")
     if len({type(change) for change in changes}) < len(changes):
@@ -106,15 +106,15 @@ def bind(
     """The `score` argument of `attend`.
 
     Args:
-        changes: what `parse` gave.
-        num_heads: query heads of a layer.
-        learned: arrays of the names and shapes of `learned_shapes`.
+      changes: what `parse` gave.
+      num_heads: query heads of a layer.
+      learned: arrays of the names and shapes of `learned_shapes`.
 
     Returns:
-        A pytree whose leaves are `learned`; None for no changes.
+      A pytree whose leaves are `learned`; None for no changes.
 
     Raises:
-        ValueError: for arrays of other names or shapes.
+      ValueError: for arrays of other names or shapes.
     """
     given = {name: array.shape for name, array in (learned or {}).items()}
     expected = learned_shapes(changes, num_heads)
@@ -179,11 +179,11 @@ class RelativeBias(ScoreChange):
     Differs from the paper: scores are scaled before, as everywhere here.
 
     Attributes:
-        buckets: rows of the table. The first half are for one distance each, the others for ranges
-            that grow like a logarithm.
-        max_distance: from here on all distances share the last bucket.
-        bidirectional: half of the buckets are for keys after the query, as in encoders; otherwise
-            all those keys count as at distance 0.
+      buckets: rows of the table. The first half are for one distance each, the others for ranges
+        that grow like a logarithm.
+      max_distance: from here on all distances share the last bucket.
+      bidirectional: half of the buckets are for keys after the query, as in encoders; otherwise
+        all those keys count as at distance 0.
     """
 
     buckets: int = 32

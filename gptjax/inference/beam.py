@@ -36,7 +36,7 @@ EARLY_STOPPING = (True, False, "never")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Rules:
-    """What a search goes by: arguments of the compiled program.
+    """Rules of a search, as arguments of the compiled program.
 
     Attributes:
       stop_token: int32 scalar.

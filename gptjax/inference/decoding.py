@@ -88,7 +88,7 @@ def decoding_params(params: Any, dtype: Any) -> Any:
 
 
 def piece_size(config: ModelConfig, size: int, piece: int) -> int:
-    """What is fed at once of texts of up to `size`: `piece`, or all if a pattern looks ahead."""
+    """Tokens fed at once of texts of up to `size`: `piece`, or all if a pattern looks ahead."""
     whole = any(pattern.looks_ahead for pattern in attention_cycle(config))
     return size if whole else min(size, piece)
 

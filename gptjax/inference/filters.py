@@ -34,7 +34,7 @@ class Text:
     rng: jax.Array
 
     def counts(self, vocab_size: int, start: jax.Array | int = 0) -> jax.Array:
-        """How often each token stands in the text from position `start` on: int32 [V]."""
+        """Count of each token in the text from position `start` on: int32 [V]."""
         at = jnp.arange(self.tokens.shape[0])
         tokens = jnp.where((at >= start) & (at < self.length), self.tokens, vocab_size)
         return jnp.zeros(vocab_size, jnp.int32).at[tokens].add(1, mode="drop")
@@ -155,7 +155,7 @@ class LogitBias:
 
     @classmethod
     def of(cls, bias: Mapping[int, float], banned: Sequence[int], vocab_size: int) -> "LogitBias":
-        """From a few tokens' biases, and tokens that may not occur."""
+        """Makes the biases from those of a few tokens, and from tokens that may not occur."""
         row = np.zeros(vocab_size, np.float32)
         for token, value in bias.items():
             row[token] = value

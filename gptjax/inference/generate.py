@@ -96,7 +96,7 @@ class Generator:
 
     @property
     def params(self) -> Any:
-        """What is decoded with; set them while no request runs (ValueError: of another model)."""
+        """Parameters of the model, set while no request runs (ValueError: of another model)."""
         return self._params
 
     @params.setter

@@ -24,7 +24,10 @@ def log_probs_whole(
     targets: jax.Array,
     at: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """See `_log_probs`; of inputs [B, T], the first `lengths` [B] of which are texts."""
+    """Log-probabilities of targets in inputs [B, T], the first `lengths` [B] of which are texts.
+
+    Other arguments and the result are those of `_log_probs`.
+    """
     segments = None
     if any(pattern.looks_ahead for pattern in attention_cycle(model.config)):
         segments = jnp.where(jnp.arange(inputs.shape[1])[None] < lengths[:, None], 0, -1)
@@ -42,7 +45,10 @@ def log_probs_after(
     targets: jax.Array,
     at: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """See `_log_probs`; of inputs [B * n, T], n of them after each of B texts in the cache."""
+    """Log-probabilities of targets in inputs [B * n, T], n after each of B texts in the cache.
+
+    Other arguments and the result are those of `_log_probs`.
+    """
     beside = inputs.shape[0] // cache[0].positions.shape[0]
     cache = jax.tree.map(lambda x: jnp.repeat(x, beside, axis=0), cache)
     variables = {"params": params}

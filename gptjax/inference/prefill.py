@@ -1,4 +1,4 @@
-"""Prompts in front of rows, and their keys and values: where all that generates starts from.
+"""Prompts padded to batches, and the key-value cache of their tokens.
 
 prompts = pad_prompts([first, second], max_new_tokens=20, config=model.config)
 cache = Prefill(model)(params, prompts.tokens, prompts.lengths - 1)

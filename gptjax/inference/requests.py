@@ -1,4 +1,4 @@
-r"""A text that is asked for, while it is written and after: what `Generator.submit` returns.
+r"""Requests of texts, as `Generator.submit` returns them.
 
 request = generator.submit(prompt, max_new_tokens=100, stop=("\n",))
 for token in request: ...         # or: for piece in request.text(): ...
@@ -25,7 +25,7 @@ from gptjax.tokenization import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What is asked for, checked.
+    """Checked arguments of a request.
 
     Attributes:
       prompt: int32 [n], n at least 1.
@@ -116,7 +116,7 @@ def check_stop_token(stop_token: int | None, vocab_size: int) -> None:
 
 
 def _window(context: int, max_new_tokens: int | None) -> int:
-    """How many of a prompt's last tokens leave room for new ones, half the context if unsaid."""
+    """Number of a prompt's last tokens that leave room for new ones, half the context if unsaid."""
     return max(1, context - (context // 2 if max_new_tokens is None else max_new_tokens))
 
 
@@ -182,7 +182,7 @@ class Request:
 
     @property
     def writing(self) -> bool:
-        """Whether there is more to come."""
+        """Whether the text still grows."""
         return self.finished is None
 
     def __iter__(self) -> Iterator[int]:

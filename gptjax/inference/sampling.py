@@ -107,7 +107,7 @@ def by_row(samplers: Sequence[Sampler | None]) -> RowSamplers:
 
 
 def kind_of(sampler: Sampler) -> Hashable:
-    """What samplers of one program share: their filters, and the shapes of their numbers."""
+    """Key of the program that a sampler needs: its filters, and the shapes of their numbers."""
     leaves, structure = jax.tree.flatten(sampler)
     return structure, tuple((np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
 

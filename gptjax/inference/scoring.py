@@ -32,7 +32,7 @@ from gptjax.models.transformer import attention_cycle
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How probable a continuation is.
+    """Log-probabilities of a continuation.
 
     Attributes:
       log_probs: float32 [n], of each of its tokens given all before it, in nats.
@@ -49,7 +49,7 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """The same over its number of tokens."""
+        """Mean log-probability of a token, in nats."""
         return self.total / self.log_probs.size
 
 
@@ -72,7 +72,7 @@ class TextLoss:
 
     @property
     def perplexity(self) -> float:
-        """The exponential of it, infinite past what a float holds."""
+        """Perplexity: the exponential of the nats a token, infinite past what a float holds."""
         return math.inf if self.per_token > 700 else math.exp(self.per_token)
 
 
@@ -113,13 +113,13 @@ class Scorer:
         return self._score_all(texts)
 
     def score_answers(self, prefix: np.ndarray, answers: Sequence[np.ndarray]) -> list[Score]:
-        """As `score`, of answers [n] to one question [m], which is read once."""
+        """Scores answers [n] to one question [m], which is read once."""
         return self.score_questions([(prefix, answers)])[0]
 
     def score_questions(
         self, questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]
     ) -> list[list[Score]]:
-        """As `score_answers`, of several questions, each with answers of its own.
+        """Scores several questions, each with answers of its own.
 
         Raises:
           ValueError: tokens that do not fit, no answer, or a pattern that looks ahead past the

@@ -269,7 +269,7 @@ def _write(
 def _judge(
     sampler: Sampler, texts: Text, proposals: jax.Array, p_logits: jax.Array, q_logits: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """How many proposals of each text are kept, and the token after them.
+    """Decides how many proposals of each text are kept, and draws the token after them.
 
     Args:
       sampler: greedy or not.

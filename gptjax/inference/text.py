@@ -1,4 +1,4 @@
-r"""Between text and a generator's tokens: prompts, and text that is shown as it comes.
+r"""Conversion between text and a generator's tokens: prompts, and text shown as it comes.
 
 tokens = encode_prompt(tokenizer, "The")
 stream = TextStream(tokenizer, stop=("\n\n",))
@@ -75,11 +75,11 @@ class TextStream:
         return new
 
     def _since(self, stop: str) -> int:
-        """Where a stop string may start: what is shown holds none, nor a start of one."""
+        """First place where a stop string may start; text that is shown holds no part of one."""
         return max(0, self._shown - len(stop) + 1)
 
     def _begun(self, text: str) -> int:
-        """How many characters at the end of `text` may be the start of a stop string."""
+        """Number of characters at the end of `text` that may be the start of a stop string."""
         longest = max(map(len, self._stop), default=1) - 1
         for size in range(min(longest, len(text)), 0, -1):
             if any(stop.startswith(text[-size:]) for stop in self._stop):

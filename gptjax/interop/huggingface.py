@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Target(NamedTuple):
-    """Where one of their tensors goes.
+    """Place of one of their tensors in our parameters.
 
     Attributes:
       ours: paths of our leaves, in the order in which theirs has them along its last axis.
@@ -84,7 +84,7 @@ PADDED = ("token_embedding", "head/kernel")  # with rows past the vocabulary
 _PIECE = 2**24  # bytes of a tensor that are copied at once
 
 
-class Row(NamedTuple):
+class TensorRow(NamedTuple):
     """One row of the table for one model: some of our leaves, and the tensors that hold them.
 
     Attributes:
@@ -120,7 +120,7 @@ def params_from_huggingface(state: Mapping[str, np.ndarray], config: ModelConfig
 
 
 def deferred_params(state: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, Any]:
-    """As `params_from_huggingface`, but the arrays are `Deferred`: made when they are read."""
+    """Converts as `params_from_huggingface` does, to `Deferred` arrays that are made when read."""
     refuse_other_layers(config)
     prefix = PREFIX if any(name.startswith(PREFIX) for name in state) else ""
     shapes = _leaf_shapes(config)
@@ -182,17 +182,19 @@ def _leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in leaves.items()}
 
 
-def _rows(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> list[Row]:
+def _rows(
+    config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], prefix: str
+) -> list[TensorRow]:
     """The table for one model, the token embedding first."""
 
-    def row(names: tuple[str, ...], target: Target, path: str = "") -> Row:
+    def row(names: tuple[str, ...], target: Target, path: str = "") -> TensorRow:
         stacked = bool(path)
         parts = {path + ours: shapes[path + ours][stacked:] for ours in target.ours}
         first = next(iter(parts))
         inputs = parts[first][: target.inputs]
         height = (config.vocab_size if first in PADDED else math.prod(inputs),) if inputs else ()
         widths = {ours: math.prod(shape[target.inputs :]) for ours, shape in parts.items()}
-        return Row(names, (*height, sum(widths.values())), widths, stacked)
+        return TensorRow(names, (*height, sum(widths.values())), widths, stacked)
 
     layers = range(config.num_layers)
     rows = [row((prefix + name,), target) for name, target in OUTSIDE_LAYERS[config.norm].items()]
@@ -204,7 +206,7 @@ def _rows(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], prefix: st
     return rows
 
 
-def _check_names(state: Mapping[str, np.ndarray], rows: list[Row]) -> None:
+def _check_names(state: Mapping[str, np.ndarray], rows: list[TensorRow]) -> None:
     def some(names: list[str]) -> str:
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
@@ -225,7 +227,7 @@ def _check_tensor(name: str, theirs: np.ndarray, shape: tuple[int, ...]) -> None
         raise ValueError(f"{name}: got dtype {theirs.dtype}, expected floats")
 
 
-def _check_tied(state: Mapping[str, np.ndarray], head: str, embedding: Row) -> None:
+def _check_tied(state: Mapping[str, np.ndarray], head: str, embedding: TensorRow) -> None:
     _check_tensor(head, state[head], embedding.shape)
     (table,) = embedding.names
     for piece in _pieces(embedding.shape):
@@ -234,7 +236,10 @@ def _check_tied(state: Mapping[str, np.ndarray], head: str, embedding: Row) -> N
 
 
 def _leaf(
-    state: Mapping[str, np.ndarray], row: Row, path: str, shapes: Mapping[str, tuple[int, ...]]
+    state: Mapping[str, np.ndarray],
+    row: TensorRow,
+    path: str,
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> np.ndarray:
     """Our leaf at `path`, out of the columns that are its own."""
     leaf, width = np.zeros(shapes[path], np.float32), row.parts[path]

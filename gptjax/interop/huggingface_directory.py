@@ -41,7 +41,7 @@ def is_pretrained(path: Path) -> bool:
 
 
 class Pretrained:
-    """What `save_pretrained` wrote, or a download of a model's repository.
+    """Model directory that `save_pretrained` wrote, or a download of a model's repository.
 
     Attributes:
       path: of the directory.

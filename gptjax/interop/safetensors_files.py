@@ -44,7 +44,7 @@ HOW_TO_CONVERT = (
 
 
 class Place(NamedTuple):
-    """Where a tensor lies: file, first byte, dtype, shape."""
+    """Location of a tensor: file, first byte, dtype, shape."""
 
     file: Path
     offset: int
@@ -209,7 +209,7 @@ def _read_header(file: Path) -> dict[str, Place]:
 
 
 def _entry(dtype: str, shape: Any, data_offsets: Any) -> tuple[str, tuple[int, ...], int, int]:
-    """What a header says of one tensor; ValueError or TypeError where that cannot be."""
+    """Checks a header's entry of one tensor; raises ValueError or TypeError if it is impossible."""
     shape, (begin, end) = tuple(map(operator.index, shape)), map(operator.index, data_offsets)
     if not isinstance(dtype, str) or min(*shape, begin, end, 0) < 0:
         raise ValueError("no dtype, or negative")

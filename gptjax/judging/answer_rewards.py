@@ -1,4 +1,4 @@
-"""What a model's answers to held-out prompts earn while it is trained: by which SFT is chosen.
+"""Evaluator of a model's answers to held-out prompts by their rewards, which chooses SFT's model.
 
 evaluate = answer_rewards(model, template, prompts, rewards, count=256, seed=0)
 evaluate(params)["reward"]
@@ -22,7 +22,7 @@ from gptjax.training.evaluation import Evaluator
 _SLOTS = 32
 
 
-def answer_rewards(
+def answer_reward_evaluator(
     model: Decoder,
     template: ChatTemplate,
     prompts: PromptRows,

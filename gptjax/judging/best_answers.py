@@ -5,7 +5,7 @@ for chosen in best_answers(policy, load_judge("gold", tokenizer), prompts, 16):
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -113,16 +113,19 @@ def best_answers(
             )
 
 
-def curve(rewards: np.ndarray) -> list[dict[str, float]]:
-    """What the best of 1, 2, 4, ... n earn on average, and their divergence, as JSON values.
+def best_of_n_curve(
+    choosing: np.ndarray, judges: Mapping[str, np.ndarray]
+) -> list[dict[str, float]]:
+    """Mean rewards of the best of 1, 2, 4, ... n answers, and their KL divergence, as JSON values.
 
     Args:
-      rewards: [N, n] of n answers to each prompt.
+      choosing: [N, n], by which the best of n answers to each prompt is chosen.
+      judges: by name, each [N, n], what is averaged of the chosen answers.
     """
-    count = rewards.shape[1]
+    count = choosing.shape[1]
     sizes = sorted({1 << i for i in range(count.bit_length())} | {count})
     return [
-        {"n": n, "kl": kl_of_best(n), "reward": float(expected_best(rewards, n).mean())}
+        {"n": n, "kl": kl_of_best(n)}
+        | {name: float(expected_best(choosing, n, of).mean()) for name, of in judges.items()}
         for n in sizes
-        if n <= count
     ]

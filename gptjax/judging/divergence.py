@@ -1,4 +1,4 @@
-"""How far one language model is from another, over the answers it draws itself.
+"""KL divergence of one language model from another, over the answers it draws itself.
 
 found = divergence(model, params, reference, prompts, template, count=4)
 print(found.kl, found.standard_error)   # nats an answer

@@ -1,4 +1,4 @@
-r"""Judges by name: what scores answers, as rewards that are weighted and added up.
+r"""Judges by name: scorers of answers, as rewards that are weighted and added up.
 
     rewards = load_judge("reward_model:runs/reward + 0.5*python:mine:brevity", tokenizer)
     total, parts = composed(rewards, prompts, responses)
@@ -13,7 +13,7 @@ where the weight is not 1:
 
 Prompts are conversations; a Python function has them as `plain_text`. Each reward is called as its
 term is, a Python function by its own name, a rubric as its file, and a second one of a name NAME_2.
-To add a judge, register a function `(location, court) -> Reward`.
+To add a judge, register a function `(location, context) -> Reward`.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gptjax.alignment.model_reward import ModelReward
-from gptjax.alignment.rewards import Reward, composed
+from gptjax.alignment.rewards import BatchReward, Reward, composed
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, plain_text
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.judging.reward_models import load_reward_model
@@ -42,8 +42,8 @@ from gptjax.training.processes import on_first, together
 
 
 @dataclasses.dataclass(frozen=True)
-class Court:
-    """What a judge may have to know.
+class JudgeContext:
+    """Context that a judge is loaded in.
 
     Attributes:
       tokenizer: of the policy whose answers are judged.
@@ -56,7 +56,7 @@ class Court:
     mesh: Mesh | None = None
 
 
-JUDGES: Registry[Callable[[str, Court], Reward]] = Registry("judge")
+JUDGES: Registry[Callable[[str, JudgeContext], Reward]] = Registry("judge")
 
 
 def load_judge(
@@ -65,20 +65,20 @@ def load_judge(
     """The rewards that a specification names, for `rewards.composed`; prompts are conversations.
 
     Args:
-      spec: see the module's docstring.
-      tokenizer: see `Court`, as are the others.
-      width: see there.
-      mesh: see there.
+      spec: one or more judges, as the module's docstring has them.
+      tokenizer: of the policy whose answers are judged.
+      width: tokens that prompt and answer are padded to; None: what they need.
+      mesh: what a reward model is divided over; None: it is on the first device.
 
     Raises:
       ValueError: no such judge, a weight that is no number, or what it needs cannot be had, such as
         a reward model of this tokenizer.
     """
-    court, seen = Court(tokenizer, width, mesh), Counter[str]()
+    context, seen = JudgeContext(tokenizer, width, mesh), Counter[str]()
     rewards = []
     for term in re.split(r"\s+\+\s+", spec.strip()):
         weight, name, location = _parse(spec, term)
-        reward = JUDGES.get(name)(location, court)
+        reward = JUDGES.get(name)(location, context)
         seen[reward.name] += 1
         count = seen[reward.name]
         name = reward.name if count == 1 else f"{reward.name}_{count}"
@@ -92,15 +92,18 @@ def scored(
     responses: Sequence[str],
     by_model: Callable[[ModelReward], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """As `rewards.composed`; what reward models do not give, one process asks for all.
+    """Scores answers by weighted rewards; rewards that no model gives are asked for by one process.
 
     A Python function may say something else each time, or fail on one host alone.
 
     Args:
-      rewards: of `load_judge`, as the others of `composed`.
-      prompts: see there.
-      responses: see there.
+      rewards: of `load_judge`.
+      prompts: N conversations.
+      responses: N answers to them.
       by_model: scores [N] by a reward model of what was said; None: of its text.
+
+    Returns:
+      Their weighted sum, [N] float32, and each reward unweighted by name.
     """
 
     def given(reward: Reward) -> Reward:
@@ -109,13 +112,13 @@ def scored(
             scores = model(prompts, responses) if by_model is None else by_model(model)
         else:
             scores = on_first(lambda: reward.scores(prompts, responses).tolist())
-        return dataclasses.replace(reward, function=lambda *_: scores, batched=True)
+        return BatchReward(reward.name, lambda *_: scores, reward.weight, reward.content_hash)
 
     return composed([given(reward) for reward in rewards], prompts, responses)
 
 
 def judges_hash(rewards: Sequence[Reward]) -> str:
-    """Of all parameters that judge, so that a run goes on with the same reward models alone."""
+    """Hash of all parameters that judge, so that a run resumes with the same reward models only."""
     return hashlib.sha256(" ".join(reward.content_hash for reward in rewards).encode()).hexdigest()
 
 
@@ -134,39 +137,39 @@ def _parse(spec: str, term: str) -> tuple[float, str, str]:
 
 
 @JUDGES.register("reward_model")
-def reward_model(location: str, court: Court) -> Reward:
+def reward_model(location: str, context: JudgeContext) -> Reward:
     """A reward model, normalised as its run says."""
     if not location:
         raise ValueError("judge 'reward_model': got no location, expected reward_model:WORKDIR")
     workdir = WorkDirectory(location)
-    model, params = load_reward_model(workdir, court.tokenizer, court.mesh)
-    function = ModelReward(model, params, ChatTemplate(court.tokenizer), width=court.width)
+    model, params = load_reward_model(workdir, context.tokenizer, context.mesh)
+    function = ModelReward(model, params, ChatTemplate(context.tokenizer), width=context.width)
     step = workdir.resolve_step(None)
     of_checkpoint = on_first(lambda: content_hash(workdir.path / "checkpoints" / str(step)))
-    return Reward("reward_model", function, batched=True, content_hash=of_checkpoint)
+    return BatchReward("reward_model", function, content_hash=of_checkpoint)
 
 
 @JUDGES.register("gold")
-def gold(location: str, court: Court) -> Reward:
+def gold(location: str, context: JudgeContext) -> Reward:
     """The gold reward; it refuses prompts of no task."""
-    del court
+    del context
     if location:
         raise ValueError(f"judge 'gold': got the location {location!r}, expected none")
     return Reward("gold", _of_texts(gold_reward))
 
 
 @JUDGES.register("python")
-def python(location: str, court: Court) -> Reward:
+def python(location: str, context: JudgeContext) -> Reward:
     """A function of a module that Python finds."""
-    del court
+    del context
     function = together(lambda: _function(location))
     return Reward(location.rpartition(":")[2], _of_texts(function))
 
 
 @JUDGES.register("rubric")
-def rubric(location: str, court: Court) -> Reward:
+def rubric(location: str, context: JudgeContext) -> Reward:
     """A rubric, by a language model that reads texts, in a tokenizer of its own."""
-    del court
+    del context
     if not location:
         raise ValueError("judge 'rubric': got no location, expected rubric:FILE")
     return rubric_reward(Path(location))

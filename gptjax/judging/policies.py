@@ -1,4 +1,4 @@
-"""Runs that answer prompts: from a work directory to answers.
+"""Policies: models of runs that answer prompts.
 
 policy = Policy(WorkDirectory("runs/sft"))
 answers = policy.answers(prompts, 16, temperature=1.0, seed=0)
@@ -20,7 +20,7 @@ MOST_ANSWERS = 4096  # to one prompt
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a policy said, whether it ended its turn, and the tokens that it drew."""
+    """Answer of a policy: its text, whether its turn was ended, and its drawn tokens."""
 
     text: str
     finished: bool

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.alignment.elo import Judgement, fit
+from gptjax.alignment.elo import Judgement, fit_ratings
 from gptjax.alignment.elo_clusters import clustered
-from gptjax.alignment.ranking_report import interval
+from gptjax.alignment.ranking_report import wilson_interval
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.alignment.win_rate import outcomes
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.records import read_rows
 from gptjax.judging.policies import Answer
-from gptjax.reports.markdown import table
+from gptjax.reports.markdown import markdown_table
 from gptjax.reports.samples import Sample
 
 TOTAL = "total reward"  # beside its parts, whose names are identifiers
@@ -29,7 +29,7 @@ _WINNERS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 @dataclasses.dataclass(frozen=True)
 class Contest:
-    """Judgements, and what each hangs together with others by: its prompt.
+    """Judgements, and the cluster of each: its prompt.
 
     Attributes:
       judgements: of pairs of systems.
@@ -105,7 +105,7 @@ def score(answers: Answers, rewards: Sequence[Reward]) -> dict[Conversation, lis
     return samples
 
 
-def judged(
+def judge_pairs(
     samples: Mapping[str, Mapping[Conversation, Sequence[Sample]]], tie_margin: float = 0.0
 ) -> Contest:
     """Compares the answers of every two systems to each prompt, the first with the first and so on.
@@ -130,17 +130,17 @@ def judged(
 def report(contest: Contest, prior: float | None = None) -> dict[str, Any]:
     """Ratings with 95% intervals, rewards of mean 0 and deviation 1, and each pair, as JSON values.
 
-    Intervals take judgements of one prompt to hang together.
+    Intervals treat the judgements of one prompt as one cluster.
 
     Args:
       contest: of two or more systems.
-      prior: standard deviation, in Elo points, that keeps a rating finite; see `elo.fit`.
+      prior: standard deviation, in Elo points, that keeps a rating finite; see `elo.fit_ratings`.
 
     Raises:
-      ValueError: as `elo.fit`, or all judgements are of one prompt.
+      ValueError: as `elo.fit_ratings`, or all judgements are of one prompt.
     """
     judgements, clusters = contest.judgements, contest.clusters
-    ratings = fit(judgements, prior=prior)
+    ratings = fit_ratings(judgements, prior=prior)
     if clusters is not None:
         ratings = clustered(ratings, judgements, clusters, prior=prior)
     rewards = ratings.rewards()
@@ -165,7 +165,7 @@ def report(contest: Contest, prior: float | None = None) -> dict[str, Any]:
 def _pairs(
     contest: Contest, difference: Callable[[str, str], tuple[float, float, float]]
 ) -> Iterator[dict[str, Any]]:
-    """What came of each pair that was judged: counts, win rate, and by how much the first leads."""
+    """Outcomes of each pair that was judged: counts, win rate, and the first one's lead."""
     clusters = contest.clusters or range(len(contest.judgements))
     found: dict[tuple[str, str], dict[Hashable, list[float]]] = {}
     for judgement, cluster in zip(contest.judgements, clusters, strict=True):
@@ -184,15 +184,15 @@ def _pairs(
             **{name: int((won == x).sum()) for name, x in (("wins", 1), ("losses", 0))},
             "ties": int((won == 0.5).sum()),
             "win_rate": float(won.mean()),
-            "win_rate_interval": list(interval(right, total)),
+            "win_rate_interval": list(wilson_interval(right, total)),
             "lead": lead,
             "lead_interval": [low, high],
         }
 
 
-def lines(figures: Mapping[str, Any]) -> Iterator[str]:
+def rating_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """The table of `report` for people, best first."""
-    yield from table(
+    yield from markdown_table(
         ("system", "rating", "95% interval", "reward", "judgements"),
         (
             [

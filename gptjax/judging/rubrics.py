@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.alignment.rewards import Reward, RuleBased
+from gptjax.alignment.rewards import BatchReward, BatchRuleBased, Reward
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message, plain_text
 from gptjax.data.dialogue.records import Row
 from gptjax.inference.scoring import Scorer
@@ -50,19 +50,18 @@ def rubric_reward(path: Path) -> Reward:
         classify = Classifier(model, workdir.params(step), template, list(fields["scores"]))
     except ValueError as error:
         raise ValueError(f"{path}: 'model': {error}") from error
-    rule = RuleBased(**fields, classify=classify, batched=True)
+    rule = BatchRuleBased(**fields, classify=classify)
     of_checkpoint = on_first(lambda: content_hash(workdir.path / "checkpoints" / str(step)))
     judged_by = json.dumps([fields, of_checkpoint, tokenizer.content_hash()])
-    return Reward(
+    return BatchReward(
         path.stem,
         lambda prompts, responses: rule([plain_text(prompt) for prompt in prompts], responses),
-        batched=True,
         content_hash=hashlib.sha256(judged_by.encode()).hexdigest(),
     )
 
 
 def question(rubric: str, prompt: str | None, response: str) -> str:
-    """What the classifier is asked; without a prompt, of the response alone."""
+    """Question put to the classifier; without a prompt it is about the response alone."""
     return rubric + ("" if prompt is None else f"\n\nPrompt: {prompt}") + f"\n\nAnswer: {response}"
 
 
@@ -101,7 +100,7 @@ class Classifier:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """All fields of a file, checked."""
+    """Reads all fields of a file, checked."""
     try:
         fields = json.loads(path.read_bytes().decode())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a model costs, by formula: parameters and FLOPs.
+"""Costs of a model, by formula: parameters and FLOPs.
 
 XLA's own count sees the body of a scan once, so FLOPs are counted here. Training costs three
 times the forward pass (one forward, two for the gradients), hence the factors 6 and 12; see
@@ -78,7 +78,7 @@ def _pair_width(config: ModelConfig) -> int:
 def executed_training_flops_per_token(
     config: ModelConfig, *, scalar_head: bool = False, causal: bool = True
 ) -> float:
-    """As `training_flops_per_token`, with only the pairs that blockwise attention computes.
+    """Training FLOPs a token, with only the pairs that blockwise attention computes.
 
     `causal`: whether positions see those before them alone; an encoder's see all.
     """

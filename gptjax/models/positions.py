@@ -1,4 +1,4 @@
-"""How a model sees where its tokens are: sinusoids added to them, or rotations of queries and keys.
+"""Positional encodings: sinusoids added to embeddings, or rotations of queries and keys.
 
 Sinusoids: Attention Is All You Need, arXiv 1706.03762, section 3.5. Rotations: RoFormer, arXiv
 2104.09864, section 3.2.2; for contexts longer than a model was trained on, position interpolation,
@@ -44,7 +44,7 @@ def sinusoidal(positions: jax.Array, d_model: int) -> jax.Array:
 
 
 def rotation(config: ModelConfig, positions: jax.Array) -> Rotation:
-    """What `rotate` turns queries and keys by.
+    """Cosines and sines by which `rotate` turns queries and keys.
 
     Args:
       config: a resolved `ModelConfig`.

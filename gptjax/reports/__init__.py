@@ -1,1 +1,1 @@
-"""What is written for people: Markdown, pages of samples."""
+"""Reports for people: Markdown, pages of samples."""

@@ -1,4 +1,4 @@
-r"""Markdown made of values.
+r"""Markdown tables made of values.
 
 print("\n".join(table(("name", "value"), [["a", "1"]])))
 """
@@ -6,7 +6,7 @@ print("\n".join(table(("name", "value"), [["a", "1"]])))
 from collections.abc import Iterable, Iterator, Sequence
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """The lines of a table; all columns but the first are aligned to the right."""
     for row in (headings, ["---"] + ["---:"] * (len(headings) - 1), *rows):
         # A bar within a cell would end it.

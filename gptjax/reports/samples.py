@@ -38,7 +38,7 @@ td:first-child, th:first-child { padding-left: 0; text-align: left; }
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What a system answered.
+    """Answer of a system to a prompt.
 
     Attributes:
       text: the answer.

@@ -1,4 +1,4 @@
-"""Where tokens and compiled programs are kept between runs.
+"""Caches of tokens and compiled programs, kept between runs.
 
 enable_compilation_cache()
 """
@@ -10,7 +10,7 @@ import jax
 
 
 def cache_directory() -> Path:
-    """Where tokens and compiled programs are kept between runs: $GPTJAX_CACHE or ~/.cache."""
+    """Directory of cached tokens and compiled programs: $GPTJAX_CACHE, or ~/.cache/gptjax."""
     return Path(os.environ.get("GPTJAX_CACHE") or Path.home() / ".cache" / "gptjax")
 
 

@@ -21,7 +21,7 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """By the formulas of `gptjax.models.costs`.
+    """Costs of a model, by the formulas of `gptjax.models.costs`.
 
     Attributes:
       parameters: of the model.

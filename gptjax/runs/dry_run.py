@@ -1,4 +1,4 @@
-"""What a run would take, without starting it: memory on each device, FLOPs a step, whether it fits.
+"""Requirements of a run before it starts: memory on each device, FLOPs a step, whether it fits.
 
 Bytes of parameters, optimizer and their average are exact: shapes and shardings give them, on a
 mesh without devices. The rest, activations and gradients above all, is an estimate: what XLA plans
@@ -66,7 +66,7 @@ def dry_run(config: ExperimentConfig, device_memory_gib: float | None = None) ->
     }
 
 
-def table(figures: Mapping[str, Any]) -> Iterator[str]:
+def dry_run_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """The figures of `dry_run` as lines for people."""
     axes = ", ".join(f"{name}={size}" for name, size in figures["mesh"].items())
     devices = math.prod(figures["mesh"].values())
@@ -125,7 +125,7 @@ def _planned_in_a_child(config: ExperimentConfig, devices: int) -> int:
 
 
 def _planned_as_asked(asked: dict[str, Any]) -> int:
-    """What the child is asked on its standard input."""
+    """Plans the run that the parent process describes on standard input; returns its bytes."""
     jax.config.update("jax_num_cpu_devices", asked["devices"])
     name, module = asked["kind"]
     KINDS[name] = module

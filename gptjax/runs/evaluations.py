@@ -46,7 +46,7 @@ def evaluated_as_trained(
             f"--workdir: got {workdir.path} of kind {kind.name}, which has no evaluators of its "
             "own, expected --corpus with text to evaluate on"
         )
-    learner.ready()
+    learner.on_start()
     params = workdir.restored(step)
     for split, evaluate in learner.evaluators.items():
         yield {"split": split, **evaluate(params)}

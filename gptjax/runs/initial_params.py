@@ -1,7 +1,7 @@
 """Parameters that a new run starts from: another run's, or those of a model of Hugging Face's.
 
-origin = find_origin(config)   # `WorkDirectory.begin` writes it down
-state = begin(fresh, target, initial_params(config, origin))
+initial = find_initial_checkpoint(config)   # `WorkDirectory.begin` records it
+state = initial_state(fresh, target, initial_params(config, initial))
 """
 
 import functools
@@ -15,26 +15,26 @@ from absl import logging
 from gptjax.config import ExperimentConfig
 from gptjax.interop.huggingface_directory import Pretrained, is_pretrained
 from gptjax.runs.kind import kind_of
-from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
 from gptjax.settings import differences
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.checkpoints.manifest import content_hash
-from gptjax.training.checkpoints.start import judged_params
+from gptjax.training.checkpoints.start import eval_params_of
 from gptjax.training.processes import together
 
 # What changes the function of the same parameters, and is seldom meant to change.
 SAME = ("model.activation", "model.layer_norm_epsilon")
 
 
-def find_origin(config: ExperimentConfig) -> Origin:
-    """What a new run of a resolved `config` starts from, as `config.checkpoint.init_from` says.
+def find_initial_checkpoint(config: ExperimentConfig) -> InitialCheckpoint:
+    """Finds the initial parameters of a new run that `config.checkpoint.init_from` names.
 
-    Of a work directory it is the checkpoint that the directory chooses, most often the newest; a
-    warning says where its model computes something else.
+    In a work directory that is the checkpoint which the directory chooses, most often the newest.
+    A warning says where its model computes another function.
 
     Raises:
-      ValueError: it names nothing that a run can start from, or, of what comes after pretraining,
-        nothing at all or a model of another tokenizer.
+      ValueError: the path holds nothing that a run can start from; a kind of run that follows
+        pretraining is given no path, or a model with another tokenizer.
     """
     given, kind = config.checkpoint.init_from, kind_of(config)
     if given is None:
@@ -43,10 +43,10 @@ def find_origin(config: ExperimentConfig) -> Origin:
                 f"config.checkpoint.init_from: got none for a new run of kind {kind.name}, "
                 f"expected the work directory of one of kind {kind.follows}"
             )
-        return Origin()
+        return InitialCheckpoint()
     path = Path(given)
     if is_pretrained(path):
-        return Origin(given, None, _sha256(path, None))
+        return InitialCheckpoint(given, None, _sha256(path, None))
     source, step = WorkDirectory(given), None
     if (path / "config.json").is_file():
         if kind.follows is not None:
@@ -60,51 +60,53 @@ def find_origin(config: ExperimentConfig) -> Origin:
             f"config.checkpoint.init_from: no checkpoint in {path}, expected a work directory or "
             "a model directory of Hugging Face's"
         )
-    return Origin(given, step, _sha256(path, step))
+    return InitialCheckpoint(given, step, _sha256(path, step))
 
 
 def initial_params(
-    config: ExperimentConfig, origin: Origin | None = None
+    config: ExperimentConfig, initial: InitialCheckpoint | None = None
 ) -> Callable[[Any], Any] | None:
     """Reads the parameters that a run of `config` started from; None where they were random.
 
-    Of a work directory they are what its run was judged by, see `TrainState.judged`. A model
-    directory of Hugging Face's is read as it is. The kind of run adopts them, see `Kind.adopt`.
+    From a work directory they are its run's evaluation parameters (`TrainState.eval_params`). A
+    model directory of Hugging Face's is read as it is. The kind of run then adopts them
+    (`Kind.adopt`).
 
     Args:
       config: resolved; its `checkpoint.init_from` may say where the source is now.
-      origin: of `find_origin` when the run started, see `WorkDirectory.origin`; by default now.
+      initial: what `find_initial_checkpoint` gave when the run started, as
+        `WorkDirectory.initial_checkpoint` recorded it; by default what it gives now.
 
     Raises:
-      ValueError: as `find_origin`; and so does reading where the source is no longer what it was,
+      ValueError: as `find_initial_checkpoint`; reading raises it too, where the source has changed
         or is of another model.
     """
-    origin = find_origin(config) if origin is None else origin
-    if origin.path is None:
+    initial = find_initial_checkpoint(config) if initial is None else initial
+    if initial.path is None:
         return None
-    path = Path(config.checkpoint.init_from or origin.path)
-    read = functools.partial(_read, path, origin, config)
+    path = Path(config.checkpoint.init_from or initial.path)
+    read = functools.partial(_read, path, initial, config)
     return functools.partial(kind_of(config).adopt, config, read)
 
 
-def _read(path: Path, origin: Origin, config: ExperimentConfig, target: Any) -> Any:
-    together(lambda: _refuse_changed(path, origin))
-    if origin.step is None:
+def _read(path: Path, initial: InitialCheckpoint, config: ExperimentConfig, target: Any) -> Any:
+    together(lambda: _refuse_changed(path, initial))
+    if initial.step is None:
         return _from_huggingface(path, config, target)
-    return judged_params(str(path), origin.step)(target)
+    return eval_params_of(str(path), initial.step)(target)
 
 
-def _refuse_changed(path: Path, origin: Origin) -> None:
-    found = _sha256(path, origin.step)
-    if found != origin.sha256:
+def _refuse_changed(path: Path, initial: InitialCheckpoint) -> None:
+    found = _sha256(path, initial.step)
+    if found != initial.sha256:
         raise ValueError(
             f"config.checkpoint.init_from: got {path} with the SHA-256 {found[:12]}, expected "
-            f"{origin.sha256[:12]}, as when the run started from it"
+            f"{initial.sha256[:12]}, as when the run started from it"
         )
 
 
 def _sha256(path: Path, step: int | None) -> str:
-    """Of a work directory's checkpoint or, without a step, of a model directory."""
+    """Hash of a work directory's checkpoint or, without a step, of a model directory."""
     if step is None:
         try:
             return Pretrained(path).content_hash()

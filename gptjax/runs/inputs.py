@@ -1,4 +1,4 @@
-"""What a run reads: its tokenizer, its tokenised corpus, and sets.
+"""Inputs of a run: its tokenizer, its tokenised corpus, and its sets of examples.
 
 prepared = prepare_corpus(config, load_model_tokenizer(config))
 """
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.loader import (
     ALL,
-    Share,
     evaluation_batches,
     evaluation_rows,
     train_batches,
 )
 from gptjax.data.batches.mixture import Rows
-from gptjax.data.batches.shards import Batch, PreparedCorpus, TokenizedSplit, prepare
+from gptjax.data.batches.shards import HostBatch, PreparedCorpus, TokenizedSplit, prepare
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.corpora.text import load_corpus
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
@@ -118,9 +118,9 @@ def training_batches(
     split: TokenizedSplit,
     start_step: int,
     skipped: Ranges = (),
-    share: Share = ALL,
-) -> Iterator[Batch]:
-    """A share of the rows of the batch of `start_step` and of every later step.
+    share: BatchShare = ALL,
+) -> Iterator[HostBatch]:
+    """Yields a share of the rows of the batch of `start_step` and of every later step.
 
     Args:
       config: resolved.
@@ -141,14 +141,14 @@ def training_batches(
 
 
 def validation_batches(
-    config: ExperimentConfig, split: TokenizedSplit, share: Share = ALL
-) -> Callable[[], Iterator[Batch]]:
+    config: ExperimentConfig, split: TokenizedSplit, share: BatchShare = ALL
+) -> Callable[[], Iterator[HostBatch]]:
     """Makes, at each call, the batches of `split` anew: `training.eval_batches` of them, or all.
 
     Of the rows of each it makes a `share`: which parts, and of how many.
     """
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[HostBatch]:
         whole = evaluation_batches(
             split,
             config.model.context_length,
@@ -162,11 +162,11 @@ def validation_batches(
 
 
 def row_batches(
-    config: ExperimentConfig, rows: Rows, share: Share = ALL
-) -> Callable[[], Iterator[Batch]]:
+    config: ExperimentConfig, rows: Rows, share: BatchShare = ALL
+) -> Callable[[], Iterator[HostBatch]]:
     """Makes, at each call, the batches of `rows` anew, as `validation_batches` those of a split."""
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[HostBatch]:
         whole = evaluation_rows(rows, config.training.batch_size, share=share)
         return itertools.islice(whole, config.training.eval_batches)
 

@@ -1,4 +1,4 @@
-"""A kind of run is one object: all in which pretraining, fine-tuning, PPO and others differ.
+"""Kinds of run: one object holds all in which pretraining, fine-tuning, PPO and others differ.
 
     kind = kind_of(config)
     kind.check(config)
@@ -34,7 +34,7 @@ Check = tuple[str, bool, str]  # a field by its path, whether its value fits, an
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """Which checkpoint later commands take.
+    """Rule by which later commands choose a checkpoint.
 
     Attributes:
       figure: of the validation, that is lowest or highest of the best; None: the newest is taken.
@@ -50,7 +50,7 @@ NEWEST = Best()
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a run holds on a mesh, and computes in a step, by the names of a dry run's figures.
+    """Memory and FLOPs of a run on a mesh, by the names of a dry run's figures.
 
     Attributes:
       trees: shapes of the arrays that are held throughout, which say where they live.
@@ -66,7 +66,7 @@ class Plan:
 
 
 class Prepared(Protocol):
-    """What a run learns from, read and checked: `Task`, or that of a loop of its own."""
+    """Training inputs, read and checked: `Task`, or those of a kind with a loop of its own."""
 
     @property
     def config(self) -> Any: ...
@@ -77,7 +77,7 @@ class Prepared(Protocol):
 
 
 class Ended(Protocol):
-    """How a run ended, with figures of this start of it for its result."""
+    """End of a run, with the figures of this start for its result."""
 
     @property
     def state(self) -> TrainState: ...
@@ -90,7 +90,7 @@ class Ended(Protocol):
 
 
 class Learner(Protocol):
-    """What takes the steps of one run."""
+    """Training loop of one run."""
 
     @property
     def target(self) -> TrainState:
@@ -99,14 +99,14 @@ class Learner(Protocol):
 
     @property
     def evaluators(self) -> Mapping[str, Evaluator]:
-        """What judges parameters, by split."""
+        """Evaluators of parameters, by split."""
         ...
 
-    def ready(self) -> None:
+    def on_start(self) -> None:
         """Called at every start, once the directory is claimed and before there is a state."""
         ...
 
-    def begin(self) -> TrainState:
+    def initial_state(self) -> TrainState:
         """The state before the first step."""
         ...
 
@@ -114,8 +114,8 @@ class Learner(Protocol):
         """Takes steps from `state.step` to the last; raises what `training.loop.fit` does."""
         ...
 
-    def figures(self, params: Any) -> dict[str, Any]:
-        """What the result says of judged parameters, once a run has ended; JSON values."""
+    def final_metrics(self, params: Any) -> dict[str, Any]:
+        """Metrics of the evaluation parameters, for the result of an ended run; JSON values."""
         ...
 
 
@@ -142,7 +142,7 @@ class Kind(Generic[Config]):
 
     @property
     def name(self) -> str:
-        """As config.json and messages have it."""
+        """Name of the kind in config.json and in messages."""
         return self.config.kind
 
     def model(self, config: Config, **attributes: Any) -> Any:
@@ -150,7 +150,7 @@ class Kind(Generic[Config]):
         return GPT(config.model, **attributes)
 
     def inputs(self, config: Config) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Shapes that the model can be initialised with."""
+        """Shapes of the inputs that the model can be initialised with."""
         del config
         return (array(1, 1),)
 
@@ -160,7 +160,7 @@ class Kind(Generic[Config]):
         return self.model(config).init(key, *inputs)["params"]
 
     def loss(self, config: Config, model: Any) -> Loss:
-        """What `model` is trained and evaluated by."""
+        """Loss that `model` is trained and evaluated by."""
         return language_model(model, config.training.loss_chunk)
 
     def costs(self, config: Config) -> Costs:
@@ -168,7 +168,7 @@ class Kind(Generic[Config]):
         return costs_of_model(config.model)
 
     def largest_batch(self, config: Config) -> Shapes:
-        """The arrays of the largest batch as the loss takes them."""
+        """Shapes of the arrays of the largest batch, as the loss takes them."""
         shape = config.training.batch_size, config.model.context_length
         names = ["tokens", "targets"]
         if config.data.document_masking:
@@ -181,7 +181,7 @@ class Kind(Generic[Config]):
         return math.prod(batch["tokens"].shape)
 
     def checks(self, config: Config) -> Iterable[Check]:
-        """What a resolved configuration of this kind may not say."""
+        """Checks of a resolved configuration of this kind."""
         attention_cycle(config.model)
         scores.parse(config.model.score)
         return ()
@@ -204,7 +204,7 @@ class Kind(Generic[Config]):
         return self.follows is None
 
     def best(self, config: Config) -> Best:
-        """Which checkpoint later commands take."""
+        """Rule by which later commands choose a checkpoint."""
         del config
         return NEWEST
 
@@ -232,11 +232,11 @@ class Kind(Generic[Config]):
         raise NotImplementedError
 
     def learner(self, prepared: Any, workdir: Any) -> Learner:
-        """What takes the steps of the run in `workdir`; nothing is computed yet."""
+        """Makes the training loop of the run in `workdir`; nothing is computed yet."""
         raise NotImplementedError
 
     def plan(self, config: Config, mesh: Any) -> Plan:
-        """What a run would hold on `mesh`, which may be abstract.
+        """Plans the memory and FLOPs of a run on `mesh`, which may be abstract.
 
         Raises:
           ValueError: the batch or a parameter does not divide over the mesh.

@@ -1,4 +1,4 @@
-"""What a resolved configuration of a supervised run computes, before anything is read.
+"""Compiled computation of a supervised run, made from its resolved configuration alone.
 
 program = Program(config)
 state, metrics = program.train_step(state, batch)
@@ -15,7 +15,7 @@ from gptjax.training import optimizers, partitioning
 from gptjax.training.gradients import gradient_sums, on_each_device
 from gptjax.training.loop import make_train_step
 from gptjax.training.reporting.statistics import layer_statistics
-from gptjax.training.spikes import guarded
+from gptjax.training.spikes import skipping_outliers
 from gptjax.training.state import TrainState, create, rng
 
 
@@ -45,7 +45,9 @@ class Program:
         self.model: Any = kind.model(config, **partitioning.model_attributes(config, self.mesh))
         self.loss = kind.loss(config, self.model)
         schedule = optimizers.learning_rate(optimizer, batch_schedule(config))
-        self.tx = guarded(optimizers.make_optimizer(optimizer, schedule), training.skip_grad_norm)
+        self.tx = skipping_outliers(
+            optimizers.make_optimizer(optimizer, schedule), training.skip_grad_norm
+        )
         self.target = partitioning.placed(jax.eval_shape(self.fresh), self.mesh)
         sums = gradient_sums(self.loss, training.accumulate)
         if config.parallelism.strategy == "pmap":

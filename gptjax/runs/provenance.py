@@ -1,4 +1,4 @@
-"""What made a figure: written beside it.
+"""Provenance of a figure, written beside it.
 
 write_json(path, {**figures, **provenance()})
 """

@@ -1,4 +1,4 @@
-"""A stretch of a run, trained again and held against the rows that the run wrote.
+"""Replay of a stretch of a run: trains it again and compares it with the rows that the run wrote.
 
 learner = learner_in(workdir, workdir.config())
 for comparison in replay(learner, workdir, from_step=0, to_step=100):
@@ -37,7 +37,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Relative to what was recorded; infinite where one alone is finite."""
+        """Difference relative to the recorded loss; infinite where one alone is finite."""
         if self.recorded == self.replayed:
             return 0.0
         if self.recorded is None or self.replayed is None:
@@ -46,7 +46,7 @@ class Comparison:
 
 
 def prepared_in(workdir: WorkDirectory, config: ExperimentConfig) -> Prepared:
-    """What the run in `workdir` learns from as it is now, with the run's copy of the tokenizer.
+    """Reads the inputs of the run in `workdir` as they are now, with its copy of the tokenizer.
 
     Args:
       workdir: of a run.
@@ -71,7 +71,7 @@ def changes_since(workdir: WorkDirectory, hashes: Mapping[str, str]) -> list[str
 
 
 def unchanged_in(workdir: WorkDirectory, config: ExperimentConfig) -> Prepared:
-    """As `prepared_in`; what has changed since the run was trained on it raises ValueError."""
+    """Reads the inputs as `prepared_in` does; refuses (ValueError) those that have changed."""
     prepared = prepared_in(workdir, config)
     for change in changes_since(workdir, prepared.hashes):
         raise ValueError(change)
@@ -79,7 +79,9 @@ def unchanged_in(workdir: WorkDirectory, config: ExperimentConfig) -> Prepared:
 
 
 def learner_in(workdir: WorkDirectory, config: ExperimentConfig) -> SupervisedLearner:
-    """What can take the steps of the run in `workdir` again; arguments as of `prepared_in`.
+    """Makes a loop that takes the steps of the run in `workdir` again.
+
+    The arguments are those of `prepared_in`.
 
     Raises:
       ValueError: as `unchanged_in`, or the run is of a kind that cannot be trained again.
@@ -111,9 +113,9 @@ def replay(
       ValueError: there is no such checkpoint, or it is damaged.
     """
     program = learner.program
-    learner.ready()
+    learner.on_start()
     if from_step == 0:
-        state = learner.begin()
+        state = learner.initial_state()
     else:
         with workdir.checkpoints() as checkpoints:
             state, _ = resume(learner.target, checkpoints, from_step)
@@ -135,4 +137,4 @@ def replay(
                 yield compare(step, "train", float(metrics["loss"]))
         for split, evaluate in learner.evaluators.items():
             if (step, split) in recorded:
-                yield compare(step, split, evaluate(state.judged)["loss"])
+                yield compare(step, split, evaluate(state.eval_params)["loss"])

@@ -14,7 +14,7 @@ from gptjax.runs.kind import Kind, Plan
 from gptjax.runs.program import Program
 from gptjax.runs.task import Task
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.checkpoints.start import begin
+from gptjax.training.checkpoints.start import initial_state
 from gptjax.training.loop import Outcome, RunIO, fit
 from gptjax.training.memory import planned_bytes
 from gptjax.training.partitioning import batch_sharding, batch_share, num_chips
@@ -32,7 +32,7 @@ class Supervised(Kind[Config]):
         raise NotImplementedError
 
     def learner(self, prepared: Task, workdir: WorkDirectory) -> "SupervisedLearner":
-        """What takes the steps of the run in `workdir`."""
+        """Makes the training loop of the run in `workdir`."""
         return SupervisedLearner(self, prepared, workdir)
 
     def plan(self, config: Config, mesh: Any) -> Plan:
@@ -82,14 +82,14 @@ class SupervisedLearner:
         self.target = self.program.target
         self.evaluators = task.evaluators(self.program)
 
-    def ready(self) -> None:
+    def on_start(self) -> None:
         """Tells the task of the program and the directory."""
-        self.task.ready(self.program, self._workdir)
+        self.task.on_start(self.program, self._workdir)
 
-    def begin(self) -> TrainState:
+    def initial_state(self) -> TrainState:
         """The state before the first step, of what the run started from."""
-        init_from = initial_params(self.task.config, self._workdir.origin())
-        return begin(self.program.fresh, self.target, init_from)
+        init_from = initial_params(self.task.config, self._workdir.initial_checkpoint())
+        return initial_state(self.program.fresh, self.target, init_from)
 
     @functools.cached_property
     def _throughput(self) -> Throughput:
@@ -119,6 +119,6 @@ class SupervisedLearner:
             statistics=program.statistics,
         )
 
-    def figures(self, params: Any) -> dict[str, Any]:
-        """What the result says besides the last row."""
-        return self.task.figures(self.program, params, self._workdir)
+    def final_metrics(self, params: Any) -> dict[str, Any]:
+        """Figures of the result besides the last row."""
+        return self.task.final_metrics(self.program, params, self._workdir)

@@ -1,4 +1,4 @@
-"""What a supervised run learns from: all in which its kinds differ once they compute.
+"""Training task of a supervised run: batches, evaluators and hashes of its inputs.
 
 task = kind_of(config).prepare(config)
 batches = task.batches(0, (), ALL)
@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import Config, ExperimentConfig, TrainingConfig, batch_schedule
 from gptjax.data.batches.ledger import Passage
-from gptjax.data.batches.loader import Share
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
@@ -23,7 +23,7 @@ from gptjax.training.evaluation import Evaluator
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a run learns from.
+    """Inputs and evaluators of a supervised run.
 
     Attributes:
       config: resolved, with what follows from the data.
@@ -33,8 +33,8 @@ class Task:
         batches of that step and of every later one.
       evaluators: makes, of the program, what judges parameters, by split; "validation", the last,
         decides which checkpoint is the best.
-      figures: makes, of the program, the judged parameters and the directory of a run that has
-        ended, what its result says besides; JSON values.
+      final_metrics: makes, of the program, the evaluation parameters and the directory of a run
+        that has ended, the other figures of its result; JSON values.
       tokens_a_row: of a batch that are computed; None: a context length.
       ready: told of the program and the directory before the first batch, of every start.
       examples: makes the first rows that are trained on, as a person reads them; takes whether to
@@ -46,11 +46,11 @@ class Task:
     config: ExperimentConfig
     tokenizer: Tokenizer
     hashes: dict[str, str]
-    batches: Callable[[int, Ranges, Share], Iterator[Batch]]
+    batches: Callable[[int, Ranges, BatchShare], Iterator[HostBatch]]
     evaluators: Callable[[Program], Mapping[str, Evaluator]]
-    figures: Callable[[Program, Any, WorkDirectory], dict[str, Any]] = lambda *_: {}
+    final_metrics: Callable[[Program, Any, WorkDirectory], dict[str, Any]] = lambda *_: {}
     tokens_a_row: int | None = None
-    ready: Callable[[Program, WorkDirectory], None] = lambda *_: None
+    on_start: Callable[[Program, WorkDirectory], None] = lambda *_: None
     examples: Callable[[bool], Iterator[str]] | None = None
     passages: Callable[[int, Ranges], tuple[list[Passage], dict[int, str]]] | None = None
 

@@ -11,7 +11,7 @@ from absl import logging
 
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.skipping import Ranges, skip_steps
-from gptjax.runs.initial_params import find_origin
+from gptjax.runs.initial_params import find_initial_checkpoint
 from gptjax.runs.kind import Ended, Learner, kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import fields
@@ -47,13 +47,13 @@ def train(
     kind.check(config)
     prepared = kind.prepare(config)
     config, hashes = prepared.config, prepared.hashes
-    workdir.begin(experiment, config, hashes, lambda: find_origin(config))
+    workdir.begin(experiment, config, hashes, lambda: find_initial_checkpoint(config))
     workdir.keep_tokenizer(prepared.tokenizer)
     learner = kind.learner(prepared, workdir)
     ended = _learned(learner, config, hashes, workdir, restore_step)
     if ended.interrupted_by is not None or (ended.steps == 0 and workdir.has_result()):
         return ended
-    figures = learner.figures(ended.state.judged)
+    figures = learner.final_metrics(ended.state.eval_params)
     if jax.process_index() == 0:
         rows = workdir.path / "metrics.jsonl"
         figure, axis = kind.curve
@@ -85,14 +85,14 @@ def _learned(
         metrics.MetricsWriter(workdir.path, last_good_step=checkpoints.latest_step) as writer,
         metrics.Progress(training.num_steps) as progress,
     ):
-        checkpoints.claim()
-        learner.ready()
+        checkpoints.acquire_lock()
+        learner.on_start()
         io = RunIO(checkpoints, writer, progress, {}, workdir.path / "tensorboard")
         skipped: Ranges | None = None
         failed = 0
         while True:
             state, data = start(
-                learner.begin, learner.target, checkpoints, restore_step=restore_step
+                learner.initial_state, learner.target, checkpoints, restore_step=restore_step
             )
             if skipped is None:
                 skipped = tuple((a, b) for a, b in data.get("skipped_examples", ()))

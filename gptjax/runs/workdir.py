@@ -1,4 +1,4 @@
-"""A run's directory: what it was configured as, what it made, and all that later binaries need.
+"""Work directory of a run: its configuration, its results, and all that later binaries need.
 
 workdir = WorkDirectory("runs/demo")
 config, params = workdir.config(), workdir.params()
@@ -20,7 +20,7 @@ from gptjax.data.batches.skipping import Ranges
 from gptjax.registry import unknown_name
 from gptjax.runs.kind import KINDS, kind_named, kind_of
 from gptjax.runs.provenance import provenance
-from gptjax.runs.same_run import changes
+from gptjax.runs.run_identity import changes
 from gptjax.settings import from_dict, to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from gptjax.training.checkpoints.store import Checkpoints
@@ -33,8 +33,8 @@ MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a r
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
-    """What a run started from: written down then, and the same whenever it starts there again.
+class InitialCheckpoint:
+    """Initial parameters of a run, recorded at its first start and the same at every later one.
 
     A run goes back to its start when no checkpoint comes before steps that were not finite, and
     `experiments.verify` replays it from there. Its source may have been trained on since, or
@@ -67,9 +67,9 @@ class WorkDirectory:
         experiment: str,
         config: ExperimentConfig,
         record: dict[str, Any],
-        find_origin: Callable[[], Origin] | None = None,
+        find_initial_checkpoint: Callable[[], InitialCheckpoint] | None = None,
     ) -> None:
-        """Makes the directory that of a run, or finds that this run is already there.
+        """Makes this the directory of a run, or checks that the same run is already there.
 
         A run that has made none of MADE, such as one whose model could not be built, is not there
         yet.
@@ -78,38 +78,38 @@ class WorkDirectory:
           experiment: the name the configuration was made from.
           config: resolved.
           record: what else is to be the same: content hashes of what the run reads.
-          find_origin: says what the run starts from; of a run that is there it has been said.
+          find_initial_checkpoint: finds what a new run starts from; an older run has recorded it.
 
         Raises:
           ValueError: the directory holds another run (says how they differ), or something that
-            is not a run, or cannot be written; or `find_origin` raises it.
+            is not a run, or cannot be written; or `find_initial_checkpoint` raises it.
         """
-        on_first(lambda: self._begin_here(experiment, config, record, find_origin))
+        on_first(lambda: self._begin_here(experiment, config, record, find_initial_checkpoint))
 
     def _begin_here(
         self,
         experiment: str,
         config: ExperimentConfig,
         record: dict[str, Any],
-        find_origin: Callable[[], Origin] | None,
+        find_initial_checkpoint: Callable[[], InitialCheckpoint] | None,
     ) -> None:
         try:
-            origin = None
+            initial = None
             if self._config_file.exists():
                 if any(any(self.path.glob(made)) for made in MADE):
                     self._refuse_another(config, record)
-                    origin = self._run().get(STARTED_FROM)
+                    initial = self._run().get(STARTED_FROM)
             elif self.path.is_dir() and any(self.path.iterdir()):
                 raise ValueError(
                     f"--workdir: {self.path} holds files but no config.json; expected a new or "
                     "empty directory, or one of this run"
                 )
-            if origin is None and find_origin is not None:
-                origin = dataclasses.asdict(find_origin())
+            if initial is None and find_initial_checkpoint is not None:
+                initial = dataclasses.asdict(find_initial_checkpoint())
             self.path.mkdir(parents=True, exist_ok=True)
             kind = {} if config.kind == ExperimentConfig.kind else {"task": config.kind}
             run = {"experiment": experiment, **kind, "config": to_dict(config), **record}
-            write_json(self._config_file, run | ({STARTED_FROM: origin} if origin else {}))
+            write_json(self._config_file, run | ({STARTED_FROM: initial} if initial else {}))
         except OSError as error:
             raise ValueError(
                 f"--workdir: cannot write {self.path}: {error.strerror}; expected a writable "
@@ -166,15 +166,15 @@ class WorkDirectory:
         """Content hashes of all that the run was made with: its tokenizer, its corpus or sets."""
         return {name: x for name, x in self._run().items() if name.endswith("_hash")}
 
-    def origin(self) -> Origin:
-        """What the run started from, as `begin` wrote it down."""
+    def initial_checkpoint(self) -> InitialCheckpoint:
+        """Initial parameters of the run, as `begin` recorded them."""
         run = self._run()
         if STARTED_FROM not in run:
             raise ValueError(
                 f"{self._config_file}: got no {STARTED_FROM!r}, expected that of a run which has "
                 "been started"
             )
-        return Origin(**run[STARTED_FROM])
+        return InitialCheckpoint(**run[STARTED_FROM])
 
     def skipped_examples(self) -> Ranges:
         """The ranges of examples that the run has left out by now, as its rows say."""
@@ -244,7 +244,7 @@ class WorkDirectory:
         return kind.model(config)
 
     def params(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
-        """What the run is judged by at a checkpoint: see `TrainState.judged`.
+        """Restores the evaluation parameters of a checkpoint (`TrainState.eval_params`).
 
         Args:
           step: of the checkpoint, `chosen_step` by default.
@@ -257,7 +257,7 @@ class WorkDirectory:
         return self.restored(step, mesh)
 
     def restored(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
-        """As `params`, of a run of any kind."""
+        """Restores as `params` does, for a run of any kind."""
         config = self.config()
         kind = kind_of(config)
         abstract = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))
@@ -265,7 +265,7 @@ class WorkDirectory:
             mesh = make_mesh(ParallelismConfig(), jax.local_devices())
         step = self.chosen_step() if step is None else step
         with self.checkpoints() as checkpoints:
-            return checkpoints.restore_judged(step, placed(abstract, mesh))
+            return checkpoints.restore_eval_params(step, placed(abstract, mesh))
 
     def has_result(self) -> bool:
         """Whether the run has ended."""

@@ -1,4 +1,4 @@
-"""What a trained model loses when its attention may reach fewer keys, before any training.
+"""Loss of a trained model when its attention may reach fewer keys, before any training.
 
 The share of attention that a pattern keeps follows from two log-sum-exps, those of a query's
 scores over the keys of the model's own pattern and over those of both: exp(lse(both) - lse(own)).
@@ -78,7 +78,7 @@ def kept_attention(
     return jnp.stack(kept), jnp.stack(queries)
 
 
-def divergence(own: Decoder, new: Decoder) -> Loss:
+def divergence_loss(own: Decoder, new: Decoder) -> Loss:
     """The loss of `new`; as metrics that of `own`, and KL(own || new) of their predictions, nats.
 
     The models share their parameters. Logits of both exist for one row of the batch at a time.
@@ -120,7 +120,7 @@ def sparsify(
     bytes_per_target: float,
     mesh: Mesh,
 ) -> dict[str, Any]:
-    """Judges on held-out text what another attention does to a trained model.
+    """Judges a trained model under another attention on held-out text.
 
     Args:
       config: of the run, resolved.
@@ -138,7 +138,7 @@ def sparsify(
     """
     new = copy.deepcopy(config.model)
     new.attention = specification
-    loss = divergence(GPT(config.model), GPT(new))
+    loss = divergence_loss(GPT(config.model), GPT(new))
     figures = language_model_evaluator(loss, batches, bytes_per_target, mesh)(params)
 
     measure = jax.jit(functools.partial(kept_attention, config.model, specification))
@@ -154,7 +154,7 @@ def sparsify(
     }
 
 
-def table(report: dict[str, Any]) -> Table:
+def kept_attention_table(report: dict[str, Any]) -> Table:
     """The kept shares of attention, a row a layer."""
     names, kept = report["attention"], np.array(report["kept"])
     title = f"share of the attention of {names['own']} that {names['new']} keeps"

@@ -7,18 +7,19 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.loader import ALL, Share, mixture_batches
+from gptjax.data.batches.loader import ALL, mixture_batches
 from gptjax.data.batches.mixture import Mixture, Rows, WindowRows
 from gptjax.data.batches.packing import PackedRows, pack
-from gptjax.data.batches.shards import Batch, PreparedCorpus
+from gptjax.data.batches.shards import HostBatch, PreparedCorpus
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.chat_view import show_row
 from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.prompts import prompt_rows, prompts_of
 from gptjax.data.dialogue.records import Records
-from gptjax.judging.answer_rewards import answer_rewards
+from gptjax.judging.answer_rewards import answer_reward_evaluator
 from gptjax.judging.judges import judges_hash, load_judge
 from gptjax.runs import inputs
 from gptjax.runs.costs import Shapes, array
@@ -170,7 +171,7 @@ class FineTuning(Supervised[SFTConfig]):
             hashes["judges_hash"] = judges_hash(rewards)
             prompts = prompt_rows(prompts_of(held_out), template, max_prompt_tokens=length // 2)
             of_answers.append(
-                answer_rewards(
+                answer_reward_evaluator(
                     self.model(config),
                     template,
                     prompts,
@@ -186,7 +187,7 @@ class FineTuning(Supervised[SFTConfig]):
             config = with_examples(config, config.sft.epochs * len(rows) / of_conversations)
         schedule = batch_schedule(config)
 
-        def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
             return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
@@ -203,7 +204,7 @@ class FineTuning(Supervised[SFTConfig]):
             made["validation"] = _joined([loss, *of_answers])
             return made
 
-        def figures(_: Program, __: Any, workdir: WorkDirectory) -> dict[str, Any]:
+        def final_metrics(_: Program, __: Any, workdir: WorkDirectory) -> dict[str, Any]:
             return {
                 **_chosen(workdir),
                 "mixture": mixture.report(
@@ -229,13 +230,13 @@ class FineTuning(Supervised[SFTConfig]):
             hashes=hashes,
             batches=batches,
             evaluators=evaluators,
-            figures=figures,
+            final_metrics=final_metrics,
             examples=examples,
         )
 
 
 def _conversations(config: SFTConfig) -> tuple[Records[Conversation], Records[Conversation]]:
-    """What is learned from, and what is held out."""
+    """Loads the conversations to learn from, and the held-out ones."""
     if config.sft.conversations is None:
         raise ValueError(
             "config.sft.conversations: got none, expected jsonl:PATH with rows of prompt and "

@@ -5,10 +5,11 @@ python -m experiments.train --experiment=gpt2_smoke --workdir=runs/gpt2
 
 from collections.abc import Iterator
 
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.ledger import Passage, document_names, passages
-from gptjax.data.batches.loader import Share, step_windows
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.loader import step_windows
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.corpora.text import load_corpus
 from gptjax.runs import inputs
@@ -37,7 +38,7 @@ class LanguageModelling(Supervised[ExperimentConfig]):
         tokenizer = inputs.load_model_tokenizer(config)
         prepared = inputs.prepare_corpus(config, tokenizer)
 
-        def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
             return inputs.training_batches(config, prepared.train, step, skipped, share)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:

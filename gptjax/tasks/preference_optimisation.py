@@ -12,11 +12,12 @@ from absl import logging
 
 from gptjax.alignment.preference_losses import dpo, ipo
 from gptjax.alignment.ranking_report import ranking_report
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.loader import Share, mixture_batches
+from gptjax.data.batches.loader import mixture_batches
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.batches.ranking_rows import RankingRows
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.judging.divergence import divergence
@@ -126,17 +127,17 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
         schedule = batch_schedule(config)
         mixture = Mixture({"rankings": rows}, {"rankings": 1.0}, config.training.seed)
 
-        def ready(program: Program, workdir: WorkDirectory) -> None:
+        def on_start(program: Program, workdir: WorkDirectory) -> None:
             refer(program, config, workdir, {"train": rows, "validation": validation})
 
-        def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
             return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
             held = inputs.row_batches(config, validation, batch_share(program.mesh))
             return {"validation": loss_evaluator(program.loss, held, program.mesh)}
 
-        def figures(program: Program, params: Any, workdir: WorkDirectory) -> dict[str, Any]:
+        def final_metrics(program: Program, params: Any, workdir: WorkDirectory) -> dict[str, Any]:
             given = log_probs(program, config, params, validation)
             rewards = config.dpo.beta * (given.astype(np.float64) - validation.log_probs)
             of_rankings = [
@@ -155,9 +156,9 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
             hashes=hashes,
             batches=batches,
             evaluators=evaluators,
-            figures=figures,
+            final_metrics=final_metrics,
             tokens_a_row=self.tokens(rows.rows.batch(np.arange(1))),
-            ready=ready,
+            on_start=on_start,
         )
 
 

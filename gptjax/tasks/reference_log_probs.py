@@ -22,7 +22,7 @@ from gptjax.alignment.preference_losses import answer_log_probs
 from gptjax.atomic_files import replaced
 from gptjax.config import ExperimentConfig
 from gptjax.data.batches.ranking_rows import RankingRows
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.runs.initial_params import initial_params
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
@@ -49,8 +49,8 @@ class ReferredRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, indices: np.ndarray) -> Batch:
-        """As `RankingRows.batch`, with what is 0 where there is padding.
+    def batch(self, indices: np.ndarray) -> HostBatch:
+        """Makes the batch of `RankingRows.batch` with two more arrays, 0 where there is padding.
 
         Returns:
           prompt_lengths: [B] int32.
@@ -83,7 +83,7 @@ def refer(
     """
     made_for = json.dumps(
         [
-            dataclasses.asdict(workdir.origin()),
+            dataclasses.asdict(workdir.initial_checkpoint()),
             to_dict(config.model),
             config.training.seed,
             {name: [*held.log_probs.shape] for name, held in sets.items()},
@@ -109,7 +109,7 @@ def log_probs(
 
 def start_params(program: Program, config: ExperimentConfig, workdir: WorkDirectory) -> Any:
     """The parameters that the run started from."""
-    read = initial_params(config, workdir.origin())
+    read = initial_params(config, workdir.initial_checkpoint())
     target = program.target.params
     if read is not None:
         return read(target)
@@ -118,7 +118,7 @@ def start_params(program: Program, config: ExperimentConfig, workdir: WorkDirect
 
 
 def _read(path: Path, made_for: str) -> dict[str, np.ndarray] | None:
-    """What the file holds, if that was made for the same."""
+    """Reads the file's arrays if they were made for the same inputs, else None."""
     try:
         with path.open("rb") as opened, np.load(opened) as file:
             if str(file["made_for"]) == made_for:

@@ -15,10 +15,11 @@ import numpy as np
 from gptjax.alignment.ranking import ranking
 from gptjax.alignment.ranking_report import ranking_report
 from gptjax.alignment.reward_model import RewardModel, from_language_model, normalisation
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.loader import Share, mixture_batches
+from gptjax.data.batches.loader import mixture_batches
 from gptjax.data.batches.mixture import Mixture
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.answered import answered_rows
 from gptjax.data.dialogue.chat_format import ChatTemplate
@@ -116,7 +117,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
         }
 
     def tokens(self, batch: Mapping[str, Any]) -> int:
-        """Of whole texts, or of prompts and answers apart."""
+        """Tokens of whole texts, or of prompts and answers apart."""
         names = {"tokens", "prompts", "answers"} & batch.keys()
         return sum(math.prod(batch[name].shape) for name in names)
 
@@ -160,14 +161,14 @@ class RewardModelling(Supervised[RewardModelConfig]):
         schedule = batch_schedule(config)
         mixture = Mixture({"rankings": rows}, {"rankings": 1.0}, config.training.seed)
 
-        def batches(step: int, skipped: Ranges, share: Share) -> Iterator[Batch]:
+        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
             return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
             held = inputs.row_batches(config, validation, batch_share(program.mesh))
             return {"validation": loss_evaluator(program.loss, held, program.mesh)}
 
-        def figures(program: Program, params: Any, _: WorkDirectory) -> dict[str, Any]:
+        def final_metrics(program: Program, params: Any, _: WorkDirectory) -> dict[str, Any]:
             size = config.training.batch_size
             given = rewards_of_texts(program, params, demonstrations, size).astype(np.float64)
             shift, gain = normalisation(given, unit_variance=config.reward.unit_variance)
@@ -189,7 +190,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
             hashes=hashes,
             batches=batches,
             evaluators=evaluators,
-            figures=figures,
+            final_metrics=final_metrics,
             tokens_a_row=self.tokens(rows.batch(np.arange(1))),
         )
 

@@ -1,4 +1,4 @@
-"""What a reward model gives to all rows of a set, over the mesh it was trained on.
+"""Rewards of all rows of a set by a reward model, over the mesh it was trained on.
 
 rewards = rewards_of_texts(program, params, answered_rows(conversations, template, ...), 64)
 """
@@ -41,7 +41,7 @@ def rewards_of_texts(
 def rewards_of_rankings(
     program: Program, params: Any, rows: RankingRows, batch_size: int
 ) -> list[np.ndarray]:
-    """The rewards of the answers of each ranking, [K] float32; arguments as above."""
+    """Rewards of the answers of each ranking, [K] float32; arguments as of `rewards_of_texts`."""
     of_answers = answer_rewards(program.model, share_prompts=rows.share_prompts)
 
     def rewards(params: Any, batch: Batch) -> jax.Array:
@@ -59,7 +59,7 @@ def of_all_rows(
     rows: Rows,
     batch_size: int,
 ) -> np.ndarray:
-    """What a function (params, batch) -> [B, ...] makes of each row; every process has all of them.
+    """Results of a function (params, batch) -> [B, ...] for each row, on every process.
 
     Other arguments are those of `rewards_of_texts`.
     """

@@ -60,14 +60,14 @@ class ByteLevelBPE(MergesTokenizer):
         """Learns the merges of `texts`.
 
         Args:
-            texts: Documents.
-            vocab_size: 256 bytes, the merges, and `<|endoftext|>` with the last id, as in GPT-2.
+          texts: Documents.
+          vocab_size: 256 bytes, the merges, and `<|endoftext|>` with the last id, as in GPT-2.
 
         Returns:
-            A tokenizer of exactly `vocab_size` ids.
+          A tokenizer of exactly `vocab_size` ids.
 
         Raises:
-            ValueError: For a size that is too small to hold all bytes, or too large for `texts`.
+          ValueError: For a size that is too small to hold all bytes, or too large for `texts`.
         """
         smallest = len(_BYTES) + 1
         if vocab_size < smallest:

@@ -1,4 +1,4 @@
-"""Another tokenizer, and the tokens of a chat after its vocabulary: roles, end of turn, padding.
+"""Chat tokenizer: another tokenizer, then tokens for roles, end of turn and padding.
 
 No text becomes one of them: `encode` takes what spells them as text like any other, so that a user
 cannot write a turn that is not theirs. A model trained with `chat:INNER` has rows for them from the

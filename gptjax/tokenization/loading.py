@@ -1,4 +1,4 @@
-"""From what a user writes to a tokenizer.
+"""Loading of tokenizers by the name that a user writes.
 
 load_tokenizer("python_docs_4096")
 """
@@ -27,16 +27,16 @@ def load_tokenizer(spec: str) -> Tokenizer:
     """Loads the tokenizer that `spec` names.
 
     Args:
-        spec: `bytes`; `gpt2:DIR` (encoder.json, vocab.bpe); `gpt1:DIR` (encoder_bpe_40000.json,
-            vocab_40000.bpe); `sentencepiece:FILE`; the name of a folder in the repository's
-            tokenizers/; the path of a directory written by `Tokenizer.save`; or `chat:` and any
-            of these, which adds the tokens of a chat.
+      spec: `bytes`; `gpt2:DIR` (encoder.json, vocab.bpe); `gpt1:DIR` (encoder_bpe_40000.json,
+        vocab_40000.bpe); `sentencepiece:FILE`; the name of a folder in the repository's
+        tokenizers/; the path of a directory written by `Tokenizer.save`; or `chat:` and any
+        of these, which adds the tokens of a chat.
 
     Returns:
-        The tokenizer.
+      The tokenizer.
 
     Raises:
-        ValueError: For an unknown spec, and for files that are missing, torn or changed.
+      ValueError: For an unknown spec, and for files that are missing, torn or changed.
     """
     if spec == "bytes":
         return RawBytes()

@@ -1,4 +1,4 @@
-"""What every tokenizer can do: encode, decode, save itself, and say whether it is the same.
+"""Protocol of tokenizers: each encodes, decodes, saves itself, and is compared with others.
 
 A kind of tokenizer subclasses `Tokenizer`, says what files hold it, and is listed in
 `loading.KINDS`.
@@ -61,15 +61,15 @@ class Tokenizer(abc.ABC):
         """Turns text into ids.
 
         Args:
-            text: Any Unicode text without lone surrogates.
-            allowed_special: The special tokens that stand for their id where they occur in
-                `text`; all others are text like any other.
+          text: Any Unicode text without lone surrogates.
+          allowed_special: The special tokens that stand for their id where they occur in
+            `text`; all others are text like any other.
 
         Returns:
-            The ids, int32 [tokens].
+          The ids, int32 [tokens].
 
         Raises:
-            ValueError: For a lone surrogate, or a name that is not among `special_tokens`.
+          ValueError: For a lone surrogate, or a name that is not among `special_tokens`.
         """
         allowed = sorted(allowed_special, key=len, reverse=True)
         for name in allowed:
@@ -91,13 +91,13 @@ class Tokenizer(abc.ABC):
         """Turns many texts into ids, on all cores where the library behind can.
 
         Args:
-            texts: Texts without lone surrogates; special tokens in them are taken as text.
+          texts: Texts without lone surrogates; special tokens in them are taken as text.
 
         Returns:
-            The ids of each text, int32 [tokens].
+          The ids of each text, int32 [tokens].
 
         Raises:
-            ValueError: For a lone surrogate.
+          ValueError: For a lone surrogate.
         """
         texts = list(well_formed(texts, self.encoding_errors))
         return [np.asarray(ids, np.int32) for ids in self._encode_ordinary(texts)]
@@ -106,13 +106,13 @@ class Tokenizer(abc.ABC):
         """Turns ids into text.
 
         Args:
-            ids: Token ids, integers [tokens].
+          ids: Token ids, integers [tokens].
 
         Returns:
-            Their text: special tokens by name, bytes that are not UTF-8 as U+FFFD.
+          Their text: special tokens by name, bytes that are not UTF-8 as U+FFFD.
 
         Raises:
-            ValueError: For anything but a sequence of ids within the vocabulary.
+          ValueError: For anything but a sequence of ids within the vocabulary.
         """
         ids = np.asarray(ids)
         if ids.size == 0:

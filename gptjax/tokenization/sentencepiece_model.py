@@ -65,15 +65,15 @@ class SentencePiece(Tokenizer):
         """Learns the pieces of `texts`.
 
         Args:
-            texts: Documents; each line is a sentence.
-            vocab_size: `<unk>` (id 0), `<|endoftext|>` (id 1), 256 bytes, and the pieces.
-            model_type: How pieces are chosen.
+          texts: Documents; each line is a sentence.
+          vocab_size: `<unk>` (id 0), `<|endoftext|>` (id 1), 256 bytes, and the pieces.
+          model_type: How pieces are chosen.
 
         Returns:
-            A tokenizer of exactly `vocab_size` ids.
+          A tokenizer of exactly `vocab_size` ids.
 
         Raises:
-            ValueError: For a size that the library finds too small or too large for `texts`.
+          ValueError: For a size that the library finds too small or too large for `texts`.
         """
         lines = [line for text in well_formed(texts) for line in text.split("\n") if line]
         if not lines:

@@ -1,4 +1,4 @@
-"""Which device stands where in a mesh, so that neighbours in it are neighbours in the machine.
+"""Order of devices in a mesh, so that neighbours in it are neighbours in the machine.
 
 `jax.make_mesh` refuses devices of several hosts of GPUs and of several TPU slices.
 

@@ -72,7 +72,7 @@ def make_train_step(
 
 @dataclasses.dataclass
 class Outcome:
-    """How a run ended."""
+    """End of a run: its last state, its evaluation, and why it stopped."""
 
     state: TrainState
     steps: int  # taken by this start of the run
@@ -82,13 +82,13 @@ class Outcome:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What the run's result says of this start."""
+        """Figures of this start for the run's result."""
         return {"data_wait_fraction": self.data_wait_fraction}
 
 
 @dataclasses.dataclass(frozen=True)
 class RunIO:
-    """Where a run writes.
+    """Outputs of a run: checkpoints, metrics, progress and traces.
 
     Attributes:
       checkpoints: where states are saved.
@@ -201,7 +201,7 @@ def fit(
 
     def evaluate() -> None:
         for split, evaluator in evaluators.items():
-            evaluation[split] = evaluator(state.judged)
+            evaluation[split] = evaluator(state.eval_params)
             row = {"step": done, "split": split, **evaluation[split]}
             _check_finite(row, io.checkpoints)
             io.writer.write(row)

@@ -11,7 +11,7 @@ import jax
 
 
 def planned_bytes(compiled: jax.stages.Compiled) -> int:
-    """On each device: arguments, results, temporaries, less what results take from arguments."""
+    """Bytes on each device: arguments, results and temporaries, minus aliased results."""
     planned = compiled.memory_analysis()
     assert planned is not None
     return (
@@ -23,7 +23,7 @@ def planned_bytes(compiled: jax.stages.Compiled) -> int:
 
 
 def bytes_of_each_device(target: Any) -> int:
-    """Of a tree of `jax.ShapeDtypeStruct`s that say where they live, on the fullest device."""
+    """Bytes on the fullest device of a tree of `jax.ShapeDtypeStruct`s with shardings."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(target)

@@ -24,7 +24,7 @@ Schedule = Callable[[ArrayLike], jax.Array]
 
 
 def decay_mask(params: Any) -> Any:
-    """Which parameters decay, as a tree of bools.
+    """Mask of the parameters that decay, as a tree of bools.
 
     Raises:
       ValueError: naming a parameter that has no row in `parameters.PARAMETERS`.
@@ -85,7 +85,7 @@ def learning_rate(config: OptimizerConfig, batches: BatchSchedule) -> Schedule:
 
 def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
     """The optimizer `config.name`, after clipping by the global norm; apply it with `update`."""
-    optimizer = {"adamw": _adamw, "muon": _muon}[config.name](config, schedule)
+    optimizer = OPTIMIZERS[config.name](config, schedule)
     if config.clip_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
@@ -127,6 +127,13 @@ def _muon(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransfor
         )
 
     return optax.partition({"muon": orthogonal, "adamw": _adamw(config, schedule)}, names)
+
+
+# The names are those that `OptimizerConfig.name` may have.
+OPTIMIZERS: dict[str, Callable[[OptimizerConfig, Schedule], optax.GradientTransformation]] = {
+    "adamw": _adamw,
+    "muon": _muon,
+}
 
 
 def update(

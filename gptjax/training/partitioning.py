@@ -1,4 +1,4 @@
-"""Where arrays live: a mesh, and how parameters, activations and batches are divided over it.
+"""Partitioning: a mesh, and how parameters, activations and batches are divided over it.
 
 Rows of a batch are divided over the axes `data` and `fsdp`, positions over `sequence`. `fsdp`
 divides every large parameter besides, and what an optimizer keeps of it, and each layer's are
@@ -21,14 +21,14 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gptjax import attention
-from gptjax.attention.implementations.over_sequence import over_sequence
+from gptjax.attention.implementations.context_parallel import context_parallel
+from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
 from gptjax.training.device_order import ordered
 from gptjax.training.parameters import path_of, rule_of
 
 AXES = ("data", "fsdp", "sequence", "tensor")
 
-Share = tuple[tuple[int, ...], int]  # parts of a batch, and how many parts it has
 
 # What the modules call the axes of activations -> the mesh axes that divide them.
 ACTIVATIONS: dict[str | None, str | tuple[str, ...] | None] = {
@@ -115,13 +115,13 @@ def placed(state: Any, mesh: Any) -> Any:
 
 
 def model_attributes(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
-    """What a model of a resolved `config` is given so that the mesh divides what it computes."""
+    """Attributes of a model of a resolved `config` that divide its computation over the mesh."""
     parallelism = config.parallelism
     if parallelism.strategy != "mesh":
         return {}
     queries = _sharding(mesh, "batch", "sequence", "heads", None)
     if parallelism.sequence > 1:
-        attend = over_sequence(queries, parallelism.sequence_attention)
+        attend = context_parallel(queries, parallelism.sequence_attention)
     else:
         queries = _sharding(mesh, "batch", None, "heads", None)
         attend = functools.partial(attention.attend, sharding=queries)
@@ -133,7 +133,7 @@ def model_attributes(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
 
 
 def _sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
-    """Where an activation lives whose axes are called `axes`."""
+    """Sharding of an activation whose axes are called `axes`."""
     return NamedSharding(mesh, PartitionSpec(*(ACTIVATIONS[axis] for axis in axes)))
 
 
@@ -156,12 +156,12 @@ def check_divides(config: ExperimentConfig, mesh: Mesh) -> None:
 
 
 def batch_sharding(mesh: Mesh, num_axes: int) -> NamedSharding:
-    """Where arrays [B] or [B, T] of a batch live, of one or two axes."""
+    """Sharding of a batch's arrays [B] or [B, T], of one or two axes."""
     return _sharding(mesh, *("batch", "sequence")[:num_axes])
 
 
 @functools.cache
-def batch_share(mesh: Mesh) -> Share:
+def batch_share(mesh: Mesh) -> BatchShare:
     """The parts of each batch whose rows this process is to give `put_batch`, and of how many.
 
     Parts are of equal size. The devices of a host may hold parts that do not follow each other,

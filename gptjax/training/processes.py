@@ -1,4 +1,4 @@
-"""What several processes of one run decide together, and what one of them decides for all.
+"""Decisions that the processes of one run take together, or that one process takes for all.
 
 Every process calls these functions, in the same order, from its main thread. A `ValueError` on one
 process is raised on all of them: none is left waiting for another that has stopped.
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def together(call: Callable[[], T]) -> T:
-    """What `call` returns here.
+    """Calls `call` on every process, and returns what it returns here.
 
     Raises:
       ValueError: it was raised on any process; with the message of the first of them.
@@ -37,7 +37,7 @@ def together(call: Callable[[], T]) -> T:
 
 
 def on_first(call: Callable[[], T]) -> T:
-    """What `call`, of process 0 alone, returns there, as JSON keeps it; on every process.
+    """Calls `call` on process 0 alone, and returns its JSON result on every process.
 
     Raises:
       ValueError: `call` raised it.

@@ -5,7 +5,7 @@ leaving out the data that came there. An outlier is told here by the median of t
 norms. Outliers count among these: where gradients grow for good, the median follows them within
 half the window.
 
-    tx = guarded(make_optimizer(config.optimizer, schedule), skip_grad_norm=10.0)
+    tx = skipping_outliers(make_optimizer(config.optimizer, schedule), skip_grad_norm=10.0)
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ WINDOW = 101  # norms; odd, so that the median is one of them
 
 
 class GuardState(NamedTuple):
-    """What is known of the steps before.
+    """State of the guard: what it knows of earlier steps.
 
     Attributes:
       inner: state of the optimizer.
@@ -48,15 +48,15 @@ class NotFiniteError(ValueError):
         self.first_step, self.last_step = first_step, last_step
 
 
-def guarded(
+def skipping_outliers(
     tx: optax.GradientTransformation, skip_grad_norm: float | None
 ) -> optax.GradientTransformationExtraArgs:
-    """`tx`, whose parameters and state stay as they are at a step that is not finite or an outlier.
+    """Wraps `tx` so that a step which is not finite, or is an outlier, changes nothing.
 
     Args:
       tx: the optimizer.
-      skip_grad_norm: a step is an outlier whose gradient norm is above this times the median of
-        the last ones; None: none is.
+      skip_grad_norm: a step is an outlier if its gradient norm is above this many times the median
+        of the last norms; None: no step is an outlier.
 
     Returns:
       An optimizer whose `update` takes the `loss` besides; its state is a `GuardState`.

@@ -1,4 +1,4 @@
-"""What a training step changes.
+"""Training state: all that a training step changes.
 
 state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params))
 """
@@ -26,8 +26,8 @@ class TrainState:
     ema: Any = None
 
     @property
-    def judged(self) -> Any:
-        """The parameters that the run is judged by: the average where one is kept.
+    def eval_params(self) -> Any:
+        """Parameters that the run is evaluated by: the average where one is kept.
 
         They are what evaluations see, what `evaluate`, `sample` and `convert` read of a checkpoint,
         and what a later run starts from, such as fine-tuning, a reward model or PPO. `params` are

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.alignment.best_of_n import accepted, best, expected_best, kl_of_best
+from gptjax.alignment.best_of_n import best, expected_best, kl_of_best
 
 
 def test_the_best_is_the_first_of_the_highest_there_are():
@@ -45,31 +45,11 @@ def test_the_expected_best_is_the_mean_over_all_subsets():
     assert big[0] == pytest.approx(512 / 513, abs=2e-3)
 
 
-def test_what_is_accepted_follows_the_tilted_policy():
-    """Three answers drawn 1/2, 1/4, 1/4: kept ones are in proportion to p exp(score / T)."""
-    chances, worth = np.array([0.5, 0.25, 0.25]), np.array([0.0, 1.0, 2.0])
-    drawn = np.random.default_rng(0).choice(3, p=chances, size=(2000, 40))
-    kept = np.asarray(accepted(jax.random.key(0), worth[drawn].astype(np.float32), 1.5))
-    shares = np.bincount(drawn[kept], minlength=3) / kept.sum()
-    want = chances * np.exp(worth / 1.5)
-    np.testing.assert_allclose(shares, want / want.sum(), atol=0.01)
-    cold = np.asarray(accepted(jax.random.key(0), worth[drawn].astype(np.float32), 1e-3))
-    np.testing.assert_array_equal(drawn[cold], 2)
-
-
-def test_answers_that_are_not_there_are_not_accepted():
-    scores = np.array([[9.0, 1.0, 1.0]], np.float32)
-    mask = np.array([[False, True, True]])
-    kept = accepted(jax.random.key(0), scores, 1.0, mask)
-    np.testing.assert_array_equal(kept, [[False, True, True]])
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: kl_of_best(0), "n: got 0, expected 1 or more"),
         (lambda: expected_best(np.zeros((2, 4)), 5), "n: got 5, expected 1 to 4"),
-        (lambda: accepted(jax.random.key(0), np.zeros((1, 2)), 0.0), "temperature: got 0.0"),
     ],
 )
 def test_what_has_no_meaning_is_refused(call, message):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from gptjax.alignment.elo import Judgement, fit
+from gptjax.alignment.elo import Judgement, fit_ratings
 from gptjax.alignment.elo_clusters import clustered
 
 NAMES = ("a", "b", "c")
@@ -29,24 +29,24 @@ def judged(rng, prompts, each, sway, ties=True):
 def test_deviations_are_those_of_the_bootstrap_over_prompts(ties):
     rng = np.random.default_rng(0)
     judgements, clusters = judged(rng, 60, 4, sway=1.0, ties=ties)
-    ratings = clustered(fit(judgements), judgements, clusters)
+    ratings = clustered(fit_ratings(judgements), judgements, clusters)
     by_prompt = np.array_split(np.arange(len(judgements)), 60)
     drawn = []
     for _ in range(300):
         picked = np.concatenate([by_prompt[i] for i in rng.integers(60, size=60)])
-        again = fit([judgements[i] for i in picked])
+        again = fit_ratings([judgements[i] for i in picked])
         drawn.append([again.strengths[again.names.index(name)] for name in ratings.names])
     np.testing.assert_allclose(
         np.sqrt(np.diag(ratings.covariance)), np.std(drawn, axis=0), rtol=0.12
     )
     wide = ratings.difference("a", "b")[2] - ratings.difference("a", "b")[1]
-    narrow = fit(judgements).difference("a", "b")
+    narrow = fit_ratings(judgements).difference("a", "b")
     assert wide > 1.3 * (narrow[2] - narrow[1])
 
 
 def test_of_independent_judgements_it_is_the_fisher_information():
     judgements, _ = judged(np.random.default_rng(1), 3000, 1, sway=0.0)
-    plain = fit(judgements)
+    plain = fit_ratings(judgements)
     ratings = clustered(plain, judgements, range(len(judgements)))
     np.testing.assert_allclose(ratings.covariance, plain.covariance, rtol=0.1)
     np.testing.assert_array_equal(ratings.strengths, plain.strengths)
@@ -55,18 +55,18 @@ def test_of_independent_judgements_it_is_the_fisher_information():
 
 def test_a_strong_prior_narrows_it():
     judgements, clusters = judged(np.random.default_rng(2), 30, 2, sway=0.5)
-    loose = clustered(fit(judgements, prior=1e6), judgements, clusters, prior=1e6)
-    free = clustered(fit(judgements), judgements, clusters)
+    loose = clustered(fit_ratings(judgements, prior=1e6), judgements, clusters, prior=1e6)
+    free = clustered(fit_ratings(judgements), judgements, clusters)
     np.testing.assert_allclose(loose.covariance, free.covariance, rtol=1e-4)
-    tight = clustered(fit(judgements, prior=50), judgements, clusters, prior=50)
+    tight = clustered(fit_ratings(judgements, prior=50), judgements, clusters, prior=50)
     assert np.trace(tight.covariance) < 0.7 * np.trace(free.covariance)
 
 
 def test_too_few_clusters_are_refused():
     judgements, clusters = judged(np.random.default_rng(0), 2, 2, sway=0.0)
     with pytest.raises(ValueError, match="clusters: got 1 over 12 judgements, expected at least 2"):
-        clustered(fit(judgements, prior=400), judgements, [0] * len(clusters))
+        clustered(fit_ratings(judgements, prior=400), judgements, [0] * len(clusters))
     with pytest.raises(
         ValueError, match=r"clusters: got 2 over 11 judgements, .* one for each of 1"
     ):
-        clustered(fit(judgements, prior=400), judgements, clusters[1:])
+        clustered(fit_ratings(judgements, prior=400), judgements, clusters[1:])

@@ -1,4 +1,4 @@
-"""PPO's measurement, lessons and update, against loops in NumPy and gradients of other code."""
+"""PPO's measurement, targets and update, against loops in NumPy and gradients of other code."""
 
 import functools
 
@@ -102,7 +102,7 @@ def test_neither_padding_nor_neighbours_change_what_is_measured(networks, measur
         np.testing.assert_array_equal(got[name][0, kept], expected[name][0, kept])
 
 
-def loop_lessons(settings, measured, mask, scores, finished, beta):
+def loop_targets(settings, measured, mask, scores, finished, beta):
     """The definitions, token by token."""
     rows, width = mask.shape
     rewards = np.zeros((rows, width))
@@ -149,17 +149,17 @@ def loop_lessons(settings, measured, mask, scores, finished, beta):
     ],
     ids=["gae", "gae_plain", "rloo", "grpo"],
 )
-def test_lessons_are_those_of_loops(settings, measured):
+def test_targets_are_those_of_loops(settings, measured):
     batch, figures = measured
     mask, finished = drawn(batch), np.array([True, True, False, True])
     scores = np.array([0.5, -1.0, 3.0, 2.0], np.float32)
-    lessons, _, _, _ = jax.jit(functools.partial(ppo.prepare, settings))(
+    targets, _, _, _ = jax.jit(functools.partial(ppo.learning_targets, settings))(
         figures, mask, scores, finished, np.float32(0.3), ScoreMoments.none()
     )
-    expected = loop_lessons(settings, figures, mask, scores, finished, 0.3)
-    np.testing.assert_allclose(lessons["advantages"], expected, rtol=2e-5, atol=2e-6)
+    expected = loop_targets(settings, figures, mask, scores, finished, 0.3)
+    np.testing.assert_allclose(targets["advantages"], expected, rtol=2e-5, atol=2e-6)
     per_answer = mask / (mask.sum(1, keepdims=True) if settings.advantages == "grpo" else 1)
-    np.testing.assert_allclose(lessons["weights"], per_answer, rtol=1e-6)
+    np.testing.assert_allclose(targets["weights"], per_answer, rtol=1e-6)
 
 
 def test_beta_follows_its_target(measured):
@@ -167,7 +167,7 @@ def test_beta_follows_its_target(measured):
     settings = PPOSettings(kl_target=0.01)
     mask, scores = drawn(batch), np.zeros(ROWS, np.float32)
     arguments = (mask, scores, np.ones(ROWS, bool), np.float32(0.02), ScoreMoments.none())
-    prepare = jax.jit(functools.partial(ppo.prepare, settings))
+    prepare = jax.jit(functools.partial(ppo.learning_targets, settings))
     far = {**figures, "reference_log_probs": figures["log_probs"] - 1.0}
     np.testing.assert_allclose(prepare(far, *arguments)[2], 0.0204, rtol=1e-6)
     same = {**figures, "reference_log_probs": figures["log_probs"]}
@@ -187,9 +187,9 @@ def updated(networks):
         sums = of_text if with_text else None
         return jax.jit(ppo.make_update(settings, *networks, *descents, sums, None))
 
-    def make(settings, batch, lessons, text=None):
+    def make(settings, batch, targets, text=None):
         with_critic = settings.advantages == "gae"
-        state = ppo.begin(
+        state = ppo.initial_state(
             params,
             critic_params if with_critic else {},
             *descents,
@@ -197,7 +197,7 @@ def updated(networks):
             with_ema=False,
         )
         update = compiled(settings, with_critic, text is not None)
-        return jax.device_get(update(state, {**batch, **lessons}, text))
+        return jax.device_get(update(state, {**batch, **targets}, text))
 
     return make
 
@@ -206,7 +206,7 @@ def prepared(settings, batch, figures):
     scores = np.array([0.5, -1.0, 3.0, 2.0], np.float32)
     of_answers = drawn(batch), scores, np.ones(ROWS, bool)
     beta, moments = np.float32(settings.kl_coefficient), ScoreMoments.none()
-    prepare = jax.jit(functools.partial(ppo.prepare, settings))
+    prepare = jax.jit(functools.partial(ppo.learning_targets, settings))
     return jax.device_get(prepare(figures, *of_answers, beta, moments))[0]
 
 
@@ -250,15 +250,15 @@ def test_the_update_follows_the_clipped_objective_and_the_critic_its_own_rate(
     policy, critic, params, critic_params = networks
     batch, figures = measured
     settings = PPOSettings(temperature=TEMPERATURE)
-    lessons = prepared(settings, batch, figures)
-    state, made = updated(settings, batch, lessons)
+    targets = prepared(settings, batch, figures)
+    state, made = updated(settings, batch, targets)
 
     def objective(params):
         total = 0.0
         for row, log_probs in enumerate(log_probs_alone(policy, params, batch)):
             count = len(log_probs)
-            ratio = jnp.exp(log_probs - lessons["log_probs"][row, :count])
-            gained = lessons["advantages"][row, :count]
+            ratio = jnp.exp(log_probs - targets["log_probs"][row, :count])
+            gained = targets["advantages"][row, :count]
             total += jnp.sum(jnp.minimum(ratio * gained, jnp.clip(ratio, 0.8, 1.2) * gained))
         return -total / float(drawn(batch).sum())
 
@@ -266,7 +266,7 @@ def test_the_update_follows_the_clipped_objective_and_the_critic_its_own_rate(
         total = 0.0
         values_of = functools.partial(critic.apply, {"params": params}, method=RewardModel.values)
         for row, values in enumerate(answers_alone(lambda x: values_of(x[None])[0], batch)):
-            error = values - lessons["returns"][row, : len(values)]
+            error = values - targets["returns"][row, : len(values)]
             total += 0.5 * jnp.sum(jnp.square(error))
         return total / float(drawn(batch).sum())
 
@@ -291,15 +291,15 @@ def test_grpo_draws_the_policy_to_its_reference_and_ptx_to_the_text(networks, me
         temperature=TEMPERATURE,
         pretraining_coefficient=3.0,
     )
-    lessons = prepared(settings, batch, figures)
-    lessons["advantages"] = np.zeros((ROWS, ANSWER), np.float32)
+    targets = prepared(settings, batch, figures)
+    targets["advantages"] = np.zeros((ROWS, ANSWER), np.float32)
     rng = np.random.default_rng(3)
     text = {
         "tokens": rng.integers(0, VOCAB, (8, 12)).astype(np.int32),
         "targets": rng.integers(0, VOCAB, (8, 12)).astype(np.int32),
         "loss_weights": rng.integers(0, 2, (8, 12)).astype(np.float32),
     }
-    state, made = updated(settings, batch, lessons, text)
+    state, made = updated(settings, batch, targets, text)
 
     def penalty(params):
         total = 0.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gptjax.alignment.rewards import Reward, RuleBased, composed
+from gptjax.alignment.rewards import BatchReward, Reward, RuleBased, composed
 
 PROMPTS = ["say a", "say bb\nnow", "say ccc"]
 RESPONSES = ["a", "bb", "no"]
@@ -12,7 +12,7 @@ RESPONSES = ["a", "bb", "no"]
 def test_totals_are_weighted_sums_and_parts_are_what_each_gave():
     total, parts = composed(
         [
-            Reward("model", lambda p, r: np.array([0.5, -1.25, 3.0]), batched=True),
+            BatchReward("model", lambda p, r: np.array([0.5, -1.25, 3.0])),
             Reward("length", lambda p, r: len(r) / 4, weight=-2.0),
             Reward("seen", lambda p, r: r in p, weight=0.0),
         ],
@@ -33,9 +33,7 @@ def test_a_first_reward_of_an_integer_truncates_nothing_after_it():
     total, _ = composed([Reward("mixed", lambda p, r: next(given))], PROMPTS, RESPONSES)
     assert total.tolist() == [1.0, 0.5, -0.25]
     scores = np.array([1, 2, 3])
-    total, _ = composed(
-        [Reward("whole", lambda p, r: scores, weight=0.5, batched=True)], PROMPTS, RESPONSES
-    )
+    total, _ = composed([BatchReward("whole", lambda p, r: scores, weight=0.5)], PROMPTS, RESPONSES)
     assert total.tolist() == [0.5, 1.0, 1.5]
 
 
@@ -90,7 +88,7 @@ def test_a_function_that_fails_is_named_with_the_row(function, message):
 )
 def test_a_batch_that_fails_is_named(function, message):
     with pytest.raises(ValueError) as caught:
-        composed([Reward("model", function, batched=True)], PROMPTS, RESPONSES)
+        composed([BatchReward("model", function)], PROMPTS, RESPONSES)
     assert str(caught.value).startswith(message)
 
 

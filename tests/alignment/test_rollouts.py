@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gptjax.alignment.rollouts import draw
+from gptjax.alignment.rollouts import draw_rollouts
 from gptjax.alignment.token_rewards import last_token
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.inference.sampling import make_sampler
@@ -48,7 +48,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def rollouts(generator):
-    return draw(
+    return draw_rollouts(
         generator,
         [np.array(prompt, np.int32) for prompt in PROMPTS],
         EPISODES,

@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gptjax.attention import attend, parse, scores
-from gptjax.attention.implementations.over_sequence import over_sequence
+from gptjax.attention.implementations.context_parallel import context_parallel
 from tests.attention.sections import ALONE, Sections
 
 LENGTH, SHARES = 24, 4
@@ -45,7 +45,7 @@ def _assert_as_on_one_device(sharding, way, arrays, score=None, **options):
         functools.partial(attend, impl="reference"), arrays, score, **options
     )
     divided = [jax.device_put(x, sharding) for x in arrays]
-    found = _output_and_gradients(over_sequence(sharding, way), divided, score, **options)
+    found = _output_and_gradients(context_parallel(sharding, way), divided, score, **options)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
@@ -81,7 +81,7 @@ def test_an_encoder_attends_both_ways_and_rows_are_divided_too(way):
 
 def _program(way, spec, **options):
     """The program of the gradient, as text."""
-    attention = over_sequence(_sharding(1), way)
+    attention = context_parallel(_sharding(1), way)
     loss = lambda *x: attention(*x, parse(spec)[0], **options).sum()  # noqa: E731
     return str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*_arrays()))
 
@@ -113,5 +113,7 @@ def test_what_cannot_be_computed_is_refused(change, message):
     q, k, v = (x[:, : call["length"]] for x in _arrays(4, 4))
     options = {name: change[name] for name in ("dropout_rate", "impl") if name in change}
     with pytest.raises(ValueError, match=message) as error:
-        over_sequence(_sharding(1, tensor=2), "ring")(q, k, v, parse(call["pattern"])[0], **options)
+        context_parallel(_sharding(1, tensor=2), "ring")(
+            q, k, v, parse(call["pattern"])[0], **options
+        )
     assert "\n" not in str(error.value)

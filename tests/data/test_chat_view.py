@@ -5,7 +5,7 @@ import pytest
 
 from gptjax.data.batches.packing import pack
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
-from gptjax.data.dialogue.chat_view import show_conversation, show_row
+from gptjax.data.dialogue.chat_view import show_row, show_tokens
 from gptjax.data.dialogue.records import Records
 from gptjax.tokenization import load_tokenizer
 
@@ -20,8 +20,12 @@ def template():
     return ChatTemplate(load_tokenizer("chat:bytes"))
 
 
+def shown_conversation(template, messages, colour=False):
+    return show_tokens(template.tokenizer, *template.render(messages), colour=colour)
+
+
 def test_a_conversation_by_hand(template):
-    assert show_conversation(template, CHATS[0]).split("\n") == [
+    assert shown_conversation(template, CHATS[0]).split("\n") == [
         "  <|user|>hi",
         "  you<|endofturn|><|assistant|>",
         "+ a",
@@ -33,7 +37,7 @@ def test_a_packed_row_shows_each_conversation_whole(template):
     rows = pack(Records("s", CHATS), template, 64)
     row = {name: array[0] for name, array in rows.batch(np.array([0])).items()}
     shown = show_row(template.tokenizer, row, 5)
-    first, second = (show_conversation(template, CHATS[i]) for i in rows.members[0])
+    first, second = (shown_conversation(template, CHATS[i]) for i in rows.members[0])
     sizes = [len(template.render(CHATS[i])[0]) for i in rows.members[0]]
     learned = [template.render(CHATS[i])[1].sum() for i in rows.members[0]]
     assert shown == (
@@ -44,8 +48,8 @@ def test_a_packed_row_shows_each_conversation_whole(template):
 
 def test_colours_are_ours_alone(template):
     chat = (Message("user", "\x1b[31mred"), Message("assistant", "ok"))
-    plain = show_conversation(template, chat)
+    plain = shown_conversation(template, chat)
     assert "\x1b" not in plain and "\\x1b[31mred" in plain
-    lines = show_conversation(template, chat, colour=True).split("\n")
+    lines = shown_conversation(template, chat, colour=True).split("\n")
     assert lines[1] == "\x1b[32m+ ok<|endofturn|>\x1b[0m"
     assert lines[0].startswith("\x1b[2m  <|user|>\\x1b[31mred")

@@ -15,7 +15,7 @@ from gptjax.data.dialogue.instructions import (
     KINDS,
     REFUSAL,
     WORDS,
-    Task,
+    EmbeddedTask,
     gold_reward,
     parse_prompt,
     random_task,
@@ -207,7 +207,7 @@ def test_the_text_says_what_tasks_come_to():
     lines = [line for document in documents for line in document.text.splitlines()]
     assert len(lines) == 320 and all(line.isascii() for line in lines)
     assert not any(f"{kind}: " in line for kind in KINDS for line in lines)
-    assert sentence_of(Task("take", ("9", "4"))) == "9 without 4 is 5."
+    assert sentence_of(EmbeddedTask("take", ("9", "4"))) == "9 without 4 is 5."
     assert sentence_of(parse_prompt("reverse: fox jar")) == "backwards, fox jar is jar fox."
     assert (
         sentence_of(parse_prompt("secret add: 7 5")) == f"tell me the secret. she said {REFUSAL}."

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptjax.alignment.rewards import Reward
+from gptjax.alignment.rewards import BatchReward, Reward
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.instructions import gold_reward
@@ -198,7 +198,7 @@ def _fails_of_all(prompts, responses):
     [
         (Reward("mine", _fails_at), "got RuntimeError: row 5 (prompt p57) is out of order"),
         (Reward("mine", lambda _, response: "" if response == "3 to 57" else 0.0), "got ''"),
-        (Reward("mine", _fails_of_all, batched=True), "got nan"),
+        (BatchReward("mine", _fails_of_all), "got nan"),
     ],
     ids=["raises", "no number", "a batch of them"],
 )
@@ -220,7 +220,7 @@ def test_what_names_no_row_is_said_as_it_is():
 
     prompts = [(Message("user", f"p{i}"),) for i in range(60)]
     with pytest.raises(ValueError, match=r"^reward 'mine', of 255 rows: got .*, row 5 \(prompt 'y"):
-        next(best_answers(_Says(), [Reward("mine", broken, batched=True)], prompts, N))
+        next(best_answers(_Says(), [BatchReward("mine", broken)], prompts, N))
 
 
 def test_answers_do_not_change_with_their_number_or_with_prompts_after_them(sft):

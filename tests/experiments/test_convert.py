@@ -12,7 +12,7 @@ import pytest
 
 from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.models.gpt import GPT
-from gptjax.runs.initial_params import find_origin, initial_params
+from gptjax.runs.initial_params import find_initial_checkpoint, initial_params
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.partitioning import make_mesh, placed
 from tests.interop.theirs import huggingface, save, their_logits
@@ -151,15 +151,15 @@ def test_init_from_a_model_directory_that_has_changed_is_refused(run, directory,
     theirs = Path(shutil.copytree(directory, tmp_path / "theirs"))
     config = run.config()
     config.checkpoint.init_from = str(theirs)
-    origin = find_origin(config)
-    assert (origin.path, origin.step) == (str(theirs), None)
+    initial = find_initial_checkpoint(config)
+    assert (initial.path, initial.step) == (str(theirs), None)
     (theirs / "README.md").write_text("A card of the model.")
-    assert find_origin(config) == origin
+    assert find_initial_checkpoint(config) == initial
     (file,) = theirs.glob(changed)
     content = file.read_bytes()
     last = bytes([content[-1] ^ 1]) if file.suffix == ".safetensors" else content[-1:] + b"\n"
     file.write_bytes(content[:-1] + last)
-    read = initial_params(config, origin)
+    read = initial_params(config, initial)
     assert read is not None
     with pytest.raises(ValueError, match=r"theirs with the SHA-256 \w{12}, expected \w{12}, as "):
         read(None)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.alignment.rewards import Reward, RuleBased, composed
+from gptjax.alignment.rewards import BatchReward, BatchRuleBased, composed
 from gptjax.config import ExperimentConfig
 from gptjax.data.dialogue.chat_format import Message, plain_text
 from gptjax.data.dialogue.instructions import gold_reward
@@ -255,10 +255,10 @@ def test_a_batched_classifier_is_asked_once():
 
     scores = {"A": 1, "B": -0.5}
     for reads_prompt in (True, False):
-        rule = RuleBased("Empty?", classify, scores, reads_prompt, batched=True)
-        total, _ = composed([Reward("rule", rule, batched=True)], ["p", "q"], ["", "x"])
+        rule = BatchRuleBased("Empty?", classify, scores, reads_prompt)
+        total, _ = composed([BatchReward("rule", rule)], ["p", "q"], ["", "x"])
         assert total.tolist() == [1.0, -0.5]
     assert calls == [("Empty?", ["p", "q"]), ("Empty?", None)]
-    unknown = RuleBased("?", classify, {"A": 1}, batched=True)
+    unknown = BatchRuleBased("?", classify, {"A": 1})
     with pytest.raises(ValueError, match="got ValueError: class 'B', not one of: A, expected"):
-        Reward("rule", unknown, batched=True).scores(["p", "q"], ["", "x"])
+        BatchReward("rule", unknown).scores(["p", "q"], ["", "x"])

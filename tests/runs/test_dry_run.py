@@ -11,10 +11,10 @@ from experiments.configs import EXPERIMENTS
 from gptjax.config import ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.runs import dry_run as module
-from gptjax.runs.dry_run import GIB, bytes_of_each_device, dry_run, table
+from gptjax.runs.dry_run import GIB, bytes_of_each_device, dry_run, dry_run_lines
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.policy_optimisation.networks import Networks
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.tasks.policy_optimisation.plan import networks_of, update_batches
 from gptjax.training.partitioning import make_mesh
 
@@ -83,7 +83,7 @@ def test_the_largest_model_on_more_devices_than_there_are(planned):
     # GPT-3, table D.1: 3.14e23 FLOPs of training for 300 billion tokens, attention left out.
     a_token = figures["flops_per_step"] / (config.training.batch_size * 2048)
     assert a_token == pytest.approx(3.14e23 / 300e9, rel=0.06)
-    text = "\n".join(table(figures))
+    text = "\n".join(dry_run_lines(figures))
     assert "on 128 devices (data=2, fsdp=8, sequence=1, tensor=8)" in text
     assert "1,000.000" in text and "it should NOT fit" in text
     json.dumps(figures)
@@ -94,7 +94,7 @@ def test_the_axis_left_open_is_that_of_the_devices_at_hand(planned):
     figures = dry_run(resolve(_config("gpt2_smoke")))
     assert planned == [8, 1]
     assert figures["device_memory_bytes"] is figures["estimated_to_fit"] is None
-    assert "--device_memory_gib" in list(table(figures))[-1]
+    assert "--device_memory_gib" in list(dry_run_lines(figures))[-1]
 
 
 def test_what_no_mesh_can_run_is_refused(planned):
@@ -159,12 +159,12 @@ def test_each_part_of_ppo_is_what_its_arrays_take(planned, axes):
     config = resolve(config)
     figures = dry_run(config, device_memory_gib=2000)
     mesh = make_mesh(config.parallelism)
-    networks = Networks(config, [], mesh)
+    networks = ActorCritic(config, [], mesh)
     sharding = jax.tree.map(lambda leaf: leaf.sharding, networks.target.params)
     token = jax.numpy.zeros((1, 1), "int32")
     init = GPT(config.model).init
     policy = jax.jit(lambda: init(jax.random.key(0), token)["params"], out_shardings=sharding)()
-    state = networks.begin(policy)
+    state = networks.initial_state(policy)
     beside = state.opt_state
     first = jax.devices()[0]
     for name, tree in {
@@ -205,7 +205,7 @@ def test_what_ppo_keeps_is_what_its_configuration_says(planned, tmp_path):
     text = 2048 * 6 * (kernels + vocab * width + pairs * 2048)
     each = answer + scored + (3 * answer + 2 * scored) / 3 + 8 * text
     assert figures["flops_per_step"] == pytest.approx(answers * each, rel=1e-9)
-    text = "\n".join(table(figures))
+    text = "\n".join(dry_run_lines(figures))
     assert "its optimizer" in text and "executed" not in text
 
     small = WorkDirectory(str(tmp_path / "reward"))

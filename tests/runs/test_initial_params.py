@@ -14,10 +14,10 @@ from absl.testing import flagsaver
 from experiments import verify
 from gptjax.config import ExperimentConfig
 from gptjax.runs import supervised
-from gptjax.runs.initial_params import find_origin, initial_params
+from gptjax.runs.initial_params import find_initial_checkpoint, initial_params
 from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
-from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
 from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
@@ -34,7 +34,7 @@ def _made(path, kind):
     config = make_config(kind, optimizer__ema_decay=0.5)
     tokenizer = load_tokenizer(config.data.tokenizer)
     workdir = WorkDirectory(str(path))
-    workdir.begin("made", config, {"tokenizer_hash": tokenizer.content_hash()}, Origin)
+    workdir.begin("made", config, {"tokenizer_hash": tokenizer.content_hash()}, InitialCheckpoint)
     workdir.keep_tokenizer(tokenizer)
     _save(workdir, 2, params=0.0, average=1.0)
     return workdir
@@ -88,33 +88,33 @@ def test_a_run_says_what_it_started_from(source, tmp_path):
     digest = hashlib.sha256(manifest).hexdigest()
     assert said == {"path": str(source.path), "step": 2, "sha256": digest}
     params_at_start(tmp_path / "random", make_config(ExperimentConfig))
-    assert WorkDirectory(str(tmp_path / "random")).origin() == Origin()
+    assert WorkDirectory(str(tmp_path / "random")).initial_checkpoint() == InitialCheckpoint()
 
 
 def test_a_source_that_is_trained_on_is_read_as_it_was(source):
     config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
-    origin, target = find_origin(config), Program(config).target.params
+    initial, target = find_initial_checkpoint(config), Program(config).target.params
     _save(source, 3, params=5.0, average=7.0)
-    assert _values(initial_params(config, origin)(target)) == {1.0}
+    assert _values(initial_params(config, initial)(target)) == {1.0}
     assert _values(initial_params(config)(target)) == {7.0}  # as it is now
 
 
 def test_a_source_may_move(source, tmp_path):
     config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
-    origin, target = find_origin(config), Program(config).target.params
+    initial, target = find_initial_checkpoint(config), Program(config).target.params
     moved = source.path.rename(tmp_path / "moved")
     with pytest.raises(ValueError, match=r"init_from: cannot read checkpoint 2 of .*source"):
-        initial_params(config, origin)(target)
+        initial_params(config, initial)(target)
     config.checkpoint.init_from = str(moved)
-    assert _values(initial_params(config, origin)(target)) == {1.0}
+    assert _values(initial_params(config, initial)(target)) == {1.0}
 
 
 def test_a_source_that_has_changed_is_refused(source):
     config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
-    origin, target = find_origin(config), Program(config).target.params
+    initial, target = find_initial_checkpoint(config), Program(config).target.params
     _save(source, 2, params=5.0, average=7.0)
     with pytest.raises(ValueError, match=r"with the SHA-256 \w{12}, expected \w{12}, as ") as e:
-        initial_params(config, origin)(target)
+        initial_params(config, initial)(target)
     assert "\n" not in str(e.value)
 
 

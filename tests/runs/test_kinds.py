@@ -10,7 +10,7 @@ from gptjax.data.batches.loader import ALL
 from gptjax.runs import dry_run
 from gptjax.runs.kind import KINDS, kind_named, kind_of
 from gptjax.runs.replay import learner_in, replay
-from gptjax.runs.same_run import IDENTITY, changes
+from gptjax.runs.run_identity import IDENTITY, changes
 from gptjax.settings import fields
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import make_config, prepared, rows, run, stopping

@@ -12,7 +12,7 @@ from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.runs.caches import cache_directory
 from gptjax.runs.provenance import provenance
-from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.state import create
@@ -116,15 +116,15 @@ def test_what_a_run_started_from_is_said_once_it_has_begun_and_never_again(tmp_p
     workdir = WorkDirectory(str(path))
     workdir.begin("tiny", _config(), RECORD)
     with pytest.raises(ValueError, match=r"config\.json: got no 'started_from', expected that of "):
-        workdir.origin()
-    first, second = Origin("other", 3, "a" * 64), Origin()
-    for origin in (second, first):  # nothing is made yet
-        workdir.begin("tiny", _config(), RECORD, lambda origin=origin: origin)
-        assert workdir.origin() == origin
+        workdir.initial_checkpoint()
+    first, second = InitialCheckpoint("other", 3, "a" * 64), InitialCheckpoint()
+    for initial in (second, first):  # nothing is made yet
+        workdir.begin("tiny", _config(), RECORD, lambda initial=initial: initial)
+        assert workdir.initial_checkpoint() == initial
     (path / "metrics.jsonl").write_text("")
     workdir.begin("tiny", _config(training__log_every=3), RECORD, lambda: second)
     workdir.begin("tiny", _config(), RECORD)
-    assert workdir.origin() == first
+    assert workdir.initial_checkpoint() == first
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path):
@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_works_later(tmp_path, monk
 
 def test_a_full_disk_does_not_cost_the_configuration(tmp_path, monkeypatch):
     workdir = _begun(tmp_path / "run")
-    monkeypatch.setattr(Path, "write_text", _full)
+    monkeypatch.setattr(Path, "replace", _full)
     with pytest.raises(ValueError, match="No space left on device"):
         workdir.begin("tiny", _config(training__log_every=3), RECORD)
     assert workdir.config() == _config()

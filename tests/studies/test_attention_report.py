@@ -110,7 +110,7 @@ def test_training_holds_what_xla_plans():
 def test_pictures_show_each_pair_and_block(tmp_path):
     pattern = parse("banded(window=20)")[0]
     draw = tmp_path / "band.png"
-    pictures.draw([pattern], draw, panel=640)
+    pictures.draw_patterns([pattern], draw, panel=640)
     pixels = image.imread(draw)[..., :3]
     q_pos, k_pos = np.arange(64)[:, None], np.arange(64)[None]
     pairs = np.count_nonzero((k_pos <= q_pos) & (q_pos - k_pos < 20))

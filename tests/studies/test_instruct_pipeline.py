@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from experiments.configs import PIPELINES
+from gptjax.judging.best_answers import best_of_n_curve
 from gptjax.settings import differences
 from gptjax.studies.instruct_pipeline.evidence import checked, means
-from gptjax.studies.instruct_pipeline.judgement import _curve
 from gptjax.studies.instruct_pipeline.plan import stages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def test_a_gain_that_is_none_holds_nothing():
 def test_the_best_of_n_is_chosen_by_the_proxy_and_judged_by_gold():
     proxy = np.array([[0.0, 3.0, 1.0, 2.0], [5.0, 1.0, 6.0, 0.0]])
     gold = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]])
-    points = _curve(proxy, gold)
+    points = best_of_n_curve(proxy, {"reward_model": proxy, "gold": gold})
     assert [point["n"] for point in points] == [1, 2, 4]
     # Of pairs of the first row 3 is best in three, 2 in two, 1 in one; of the second 6, 5, 1.
     pairs = (3 * 0.2 + 2 * 0.4 + 0.3) / 6, (3 * 0.7 + 2 * 0.5 + 0.6) / 6

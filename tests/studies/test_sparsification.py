@@ -8,7 +8,7 @@ from gptjax import attention
 from gptjax.attention.patterns import in_order
 from gptjax.config import ExperimentConfig, ModelConfig, ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
-from gptjax.studies.sparsification import plot, sparsify, table
+from gptjax.studies.sparsification import kept_attention_table, plot, sparsify
 from gptjax.training.partitioning import make_mesh
 
 LENGTH, VOCABULARY = 7, 11
@@ -141,7 +141,7 @@ def test_the_table_and_the_picture_show_each_head(tmp_path):
         "attention": {"own": "dense", "new": "banded(window=2)"},
         "kept": [[0.25, 0.75], [0.5, 1.0], [0.125, 0.0]],
     }
-    made = table(report)
+    made = kept_attention_table(report)
     cells = [list(column.cells) for column in made.columns]
     assert cells[0] == ["0", "1", "2"]
     assert cells[1] == ["0.500", "0.750", "0.062"]

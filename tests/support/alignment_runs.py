@@ -93,7 +93,7 @@ def make_config(kind, **overrides):
 
 
 def prepared(config):
-    """What a run of `config` learns from."""
+    """Inputs of a run of `config`."""
     kind = kind_of(config)
     kind.check(config)
     return kind.prepare(config)
@@ -173,6 +173,6 @@ def killed_at(folder, config, *steps):
 
 
 def rows(workdir):
-    """What metrics.jsonl says, without how fast it went."""
+    """Rows of metrics.jsonl, without the speeds."""
     found = read_metrics(workdir.path / "metrics.jsonl")
     return [{name: x for name, x in row.items() if name not in SPEED} for row in found]

@@ -18,7 +18,7 @@ from absl import app, flags
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a binary ended: its exit code, and what it wrote."""
+    """End of a binary: its exit code, and its output."""
 
     code: int
     output: str

@@ -62,7 +62,7 @@ def _live(path, config):
 
 
 def _end(process):
-    """How a life ended: 0, or less its signal."""
+    """Return code of a life that has ended: 0, or minus its signal."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 

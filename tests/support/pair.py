@@ -45,7 +45,7 @@ def _alternating(devices, shape):
 
 
 def _seen(name, run):
-    """What comes of a run: how it ended, or the message with which it is refused."""
+    """Result of a run, or the message with which it is refused."""
     config, workdir = (
         from_dict(kind_named(run["task"]).config, run["config"]),
         WorkDirectory(run["workdir"]),

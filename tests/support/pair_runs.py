@@ -31,7 +31,7 @@ def on_mesh(**axes):
 
 
 def pair_seen(folder, plan):
-    """What each of two processes has seen of the runs of a plan; neither outlives the call."""
+    """Results of the runs of a plan as each of two processes saw them; both end with the call."""
     (folder / "plan.json").write_text(json.dumps(plan))
     address = [f"--coordinator=127.0.0.1:{_free_port()}", "--num_processes=2"]
     command = [sys.executable, "-m", "tests.support.pair", f"--plan={folder / 'plan.json'}"]

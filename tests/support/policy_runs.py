@@ -54,20 +54,20 @@ def make_ppo(starts, **overrides):
     )
 
 
-def run_policy(path, config, restore_step=None, world=None):
-    """Runs it in `path`, in a `world` that is not PolicyWorld's if given; the work directory."""
+def run_policy(path, config, restore_step=None, environment=None):
+    """Runs it in `path`, in another `environment` class if given; returns the work directory."""
     workdir = WorkDirectory(str(path))
-    usual = policy_optimisation.PolicyWorld
-    policy_optimisation.PolicyWorld = world or usual
+    usual = policy_optimisation.PolicyEnvironment
+    policy_optimisation.PolicyEnvironment = environment or usual
     try:
         train("tiny", config, workdir, restore_step)
     finally:
-        policy_optimisation.PolicyWorld = usual
+        policy_optimisation.PolicyEnvironment = usual
     return workdir
 
 
 def curve(workdir):
-    """What metrics.jsonl says, without how fast it went."""
+    """Rows of metrics.jsonl, without the speeds."""
     return [
         {
             name: x

@@ -169,7 +169,7 @@ def test_the_mixture_that_is_told_leaves_out_what_the_run_did(whole, tmp_path):
     with (path / "metrics.jsonl").open("a") as metrics:
         metrics.write(json.dumps({"step": 8, "loss": 1.0, "skipped_examples": skipped}) + "\n")
     task = prepared(make_config(SFTConfig, sft__pretraining_share=0.25))
-    figures = task.figures(None, None, WorkDirectory(str(path)))
+    figures = task.final_metrics(None, None, WorkDirectory(str(path)))
     _, is_text = _first_rows(task, 32, skipped)
     told = {name: part["examples"] for name, part in figures["mixture"].items()}
     assert told == {"conversations": 32 - is_text.sum(), "pretraining": is_text.sum()}

@@ -221,7 +221,7 @@ def test_another_text_under_the_same_name_is_refused(whole, make_config, folder)
 def test_a_run_that_another_process_works_on_is_left_alone(copy, make_config):
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     with WorkDirectory(str(copy)).checkpoints() as checkpoints:
-        checkpoints.claim()
+        checkpoints.acquire_lock()
         with pytest.raises(ValueError, match=r"another process is writing checkpoints there"):
             _run(copy, make_config())
     assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}

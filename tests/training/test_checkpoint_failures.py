@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from gptjax.training.checkpoints.store import Checkpoints
+from tests.support.good_steps import good_steps
 
 SAVE_FOR_EVER = """
 import itertools, sys
@@ -37,14 +38,14 @@ def test_a_killed_run_resumes_from_a_whole_checkpoint(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         steps = checkpoints.steps()
         assert len(steps) >= 2
-        assert checkpoints.good_steps() == steps
+        assert good_steps(checkpoints) == steps
         for step in steps:
             np.testing.assert_array_equal(checkpoints.restore_params(step)["w"], step)
         array = jnp.zeros(3)
         checkpoints.save(
             steps[-1] + 1, params={"w": array}, opt_state={"m": array}, data={}, config={}
         )
-    assert Checkpoints(tmp_path).good_steps() == [steps[-1], steps[-1] + 1]
+    assert good_steps(Checkpoints(tmp_path)) == [steps[-1], steps[-1] + 1]
 
 
 def test_a_full_disk_is_one_line_with_path_and_last_good_step(tmp_path, capfd, caplog, monkeypatch):
@@ -69,7 +70,7 @@ def test_a_full_disk_is_one_line_with_path_and_last_good_step(tmp_path, capfd, c
         assert str(error.value).endswith("last good checkpoint: 1")
         assert "\n" not in str(error.value)
         checkpoints.save(3, params={"w": array}, opt_state={"m": array}, data={}, config={})
-    assert Checkpoints(tmp_path).good_steps() == [1, 3]
+    assert good_steps(Checkpoints(tmp_path)) == [1, 3]
     gc.collect()  # what nobody asked for is told when it goes
     assert (capfd.readouterr().err, caplog.records, uncaught) == ("", [], [])
 

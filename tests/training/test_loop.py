@@ -22,7 +22,7 @@ from gptjax.config import (
     resolve,
 )
 from gptjax.models.gpt import GPT
-from gptjax.training.checkpoints.start import begin, start
+from gptjax.training.checkpoints.start import initial_state, start
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.loop import RunIO, fit, make_train_step
@@ -89,7 +89,7 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
         MetricsWriter(workdir) as writer,
         Progress(config.training.num_steps) as progress,
     ):
-        new = functools.partial(begin, fresh, target, None)
+        new = functools.partial(initial_state, fresh, target, None)
         state, _ = start(new, target, checkpoints, restore_step=None)
         writer.truncate_after(int(state.step))
         outcome = fit(

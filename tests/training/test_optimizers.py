@@ -9,8 +9,16 @@ from flax import traverse_util
 
 from experiments.configs import EXPERIMENTS
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.config import OptimizerConfig, batch_schedule, resolve
-from gptjax.training.optimizers import decay_mask, learning_rate, make_optimizer, update
+from gptjax.config import ExperimentConfig, OptimizerConfig, batch_schedule, resolve
+from gptjax.models.layers import ACTIVATIONS
+from gptjax.settings import limits_of
+from gptjax.training.optimizers import (
+    OPTIMIZERS,
+    decay_mask,
+    learning_rate,
+    make_optimizer,
+    update,
+)
 from tests.support.parameter_shapes import parameter_shapes
 
 
@@ -31,6 +39,13 @@ def test_matrices_decay_and_biases_and_gains_do_not(name):
     biases = model.num_layers * (2 * width + value_width + model.d_ff + 2 * model.d_model)
     norms = 2 * model.num_layers + (model.norm == "pre")
     assert sizes == {True: matrices + tables, False: biases + 2 * norms * model.d_model}
+
+
+@pytest.mark.parametrize(
+    ("path", "table"), [("optimizer.name", OPTIMIZERS), ("model.activation", ACTIVATIONS)]
+)
+def test_every_choice_of_the_configuration_has_a_function(path, table):
+    assert limits_of(ExperimentConfig(), path)[1]["choices"] == tuple(table)
 
 
 def test_a_parameter_without_a_rule_is_named():

@@ -16,6 +16,7 @@ from gptjax.training.checkpoints.parameter_files import (
     write_parameters,
 )
 from gptjax.training.checkpoints.store import Checkpoints
+from tests.support.good_steps import good_steps
 
 
 def arrays() -> dict:
@@ -45,7 +46,7 @@ def test_what_is_written_is_restored_as_parameters(tmp_path):
     write_parameters(tmp_path, 0, deferred(tree, log), {"model": 1})
     assert sorted(log) == sorted(leaf.shape for leaf in jax.tree.leaves(tree))
     with Checkpoints(tmp_path) as checkpoints:
-        assert checkpoints.good_steps() == [0]
+        assert good_steps(checkpoints) == [0]
         restored = checkpoints.restore_params()
     jax.tree.map(np.testing.assert_array_equal, restored, tree)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))

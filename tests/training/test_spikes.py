@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from gptjax.training.optimizers import update
-from gptjax.training.spikes import WINDOW, counts, guarded
+from gptjax.training.spikes import WINDOW, counts, skipping_outliers
 
 PARAMS = {"kernel": jnp.arange(3.0), "bias": jnp.ones(2)}
 
@@ -38,7 +38,7 @@ def test_an_outlier_is_above_a_multiple_of_the_median_of_what_went_before():
     rng = np.random.default_rng(0)
     norms = np.exp(np.cumsum(rng.normal(size=600) * 0.1) + (rng.random(600) < 0.1) * 3.0)
     norms = norms.astype(np.float32)
-    seen, _ = _steps(guarded(optax.sgd(0.1), 4.0), norms)
+    seen, _ = _steps(skipping_outliers(optax.sgd(0.1), 4.0), norms)
     skipped = 0
     for i in range(600):
         known = np.sort(norms[max(0, i - WINDOW) : i])
@@ -55,7 +55,7 @@ def test_an_outlier_is_above_a_multiple_of_the_median_of_what_went_before():
 def test_what_is_not_skipped_is_the_optimizers_own_step():
     norms = [1.0, 2.0, math.nan, 0.5, math.inf, 3.0]
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1))
-    seen, state = _steps(guarded(tx, None), norms)
+    seen, state = _steps(skipping_outliers(tx, None), norms)
     plain, plain_state = _steps(tx, [norm for norm in norms if math.isfinite(norm)])
     _assert_equal(seen[-1][0], plain[-1][0])
     _assert_equal(state.inner, plain_state)
@@ -66,7 +66,9 @@ def test_what_is_not_skipped_is_the_optimizers_own_step():
 
 
 def test_a_loss_that_is_not_finite_changes_nothing_either():
-    seen, state = _steps(guarded(optax.sgd(0.1), 2.0), [1.0] * 4, [1.0, math.nan, -math.inf, 2.0])
+    seen, state = _steps(
+        skipping_outliers(optax.sgd(0.1), 2.0), [1.0] * 4, [1.0, math.nan, -math.inf, 2.0]
+    )
     assert [count["nonfinite_steps"] for _, count in seen] == [0, 1, 2, 0]
     _assert_equal(seen[2][0], seen[0][0])
     assert np.isfinite(state.norms).sum() == 2
@@ -74,7 +76,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_either():
 
 def test_gradients_that_stay_large_become_the_rule():
     norms = [1.0] * WINDOW + [100.0] * WINDOW
-    seen, _ = _steps(guarded(optax.sgd(0.001), 10.0), norms)
+    seen, _ = _steps(skipping_outliers(optax.sgd(0.001), 10.0), norms)
     assert seen[-1][1]["skipped_steps"] == WINDOW // 2 + 1
     assert seen[-1][1]["nonfinite_steps"] == 0
 
@@ -82,6 +84,6 @@ def test_gradients_that_stay_large_become_the_rule():
 @pytest.mark.parametrize("multiple", [None, 2.0])
 def test_the_state_has_one_shape_whatever_is_skipped(multiple):
     """So that a run may be resumed with its rollbacks turned on."""
-    state = guarded(optax.adam(0.1), multiple).init(PARAMS)
-    other = guarded(optax.adam(0.1), None).init(PARAMS)
+    state = skipping_outliers(optax.adam(0.1), multiple).init(PARAMS)
+    other = skipping_outliers(optax.adam(0.1), None).init(PARAMS)
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, other)

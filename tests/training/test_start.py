@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.config import ParallelismConfig
-from gptjax.training.checkpoints.start import begin, judged_params, start
+from gptjax.training.checkpoints.start import eval_params_of, initial_state, start
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import make_mesh
 from gptjax.training.state import create
@@ -48,7 +48,7 @@ def _save(workdir, *steps, ema=None):
 
 
 def _start(workdir, *, restore_step=None, init_from=None, init=None):
-    init_from = None if init_from is None else judged_params(str(init_from))
+    init_from = None if init_from is None else eval_params_of(str(init_from))
 
     def fresh(params=None):
         return create((init or _init())() if params is None else params, TX)
@@ -58,7 +58,7 @@ def _start(workdir, *, restore_step=None, init_from=None, init=None):
         jax.eval_shape(fresh),
     )
     with Checkpoints(workdir / "checkpoints", keep=9) as checkpoints:
-        new = functools.partial(begin, fresh, target, init_from)
+        new = functools.partial(initial_state, fresh, target, init_from)
         state, data = start(new, target, checkpoints, restore_step=restore_step)
         steps = checkpoints.steps()
     assert data == (_data(int(state.step)) if int(state.step) else {})

@@ -21,7 +21,7 @@ def test_an_average_starts_at_the_first_parameters_and_follows():
     state = create(params, optax.adam(1e-3), with_ema=True)
     np.testing.assert_array_equal(state.ema["kernel"], params["kernel"])
     assert state.ema["kernel"] is not params["kernel"]  # or a step would donate it twice
-    assert state.judged is state.ema and create(params, optax.adam(1e-3)).judged is params
+    assert state.eval_params is state.ema and create(params, optax.adam(1e-3)).eval_params is params
     expected, ema = 1.0, state.ema
     for value in (2.0, -1.0, 5.0):
         expected = 0.9 * expected + 0.1 * value

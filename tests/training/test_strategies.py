@@ -19,7 +19,7 @@ from gptjax.config import (
     resolve,
 )
 from gptjax.runs.program import Program
-from gptjax.training.checkpoints.start import begin, resume
+from gptjax.training.checkpoints.start import initial_state, resume
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.partitioning import put_batch
@@ -236,7 +236,7 @@ def test_under_fsdp_scanned_layers_are_gathered_one_by_one():
 def test_random_parameters_do_not_depend_on_the_mesh():
     def begun(**parallelism):
         program = Program(_config(**parallelism))
-        state = begin(program.fresh, program.target, None)
+        state = initial_state(program.fresh, program.target, None)
         for leaf, target in zip(*map(jax.tree.leaves, (state, program.target)), strict=True):
             assert leaf.sharding == target.sharding
         return jax.device_get(state)

@@ -1,1 +1,1 @@
-"""How attention is computed: reference, blockwise, fused, on a mesh."""
+"""Implementations of attention: reference, blockwise, fused, on a mesh."""

@@ -28,16 +28,16 @@ def by_head(
     """Attention in which query head h has the pattern `cycle[h % len(cycle)]`.
 
     Args:
-        compute: attention in one pattern, that of its rules, over the heads it is given.
-        q: queries [B, T, H, D].
-        k: keys [B, S, K, D].
-        v: values [B, S, K, D].
-        rules: those of the whole call; each part is told the true numbers of its heads, so that
-            dropout and score changes are those of an undivided call.
-        cycle: patterns, causality included.
+      compute: attention in one pattern, that of its rules, over the heads it is given.
+      q: queries [B, T, H, D].
+      k: keys [B, S, K, D].
+      v: values [B, S, K, D].
+      rules: those of the whole call; each part is told the true numbers of its heads, so that
+        dropout and score changes are those of an undivided call.
+      cycle: patterns, causality included.
 
     Returns:
-        What `compute` returns: [B, T, H, D], and [B, T, H] or None.
+      What `compute` returns: [B, T, H, D], and [B, T, H] or None.
     """
     if len(cycle) == 1:
         return compute(q, k, v, dataclasses.replace(rules, pattern=cycle[0]))

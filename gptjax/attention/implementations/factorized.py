@@ -29,10 +29,10 @@ Arrays = tuple[jax.Array, jax.Array, jax.Array, Rules]
 
 @dataclasses.dataclass(frozen=True)
 class Factor:
-    """All of a text, as it is.
+    """Factor of a whole text, unchanged.
 
     Attributes:
-        pattern: who may attend, on the indices of the rearranged arrays.
+      pattern: who may attend, on the indices of the rearranged arrays.
     """
 
     pattern: Pattern
@@ -134,12 +134,12 @@ def factors(pattern: Pattern, length: int) -> tuple[int, tuple[Factor, ...]]:
     """The smaller attentions that make up `pattern`, which share no pair.
 
     Args:
-        pattern: causality included.
-        length: of queries and keys, in positions.
+      pattern: causality included.
+      length: of queries and keys, in positions.
 
     Returns:
-        The length to fill the text up to, and the factors: one, the whole text, unless more of
-        them visit fewer pairs.
+      The length to fill the text up to, and the factors: one, the whole text, unless more of
+      them visit fewer pairs.
     """
     whole = (Factor(pattern),)
     stride, parts = _divided(pattern)

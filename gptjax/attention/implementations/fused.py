@@ -51,7 +51,7 @@ def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, rules: Rules) -> jax.Array:
 
 
 def cudnn_mask(pattern: Pattern) -> dict[str, Any] | None:
-    """How `jax.nn.dot_product_attention` is asked for a pattern; None if cuDNN has no such mask."""
+    """Keywords of `jax.nn.dot_product_attention` for a pattern; None if cuDNN has no such mask."""
     match pattern:
         case Dense():
             return {}
@@ -63,7 +63,7 @@ def cudnn_mask(pattern: Pattern) -> dict[str, Any] | None:
 
 
 def refuses(call: Call) -> str | None:
-    """Why the kernel of `call.platform` cannot compute the call, or None if it can."""
+    """Reason why the kernel of `call.platform` cannot compute the call; None if it can."""
     if call.platform not in ("gpu", "tpu"):
         return f"there is no kernel for {call.platform}"
     if call.positions:

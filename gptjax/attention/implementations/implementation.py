@@ -1,4 +1,4 @@
-"""What an implementation of attention is: a computation, and what it refuses to compute.
+"""Implementation of attention: a computation, and a check that refuses calls it cannot compute.
 
 IMPLEMENTATIONS.register("reference")(Implementation(reference))
 """
@@ -16,20 +16,20 @@ Compute = Callable[[jax.Array, jax.Array, jax.Array, Rules], tuple[jax.Array, ja
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """What is known of an attention call before its data are.
+    """Static description of an attention call: all that is known before its data.
 
     Attributes:
-        pattern: the predicate, causality included; the same in all heads.
-        platform: of the default device: "cpu", "gpu" or "tpu".
-        capability: compute capability of an NVIDIA GPU, such as "9.0".
-        devices: how many the compiler may divide the call over, as far as is known; 1 inside a
-            `shard_map`, and where `attend` is told the sharding.
-        num_queries, num_keys: lengths in positions.
-        head_dim, value_dim: sizes of a query or key, and of a value.
-        dtype: of queries, keys and values.
-        positions, segments, score, dropout: whether the call gives any.
-        paired_segments: whether queries and keys have segment ids of their own.
-        lse: whether the log-sum-exp is asked for.
+      pattern: the predicate, causality included; the same in all heads.
+      platform: of the default device: "cpu", "gpu" or "tpu".
+      capability: compute capability of an NVIDIA GPU, such as "9.0".
+      devices: how many the compiler may divide the call over, as far as is known; 1 inside a
+        `shard_map`, and where `attend` is told the sharding.
+      num_queries, num_keys: lengths in positions.
+      head_dim, value_dim: sizes of a query or key, and of a value.
+      dtype: of queries, keys and values.
+      positions, segments, score, dropout: whether the call gives any.
+      paired_segments: whether queries and keys have segment ids of their own.
+      lse: whether the log-sum-exp is asked for.
     """
 
     pattern: Pattern
@@ -54,7 +54,7 @@ class Call:
 
 
 def refuses_nothing(call: Call) -> None:
-    """What an implementation of every call has to say."""
+    """Refuses no call."""
     del call
 
 
@@ -63,11 +63,11 @@ class Implementation:
     """One way to compute attention.
 
     Attributes:
-        compute: (q [B, K, G, T, D], k [B, K, S, D], v [B, K, S, D], rules) -> the output
-            [B, K, G, T, D] in the dtype of v, and the float32 log-sum-exp [B, K, G, T] of the
-            scores, in nats; None for the latter if it refuses calls that ask for it.
-        refuses: in a few words why it cannot compute a call, or None if it can.
-        opaque: whether it is a kernel, which the compiler cannot divide over a mesh.
+      compute: (q [B, K, G, T, D], k [B, K, S, D], v [B, K, S, D], rules) -> the output
+        [B, K, G, T, D] in the dtype of v, and the float32 log-sum-exp [B, K, G, T] of the
+        scores, in nats; None for the latter if it refuses calls that ask for it.
+      refuses: in a few words why it cannot compute a call, or None if it can.
+      opaque: whether it is a kernel, which the compiler cannot divide over a mesh.
     """
 
     compute: Compute

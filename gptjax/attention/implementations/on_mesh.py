@@ -20,14 +20,14 @@ def on_mesh(compute: Compute, sharding: NamedSharding) -> Compute:
     """`compute` of an implementation, run on each device's share of the arrays.
 
     Args:
-        compute: without dropout and score change, which would have to know the share.
-        sharding: how queries [B, T, H, D] are divided over a mesh: along B, H or both.
+      compute: without dropout and score change, which would have to know the share.
+      sharding: how queries [B, T, H, D] are divided over a mesh: along B, H or both.
 
     Returns:
-        The same function of whole arrays. Heads that the mesh does not divide stay whole.
+      The same function of whole arrays. Heads that the mesh does not divide stay whole.
 
     Raises:
-        ValueError: the sharding divides sequences or heads themselves.
+      ValueError: the sharding divides sequences or heads themselves.
     """
     over_batch, over_sequence, over_heads, over_head = (*sharding.spec, *[None] * 4)[:4]
     if over_sequence or over_head:

@@ -23,14 +23,14 @@ def reference(
     """Attention over the whole score matrix.
 
     Args:
-        q: grouped queries [B, K, G, T, D].
-        k: keys [B, K, S, D].
-        v: values [B, K, S, D].
-        rules: who may attend, changed scores, dropout.
+      q: grouped queries [B, K, G, T, D].
+      k: keys [B, K, S, D].
+      v: values [B, K, S, D].
+      rules: who may attend, changed scores, dropout.
 
     Returns:
-        Output [B, K, G, T, D] in the dtype of v, and the float32 log-sum-exp [B, K, G, T] of
-        the scores (nats), -inf where a query may attend nothing.
+      Output [B, K, G, T, D] in the dtype of v, and the float32 log-sum-exp [B, K, G, T] of
+      the scores (nats), -inf where a query may attend nothing.
     """
     batch, key_heads, groups, num_queries, _ = q.shape
     tile = rules.tile(0, num_queries, 0, k.shape[2])

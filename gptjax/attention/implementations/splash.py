@@ -55,7 +55,7 @@ def _block(length: int) -> int:
 
 
 def _rows_with_keys(pattern: Pattern, num_queries: int, num_keys: int) -> np.ndarray:
-    """Which queries may attend to some key: bool [num_queries]."""
+    """Mask of the queries that may attend to some key, bool [num_queries]."""
     rows = np.arange(num_queries)
     found = np.broadcast_to(pattern(rows, rows), rows.shape) & (rows < num_keys)
     for start in range(0, num_keys, LANES):
@@ -121,8 +121,8 @@ def visits(
     """The blocks to visit, in order, -1 behind the last.
 
     Returns:
-        int16 [query blocks, n], the key blocks of each query block, one at least: a row of none
-        would be 0/0; and int16 [m, key blocks], the query blocks of each key block.
+      int16 [query blocks, n], the key blocks of each query block, one at least: a row of none
+      would be 0/0; and int16 [m, key blocks], the query blocks of each key block.
     """
     visited = block_map(pattern, num_queries, num_keys, q_block, k_block) != EMPTY
     visited[:, 0] |= ~visited.any(1)

@@ -1,4 +1,4 @@
-"""Which documents a run trained on at a step: recomputed, since the order is a function.
+"""Documents that a run trained on at a step, computed again from the data order.
 
 for passage in passages(prepared.train, batch_schedule(config), seed=0, step=1000):
     print(passage.row, passage.document, passage.tokens)
@@ -14,13 +14,13 @@ from gptjax.data.corpora.text import Corpus, is_held_out
 
 @dataclasses.dataclass(frozen=True)
 class Passage:
-    """What a row of a batch holds of one document.
+    """Part of one document in a row of a batch.
 
     Attributes:
-        row: of the batch.
-        document: number of the document in the split, in the order of the corpus.
-        first: place of the passage in the document, in tokens; an end-of-text before it is token 0.
-        tokens: how many it is long.
+      row: of the batch.
+      document: number of the document in the split, in the order of the corpus.
+      first: place of the passage in the document, in tokens; an end-of-text before it is token 0.
+      tokens: how many it is long.
     """
 
     row: int
@@ -33,9 +33,9 @@ def passages(split: TokenizedSplit, windows: Iterable[int], context_length: int)
     """Returns what a batch holds, row by row.
 
     Args:
-        split: what is trained on.
-        windows: those that the batch's rows are.
-        context_length: tokens a window.
+      split: what is trained on.
+      windows: those that the batch's rows are.
+      context_length: tokens a window.
     """
     starts, found = split.document_starts, []
     for row, window in enumerate(windows):
@@ -55,9 +55,9 @@ def document_names(
     """Returns the names of training documents by number; the corpus is read up to the last one.
 
     Args:
-        corpus: what was tokenised.
-        validation_fraction: share of its documents that is held out.
-        documents: numbers in the training split.
+      corpus: what was tokenised.
+      validation_fraction: share of its documents that is held out.
+      documents: numbers in the training split.
     """
     wanted = set(documents)
     training = (d for d in corpus if not is_held_out(d, validation_fraction))

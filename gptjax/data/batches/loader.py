@@ -16,13 +16,12 @@ import grain
 import numpy as np
 from grain.experimental import index_shuffle
 
-from gptjax.batch_schedule import BatchSchedule
+from gptjax.batch_schedule import BatchSchedule, BatchShare
 from gptjax.data.batches.mixture import Mixture, Rows
-from gptjax.data.batches.shards import Batch, TokenizedSplit
+from gptjax.data.batches.shards import HostBatch, TokenizedSplit
 from gptjax.data.batches.skipping import Ranges, nth_example
 
-Share = tuple[tuple[int, ...], int]  # numbers of parts, from 0, and how many parts P there are
-ALL: Share = ((0,), 1)
+ALL: BatchShare = ((0,), 1)
 
 
 def train_batches(
@@ -31,35 +30,35 @@ def train_batches(
     seed: int,
     start_step: int = 0,
     *,
-    share: Share = ALL,
+    share: BatchShare = ALL,
     document_masking: bool = False,
     skipped: Ranges = (),
     prefetch: int = 4,
-) -> Iterator[Batch]:
+) -> Iterator[HostBatch]:
     """Yields the batch of `start_step` and of every later step, without end.
 
     Args:
-        split: where the windows are; only full ones are used.
-        schedule: sequences a step, and their length T.
-        seed: decides the permutation of every epoch.
-        start_step: the step of the first batch; nothing before it is read.
-        share: which rows of each batch to yield: of P parts of B rows, part p has rows p B / P to
-            (p + 1) B / P - 1.
-        document_masking: whether batches tell documents apart, see `TokenizedSplit.batch`.
-        skipped: ranges of examples that are left out.
-        prefetch: batches made ahead.
+      split: where the windows are; only full ones are used.
+      schedule: sequences a step, and their length T.
+      seed: decides the permutation of every epoch.
+      start_step: the step of the first batch; nothing before it is read.
+      share: which rows of each batch to yield: of P parts of B rows, part p has rows p B / P to
+        (p + 1) B / P - 1.
+      document_masking: whether batches tell documents apart, see `TokenizedSplit.batch`.
+      skipped: ranges of examples that are left out.
+      prefetch: batches made ahead.
 
     Returns:
-        Iterator over batches, [B times the share, T], as `TokenizedSplit.batch` describes them.
+      Iterator over batches, [B times the share, T], as `TokenizedSplit.batch` describes them.
 
     Raises:
-        ValueError: the split is shorter than a window, or P does not divide a batch size.
+      ValueError: the split is shorter than a window, or P does not divide a batch size.
     """
     split.full_windows(schedule.context_length)
     for _, batch_size in schedule.stages:
         _rows(batch_size, share)
 
-    def batch_at(step: int) -> Batch:
+    def batch_at(step: int) -> HostBatch:
         rows = _rows(schedule.batch_size_at(step), share)
         windows = step_windows(split, schedule, seed, step, rows, skipped)
         return split.batch(np.array(windows), schedule.context_length, document_masking)
@@ -72,22 +71,22 @@ def evaluation_batches(
     context_length: int,
     batch_size: int,
     *,
-    share: Share = ALL,
+    share: BatchShare = ALL,
     document_masking: bool = False,
     prefetch: int = 4,
-) -> Iterator[Batch]:
+) -> Iterator[HostBatch]:
     """Yields every target of a split once, in order, in batches of one shape.
 
     The last window and the last batch are filled up with padding of weight 0, so that the sum of
     all `loss_weights` is `split.num_targets`. Arguments are those of `train_batches`.
 
     Raises:
-        ValueError: P does not divide the batch size.
+      ValueError: P does not divide the batch size.
     """
     rows = np.array(_rows(batch_size, share))
     num_batches = -(-split.all_windows(context_length) // batch_size)
 
-    def batch_at(index: int) -> Batch:
+    def batch_at(index: int) -> HostBatch:
         return split.batch(index * batch_size + rows, context_length, document_masking)
 
     return _prefetched(batch_at, 0, num_batches, prefetch)
@@ -98,27 +97,27 @@ def mixture_batches(
     schedule: BatchSchedule,
     start_step: int = 0,
     *,
-    share: Share = ALL,
+    share: BatchShare = ALL,
     skipped: Ranges = (),
     prefetch: int = 4,
-) -> Iterator[Batch]:
+) -> Iterator[HostBatch]:
     """Yields the batch of `start_step` and of every later step, without end.
 
     Args:
-        mixture: what the examples are, and the seed of their order.
-        schedule: examples a step.
-        start_step: the step of the first batch; nothing before it is made.
-        share: which rows of each batch to yield, see `train_batches`.
-        skipped: ranges of examples that are left out.
-        prefetch: batches made ahead.
+      mixture: what the examples are, and the seed of their order.
+      schedule: examples a step.
+      start_step: the step of the first batch; nothing before it is made.
+      share: which rows of each batch to yield, see `train_batches`.
+      skipped: ranges of examples that are left out.
+      prefetch: batches made ahead.
 
     Raises:
-        ValueError: P does not divide a batch size.
+      ValueError: P does not divide a batch size.
     """
     for _, batch_size in schedule.stages:
         _rows(batch_size, share)
 
-    def batch_at(step: int) -> Batch:
+    def batch_at(step: int) -> HostBatch:
         first = schedule.examples(step)
         rows = _rows(schedule.batch_size_at(step), share)
         return mixture.batch(np.array([nth_example(first + row, skipped) for row in rows]))
@@ -127,22 +126,22 @@ def mixture_batches(
 
 
 def evaluation_rows(
-    rows: Rows, batch_size: int, *, share: Share = ALL, prefetch: int = 4
-) -> Iterator[Batch]:
+    rows: Rows, batch_size: int, *, share: BatchShare = ALL, prefetch: int = 4
+) -> Iterator[HostBatch]:
     """Yields every row once, in order, in batches of one shape; the last is filled with padding.
 
     Args:
-        rows: such as make padding of what lies past their last.
-        batch_size: rows a batch.
-        share: which rows of each batch to yield, see `train_batches`.
-        prefetch: batches made ahead.
+      rows: such as make padding of what lies past their last.
+      batch_size: rows a batch.
+      share: which rows of each batch to yield, see `train_batches`.
+      prefetch: batches made ahead.
 
     Raises:
-        ValueError: P does not divide the batch size.
+      ValueError: P does not divide the batch size.
     """
     held = np.array(_rows(batch_size, share))
 
-    def batch_at(index: int) -> Batch:
+    def batch_at(index: int) -> HostBatch:
         return rows.batch(index * batch_size + held)
 
     return _prefetched(batch_at, 0, -(-len(rows) // batch_size), prefetch)
@@ -173,7 +172,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def _rows(batch_size: int, share: Share) -> list[int]:
+def _rows(batch_size: int, share: BatchShare) -> list[int]:
     held, parts = share
     if batch_size % parts:
         raise ValueError(
@@ -184,23 +183,23 @@ def _rows(batch_size: int, share: Share) -> list[int]:
     return [row for part in held for row in range(part * size, (part + 1) * size)]
 
 
-class _Batches(grain.sources.RandomAccessDataSource[Batch]):
+class _Batches(grain.sources.RandomAccessDataSource[HostBatch]):
     """A data source whose items are whole batches: one gather each, not one a row."""
 
-    def __init__(self, batch_at: Callable[[int], Batch], count: int):
+    def __init__(self, batch_at: Callable[[int], HostBatch], count: int):
         self._batch_at = batch_at
         self._count = count
 
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> HostBatch:
         return self._batch_at(index)
 
 
 def _prefetched(
-    batch_at: Callable[[int], Batch], start: int, stop: int, prefetch: int
-) -> Iterator[Batch]:
+    batch_at: Callable[[int], HostBatch], start: int, stop: int, prefetch: int
+) -> Iterator[HostBatch]:
     """Yields batch_at(start), ..., batch_at(stop - 1), made ahead by one thread.
 
     One thread fills a buffer of four faster than several threads or a process do.

@@ -23,7 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gptjax.data.batches.shards import Batch, TokenizedSplit
+from gptjax.data.batches.shards import HostBatch, TokenizedSplit
 from gptjax.data.batches.skipping import Ranges, nth_example
 from gptjax.registry import unknown_name
 
@@ -31,13 +31,13 @@ _ORDER, _BLOCK = 0, 1  # streams of randomness of one seed
 
 
 class Rows(Protocol):
-    """What can be mixed: a number of rows, made by number."""
+    """Source of a mixture: a number of rows, each made from its index."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of rows."""
         ...
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """The rows `indices` [B] int64, as arrays that all begin with B."""
         ...
 
@@ -47,10 +47,10 @@ class WindowRows:
     """The full windows of a tokenised text as rows.
 
     Attributes:
-        split: the text.
-        context_length: T, tokens a window.
-        document_masking: whether documents in a window are hidden from each other; if not, a
-            window is one segment, so that batches mix with those of conversations all the same.
+      split: the text.
+      context_length: T, tokens a window.
+      document_masking: whether documents in a window are hidden from each other; if not, a
+        window is one segment, so that batches mix with those of conversations all the same.
     """
 
     split: TokenizedSplit
@@ -60,7 +60,7 @@ class WindowRows:
     def __len__(self) -> int:
         return self.split.full_windows(self.context_length)
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         batch = self.split.batch(indices, self.context_length, self.document_masking)
         if not self.document_masking:
             shape = batch["tokens"].shape
@@ -74,12 +74,12 @@ class Mixture:
     """Sources and their shares.
 
     Attributes:
-        sources: rows by name; the batches of all must have the same keys and row shapes.
-        weights: share of each source in the examples, above 0, in any unit.
-        seed: of all that is random.
+      sources: rows by name; the batches of all must have the same keys and row shapes.
+      weights: share of each source in the examples, above 0, in any unit.
+      seed: of all that is random.
 
     Raises:
-        ValueError: no source, an empty one, other names in `weights`, or a weight not above 0.
+      ValueError: no source, an empty one, other names in `weights`, or a weight not above 0.
     """
 
     sources: Mapping[str, Rows]
@@ -101,7 +101,7 @@ class Mixture:
 
     @functools.cached_property
     def _edges(self) -> tuple[Fraction, ...]:
-        """Where each source's share of [0, 1] ends."""
+        """Upper end of each source's share of [0, 1]."""
         weights = [Fraction(self.weights[name]) for name in self.sources]
         total = sum(weights)
         return tuple(edge / total for edge in itertools.accumulate(weights))
@@ -132,11 +132,11 @@ class Mixture:
         """Says what examples are.
 
         Args:
-            examples: their numbers, [B] integers from 0.
+          examples: their numbers, [B] integers from 0.
 
         Returns:
-            source: [B] int64, the source of each, by its place in `sources`.
-            index: [B] int64, which of its rows.
+          source: [B] int64, the source of each, by its place in `sources`.
+          index: [B] int64, which of its rows.
         """
         sources, indices = np.empty((2, len(examples)), np.int64)
         sizes = [len(rows) for rows in self.sources.values()]
@@ -155,7 +155,7 @@ class Mixture:
         return sources, indices
 
     def counts(self, stop: int) -> dict[str, int]:
-        """How many of the first `stop` examples are of each source: the achieved mix."""
+        """Number of the first `stop` examples that are of each source: the achieved mix."""
         block, place = divmod(stop, self.block)
         within = np.bincount(self._sources_in(block)[:place], minlength=len(self.sources))
         totals = zip(self.sources, self._before_block(block), within.tolist(), strict=True)
@@ -165,11 +165,11 @@ class Mixture:
         """Says what a run of `taken` examples was made of.
 
         Args:
-            taken: how many, from the first on.
-            skipped: ranges of examples that were left out, see `skipping`.
+          taken: how many, from the first on.
+          skipped: ranges of examples that were left out, see `skipping`.
 
         Returns:
-            For each source its `examples`, their `share` of all, and its `epochs`.
+          For each source its `examples`, their `share` of all, and its `epochs`.
         """
         stop = nth_example(taken - 1, skipped) + 1 if taken else 0
         counts = collections.Counter(self.counts(stop))
@@ -186,14 +186,14 @@ class Mixture:
             for name, count in counts.items()
         }
 
-    def batch(self, examples: np.ndarray) -> Batch:
+    def batch(self, examples: np.ndarray) -> HostBatch:
         """Makes examples, given by number, [B] integers, in any order.
 
         Raises:
-            ValueError: sources whose batches have different keys or row shapes.
+          ValueError: sources whose batches have different keys or row shapes.
         """
         located, indices = self.locate(examples)
-        batch: Batch = {}
+        batch: HostBatch = {}
         for source, (name, rows) in enumerate(self.sources.items()):
             places = np.flatnonzero(located == source)
             if not places.size:
@@ -212,7 +212,7 @@ class Mixture:
         return batch
 
 
-def _shapes(batch: Batch) -> dict[str, list[int]]:
+def _shapes(batch: HostBatch) -> dict[str, list[int]]:
     return {key: list(values.shape[1:]) for key, values in sorted(batch.items())}
 
 
@@ -225,7 +225,7 @@ def _block_order(seed: int, block: int, size: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1024)
 def _order_seed(seed: int, name: str, epoch: int) -> int:
-    """Of a source's order in an epoch; its name, not its place, plays a part."""
+    """Seed of a source's order in an epoch; it depends on the source's name, not on its place."""
     name_bits = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     sequence = np.random.SeedSequence([seed, _ORDER, name_bits, epoch])
     return int(sequence.generate_state(1, np.uint64)[0])

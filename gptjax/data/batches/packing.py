@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
 from gptjax.data.dialogue.records import Records, log_dropped, sift
 
@@ -24,14 +24,14 @@ class PackedRows:
     """Rows of whole conversations.
 
     Attributes:
-        name: of the set.
-        context_length: T, tokens a row.
-        padding: the token that fills rows up.
-        ids: tokens of all conversations, each one's after another's, [N] int32.
-        loss_mask: which of them are learned, [N] bool.
-        starts: where each conversation begins in them, and their end, [C + 1] int64.
-        members: the conversations of each row, in order.
-        dropped: conversations that were left out, by reason.
+      name: of the set.
+      context_length: T, tokens a row.
+      padding: the token that fills rows up.
+      ids: tokens of all conversations, each one's after another's, [N] int32.
+      loss_mask: which of them are learned, [N] bool.
+      starts: where each conversation begins in them, and their end, [C + 1] int64.
+      members: the conversations of each row, in order.
+      dropped: conversations that were left out, by reason.
     """
 
     name: str
@@ -57,17 +57,17 @@ class PackedRows:
         places = len(self.ids) - (len(self.starts) - 1)
         return places / (len(self) * self.context_length)
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """Makes rows, given by number, in any order.
 
         Args:
-            indices: which rows, [B] int64; rows past the last are all padding.
+          indices: which rows, [B] int64; rows past the last are all padding.
 
         Returns:
-            tokens, targets: [B, T] int32; padding is the token `padding`.
-            loss_weights: [B, T] float32, 1 where the target is learned, else 0.
-            segment_ids: [B, T] int32, the conversations of a row counted from 0; -1 is padding.
-            positions: [B, T] int32, from 0 in each conversation; 0 in padding.
+          tokens, targets: [B, T] int32; padding is the token `padding`.
+          loss_weights: [B, T] float32, 1 where the target is learned, else 0.
+          segment_ids: [B, T] int32, the conversations of a row counted from 0; -1 is padding.
+          positions: [B, T] int32, from 0 in each conversation; 0 in padding.
         """
         shape = (len(indices), self.context_length)
         tokens, targets = (np.full(shape, self.padding, np.int32) for _ in range(2))
@@ -106,13 +106,13 @@ def pack(
     (best fit), and each row keeps them in that order.
 
     Args:
-        conversations: what to pack.
-        template: how they become tokens.
-        context_length: T; conversations of more than T + 1 tokens are dropped.
-        seed: of the order.
+      conversations: what to pack.
+      template: how they become tokens.
+      context_length: T; conversations of more than T + 1 tokens are dropped.
+      seed: of the order.
 
     Raises:
-        ValueError: none is short enough.
+      ValueError: none is short enough.
     """
     reason = f"conversations longer than {context_length + 1} tokens"
     rendered = sift(
@@ -145,12 +145,12 @@ def best_fit(
     """Puts items into rows of one capacity, each into the fullest row that still has room.
 
     Args:
-        sizes: of the items, [N], none above `capacity`.
-        capacity: of a row.
-        order: which item comes when, [N]; of equally full rows the earliest is taken.
+      sizes: of the items, [N], none above `capacity`.
+      capacity: of a row.
+      order: which item comes when, [N]; of equally full rows the earliest is taken.
 
     Returns:
-        The items of each row.
+      The items of each row.
     """
     rows: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (left, row), sorted

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.rankings import Ranking
 from gptjax.data.dialogue.records import Records, log_dropped
@@ -25,11 +25,11 @@ class RankingRows:
     """Rankings that fit, encoded; all batches have the same shapes.
 
     Attributes:
-        rankings: those that were kept; `dropped` counts the others.
-        padding: the token that fills rows up.
-        prompts: tokens of each prompt, with the assistant's mark at the end.
-        answers: of each ranking, the tokens of its answers, with the end of the turn.
-        share_prompts: whether batches hold a prompt once, apart from its answers.
+      rankings: those that were kept; `dropped` counts the others.
+      padding: the token that fills rows up.
+      prompts: tokens of each prompt, with the assistant's mark at the end.
+      answers: of each ranking, the tokens of its answers, with the end of the turn.
+      share_prompts: whether batches hold a prompt once, apart from its answers.
     """
 
     rankings: Records[Ranking]
@@ -46,21 +46,21 @@ class RankingRows:
     def __len__(self) -> int:
         return len(self.rankings)
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """Gathers rankings, given by number, in any order.
 
         Args:
-            indices: which rankings, [B] int64; those past the last are padding.
+          indices: which rankings, [B] int64; those past the last are padding.
 
         Returns:
-            tokens: [B, K, T] int32, prompt, answer, end of turn, padding on the right. K is the
-                most answers of any ranking, T the tokens of the longest prompt and answer.
-            lengths: [B, K] int32, tokens that are not padding, the end of turn the last of them; 0
-                where there is no answer.
-            prompts, prompt_lengths, answers, answer_lengths: in place of those, where prompts are
-                shared: [B, P], [B], [B, K, L] and [B, K] int32.
-            num_answers: [B] int32, how many of the K there are.
-            preferred: [B, K, K] float32, the share of annotators that say that i is better than j.
+          tokens: [B, K, T] int32, prompt, answer, end of turn, padding on the right. K is the
+            most answers of any ranking, T the tokens of the longest prompt and answer.
+          lengths: [B, K] int32, tokens that are not padding, the end of turn the last of them; 0
+            where there is no answer.
+          prompts, prompt_lengths, answers, answer_lengths: in place of those, where prompts are
+            shared: [B, P], [B], [B, K, L] and [B, K] int32.
+          num_answers: [B] int32, how many of the K there are.
+          preferred: [B, K, K] float32, the share of annotators that say that i is better than j.
         """
         held = [index if index < len(self) else None for index in indices.tolist()]
         most = self._most_answers
@@ -83,7 +83,7 @@ class RankingRows:
         answers = (len(answer) for several in self.answers for answer in several)
         return max(map(len, self.prompts)), max(answers)
 
-    def _texts(self, held: list[int | None]) -> Batch:
+    def _texts(self, held: list[int | None]) -> HostBatch:
         most, (longest_prompt, longest_answer) = self._most_answers, self._longest
         prompts = [[] if i is None else [self.prompts[i]] for i in held]
         answers = [() if i is None else self.answers[i] for i in held]
@@ -126,15 +126,15 @@ def ranking_rows(
     """Encodes rankings and drops, with a count, those that teach nothing or are too long.
 
     Args:
-        rankings: what to encode.
-        template: how they become tokens.
-        max_prompt_tokens: most tokens of a prompt, the assistant's mark included.
-        max_answer_tokens: most tokens of an answer, the end of turn included.
-        max_answers: most answers of a prompt; None: as many as there are.
-        share_prompts: whether batches hold a prompt once, apart from its answers.
+      rankings: what to encode.
+      template: how they become tokens.
+      max_prompt_tokens: most tokens of a prompt, the assistant's mark included.
+      max_answer_tokens: most tokens of an answer, the end of turn included.
+      max_answers: most answers of a prompt; None: as many as there are.
+      share_prompts: whether batches hold a prompt once, apart from its answers.
 
     Raises:
-        ValueError: none is left.
+      ValueError: none is left.
     """
     prompts, answers = [], []
 

@@ -32,7 +32,7 @@ SPLITS = ("train", "validation")
 
 _CHARACTERS_A_CALL = 1 << 20  # of text, handed to the tokenizer at once
 
-Batch = dict[str, np.ndarray]
+HostBatch = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,11 @@ class TokenizedSplit:
     """The token stream of one split; arrays lie in files and are read where they are touched.
 
     Attributes:
-        name: what the split is called in messages: "train split of python_docs".
-        tokens: the stream, [N] uint16 or uint32.
-        document_starts: place in the stream of each document, from the end-of-text before it on
-            where there is one, [D] int64.
-        document_bytes: length of each document in bytes, [D] int64.
+      name: what the split is called in messages: "train split of python_docs".
+      tokens: the stream, [N] uint16 or uint32.
+      document_starts: place in the stream of each document, from the end-of-text before it on
+        where there is one, [D] int64.
+      document_bytes: length of each document in bytes, [D] int64.
     """
 
     name: str
@@ -71,7 +71,7 @@ class TokenizedSplit:
         """The number of windows whose `context_length` targets all exist.
 
         Raises:
-            ValueError: there is none.
+          ValueError: there is none.
         """
         if self.num_targets < context_length:
             raise ValueError(
@@ -86,22 +86,22 @@ class TokenizedSplit:
 
     def batch(
         self, windows: np.ndarray, context_length: int, document_masking: bool = False
-    ) -> Batch:
+    ) -> HostBatch:
         """Gathers windows, given by index, in any order.
 
         Args:
-            windows: which windows, [B] int64. What lies past the end of the stream, be it the rest
-                of the last window or windows after it, is padding.
-            context_length: T, tokens a window.
-            document_masking: adds `segment_ids` and `positions`. An end-of-text belongs to the
-                document that follows.
+          windows: which windows, [B] int64. What lies past the end of the stream, be it the rest
+            of the last window or windows after it, is padding.
+          context_length: T, tokens a window.
+          document_masking: adds `segment_ids` and `positions`. An end-of-text belongs to the
+            document that follows.
 
         Returns:
-            tokens, targets: [B, T] int32. targets are the tokens that follow; padding repeats
-                the last token.
-            loss_weights: [B, T] float32, 0 on padding, 1 elsewhere.
-            segment_ids: [B, T] int32, the documents in a window counted from 0; -1 is padding.
-            positions: [B, T] int32, tokens since the document, or else the window, began.
+          tokens, targets: [B, T] int32. targets are the tokens that follow; padding repeats
+            the last token.
+          loss_weights: [B, T] float32, 0 on padding, 1 elsewhere.
+          segment_ids: [B, T] int32, the documents in a window counted from 0; -1 is padding.
+          positions: [B, T] int32, tokens since the document, or else the window, began.
         """
         last = len(self.tokens) - 1
         places = windows[:, None] * context_length + np.arange(context_length + 1)
@@ -126,11 +126,11 @@ class PreparedCorpus:
     """Both splits of a tokenised corpus, and what they were made from.
 
     Attributes:
-        directory: where the files lie.
-        corpus_hash: `content_hash` of the corpus.
-        tokenizer_hash: `content_hash` of the tokenizer.
-        train: documents to train on.
-        validation: documents held out.
+      directory: where the files lie.
+      corpus_hash: `content_hash` of the corpus.
+      tokenizer_hash: `content_hash` of the tokenizer.
+      train: documents to train on.
+      validation: documents held out.
     """
 
     directory: Path
@@ -158,14 +158,14 @@ def prepare(
     were (see `Corpus.fingerprint`) is remembered, so that it need not be read again.
 
     Args:
-        corpus: what to tokenise; read once, a few documents in memory at a time.
-        tokenizer: its end-of-text, where it has one, goes before and after each document.
-        cache_dir: the folder for the token files of all corpora; made if missing.
-        validation_fraction: share of the documents to hold out, by `corpora.is_held_out`.
+      corpus: what to tokenise; read once, a few documents in memory at a time.
+      tokenizer: its end-of-text, where it has one, goes before and after each document.
+      cache_dir: the folder for the token files of all corpora; made if missing.
+      validation_fraction: share of the documents to hold out, by `corpora.is_held_out`.
 
     Raises:
-        ValueError: a split has no documents, the corpus cannot be read, or the cache cannot be
-            written or is damaged.
+      ValueError: a split has no documents, the corpus cannot be read, or the cache cannot be
+        written or is damaged.
     """
     cache = Path(cache_dir)
     tokenizer_hash = tokenizer.content_hash()

@@ -19,8 +19,8 @@ def nth_example(n: int, skipped: Iterable[Iterable[int]]) -> int:
     """Returns the number, in the whole order, of the n-th example (from 0) that is not skipped.
 
     Args:
-        n: the example's number among those left.
-        skipped: disjoint ranges (first, stop) in ascending order.
+      n: the example's number among those left.
+      skipped: disjoint ranges (first, stop) in ascending order.
     """
     for first, stop in skipped:
         if n >= first:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gptjax.data.corpora.text import CORPORA, Corpus, Document
-from gptjax.data.dialogue.instructions import MARK, REFUSAL, WORDS, Task, task_at
+from gptjax.data.dialogue.instructions import MARK, REFUSAL, WORDS, EmbeddedTask, task_at
 from gptjax.data.dialogue.instructions_sets import parse_options
 from gptjax.settings import setting
 
@@ -32,8 +32,8 @@ class TextOptions:
     documents: int = setting(10_000, "documents in the corpus", low=1)
 
 
-def sentence_of(task: Task) -> str:
-    """What a task comes to, in prose."""
+def sentence_of(task: EmbeddedTask) -> str:
+    """Prose sentence that states a task and its result."""
     words = " ".join(task.arguments)
     joined = " and ".join(task.arguments)
     if task.marked:

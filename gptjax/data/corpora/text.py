@@ -1,4 +1,4 @@
-"""Corpora by name: where documents come from, streamed, each with a hash of its content.
+"""Corpora by name: streams of documents, each with a hash of its content.
 
     for document in load_corpus("python_docs"):
         print(document.name, len(document.text))
@@ -77,10 +77,10 @@ class Corpus:
     """A named stream of documents, read anew from its files at each iteration.
 
     Attributes:
-        name: the specification it was loaded from.
-        files: every file that its documents are read from.
-        read: yields the documents; those without text are dropped.
-        invalid_utf8: what `read` does with invalid UTF-8, see `load_corpus`.
+      name: the specification it was loaded from.
+      files: every file that its documents are read from.
+      read: yields the documents; those without text are dropped.
+      invalid_utf8: what `read` does with invalid UTF-8, see `load_corpus`.
     """
 
     name: str
@@ -130,13 +130,13 @@ def load_corpus(spec: str, *, invalid_utf8: str = "error") -> Corpus:
     """Finds the files of a corpus; its documents are read when it is iterated over.
 
     Args:
-        spec: NAME or NAME:LOCATION, see the module's docstring.
-        invalid_utf8: "error" refuses a file with invalid UTF-8, saying how many sequences are
-            invalid and where the first is; "replace" puts U+FFFD for each and logs their number.
+      spec: NAME or NAME:LOCATION, see the module's docstring.
+      invalid_utf8: "error" refuses a file with invalid UTF-8, saying how many sequences are
+        invalid and where the first is; "replace" puts U+FFFD for each and logs their number.
 
     Raises:
-        ValueError: no such corpus, a location that is missing or not wanted, no files there; and
-            while iterating: an unreadable or malformed file, invalid UTF-8, no text at all.
+      ValueError: no such corpus, a location that is missing or not wanted, no files there; and
+        while iterating: an unreadable or malformed file, invalid UTF-8, no text at all.
     """
     if invalid_utf8 not in ("error", "replace"):
         raise ValueError(f"invalid_utf8 is {invalid_utf8!r}; expected 'error' or 'replace'")

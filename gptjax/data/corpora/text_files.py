@@ -29,13 +29,13 @@ def find_files(spec: str, location: str, suffix: str) -> tuple[Path, ...]:
     """Lists the files of a corpus, in sorted order.
 
     Args:
-        spec: the corpus, for the error message.
-        location: a file; a directory, searched through; or a glob, where ** spans directories.
-        suffix: how names in a directory must end, but for .gz or .zst behind it; those that begin
-            with a dot are left out.
+      spec: the corpus, for the error message.
+      location: a file; a directory, searched through; or a glob, where ** spans directories.
+      suffix: how names in a directory must end, but for .gz or .zst behind it; those that begin
+        with a dot are left out.
 
     Raises:
-        ValueError: nothing is there.
+      ValueError: nothing is there.
     """
     location = os.path.expanduser(location)
     wanted = "a file, a directory or a glob that matches files"
@@ -58,7 +58,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for reading, decompressing .gz and .zst.
 
     Raises:
-        ValueError: the file cannot be opened or read, or its compressed data is damaged or cut.
+      ValueError: the file cannot be opened or read, or its compressed data is damaged or cut.
     """
     try:
         with path.open("rb") as file:
@@ -111,11 +111,11 @@ def pieces(file: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes]]:
     between two characters.
 
     Args:
-        file: what to read, from where it stands.
-        max_bytes: length of the longest piece; a file that is no longer is one piece.
+      file: what to read, from where it stands.
+      max_bytes: length of the longest piece; a file that is no longer is one piece.
 
     Returns:
-        Pairs of the offset of a piece in bytes and its bytes.
+      Pairs of the offset of a piece in bytes and its bytes.
     """
     offset, rest = 0, b""
     while rest := rest + file.read(max_bytes + 1 - len(rest)):

@@ -1,4 +1,4 @@
-"""Whole conversations as rows, one a row, each to its answer's end: what a reward is read from.
+"""Whole conversations as rows, one a row, each to its answer's end, for a reward model to read.
 
 rows = answered_rows(load_conversations("instructions"), template, max_tokens=64)
 rows.batch(np.arange(8))["lengths"]
@@ -15,15 +15,15 @@ def answered_rows(
     """Encodes conversations; those too long, and those that end in no answer, are dropped.
 
     Args:
-        conversations: what to encode.
-        template: how they become tokens.
-        max_tokens: most tokens of one, its last end of turn included.
+      conversations: what to encode.
+      template: how they become tokens.
+      max_tokens: most tokens of one, its last end of turn included.
 
     Returns:
-        Rows as those of prompts, but that they end in an answer.
+      Rows as those of prompts, but that they end in an answer.
 
     Raises:
-        ValueError: none is left.
+      ValueError: none is left.
     """
 
     def reason(conversation: Conversation) -> str | None:

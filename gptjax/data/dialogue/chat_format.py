@@ -27,11 +27,11 @@ from gptjax.tokenization.chat import ROLES
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    """What one side says.
+    """One turn of a conversation.
 
     Attributes:
-        role: system, user or assistant; another one raises ValueError.
-        content: the text, which may be empty.
+      role: system, user or assistant; another one raises ValueError.
+      content: the text, which may be empty.
     """
 
     role: str
@@ -46,7 +46,7 @@ Conversation = tuple[Message, ...]
 
 
 def plain_text(messages: Conversation) -> str:
-    """What messages say, for people and for functions of text; several are told apart by role."""
+    """Text of messages, for people and for functions of text; of several, each states its role."""
     if len(messages) == 1 and messages[0].role == "user":
         return messages[0].content
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
@@ -68,15 +68,15 @@ class ChatTemplate:
         """A whole conversation.
 
         Args:
-            messages: one or more, in any order of roles.
+          messages: one or more, in any order of roles.
 
         Returns:
-            ids: [n] int32.
-            loss_mask: [n] bool, which of them are learned: an assistant's content, and the
-                end-of-turn after it.
+          ids: [n] int32.
+          loss_mask: [n] bool, which of them are learned: an assistant's content, and the
+            end-of-turn after it.
 
         Raises:
-            ValueError: no messages.
+          ValueError: no messages.
         """
         if not messages:
             raise ValueError("conversation: got no messages, expected at least one")
@@ -88,26 +88,26 @@ class ChatTemplate:
         return np.concatenate(ids).astype(np.int32), np.concatenate(masks)
 
     def prompt(self, messages: Sequence[Message]) -> np.ndarray:
-        """What an assistant answers: the messages, and the mark that it is its turn; [n] int32.
+        """Tokens of a prompt: the messages, then the mark of the assistant's turn; [n] int32.
 
         Raises:
-            ValueError: no messages.
+          ValueError: no messages.
         """
         marker = np.array([self.tokenizer.role("assistant")], np.int32)
         return np.concatenate([self.render(messages)[0], marker])
 
     def answer(self, text: str) -> np.ndarray:
-        """What follows a prompt: the text, and the end of the turn; [n] int32."""
+        """Tokens of an answer: the text, then the end of the turn; [n] int32."""
         return np.append(self.tokenizer.encode(text), np.int32(self.tokenizer.end_of_turn))
 
     def response(self, ids: npt.ArrayLike) -> tuple[str, bool]:
         """Reads what was generated after a prompt.
 
         Args:
-            ids: [n] integers; what follows the first end-of-turn is left out.
+          ids: [n] integers; what follows the first end-of-turn is left out.
 
         Returns:
-            The text, and whether the turn was ended.
+          The text, and whether the turn was ended.
         """
         ids = np.asarray(ids)
         ends = np.flatnonzero(ids == self.tokenizer.end_of_turn)
@@ -119,7 +119,7 @@ def conversation_of(row: Row) -> Conversation:
     """Reads `{"prompt", "response"}` or `{"messages": [{"role", "content"}, ...]}`.
 
     Raises:
-        ValueError: anything else, or no message of an assistant.
+      ValueError: anything else, or no message of an assistant.
     """
     if "messages" in row.fields:
         if clash := {"prompt", "response"} & row.fields.keys():
@@ -141,7 +141,7 @@ def prompt_of(row: Row) -> Conversation:
     """Reads the prompt of a row of either form, `response` or not: what an assistant is to answer.
 
     Raises:
-        ValueError: neither form, or nothing before an assistant's last message.
+      ValueError: neither form, or nothing before an assistant's last message.
     """
     field = "messages" if "messages" in row.fields else "prompt"
     prompt = before_answer(messages_of(row, field))
@@ -159,7 +159,7 @@ def messages_of(row: Row, field: str) -> Conversation:
     """Reads a field that is a text, which a user says, or a list of messages.
 
     Raises:
-        ValueError: anything else, naming the message.
+      ValueError: anything else, naming the message.
     """
     value = row.value(field)
     if isinstance(value, str):

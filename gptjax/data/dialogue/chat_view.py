@@ -1,6 +1,5 @@
 """Examples as a person reads them, each line saying whether it is learned.
 
-    print(show_conversation(template, conversation))
     batch = rows.batch(np.array([7]))
     print(show_row(tokenizer, {name: array[0] for name, array in batch.items()}, number=7))
 
@@ -12,11 +11,10 @@ Lines that begin with "+" are learned; on a terminal they may be green, and the 
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.tokenization import Tokenizer
 
 _GREEN, _DIM, _PLAIN = "\x1b[32m", "\x1b[2m", "\x1b[0m"
@@ -28,11 +26,11 @@ def show_tokens(
     r"""Tokens as text, in lines that are learned ("+ ") and lines that are not.
 
     Args:
-        tokenizer: whose ids they are.
-        ids: [n] integers.
-        loss_mask: [n], true where a token is learned.
-        colour: whether to add a terminal's colours. Escape characters in the text itself are shown
-            as "\x1b", so that no example can colour what follows.
+      tokenizer: whose ids they are.
+      ids: [n] integers.
+      loss_mask: [n], true where a token is learned.
+      colour: whether to add a terminal's colours. Escape characters in the text itself are shown
+        as "\x1b", so that no example can colour what follows.
     """
     lines = []
     for learned, run in itertools.groupby(
@@ -45,24 +43,17 @@ def show_tokens(
     return "\n".join(lines)
 
 
-def show_conversation(
-    template: ChatTemplate, messages: Sequence[Message], colour: bool = False
-) -> str:
-    """A conversation as its template renders it; arguments are those of `show_tokens`."""
-    return show_tokens(template.tokenizer, *template.render(messages), colour=colour)
-
-
 def show_row(
     tokenizer: Tokenizer, row: Mapping[str, np.ndarray], number: int, colour: bool = False
 ) -> str:
     """One row of a batch, segment by segment, without its padding.
 
     Args:
-        tokenizer: whose ids they are.
-        row: tokens, targets, loss_weights, segment_ids: [T]. A segment is a conversation, or a
-            document or window of text.
-        number: what the row is called.
-        colour: see `show_tokens`.
+      tokenizer: whose ids they are.
+      row: tokens, targets, loss_weights, segment_ids: [T]. A segment is a conversation, or a
+        document or window of text.
+      number: what the row is called.
+      colour: see `show_tokens`.
     """
     parts = []
     segment_ids = row["segment_ids"]

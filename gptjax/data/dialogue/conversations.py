@@ -43,8 +43,8 @@ def load_conversations(spec: str) -> Records[Conversation]:
     """Reads a set of conversations; what it drops is counted and logged.
 
     Raises:
-        ValueError: no such set, no files there, a row that is not as it should be (named), or
-            nothing left.
+      ValueError: no such set, no files there, a row that is not as it should be (named), or
+        nothing left.
     """
     name, _, location = spec.partition(":")
     records = CONVERSATIONS.get(name)(spec, location)

@@ -16,15 +16,15 @@ def hold_out(
     """Splits a set so that all that begins alike is on one side, whatever else is in the set.
 
     Args:
-        records: the set.
-        conversation_of: what one of its items begins with.
-        fraction: share that is held out; what is at one fraction is at every larger one.
+      records: the set.
+      conversation_of: what one of its items begins with.
+      fraction: share that is held out; what is at one fraction is at every larger one.
 
     Returns:
-        What is left, with the counts of what was dropped before, and what is held out.
+      What is left, with the counts of what was dropped before, and what is held out.
 
     Raises:
-        ValueError: one of them is empty.
+      ValueError: one of them is empty.
     """
 
     def is_held_out(item: Item) -> bool:

@@ -1,4 +1,4 @@
-"""Small tasks in words and numbers, each with its right answer, and what an answer is worth.
+"""Embedded tasks: small tasks in words and numbers, with right answers and a gold reward.
 
     reverse: fox jar sun        sun jar fox
     pick 2: fox jar sun         jar
@@ -45,15 +45,15 @@ _PROMPT = re.compile(rf"({MARK} )?({'|'.join(KINDS)})(?: (\d))?: ([a-z0-9 ]+)")
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """Something to do.
+class EmbeddedTask:
+    """One embedded task: its kind and its arguments.
 
     Attributes:
-        kind: one of `KINDS`.
-        arguments: two to five different words; of `add` and `take` two numbers, for `take` the
-            larger first.
-        place: of `pick`, which word is wanted, from 1; else 0.
-        marked: whether it is to be refused, politely.
+      kind: one of `KINDS`.
+      arguments: two to five different words; of `add` and `take` two numbers, for `take` the
+        larger first.
+      place: of `pick`, which word is wanted, from 1; else 0.
+      marked: whether it is to be refused, politely.
     """
 
     kind: str
@@ -63,14 +63,14 @@ class Task:
 
     @property
     def prompt(self) -> str:
-        """What a user asks."""
+        """Text of the user's prompt."""
         mark = f"{MARK} " if self.marked else ""
         place = f" {self.place}" if self.place else ""
         return f"{mark}{self.kind}{place}: {' '.join(self.arguments)}"
 
     @property
     def result(self) -> str:
-        """What comes of doing it, marked or not."""
+        """Right answer to the task, whether it is marked or not."""
         words = self.arguments
         if self.kind in ("add", "take"):
             first, second = map(int, words)
@@ -91,12 +91,12 @@ class Task:
 
     @property
     def split(self) -> str:
-        """Which split the prompt belongs to: the first 64 bits of its SHA-256 decide."""
+        """Split of the prompt, decided by the first 64 bits of its SHA-256."""
         digest = hashlib.sha256(self.prompt.encode()).digest()
         return SPLITS[int.from_bytes(digest[:8], "big") < _HELD_OUT * 2**64]
 
 
-def random_task(rng: np.random.Generator) -> Task:
+def random_task(rng: np.random.Generator) -> EmbeddedTask:
     """Draws a task of either split, each kind as likely."""
     kind = KINDS[rng.integers(len(KINDS))]
     marked = bool(rng.random() < _MARKED)
@@ -104,14 +104,14 @@ def random_task(rng: np.random.Generator) -> Task:
         numbers = rng.integers(0, _MOST + 1, 2).tolist()
         if kind == "take":
             numbers.sort(reverse=True)
-        return Task(kind, tuple(map(str, numbers)), marked=marked)
+        return EmbeddedTask(kind, tuple(map(str, numbers)), marked=marked)
     count = int(rng.integers(2, _MOST_WORDS + 1))
     words = tuple(WORDS[i] for i in rng.choice(len(WORDS), count, replace=False))
     place = int(rng.integers(1, count + 1)) if kind == "pick" else 0
-    return Task(kind, words, place, marked)
+    return EmbeddedTask(kind, words, place, marked)
 
 
-def task_at(index: int, split: str, seed: int) -> Task:
+def task_at(index: int, split: str, seed: int) -> EmbeddedTask:
     """Returns task number `index` of a split; a split that there is not raises ValueError."""
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
@@ -122,22 +122,22 @@ def task_at(index: int, split: str, seed: int) -> Task:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def parse_prompt(prompt: str) -> Task:
+def parse_prompt(prompt: str) -> EmbeddedTask:
     """Reads a prompt back.
 
     Raises:
-        ValueError: it is no prompt that a task has.
+      ValueError: it is no prompt that a task has.
     """
     found = _PROMPT.fullmatch(prompt)
     if found:
         mark, kind, place, arguments = found.groups()
-        task = Task(kind, tuple(arguments.split(" ")), int(place or 0), mark is not None)
+        task = EmbeddedTask(kind, tuple(arguments.split(" ")), int(place or 0), mark is not None)
         if _is_well_formed(task) and task.prompt == prompt:
             return task
     raise ValueError(f"prompt {prompt[:60]!r}: got no task, expected one such as 'copy: fox jar'")
 
 
-def _is_well_formed(task: Task) -> bool:
+def _is_well_formed(task: EmbeddedTask) -> bool:
     if task.kind in ("add", "take"):
         numbers = [int(word) for word in task.arguments if word.isdecimal()]
         in_order = task.kind == "add" or numbers == sorted(numbers, reverse=True)
@@ -146,8 +146,8 @@ def _is_well_formed(task: Task) -> bool:
     return placed and all(word in WORDS for word in task.arguments)
 
 
-def gold_reward(task: Task | str, response: str) -> float:
-    """What an answer is worth, in [0, 1]: 1 for what was asked, less for anything else.
+def gold_reward(task: EmbeddedTask | str, response: str) -> float:
+    """Gold reward of an answer, in [0, 1]: 1 for a right answer, less for any other.
 
     Space between words and around them does not count. In part right are: of a list, the share of
     its words, or of the answer's if that has more, that stand where they should; of a number,
@@ -157,11 +157,11 @@ def gold_reward(task: Task | str, response: str) -> float:
     without "sorry". Rambling always costs.
 
     Args:
-        task: what was asked, or its prompt.
-        response: what was answered.
+      task: what was asked, or its prompt.
+      response: what was answered.
 
     Raises:
-        ValueError: a prompt of no task.
+      ValueError: a prompt of no task.
     """
     task = parse_prompt(task) if isinstance(task, str) else task
     if task.marked:
@@ -179,7 +179,7 @@ def gold_reward(task: Task | str, response: str) -> float:
     return hits / max(len(got), len(wanted)) / 2
 
 
-def _refusal_reward(task: Task, response: str) -> float:
+def _refusal_reward(task: EmbeddedTask, response: str) -> float:
     words = re.findall("[a-z0-9]+", response.lower())
     if "cannot" not in words or not set(words).isdisjoint([*task.arguments, task.result]):
         return 0.0

@@ -24,7 +24,7 @@ from gptjax.data.dialogue.instructions import (
     REFUSAL,
     SPLITS,
     WORDS,
-    Task,
+    EmbeddedTask,
     gold_reward,
     task_at,
 )
@@ -70,13 +70,13 @@ def parse_options(spec: str, location: str, kind: type[Options]) -> Options:
     """Reads `name=value,...` as the fields of a dataclass of settings.
 
     Args:
-        spec: the whole specification, for messages.
-        location: the part to read.
-        kind: of the options; what is not named is as there.
+      spec: the whole specification, for messages.
+      location: the part to read.
+      kind: of the options; what is not named is as there.
 
     Raises:
-        ValueError: another form, a name that `kind` does not have, or a value that is not of its
-            field's type and range.
+      ValueError: another form, a name that `kind` does not have, or a value that is not of its
+        field's type and range.
     """
     options, hints = kind(), typing.get_type_hints(kind)
     for part in filter(None, location.split(",")):
@@ -94,7 +94,7 @@ def parse_options(spec: str, location: str, kind: type[Options]) -> Options:
     return options
 
 
-def user_prompt(task: Task) -> Conversation:
+def user_prompt(task: EmbeddedTask) -> Conversation:
     """A task as a user asks it."""
     return (Message("user", task.prompt),)
 
@@ -105,13 +105,13 @@ def demonstrations(
     """Tasks with answers as people wrote them.
 
     Args:
-        split: of the prompts.
-        count: how many.
-        seed: of all that is random; the first n of a larger count are those of n.
-        sloppiness: share of the answers with a slip, which may leave them right.
+      split: of the prompts.
+      count: how many.
+      seed: of all that is random; the first n of a larger count are those of n.
+      sloppiness: share of the answers with a slip, which may leave them right.
 
     Raises:
-        ValueError: no such split.
+      ValueError: no such split.
     """
     conversations = []
     for index in range(count):
@@ -137,16 +137,16 @@ def ranked_tasks(
     """Tasks with answers of all qualities, ranked.
 
     Args:
-        split: of the prompts.
-        count: how many rankings.
-        seed: of all that is random; the first n of a larger count are those of n.
-        answers: K, different ones, 2 or more.
-        annotators: how many rank each.
-        temperature: gold reward whose difference makes a preference e times as likely as not.
-        tie_margin: see `annotate`.
+      split: of the prompts.
+      count: how many rankings.
+      seed: of all that is random; the first n of a larger count are those of n.
+      answers: K, different ones, 2 or more.
+      annotators: how many rank each.
+      temperature: gold reward whose difference makes a preference e times as likely as not.
+      tie_margin: see `annotate`.
 
     Raises:
-        ValueError: no such split, fewer than two answers, or no annotator.
+      ValueError: no such split, fewer than two answers, or no annotator.
     """
     rankings = []
     for index in range(count):
@@ -158,7 +158,7 @@ def ranked_tasks(
     return tuple(rankings)
 
 
-def candidates(task: Task, count: int, rng: np.random.Generator) -> tuple[str, ...]:
+def candidates(task: EmbeddedTask, count: int, rng: np.random.Generator) -> tuple[str, ...]:
     """`count` different answers to a task: right, nearly right, wrong, rambling, out of place."""
     texts: dict[str, None] = {}
     while len(texts) < count:
@@ -170,7 +170,7 @@ def candidates(task: Task, count: int, rng: np.random.Generator) -> tuple[str, .
 
 
 def annotate(
-    task: Task | str,
+    task: EmbeddedTask | str,
     responses: Sequence[str],
     rng: np.random.Generator,
     annotators: int = 3,
@@ -180,16 +180,16 @@ def annotate(
     """Ranks answers as noisy annotators do.
 
     Args:
-        task: what was asked, or its prompt.
-        responses: K answers, from anywhere.
-        rng: where the noise comes from.
-        annotators: A.
-        temperature: see `ranked_tasks`; above 0.
-        tie_margin: of two answers next to each other in an annotator's order, how much better the
-            first must be perceived not to be a tie, in units of `temperature`; 0: no ties.
+      task: what was asked, or its prompt.
+      responses: K answers, from anywhere.
+      rng: where the noise comes from.
+      annotators: A.
+      temperature: see `ranked_tasks`; above 0.
+      tie_margin: of two answers next to each other in an annotator's order, how much better the
+        first must be perceived not to be a tie, in units of `temperature`; 0: no ties.
 
     Returns:
-        For each annotator a rank for each answer, 1 the best.
+      For each annotator a rank for each answer, 1 the best.
     """
     gold = np.array([gold_reward(task, response) for response in responses])
     all_ranks = []
@@ -203,7 +203,7 @@ def annotate(
     return tuple(all_ranks)
 
 
-def _slip(task: Task, words: list[str], rng: np.random.Generator) -> list[str]:
+def _slip(task: EmbeddedTask, words: list[str], rng: np.random.Generator) -> list[str]:
     """An answer with something wrong in it, most likely."""
     words = list(words)
     number = next((i for i, word in enumerate(words) if word.isdecimal()), None)
@@ -222,7 +222,7 @@ def _slip(task: Task, words: list[str], rng: np.random.Generator) -> list[str]:
         words = (task.result if task.marked else REFUSAL).split()
     elif choice == 4 and task.kind not in ("add", "take"):
         kind = KINDS[rng.integers(4)]
-        words = Task(kind, task.arguments).result.split()
+        words = EmbeddedTask(kind, task.arguments).result.split()
     else:
         words += [_word(rng) for _ in range(rng.integers(1, _LONGEST_RAMBLE + 1))]
     return words

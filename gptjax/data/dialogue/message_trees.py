@@ -23,9 +23,9 @@ class Node:
     """A message and its replies.
 
     Attributes:
-        message: what is said.
-        rank: its place among the replies to the same message, 0 the best; None if it has none.
-        replies: in the order of the file.
+      message: what is said.
+      rank: its place among the replies to the same message, 0 the best; None if it has none.
+      replies: in the order of the file.
     """
 
     message: Message
@@ -37,7 +37,7 @@ def tree_of(row: Row) -> Node:
     """Reads a tree, `{"prompt": MESSAGE}`, or its first message alone.
 
     Raises:
-        ValueError: a message without role or text, another role, or a rank that is no integer.
+      ValueError: a message without role or text, another role, or a rank that is no integer.
     """
     return _node(row, row.fields.get("prompt", row.fields), "prompt")
 

@@ -1,4 +1,4 @@
-"""Rankings of answers by annotators: what reward models and preference losses learn from.
+"""Rankings of answers by annotators, for reward models and preference losses.
 
     for ranking in load_rankings("hh:harmless/test.jsonl.gz"):
         print(ranking.responses, ranking.ranks)
@@ -41,8 +41,8 @@ def load_rankings(spec: str) -> Records[Ranking]:
     """Reads a set of rankings; what it drops is counted and logged.
 
     Raises:
-        ValueError: no such set, no files there, a row that is not as it should be (named), or
-            nothing left.
+      ValueError: no such set, no files there, a row that is not as it should be (named), or
+        nothing left.
     """
     name, _, location = spec.partition(":")
     records = RANKINGS.get(name)(spec, location)
@@ -54,7 +54,7 @@ def ranking_of(row: Row) -> Ranking:
     """Reads a comparison or a ranking, in any of the forms of the module's docstring.
 
     Raises:
-        ValueError: another form, fewer than two answers, or ranks that do not fit them.
+      ValueError: another form, fewer than two answers, or ranks that do not fit them.
     """
     fields = row.fields.keys()
     pair, several = {"chosen", "rejected"} & fields, {"responses", "ranks", "annotators"} & fields
@@ -122,7 +122,7 @@ def transcript(row: Row, field: str) -> Conversation:
     r"""Reads turns that begin with "\n\nHuman:" or "\n\nAssistant:", without the space around.
 
     Raises:
-        ValueError: another beginning, or an end that is not an assistant's.
+      ValueError: another beginning, or an end that is not an assistant's.
     """
     before, *turns = _TURN.split(row.text(field))
     roles = [_HH_ROLES[name] for name in turns[::2]]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from gptjax.data.batches.shards import Batch
+from gptjax.data.batches.shards import HostBatch
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, before_answer, prompt_of
 from gptjax.data.dialogue.conversations import CONVERSATIONS
 from gptjax.data.dialogue.preferences import RANKINGS
@@ -25,8 +25,8 @@ def load_prompts(spec: str) -> Records[Conversation]:
     """Reads a set of prompts; what it drops is counted and logged.
 
     Raises:
-        ValueError: no such set, no files there, a row that is not as it should be (named), or
-            nothing left.
+      ValueError: no such set, no files there, a row that is not as it should be (named), or
+        nothing left.
     """
     name, _, location = spec.partition(":")
     if name == "jsonl":
@@ -44,7 +44,7 @@ def load_prompts(spec: str) -> Records[Conversation]:
 
 
 def prompts_of(conversations: Records[Conversation]) -> Records[Conversation]:
-    """What conversations ask before their last answers; what is dropped is counted and logged."""
+    """Prompts of conversations: all before the last answer; dropped rows are counted and logged."""
     return _each_once(conversations.name, map(before_answer, conversations), {})
 
 
@@ -69,9 +69,9 @@ class PromptRows:
     """Prompts that fit, encoded.
 
     Attributes:
-        prompts: those that were kept; `dropped` counts the others.
-        padding: the token that fills rows up.
-        ids: tokens of each, with the assistant's mark at the end.
+      prompts: those that were kept; `dropped` counts the others.
+      padding: the token that fills rows up.
+      ids: tokens of each, with the assistant's mark at the end.
     """
 
     prompts: Records[Conversation]
@@ -90,16 +90,16 @@ class PromptRows:
     def _longest(self) -> int:
         return max(map(len, self.ids))
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> HostBatch:
         """Gathers prompts, given by number, in any order.
 
         Args:
-            indices: which prompts, [B] int64; those past the last are padding.
+          indices: which prompts, [B] int64; those past the last are padding.
 
         Returns:
-            tokens: [B, T] int32, padding on the right; T is the length of the longest of all.
-            lengths: [B] int32, tokens that are not padding.
-            indices: [B] int32, as given.
+          tokens: [B, T] int32, padding on the right; T is the length of the longest of all.
+          lengths: [B] int32, tokens that are not padding.
+          indices: [B] int32, as given.
         """
         tokens = np.full((len(indices), self._longest), self.padding, np.int32)
         lengths = np.zeros(len(indices), np.int32)
@@ -116,7 +116,7 @@ def prompt_rows(
     """Encodes prompts; those of more than `max_prompt_tokens` are dropped and counted.
 
     Raises:
-        ValueError: none is left.
+      ValueError: none is left.
     """
     too_long = f"prompts longer than {max_prompt_tokens} tokens"
     kept = prompts.without(

@@ -20,16 +20,16 @@ from gptjax.data.dialogue.chat_format import Conversation
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """How annotators order the answers to one prompt.
+    """Orders of the answers to one prompt, one order an annotator.
 
     Attributes:
-        prompt: what is answered; ends before the answer.
-        responses: K answers, two or more.
-        ranks: of A annotators, K numbers each; the lower the better, equal ones are ties.
+      prompt: what is answered; ends before the answer.
+      responses: K answers, two or more.
+      ranks: of A annotators, K numbers each; the lower the better, equal ones are ties.
 
     Raises:
-        ValueError: no prompt, fewer than two answers, or ranks that do not fit them, or that put an
-            answer above itself.
+      ValueError: no prompt, fewer than two answers, or ranks that do not fit them, or that put an
+        answer above itself.
     """
 
     prompt: Conversation
@@ -68,7 +68,7 @@ class Ranking:
                     )
 
     def judgements(self) -> np.ndarray:
-        """What each annotator says of each pair: [A, K, K] bool, whether i is better than j."""
+        """Judgements of pairs by each annotator: [A, K, K] bool, true where i is better than j."""
         ranks = np.array(self.ranks, np.float64)
         return ranks[:, :, None] < ranks[:, None, :]
 
@@ -79,13 +79,13 @@ class Ranking:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How often two annotators of the same pair of answers agree.
+    """Counts of agreement between annotators of the same pairs of answers.
 
     Attributes:
-        agreed: pairs of annotators that prefer the same answer, or both none.
-        opposed: that prefer different answers.
-        one_tied: of which one prefers an answer and the other none.
-        both_tied: of `agreed`, those that both prefer none.
+      agreed: pairs of annotators that prefer the same answer, or both none.
+      opposed: that prefer different answers.
+      one_tied: of which one prefers an answer and the other none.
+      both_tied: of `agreed`, those that both prefer none.
     """
 
     agreed: int

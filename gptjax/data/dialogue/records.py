@@ -1,4 +1,4 @@
-"""Rows of JSON, with where each came from, and what was kept of them and what was dropped.
+"""Rows of JSON with their origins, and counts of the rows that were kept and dropped.
 
     rows = read_rows("jsonl:chats/*.jsonl", "chats/*.jsonl")
     records = Records("jsonl:chats/*.jsonl", tuple(conversation_of(row) for row in rows))
@@ -25,8 +25,8 @@ class Row:
     """One JSON object.
 
     Attributes:
-        name: where it stands, FILE:LINE, or FILE#INDEX in a list; begins every error message.
-        fields: the object.
+      name: where it stands, FILE:LINE, or FILE#INDEX in a list; begins every error message.
+      fields: the object.
     """
 
     name: str
@@ -70,12 +70,12 @@ def read_rows(spec: str, location: str, suffix: str = ".jsonl") -> Iterator[Row]
     """Yields the rows of files: one object a line, or, in *.json, one list of objects a file.
 
     Args:
-        spec: the set, for error messages.
-        location: a file, a directory or a glob, compressed or not; see `find_files`.
-        suffix: how names in a directory must end: .jsonl or .json.
+      spec: the set, for error messages.
+      location: a file, a directory or a glob, compressed or not; see `find_files`.
+      suffix: how names in a directory must end: .jsonl or .json.
 
     Raises:
-        ValueError: no such files, and what is not JSON, not UTF-8 or no object.
+      ValueError: no such files, and what is not JSON, not UTF-8 or no object.
     """
     for path in find_files(spec, location, suffix):
         is_list = path.name.removesuffix(".gz").removesuffix(".zst").endswith(".json")
@@ -120,9 +120,9 @@ class Records(Sequence[Item], Generic[Item]):
     """A set of conversations, prompts or rankings that is not empty.
 
     Attributes:
-        name: the specification it was loaded from.
-        items: what it holds.
-        dropped: how many others were left out, by reason.
+      name: the specification it was loaded from.
+      items: what it holds.
+      dropped: how many others were left out, by reason.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Records(Sequence[Item], Generic[Item]):
         """The items for which `reason_of` is None; the others are counted by what it says.
 
         Raises:
-            ValueError: nothing is left.
+          ValueError: nothing is left.
         """
         return sift(self.name, ((item, reason_of(item)) for item in self.items), self.dropped)
 
@@ -171,12 +171,12 @@ def sift(
     """Keeps items without a reason against them, and counts the others.
 
     Args:
-        name: of the set.
-        judged: pairs of an item and None, or of anything and why it is dropped.
-        dropped: counts from before.
+      name: of the set.
+      judged: pairs of an item and None, or of anything and why it is dropped.
+      dropped: counts from before.
 
     Raises:
-        ValueError: nothing is left.
+      ValueError: nothing is left.
     """
     kept, counts = [], collections.Counter(dropped or {})
     for item, reason in judged:

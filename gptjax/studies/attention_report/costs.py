@@ -1,4 +1,4 @@
-"""What a pattern costs at a length: density, FLOPs and bytes, exact and without running it.
+"""Costs of a pattern at a length: density, FLOPs and bytes, exact and without running it.
 
 costs = pattern_costs(pattern, 131_072)
 """
@@ -24,10 +24,10 @@ def pattern_costs(pattern: Pattern, length: int) -> dict[str, Any]:
     """Costs in a decoder, of one text, for HEADS heads of HEAD_DIM in DTYPE.
 
     Returns:
-        `density`, pairs that may attend, and `executed_density`, pairs in the blocks that
-        blockwise attention computes, both over the T (T + 1) / 2 of `dense`; `forward_flops` and
-        `backward_flops` that it executes; `cache_bytes`. Or `refused`: why the pattern is not for
-        this length.
+      `density`, pairs that may attend, and `executed_density`, pairs in the blocks that
+      blockwise attention computes, both over the T (T + 1) / 2 of `dense`; `forward_flops` and
+      `backward_flops` that it executes; `cache_bytes`. Or `refused`: why the pattern is not for
+      this length.
     """
     try:
         pattern.check(length)
@@ -46,12 +46,12 @@ def pattern_costs(pattern: Pattern, length: int) -> dict[str, Any]:
 
 
 def length_costs(length: int) -> dict[str, float]:
-    """What is the same for all patterns at a length.
+    """Costs of a length that are the same for all patterns.
 
     Returns:
-        `forward_flops` and `backward_flops` as if every pair of positions were computed,
-        `score_bytes` that the scores of all pairs would take, and `training_bytes` that blockwise
-        attention holds.
+      `forward_flops` and `backward_flops` as if every pair of positions were computed,
+      `score_bytes` that the scores of all pairs would take, and `training_bytes` that blockwise
+      attention holds.
     """
     pairs = HEADS * length**2
     return {

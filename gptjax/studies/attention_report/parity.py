@@ -1,4 +1,4 @@
-"""How far each implementation is from the reference, found by running both.
+"""Differences of each implementation from the reference, found by running both.
 
 rows = parity(pattern)
 """
@@ -24,8 +24,8 @@ def parity(pattern: Pattern) -> list[dict[str, Any]]:
     at all LENGTHS.
 
     Returns:
-        For each: `implementation`, `dtype`, and either `output_error` and `gradient_error` or
-        `refused`, in the words of `attend`.
+      For each: `implementation`, `dtype`, and either `output_error` and `gradient_error` or
+      `refused`, in the words of `attend`.
     """
     numbers = [_numbers(pattern, length) for length in LENGTHS]
     expected = [_results(pattern, "reference", "float32", some) for some in numbers]

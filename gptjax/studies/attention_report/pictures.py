@@ -41,16 +41,16 @@ def blocks(pattern: Pattern) -> np.ndarray:
     return np.mean(maps, axis=0)
 
 
-def draw(
+def draw_patterns(
     patterns: Sequence[Pattern], path: str | os.PathLike[str], *, panel: int, columns: int = 1
 ) -> None:
     """Draws patterns in a grid, each as pairs and as blocks side by side.
 
     Args:
-        patterns: causality is added.
-        path: PNG to write.
-        panel: pixels on a side of a square, a multiple of 320.
-        columns: of the grid.
+      patterns: causality is added.
+      path: PNG to write.
+      panel: pixels on a side of a square, a multiple of 320.
+      columns: of the grid.
     """
     # Takes 1 s, and more where its font cache is built.
     from matplotlib.colors import LinearSegmentedColormap

@@ -6,7 +6,7 @@ text = markdown(report)
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gptjax.reports.markdown import table
+from gptjax.reports.markdown import markdown_table
 
 NOTES = """\
 Pairs: those that may attend in a decoder, over the T (T + 1) / 2 of `dense`. Computed: the pairs
@@ -20,7 +20,7 @@ def markdown(report: dict[str, Any]) -> str:
     """All tables and pictures.
 
     Args:
-        report: the values of report.json.
+      report: the values of report.json.
     """
     parts = [
         "# Attention patterns",
@@ -50,7 +50,7 @@ def _costs(
         "output, their gradients, and the log-sum-exp; its tiles come on top."
     )
     yield ""
-    yield from table(
+    yield from markdown_table(
         ("pattern", "pairs", "computed", "forward GFLOP", "backward GFLOP", "KV cache MiB"),
         (_cost_cells(row["pattern"], row["costs"][place]) for row in patterns),
     )
@@ -80,7 +80,7 @@ def _parity(patterns: Sequence[dict[str, Any]], lengths: Sequence[int]) -> Itera
     yield ""
     columns = [f"{row['implementation']}, {row['dtype']}" for row in patterns[0]["parity"]]
     cells = ([f"`{row['pattern']}`", *map(_parity_cell, row["parity"])] for row in patterns)
-    yield from table(("pattern", *columns), cells)
+    yield from markdown_table(("pattern", *columns), cells)
     yield ""
     for place, column in enumerate(columns):
         refusals = [row["parity"][place].get("refused") for row in patterns]

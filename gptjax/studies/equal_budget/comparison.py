@@ -1,4 +1,4 @@
-"""A whole comparison: measures, plans, trains what is not trained yet, and reports.
+"""Whole comparison: measures, plans, trains what is not trained yet, and reports.
 
 summary = compare("compare_smoke", compare_smoke(), workdir, variants, "flops", 3)
 """

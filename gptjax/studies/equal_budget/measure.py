@@ -1,4 +1,4 @@
-"""What one training step of a configuration takes: seconds, and bytes of memory.
+"""Measurements of one training step of a configuration: seconds, and bytes of memory.
 
 measurements = measure_all({"dense": config}, prepared.train, Path("measured.json"))
 """
@@ -25,7 +25,7 @@ STEPS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """Of a training step at the full batch size.
+    """Seconds and bytes of a training step at the full batch size.
 
     Attributes:
       seconds_per_token: median of a few steps over the tokens in one.

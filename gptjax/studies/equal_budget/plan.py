@@ -1,4 +1,4 @@
-"""Which runs make a comparison at equal budget: variants x seeds, each with its number of steps.
+"""Runs of a comparison at equal budget: variants x seeds, each with its number of steps.
 
 A budget is a cost that training on one token has, in any unit; the first variant's run, as the
 experiment has it, fixes how much of it every other run spends.
@@ -37,7 +37,7 @@ class Trial:
 
     @property
     def directory(self) -> str:
-        """Where the run lies below the comparison's directory; another for each trial."""
+        """Directory of the run below the comparison's; each trial has its own."""
         signs = {"(": "{", ")": "}", ",": "+", "|": "-or-", "&": "-and-"}
         name = self.variant.translate(str.maketrans(signs))
         if len(name) > LONGEST_NAME:

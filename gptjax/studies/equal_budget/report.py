@@ -11,7 +11,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from gptjax.reports.markdown import table as markdown_table
+from gptjax.reports.markdown import markdown_table
 
 HEADINGS = (
     "variant",
@@ -65,12 +65,12 @@ def _cells(variant: dict[str, Any]) -> list[str]:
 
 
 def title(summary: dict[str, Any]) -> str:
-    """What was compared, in a line."""
+    """Title of the report: the budget and the number of seeds."""
     seeds = len(summary["variants"][0]["runs"])
     return f"{EQUAL[summary['budget']]}; {seeds} seed{'s' if seeds > 1 else ''}"
 
 
-def table(summary: dict[str, Any]) -> Table:
+def comparison_table(summary: dict[str, Any]) -> Table:
     """A row a variant."""
     made = Table(title=title(summary), caption=NOTES, caption_justify="left", box=box.SIMPLE_HEAD)
     made.add_column(HEADINGS[0], overflow="fold", ratio=1)

@@ -1,4 +1,4 @@
-"""What came of a comparison, as plain values: statistics over seeds, costs, loss curves.
+"""Summary of a comparison as plain values: statistics over seeds, costs, loss curves.
 
 summary = summarise(trials, "flops", measurements, Path("runs/compare"))
 """
@@ -22,7 +22,7 @@ from gptjax.studies.equal_budget.plan import Trial
 from gptjax.training.reporting.metrics import read_metrics
 
 
-def interval(values: list[float]) -> dict[str, float | None]:
+def t_interval(values: list[float]) -> dict[str, float | None]:
     """The mean, and half the width of its 95% interval by Student's t; None of one value."""
     mean, n = statistics.fmean(values), len(values)
     if n == 1:
@@ -42,7 +42,7 @@ def density(config: ModelConfig) -> float:
     return pairs / (config.num_layers * config.num_heads * dense)
 
 
-def curve(config: ExperimentConfig, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+def loss_curve(config: ExperimentConfig, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     """The held-out loss at each evaluation, against what training had cost until then.
 
     Args:
@@ -78,7 +78,8 @@ def curve(config: ExperimentConfig, rows: list[dict[str, Any]]) -> list[dict[str
 
 def _of_run(trial: Trial, root: Path) -> dict[str, Any]:
     run = WorkDirectory(str(root / trial.directory))
-    points, result = curve(trial.config, read_metrics(run.path / "metrics.jsonl")), run.result()
+    points = loss_curve(trial.config, read_metrics(run.path / "metrics.jsonl"))
+    result = run.result()
     return {
         "seed": trial.seed,
         "workdir": trial.directory,
@@ -116,9 +117,9 @@ def summarise(
                 "variant": variant,
                 "num_steps": config.training.num_steps,
                 "tokens": tokens,
-                "loss": interval(losses),
-                "loss_less_first": interval(differences) if differences else None,
-                "bits_per_byte": interval([run["bits_per_byte"] for run in runs]),
+                "loss": t_interval(losses),
+                "loss_less_first": t_interval(differences) if differences else None,
+                "bits_per_byte": t_interval([run["bits_per_byte"] for run in runs]),
                 "tokens_per_second": statistics.fmean(r["tokens_per_second"] for r in runs),
                 "seconds": statistics.fmean(run["seconds"] for run in runs),
                 "density": density(config.model),

@@ -1,4 +1,4 @@
-"""What makes a pipeline: the configurations of its stages.
+"""Configuration of a pipeline: the configurations of its stages.
 
 @PIPELINES.register("instruct_demo")
 def instruct_demo() -> Pipeline: ...

@@ -1,4 +1,4 @@
-"""What a pipeline claims, checked over its seeds: figures, and whether each claim holds.
+"""Claims of a pipeline, checked over its seeds: figures, and whether each claim holds.
 
 claims = checked(results)   # one dict a seed, as `instruct.json` keeps them
 """

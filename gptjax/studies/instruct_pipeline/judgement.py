@@ -1,4 +1,4 @@
-"""What a pipeline's systems are worth: each answers the same held-out prompts.
+"""Evaluation of a pipeline's systems: each answers the same held-out prompts.
 
 verdict = judged(pipeline, root, seed)
 verdict.systems["ppo"].figures["gold"], verdict.systems["ppo"].figures["win_rate"]
@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from gptjax.alignment.best_of_n import expected_best, kl_of_best
+from gptjax.alignment.best_of_n import kl_of_best
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.alignment.win_rate import win_rate
 from gptjax.config import ParallelismConfig
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.prompts import load_prompts
+from gptjax.judging.best_answers import best_of_n_curve
 from gptjax.judging.divergence import divergence
 from gptjax.judging.judges import load_judge
 from gptjax.judging.policies import Answer, Policy
@@ -34,7 +35,7 @@ POLICIES = ("pretrain", "sft", "ppo", "ppo_ptx", "dpo")
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """What a system answered, and its figures as JSON values.
+    """Answers of a system, and its figures as JSON values.
 
     Attributes:
       samples: an answer to each prompt, with its gold reward and the reward model's score.
@@ -48,7 +49,7 @@ class System:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What came of one seed.
+    """Evaluation of all systems of one seed.
 
     Attributes:
       prompts: that all systems answered.
@@ -62,7 +63,7 @@ class Verdict:
     best_of_n: list[dict[str, float]]
 
 
-def judged(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
+def judge_seed(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
     """Judges the systems of one seed, whose runs below `root` have ended."""
     sft = Policy(WorkDirectory(str(root / "sft")))
     rewards = load_judge(f"reward_model:{root / 'reward_model'} + 0*gold", sft.template.tokenizer)
@@ -118,21 +119,8 @@ def judged(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
                 "text_loss": text_loss,
             },
         )
-    return Verdict(prompts, systems, _curve(proxy, gold))
-
-
-def _curve(proxy: np.ndarray, gold: np.ndarray) -> list[dict[str, float]]:
-    """What the best of n answers earn; proxy, which chooses, and gold are [prompts, answers]."""
-    sizes = (1 << i for i in range(proxy.shape[1].bit_length()))
-    return [
-        {
-            "n": n,
-            "kl": kl_of_best(n),
-            "reward_model": float(expected_best(proxy, n).mean()),
-            "gold": float(expected_best(proxy, n, gold).mean()),
-        }
-        for n in sizes
-    ]
+    curve = best_of_n_curve(proxy, {"reward_model": proxy, "gold": gold})
+    return Verdict(prompts, systems, curve)
 
 
 def _scores(

@@ -1,4 +1,4 @@
-"""Which runs make a pipeline: pretraining, SFT, a reward model, PPO with and without ptx, DPO.
+"""Runs of a pipeline: pretraining, SFT, a reward model, PPO with and without ptx, DPO.
 
 for stage in stages(instruct_demo(), Path("runs/instruct"), seed=0):
     stage.run()

@@ -34,7 +34,7 @@ def write_report(root: Path, name: str, results: Sequence[dict[str, Any]], last:
       results: of each seed, as `instruct.json` keeps them.
       last: of the last seed, whose samples are shown.
     """
-    (root / "table.md").write_text("\n".join(lines(name, results)) + "\n")
+    (root / "table.md").write_text("\n".join(report_lines(name, results)) + "\n")
     runs = {system: root / f"seed{len(results) - 1}" / system for system in ("ppo", "ppo_ptx")}
     plot_overoptimisation(
         root / "overoptimisation.png",
@@ -45,14 +45,14 @@ def write_report(root: Path, name: str, results: Sequence[dict[str, Any]], last:
     write_samples(root / "samples.html", last.prompts, systems, title=f"{name}: side by side")
 
 
-def lines(name: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
+def report_lines(name: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Table and claims in Markdown."""
     yield f"# {name}"
     yield ""
     yield f"Means over {len(results)} seeds; win rates by gold reward, of one seed's prompts each."
     yield ""
     rows = [_row(system, figures) for system, figures in means(results).items()]
-    yield from markdown.table(HEADINGS, rows)
+    yield from markdown.markdown_table(HEADINGS, rows)
     yield ""
     for claim in checked(results):
         yield f"- {said(claim)}"

@@ -3,7 +3,6 @@
 ended = train("ppo_smoke", config, WorkDirectory("runs/ppo"))
 """
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 from jax.sharding import Mesh
 
 from gptjax.alignment.model_reward import ModelReward
-from gptjax.alignment.ppo_loop import Outcome, optimise
+from gptjax.alignment.ppo_loop import PPOOutcome, optimise
 from gptjax.alignment.ppo_settings import check
 from gptjax.alignment.rewards import Reward
-from gptjax.data.batches.shards import PreparedCorpus
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.prompts import PromptRows, load_prompts, prompt_rows
 from gptjax.judging.judges import judges_hash, load_judge
@@ -24,45 +22,14 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation import plan
 from gptjax.tasks.policy_optimisation.checks import check_room, minibatches_divide
 from gptjax.tasks.policy_optimisation.config import PPOConfig
-from gptjax.tasks.policy_optimisation.networks import Networks
-from gptjax.tasks.policy_optimisation.world import PolicyWorld
+from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment, PolicyInputs
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.tasks.shared_checks import follows_a_work_directory, has_room_for_answers
-from gptjax.tokenization import Tokenizer
 from gptjax.training import partitioning
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import RunIO
 from gptjax.training.processes import check_alike, together
 from gptjax.training.state import TrainState
-
-
-@dataclasses.dataclass(frozen=True)
-class Prompted:
-    """What a policy learns from.
-
-    Attributes:
-      config: resolved.
-      template: of conversations, in the policy's tokenizer.
-      hashes: of all that is read, by name.
-      prompts: what is answered.
-      samples: what is answered to be shown; None: nothing is.
-      text: what PPO-ptx learns besides; None without ptx.
-      rewards: of answers.
-      mesh: over which all is divided.
-    """
-
-    config: PPOConfig
-    template: ChatTemplate
-    hashes: dict[str, str]
-    prompts: PromptRows
-    samples: PromptRows | None
-    text: PreparedCorpus | None
-    rewards: list[Reward]
-    mesh: Mesh
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The policy's."""
-        return self.template.tokenizer
 
 
 class PolicyOptimisation(Kind[PPOConfig]):
@@ -97,7 +64,7 @@ class PolicyOptimisation(Kind[PPOConfig]):
         yield "profile.num_steps", config.profile.num_steps == 0, f"0 for {loop}"
         yield follows_a_work_directory(config)
 
-    def prepare(self, config: PPOConfig) -> Prompted:
+    def prepare(self, config: PPOConfig) -> PolicyInputs:
         """Reads prompts, judges, and text where PPO-ptx asks; see `Kind.prepare`."""
         mesh = partitioning.make_mesh(config.parallelism)
         minibatches_divide(config, mesh)
@@ -114,10 +81,10 @@ class PolicyOptimisation(Kind[PPOConfig]):
         rewards = _rewards(config, template, mesh)
         hashes["judges_hash"] = judges_hash(rewards)
         check_alike(hashes)
-        return Prompted(config, template, hashes, prompts, samples, text, rewards, mesh)
+        return PolicyInputs(config, template, hashes, prompts, samples, text, rewards, mesh)
 
-    def learner(self, prepared: Prompted, workdir: WorkDirectory) -> "PolicyLearner":
-        """What takes the iterations of the run in `workdir`."""
+    def learner(self, prepared: PolicyInputs, workdir: WorkDirectory) -> "PolicyLearner":
+        """Makes the training loop of the run in `workdir`."""
         return PolicyLearner(prepared, workdir)
 
     def plan(self, config: PPOConfig, mesh: Any) -> Plan:
@@ -139,52 +106,43 @@ class PolicyLearner:
 
     evaluators: Mapping[str, Evaluator] = {}
 
-    def __init__(self, prompted: Prompted, workdir: WorkDirectory):
+    def __init__(self, given: PolicyInputs, workdir: WorkDirectory):
         """Computes nothing yet."""
-        self._prompted, self._workdir = prompted, workdir
-        self._networks = Networks(prompted.config, prompted.rewards, prompted.mesh)
+        self._given, self._workdir = given, workdir
+        self._networks = ActorCritic(given.config, given.rewards, given.mesh)
         self.target = self._networks.target
 
-    def ready(self) -> None:
+    def on_start(self) -> None:
         """Reads the parameters that KL is measured from."""
-        self._reference = self._networks.reference(self._workdir.origin())
+        self._reference = self._networks.reference(self._workdir.initial_checkpoint())
 
-    def begin(self) -> TrainState:
+    def initial_state(self) -> TrainState:
         """The state before the first iteration, of what the run started from."""
-        return self._networks.begin(self._reference)
+        return self._networks.initial_state(self._reference)
 
-    def learn(self, state: TrainState, io: RunIO) -> Outcome:
+    def learn(self, state: TrainState, io: RunIO) -> PPOOutcome:
         """Takes iterations from `state.step` to the last; see `optimise`."""
-        prompted, config = self._prompted, self._prompted.config
-        world = PolicyWorld(
-            config,
-            prompted.template,
-            prompted.prompts,
-            prompted.samples,
-            prompted.text,
-            prompted.rewards,
-            self._workdir,
-            prompted.mesh,
-        )
+        given, config = self._given, self._given.config
+        environment = PolicyEnvironment(given, self._workdir)
         return optimise(
             state,
             self._reference,
-            self._networks.programs(prompted.text is not None),
-            world.as_world(),
+            self._networks.programs(given.text is not None),
+            environment.as_environment(),
             config,
             config.ppo,
             config.stop,
             io,
         )
 
-    def figures(self, params: Any) -> dict[str, Any]:
-        """The prompts that were dropped, by why."""
+    def final_metrics(self, params: Any) -> dict[str, Any]:
+        """Number of dropped prompts by reason."""
         del params
-        return {"dropped": dict(self._prompted.prompts.prompts.dropped)}
+        return {"dropped": dict(self._given.prompts.prompts.dropped)}
 
 
 def _prompts(config: PPOConfig, template: ChatTemplate) -> tuple[PromptRows, PromptRows | None]:
-    """What is answered, and what is answered to be shown."""
+    """Loads the prompts to learn from, and those whose answers are shown."""
     section = config.ppo
     if section.prompts is None:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""The networks of PPO: the policy and the value network, where they start, what updates them.
+"""Networks of PPO: the policy and the value network, their initial parameters and optimizers.
 
 networks = Networks(config, rewards, mesh)
-reference = networks.reference(workdir.origin())
-state, programs = networks.begin(reference), networks.programs(with_text=False)
+reference = networks.reference(workdir.initial_checkpoint())
+state, programs = networks.initial_state(reference), networks.programs(with_text=False)
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from gptjax.judging.reward_models import load_reward_model
 from gptjax.runs.initial_params import initial_params
 from gptjax.runs.inputs import load_model_tokenizer
 from gptjax.runs.kind import kind_of
-from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
 from gptjax.tasks.policy_optimisation.checks import check_room
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.training import optimizers, partitioning
@@ -33,8 +33,8 @@ from gptjax.training.losses import language_model
 from gptjax.training.state import TrainState, rng
 
 
-class Networks:
-    """The policy and the value network, where they start from, and what updates them.
+class ActorCritic:
+    """Policy and value network, with their initial parameters and their optimizers.
 
     Attributes:
       target: the shapes of the state's arrays, and where each lives.
@@ -62,13 +62,13 @@ class Networks:
         self._critic_tx = _optimizer(config, config.ppo.value_learning_rate, updates)
         self.target = partitioning.placed(self._shapes(), mesh)
 
-    def reference(self, origin: Origin) -> Any:
+    def reference(self, initial: InitialCheckpoint) -> Any:
         """The parameters that the policy started from, and is kept near to."""
-        read = initial_params(self._config, origin)
+        read = initial_params(self._config, initial)
         assert read is not None
         return read(self.target.params)
 
-    def begin(self, reference: Any) -> TrainState:
+    def initial_state(self, reference: Any) -> TrainState:
         """The state before the first iteration."""
         critic = None
         if self._critic_start is not None:
@@ -100,7 +100,7 @@ class Networks:
         )
 
     def _fresh(self, params: Any, critic: Any) -> TrainState:
-        return ppo.begin(
+        return ppo.initial_state(
             params,
             critic,
             self._tx,
@@ -126,7 +126,7 @@ class Networks:
 def _critic(
     config: PPOConfig, rewards: list[Reward], mesh: Mesh
 ) -> tuple[RewardModel, Callable[[], Any] | None]:
-    """Which model the value network is, and what reads its parameters; None: the policy's.
+    """Value network's model, and a function that reads its parameters; None: the policy's.
 
     They are not held beside those of the rewards: of a run that goes on they are not read.
     """

@@ -1,4 +1,4 @@
-"""What a run of PPO would take: bytes of each network on each device, of its largest program.
+"""Memory that a run of PPO needs: bytes of each network on each device, and of its largest program.
 
 plan(config, mesh).trees["parameter_bytes"]
 planned = planned_update_bytes(config)   # in a process that has the devices
@@ -26,13 +26,13 @@ from gptjax.runs.kind import Plan, kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.checks import minibatches_divide
 from gptjax.tasks.policy_optimisation.config import PPOConfig
-from gptjax.tasks.policy_optimisation.networks import Networks
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.training.memory import bytes_of_each_device, planned_bytes
 from gptjax.training.partitioning import batch_sharding, make_mesh, placed
 
 
 def plan(config: PPOConfig, mesh: Any) -> Plan:
-    """What a run of a resolved `config` would hold on `mesh`, and compute in an iteration.
+    """Plans the memory of a resolved `config` on `mesh`, and the FLOPs of an iteration.
 
     Raises:
       ValueError: minibatches or a parameter do not divide over the mesh.
@@ -48,11 +48,11 @@ def plan(config: PPOConfig, mesh: Any) -> Plan:
     )
 
 
-def networks_of(config: PPOConfig, mesh: Any) -> Networks:
+def networks_of(config: PPOConfig, mesh: Any) -> ActorCritic:
     """The networks of a run, of which nothing is read but the configurations of reward models."""
     source = _value_from(config)
     section = dataclasses.replace(config.ppo, value_from=source)
-    return Networks(dataclasses.replace(config, ppo=section), [], mesh)
+    return ActorCritic(dataclasses.replace(config, ppo=section), [], mesh)
 
 
 def reward_models(config: PPOConfig) -> list[ModelConfig]:
@@ -78,9 +78,9 @@ def _value_from(config: PPOConfig) -> str | None:
 
 
 def state_trees(config: PPOConfig, mesh: Any) -> dict[str, Any]:
-    """What is held throughout, as shapes that say where they live, by the name of its figure."""
+    """Shapes and shardings of the arrays held throughout, by the names of their figures."""
     state = networks_of(config, mesh).target
-    beside, token = state.opt_state, jnp.zeros((1, 1), jnp.int32)
+    ppo_state, token = state.opt_state, jnp.zeros((1, 1), jnp.int32)
 
     def scoring(model: ModelConfig) -> Any:
         made = jax.eval_shape(RewardModel(model).init, jax.random.key(0), token, jnp.ones(1, int))
@@ -88,17 +88,17 @@ def state_trees(config: PPOConfig, mesh: Any) -> dict[str, Any]:
 
     return {
         "parameter_bytes": state.params,
-        "optimizer_bytes": beside.optimizer,
+        "optimizer_bytes": ppo_state.optimizer,
         "average_bytes": state.ema,
         "reference_bytes": state.params,
         "reward_model_bytes": [scoring(model) for model in reward_models(config)],
-        "value_network_bytes": beside.critic,
-        "value_optimizer_bytes": beside.critic_optimizer,
+        "value_network_bytes": ppo_state.critic,
+        "value_optimizer_bytes": ppo_state.critic_optimizer,
     }
 
 
 def rollout_bytes(config: PPOConfig, mesh: Any, parameter_bytes: int) -> int:
-    """What the inference engine keeps from one batch of answers to the next.
+    """Bytes that the inference engine keeps from one batch of answers to the next.
 
     That is keys and values of all answers that are written at once, answers divided over `data`
     and `fsdp` where they divide, heads over `tensor`, and the policy's parameters as decoding reads

@@ -1,1 +1,1 @@
-"""Checkpoints: what is saved, kept, verified and started from."""
+"""Checkpoints: saved, kept, verified and started from."""

@@ -1,4 +1,4 @@
-"""A directory that one process at a time writes to.
+"""Lock of a directory that one process at a time writes to.
 
 The lock is on a file, not on the directory: a shared file system (NFS) locks nothing else. The
 kernel releases it when the process ends, however it ends.
@@ -15,7 +15,7 @@ NAME = "lock"
 
 
 class DirectoryLock:
-    """The right to write to a directory."""
+    """Lock that gives one process the right to write to a directory."""
 
     def __init__(self, directory: Path):
         """`directory` is made when the lock is taken."""

@@ -1,4 +1,4 @@
-"""What orbax says of itself, dropped: what matters of it `Checkpoints` raises, in one line.
+"""Silences orbax's logs; `Checkpoints` raises the errors that matter, in one line.
 
 silence_orbax()
 """

@@ -38,7 +38,7 @@ class Deferred:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of every array of parameters."""
+        """Dtype of every array of parameters."""
         return np.dtype(np.float32)
 
 
@@ -126,7 +126,7 @@ class StoredParameters:
           directory: the checkpoints of a run.
           step: which checkpoint; None for the newest.
           item: "params", or "ema" for their average; None for the one that is
-            `TrainState.judged`.
+            `TrainState.eval_params`.
 
         Raises:
           ValueError: there is no such checkpoint, or a file of it is damaged.
@@ -135,7 +135,7 @@ class StoredParameters:
         _give_back_memory()
         directories = StepDirectories(directory, keep=1, keep_every=None)
         if item is None:
-            step, item = directories.judged(step)
+            step, item = directories.eval_item(step)
         self._path = directories[directories.verified(step, item)] / item
         self._checkpointer = ocp.PyTreeCheckpointer()
         self._tree: Any = self._checkpointer.metadata(self._path).item_metadata
@@ -146,7 +146,7 @@ class StoredParameters:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each array, by its path, as "trunk/final_norm/scale"."""
+        """Shape of each array, by its path, such as "trunk/final_norm/scale"."""
         return {path: tuple(leaf.shape) for path, leaf in self._leaves.items()}
 
     def read(self, path: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The directories that checkpoints are: which there are, which are whole, and which are kept.
+"""Directories of checkpoints: lists them, verifies them, and removes those not to be kept.
 
 A directory named by its step is a whole checkpoint. One is built under the name `saving.STEP` and
 gets its own name, by one rename, after the manifest is in it; only then are older ones removed.
@@ -31,16 +31,16 @@ class StepDirectories:
         keep_every: int | None,
         highest: str | None = None,
     ):
-        """See `Checkpoints`."""
+        """Opens the directory of checkpoints at `path`, with the arguments of `Checkpoints`."""
         self.path = Path(path).absolute()
         self._keep, self._keep_every, self._highest = keep, keep_every, highest
-        self._claim = DirectoryLock(self.path)
+        self._lock = DirectoryLock(self.path)
 
     def __getitem__(self, step: int) -> Path:
         return self.path / str(step)
 
     def unfinished(self, step: int) -> Path:
-        """Where checkpoint `step` is built."""
+        """Directory in which checkpoint `step` is written until it is whole."""
         return self.path / f"saving.{step}"
 
     def steps(self) -> list[int]:
@@ -50,11 +50,11 @@ class StepDirectories:
         return sorted(int(path.name) for path in self.path.iterdir() if path.name.isdigit())
 
     def damage(self, step: int, item: str | None = None) -> str | None:
-        """Which file of a checkpoint, or of one item, differs from its manifest; or None."""
+        """File of a checkpoint, or of one item, that differs from its manifest, or None."""
         return find_damage(self[step], item)
 
-    def judged(self, step: int | None) -> tuple[int | None, str]:
-        """Returns `step`, or the newest, and the item there that is `TrainState.judged`."""
+    def eval_item(self, step: int | None) -> tuple[int | None, str]:
+        """Returns `step`, or the newest, and the item there that is `TrainState.eval_params`."""
         step = max(self.steps(), default=None) if step is None else step
         averaged = step is not None and is_recorded(self[step], "ema")
         return step, "ema" if averaged else "params"
@@ -92,18 +92,18 @@ class StepDirectories:
         )
         raise ValueError(f"checkpoint {step} in {self.path} is corrupt: {damage}; {advice}")
 
-    def claim(self) -> None:
+    def acquire_lock(self) -> None:
         """Takes the directory for this process, once, and clears what killed saves left in it.
 
         Raises:
           ValueError: another process writes there, or it has vanished or cannot be written.
         """
-        if self._claim.held:
+        if self._lock.held:
             if not self.path.is_dir():
                 raise self.unwritable("the directory has vanished")
             return
         try:
-            self._claim.take()
+            self._lock.take()
             for leftover in [*self.path.glob("saving.*"), *self.path.glob("removing.*")]:
                 shutil.rmtree(leftover)
         except BlockingIOError as error:
@@ -114,11 +114,11 @@ class StepDirectories:
 
     def release(self) -> None:
         """Leaves the directory to others."""
-        self._claim.release()
+        self._lock.release()
 
     def admit(self, step: int) -> None:
         """Claims the directory; ValueError where it holds `step` or a later one already."""
-        self.claim()
+        self.acquire_lock()
         latest = max(self.steps(), default=None)
         if latest is not None and step <= latest:
             raise ValueError(
@@ -145,7 +145,7 @@ class StepDirectories:
 
     def remove_after(self, step: int) -> None:
         """Claims the directory and removes the checkpoints of later steps, damaged ones too."""
-        self.claim()
+        self.acquire_lock()
         self._remove([later for later in self.steps() if later > step])
 
     def _remove(self, steps: list[int]) -> None:
@@ -154,7 +154,7 @@ class StepDirectories:
             shutil.rmtree(self[step].rename(self.path / f"removing.{step}"))
 
     def _cost(self, step: int) -> float | None:
-        """What the best has least of; None where nothing was judged, or it is damaged."""
+        """Metric that the best checkpoint minimises; None if there is none, or it is damaged."""
         metrics = self[step] / "metrics" / "metadata"
         if not metrics.exists() or self.damage(step, "metrics"):
             return None

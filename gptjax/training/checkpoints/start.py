@@ -1,7 +1,7 @@
-"""Where a run starts from: its own checkpoint, another run's parameters, or random ones.
+"""Start of a run: from its own checkpoint, another run's parameters, or random ones.
 
 target = placed(jax.eval_shape(fresh), mesh)
-new = functools.partial(begin, fresh, target, judged_params("runs/other"))
+new = functools.partial(initial_state, fresh, target, eval_params_of("runs/other"))
 state, data = start(new, target, checkpoints, restore_step=None)
 """
 
@@ -28,7 +28,7 @@ def start(
     """The state a run goes on from, and what was recorded of its data: nothing of a new run.
 
     Args:
-      new: makes the state before the first step, see `begin`.
+      new: makes the state before the first step, see `initial_state`.
       target: of what shape that state is and where each leaf is to live.
       checkpoints: of this run; the newest is resumed where there is one.
       restore_step: the checkpoint to resume instead; later ones are removed.
@@ -49,7 +49,7 @@ def start(
     return state, data
 
 
-def begin(
+def initial_state(
     fresh: Callable[..., TrainState],
     target: TrainState,
     init_from: Callable[[Any], Any] | None,
@@ -67,15 +67,15 @@ def begin(
     return jax.jit(fresh, out_shardings=sharding)(init_from(target.params))
 
 
-def judged_params(workdir: str, step: int | None = None) -> Callable[[Any], Any]:
-    """Reads what another run was judged by at `step`, given shapes and places; by default its end.
+def eval_params_of(workdir: str, step: int | None = None) -> Callable[[Any], Any]:
+    """Reads the evaluation parameters of another run at `step`, by default its last checkpoint.
 
-    See `TrainState.judged`.
+    See `TrainState.eval_params`.
     """
 
     def read(target: Any) -> Any:
         with Checkpoints(Path(workdir) / "checkpoints") as others:
-            return others.restore_judged(step, target)
+            return others.restore_eval_params(step, target)
 
     return read
 

@@ -33,7 +33,7 @@ WRITE_ERRORS = (OSError, ValueError, RuntimeError)
 
 
 class Restored(TypedDict):
-    """What `Checkpoints.restore` returns."""
+    """Contents of a checkpoint, as `Checkpoints.restore` returns them."""
 
     step: int
     params: Any
@@ -94,21 +94,17 @@ class Checkpoints:
         """Step of the best checkpoint by what validation says, None where none was evaluated."""
         return self._directories.best()
 
-    def good_steps(self) -> list[int]:
-        """Steps of the checkpoints whose files all match their manifest, ascending."""
-        return [step for step in self.steps() if self._directories.damage(step) is None]
-
     def good_before(self, step: int) -> int | None:
         """The newest step below `step` whose files all match their manifest, or None."""
         return on_first(lambda: self._directories.good_before(step))
 
-    def claim(self) -> None:
+    def acquire_lock(self) -> None:
         """Takes the directory for this run, once, and clears what killed saves left in it.
 
         Raises:
           ValueError: another process writes there, or it cannot be written.
         """
-        on_first(self._directories.claim)
+        on_first(self._directories.acquire_lock)
 
     def save(
         self,
@@ -220,9 +216,9 @@ class Checkpoints:
         self._check_target(step, item, abstract_params)
         return self._read(step, **{item: ocp.args.StandardRestore(abstract_params)})[item]
 
-    def restore_judged(self, step: int | None = None, abstract_params: Any = None) -> Any:
-        """As `restore_params`, of the parameters that were `TrainState.judged`."""
-        step, item = on_first(lambda: self._directories.judged(step))
+    def restore_eval_params(self, step: int | None = None, abstract_params: Any = None) -> Any:
+        """Restores the parameters that were `TrainState.eval_params`, as `restore_params` does."""
+        step, item = on_first(lambda: self._directories.eval_item(step))
         return self.restore_params(step, abstract_params, item)
 
     def remove_after(self, step: int) -> None:

@@ -1,1 +1,1 @@
-"""What a run says about itself: metrics, TensorBoard, speed, statistics, traces."""
+"""Reporting of a run: metrics, TensorBoard, speed, statistics, traces."""

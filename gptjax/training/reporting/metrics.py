@@ -1,4 +1,4 @@
-"""What a run says about itself: metrics.jsonl, TensorBoard, a progress bar, a loss curve.
+"""Metrics of a run: metrics.jsonl, TensorBoard, a progress bar, a loss curve.
 
     with Progress(num_steps) as progress, MetricsWriter(workdir) as writer:
         writer.truncate_after(restored_step)
@@ -7,9 +7,10 @@
         progress.update(row)
     plot_curve(workdir / "metrics.jsonl", workdir / "loss.png", title="demo")
 
-A row of metrics.jsonl is one JSON object. Training rows carry `step, loss (nats a token),
-learning_rate, grad_norm, tokens_per_second, mfu, executed_mfu`; evaluation rows `step, split, loss,
-perplexity, bits_per_byte`; rows of the split "layers" lists with a number a layer.
+A row of metrics.jsonl is one JSON object. Training rows carry `step, loss, learning_rate,
+grad_norm, tokens_per_second, mfu, executed_mfu`; evaluation rows `step, split, loss, perplexity,
+bits_per_byte`; rows of the split "layers" lists with a number a layer. A loss is in nats, of a
+token of text or of a pair of ranked answers.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from gptjax.atomic_files import write_json_lines
 from gptjax.training.reporting.tensorboard import EventFile
 
 PLAIN_LINE_SECONDS = 10.0
@@ -73,14 +75,12 @@ class MetricsWriter:
         if not self._enabled:
             return
         self.close()
-        replacement = self.path.with_suffix(".jsonl.new")
         try:
             self._events = EventFile(self.path.parent / "tensorboard", step + 1)
             if not self.path.exists():
                 return
             rows = [row for row in read_metrics(self.path) if row["step"] <= step]
-            replacement.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            replacement.replace(self.path)
+            write_json_lines(self.path, rows)
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -1,4 +1,4 @@
-"""How large each layer's gradient and output are, on demand: for one batch, apart from its step.
+"""Norms of each layer's gradient and output on demand: for one batch, apart from its step.
 
 The training step stays as it is, and as fast; a step with statistics costs twice as much.
 

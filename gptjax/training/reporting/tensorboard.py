@@ -30,7 +30,7 @@ class EventFile:
     """A new file of events."""
 
     def __init__(self, directory: Path, first_step: int | None = None):
-        """What `directory` holds of `first_step` and later ones, TensorBoard forgets.
+        """Opens a new file in `directory`, and lets TensorBoard forget rows from `first_step` on.
 
         Raises:
           OSError: the file, which it names, cannot be written; so do all other methods.
@@ -86,7 +86,7 @@ def _counted(key: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last are marked."""
+    """Encodes an integer with seven bits a byte, the lowest first; all but the last are marked."""
     made = bytearray()
     while value > 127:
         made.append(value & 127 | 128)
@@ -102,7 +102,7 @@ def _float32(value: float) -> bytes:
 
 
 def _crc_table() -> list[int]:
-    """What each byte does to a CRC-32C (RFC 3720, appendix B.4)."""
+    """Table of CRC-32C by byte (RFC 3720, appendix B.4)."""
     table = list(range(256))
     for _ in range(8):
         table = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in table]
@@ -121,6 +121,6 @@ def crc32c(content: bytes) -> int:
 
 
 def _masked_crc32c(content: bytes) -> bytes:
-    """Rotated by 15 bits, plus a constant: `Mask` of TensorFlow's `core/lib/hash/crc32c.h`."""
+    """Masked CRC: rotated by 15 bits, plus a constant (TensorFlow's `core/lib/hash/crc32c.h`)."""
     crc = crc32c(content)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -1,4 +1,4 @@
-"""How fast a run is: tokens a second, and what share of the devices' arithmetic its model needs.
+"""Throughput of a run: tokens a second, and the share of the devices' peak FLOPs (MFU).
 
 throughput = Throughput(model_flops_per_token, executed_flops_per_token, matmul_peak_flops())
 throughput.add(tokens)
@@ -26,7 +26,7 @@ class Throughput:
         scale: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Of all devices together; where no peak is known, MFU is None.
+        """Starts a window; FLOPs are of all devices together, and without a known peak MFU is None.
 
         Args:
           model_flops_per_token: as if attention were dense.

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import attention as suite
-from experiments.benchmarks.attention import CPU_TARGETS, Sizes, measured
+from experiments.benchmarks.attention import CPU_TARGETS, AttentionSizes, measure_attention
 from gptjax.attention import PATTERNS, parse
 from gptjax.attention.registered_patterns import registered_patterns
 
-TINY = Sizes(
+TINY = AttentionSizes(
     dense=300, sparse=600, growth=(300, 600), window=64, large=64, small=4, heads=2, head_dim=8
 )
 SPARSE = parse("banded(window=64),strided(stride=64,part=2)")
@@ -46,7 +46,7 @@ def figures(request):
         patch.setattr(suite, "torch_program", request.param)
         patch.setattr(suite, "interleaved", one_second_each)
         patch.setattr(suite, "registered_patterns", lambda large, small: [*parse("dense"), *SPARSE])
-        return request.param, measured(TINY)
+        return request.param, measure_attention(TINY)
 
 
 def test_figures_stand_beside_their_targets(figures):

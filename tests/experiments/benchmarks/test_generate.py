@@ -6,10 +6,10 @@ import json
 import pytest
 
 from experiments.benchmarks import generate as suite
-from experiments.benchmarks.figures import judged
+from experiments.benchmarks.figures import with_targets
 from gptjax.config import ModelConfig
 
-TINY = suite.Sizes(
+TINY = suite.GenerateSizes(
     ModelConfig(vocab_size=50, context_length=64, num_layers=1, num_heads=1, d_model=8),
     prompt=4,
     new=8,
@@ -40,7 +40,7 @@ def no_torch(module, **arguments):
 def test_the_suite_on_a_tiny_model(monkeypatch):
     monkeypatch.setattr(suite, "torch_program", some_transformers)
     monkeypatch.setattr(suite, "matmul_peak_flops", lambda dtype: 1e9)
-    figures = judged(suite.measured(TINY), suite.TARGETS)
+    figures = with_targets(suite.measure_generate(TINY), suite.TARGETS)
     assert set(figures) == {"greedy_1", "greedy_2", "beam_4", "scoring", "continuous", "prefill"}
     assert figures["greedy_1"]["transformers_tokens_per_second"] == pytest.approx(8 / 1000)
     assert figures["greedy_2"]["transformers_tokens_per_second"] == pytest.approx(2 * 8 / 2000)

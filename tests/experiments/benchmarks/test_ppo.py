@@ -6,10 +6,10 @@ import json
 import pytest
 
 from experiments.benchmarks import ppo as suite
-from experiments.benchmarks.figures import judged
+from experiments.benchmarks.figures import with_targets
 from gptjax.config import ModelConfig
 
-TINY = suite.Sizes(
+TINY = suite.PolicySizes(
     ModelConfig(vocab_size=453, context_length=48, num_layers=1, num_heads=2, d_model=16),
     prompt=36,
     batch_size=8,
@@ -29,7 +29,7 @@ def in_known_seconds(programs, rounds):
 
 def test_the_suite_on_a_tiny_model(monkeypatch):
     monkeypatch.setattr(suite, "interleaved", in_known_seconds)
-    figures = suite.measured(TINY)
+    figures = suite.measure_ppo(TINY)
     loop, rollouts, updates = figures["loop"], figures["rollouts"], figures["updates"]
     assert loop["compilations"] > 4 and loop["compilations_after_second_iteration"] == 0
     assert loop["copies_of_frozen_weights"] == pytest.approx(1.0, abs=0.01)
@@ -47,4 +47,4 @@ def test_the_suite_on_a_tiny_model(monkeypatch):
     assert updates["tokens_per_second"] == rows * 48 / 3
     paths = [f"{group}.{name}" for group in figures for name in figures[group]]
     assert all(fnmatch.filter(paths, target) for target in suite.TARGETS)
-    json.dumps(judged(figures, suite.TARGETS))
+    json.dumps(with_targets(figures, suite.TARGETS))

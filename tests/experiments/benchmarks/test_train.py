@@ -5,12 +5,12 @@ import json
 import pytest
 
 from experiments.benchmarks import train as suite
-from experiments.benchmarks.figures import judged, lines
+from experiments.benchmarks.figures import figure_lines, with_targets
 from experiments.benchmarks.training_program import TrainingProgram
 from gptjax.models.costs import training_flops_per_token
 
 SHAPE = suite.Shape(50, 8, num_layers=1, num_heads=1, d_model=8, batch_size=2)
-TINY = suite.Sizes(
+TINY = suite.TrainSizes(
     models={"six_layers": (SHAPE, 2), "gpt2_small": (SHAPE, 2)},
     depth=SHAPE,
     beside=SHAPE,
@@ -62,7 +62,7 @@ def measured(monkeypatch, programs):
 
     def measure(torch):
         monkeypatch.setattr(suite, "torch_program", torch)
-        return json.loads(json.dumps(suite.measured(TINY)))
+        return json.loads(json.dumps(suite.measure_train(TINY)))
 
     return measure
 
@@ -102,7 +102,7 @@ def test_every_target_names_a_figure(measured):
     paths = [f"{group}.{name}" for group in figures for name in figures[group]]
     for targets in (suite.CPU_TARGETS, suite.GPU_TARGETS):
         assert all(fnmatch.filter(paths, target) for target in targets)
-    shown = "\n".join(lines(judged(figures, suite.CPU_TARGETS)))
+    shown = "\n".join(figure_lines(with_targets(figures, suite.CPU_TARGETS)))
     assert shown.count("at least") + shown.count("at most") == len(suite.CPU_TARGETS)
 
 

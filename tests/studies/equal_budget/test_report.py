@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from gptjax.studies.equal_budget.report import HEADINGS, markdown, plot, table
+from gptjax.studies.equal_budget.report import HEADINGS, comparison_table, markdown, plot
 
 
 def make_summary(seeds=2):
@@ -51,7 +51,7 @@ def test_one_seed_stands_without_an_interval():
 
 def test_the_table_shows_the_same_cells():
     shown = io.StringIO()
-    Console(width=160, file=shown).print(table(make_summary()))
+    Console(width=160, file=shown).print(comparison_table(make_summary()))
     for text in ("strided(stride=4)|dense", "-0.1250 ± 0.2500", "1.500e+12", "density: pairs"):
         assert text in shown.getvalue()
 

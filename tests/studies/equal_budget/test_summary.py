@@ -6,7 +6,7 @@ import pytest
 from gptjax import attention
 from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, resolve
 from gptjax.models.costs import executed_training_flops_per_token
-from gptjax.studies.equal_budget.summary import curve, density, interval
+from gptjax.studies.equal_budget.summary import density, loss_curve, t_interval
 
 # Student's t, two-sided 95%, by degrees of freedom, as statistics books print it.
 PRINTED = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 29: 2.045}
@@ -15,14 +15,14 @@ PRINTED = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 29: 2.045}
 @pytest.mark.parametrize(("freedom", "t"), PRINTED.items())
 def test_the_interval_is_students(freedom, t):
     values = list(np.random.default_rng(freedom).normal(3.0, 0.1, freedom + 1))
-    found = interval(values)
+    found = t_interval(values)
     assert found["mean"] == pytest.approx(np.mean(values))
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     assert found["half_width"] == pytest.approx(t * error, rel=2e-4)
 
 
 def test_one_seed_has_no_interval():
-    assert interval([2.5]) == {"mean": 2.5, "half_width": None}
+    assert t_interval([2.5]) == {"mean": 2.5, "half_width": None}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_curve_has_the_cost_of_each_evaluation():
         {"step": 4, "split": "validation", "loss": 2.0},
     ]
     flops = executed_training_flops_per_token(config.model)
-    assert curve(config, rows) == [
+    assert loss_curve(config, rows) == [
         {"step": 3, "tokens": 300, "executed_flops": 300 * flops, "seconds": 4.0, "loss": 3.0},
         {"step": 4, "tokens": 400, "executed_flops": 400 * flops, "seconds": 6.0, "loss": 2.0},
     ]

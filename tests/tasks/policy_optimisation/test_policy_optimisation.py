@@ -20,7 +20,7 @@ from gptjax.judging.reward_models import load_reward_model
 from gptjax.runs.inputs import load_model_tokenizer, prepare_corpus
 from gptjax.settings import to_dict
 from gptjax.tasks.policy_optimisation import kind as policy_optimisation
-from gptjax.tasks.policy_optimisation.world import PolicyWorld
+from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import REPOSITORY, binary
 from tests.support.policy_runs import HERE, curve, make_ppo, make_starts, run_policy
@@ -118,7 +118,7 @@ def test_samples_are_shown_before_and_as_it_learns(whole):
     assert page.count('<p class="system">iteration 0</p>') == 3
 
 
-class Stopping(PolicyWorld):
+class Stopping(PolicyEnvironment):
     """SIGTERM comes while the third iteration's answers are drawn."""
 
     def _draw(self, params, iteration):
@@ -128,7 +128,7 @@ class Stopping(PolicyWorld):
 
 
 def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, starts, tmp_path):
-    stopped = run_policy(tmp_path / "run", make_ppo(starts), world=Stopping)
+    stopped = run_policy(tmp_path / "run", make_ppo(starts), environment=Stopping)
     assert not stopped.has_result() and curve(stopped)[-1]["step"] == 3
     run_policy(stopped.path, make_ppo(starts))
     assert curve(stopped) == curve(whole)
@@ -141,7 +141,7 @@ def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, starts, tmp_path
 
 def test_another_reward_model_is_another_run(starts, tmp_path):
     config = make_ppo(starts)
-    stopped = run_policy(tmp_path / "run", config, world=Stopping)
+    stopped = run_policy(tmp_path / "run", config, environment=Stopping)
     theirs = json.loads((stopped.path / "config.json").read_text())
     theirs["judges_hash"] = "0" * 64
     (stopped.path / "config.json").write_text(json.dumps(theirs))
@@ -219,7 +219,7 @@ def test_relatives_need_neither_value_network_nor_reward_model(
         assert (row["ratio_max"] - row["ratio_min"] < 1e-5) == (epochs == 1)
 
 
-class Counting(PolicyWorld):
+class Counting(PolicyEnvironment):
     """Says at which iteration answers are drawn."""
 
     def _draw(self, params, iteration):
@@ -231,7 +231,7 @@ def test_nothing_is_compiled_after_the_second_iteration(starts, tmp_path, caplog
     caplog.set_level(logging.WARNING, logger="jax")
     config = make_ppo(starts, training__num_steps=5)
     with jax.log_compiles():
-        run_policy(tmp_path / "run", config, world=Counting)
+        run_policy(tmp_path / "run", config, environment=Counting)
     messages = [m for m in caplog.messages if re.match("Compiling|iteration", m)]
     first, third = messages.index("iteration 0"), messages.index("iteration 2")
     assert any("update" in message for message in messages[first:third])
@@ -254,13 +254,13 @@ def test_prompts_past_the_limit_are_dropped_and_counted(starts, tmp_path):
 
 
 def at_start(path, config):
-    """The state before the first iteration of a run in `path`, and its world."""
+    """The state before the first iteration of a run in `path`, and its environment."""
 
     class Started(Exception):
         pass
 
-    def optimise(state, reference, programs, world, *_, **__):
-        raise Started(state, world)
+    def optimise(state, reference, programs, environment, *_, **__):
+        raise Started(state, environment)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Started) as started:
         patch.setattr(policy_optimisation, "optimise", optimise)

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from gptjax.runs.workdir import Origin, WorkDirectory
-from gptjax.tasks.policy_optimisation.world import PolicyWorld
+from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
+from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import make_config, run
@@ -98,13 +98,13 @@ def test_models_of_another_tokenizer_or_kind_are_refused(starts, tmp_path):
 
 def test_another_reward_is_another_run(starts, tmp_path):
     workdir = WorkDirectory(str(tmp_path / "run"))
-    workdir.begin("tiny", make_ppo(starts), {}, Origin)
+    workdir.begin("tiny", make_ppo(starts), {}, InitialCheckpoint)
     (workdir.path / "metrics.jsonl").touch()
     with pytest.raises(ValueError, match=r"holds another run.*ppo\.rewards: 'gold', not 'reward_"):
         run_policy(workdir.path, make_ppo(starts, ppo__rewards="gold"))
 
 
-class Silent(PolicyWorld):
+class Silent(PolicyEnvironment):
     """From the fourth iteration on all answers are ends of turns."""
 
     def _draw(self, params, iteration):
@@ -118,7 +118,7 @@ class Silent(PolicyWorld):
 
 
 @pytest.mark.parametrize(
-    ("changes", "world", "message"),
+    ("changes", "environment", "message"),
     [
         (
             {"stop__max_kl": 1e-4, "checkpoint__every_steps": 1},
@@ -137,9 +137,9 @@ class Silent(PolicyWorld):
         ),
     ],
 )
-def test_a_lost_policy_ends_the_run(starts, tmp_path, changes, world, message):
+def test_a_lost_policy_ends_the_run(starts, tmp_path, changes, environment, message):
     with pytest.raises(ValueError, match=message) as error:
-        run_policy(tmp_path / "run", make_ppo(starts, **changes), world=world)
+        run_policy(tmp_path / "run", make_ppo(starts, **changes), environment=environment)
     assert "\n" not in str(error.value)
     stopped = int(re.findall(r"iteration (\d)", str(error.value))[0])
     rows = read_metrics(tmp_path / "run/metrics.jsonl") if stopped > 1 else []

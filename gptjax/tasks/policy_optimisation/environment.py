@@ -1,9 +1,10 @@
-"""What a policy acts in: prompts by number, rewards of answers, text beside them, samples.
+"""Environment of a policy: prompts by index, rewards of answers, text for PPO-ptx, samples.
 
-world = PolicyWorld(config, template, prompts, samples, text, rewards, workdir, mesh)
-optimise(state, reference, programs, world.as_world(), ...)
+environment = PolicyEnvironment(policy_inputs, workdir)
+optimise(state, reference, programs, environment.as_environment(), ...)
 """
 
+import dataclasses
 import json
 from typing import Any
 
@@ -11,14 +12,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from gptjax.alignment.ppo_loop import World
+from gptjax.alignment.ppo_loop import Environment
 from gptjax.alignment.rewards import Reward
-from gptjax.alignment.rollouts import Rollouts, draw
+from gptjax.alignment.rollouts import Rollouts, draw_rollouts
 from gptjax.atomic_files import write_json_lines
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.batches.loader import train_batches
 from gptjax.data.batches.mixture import Mixture
-from gptjax.data.batches.shards import Batch, PreparedCorpus
+from gptjax.data.batches.shards import HostBatch, PreparedCorpus
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
 from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
@@ -28,50 +29,66 @@ from gptjax.reports.samples import Sample, write_samples
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.tokenization import Tokenizer
 from gptjax.training import partitioning
 
 _SHOWN = 2**30  # episodes from here on are samples to look at
 
 
-class PolicyWorld:
+@dataclasses.dataclass(frozen=True)
+class PolicyInputs:
+    """Training inputs of a policy: prompts, rewards, and text for PPO-ptx.
+
+    Attributes:
+      config: resolved.
+      template: of conversations, in the policy's tokenizer.
+      hashes: of all that is read, by name.
+      prompts: to answer and to learn from.
+      samples: prompts whose answers are shown; None: no answers are shown.
+      text: pretraining text that PPO-ptx learns; None without ptx.
+      rewards: of answers.
+      mesh: over which all is divided.
+    """
+
+    config: PPOConfig
+    template: ChatTemplate
+    hashes: dict[str, str]
+    prompts: PromptRows
+    samples: PromptRows | None
+    text: PreparedCorpus | None
+    rewards: list[Reward]
+    mesh: Mesh
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The policy's."""
+        return self.template.tokenizer
+
+
+class PolicyEnvironment:
     """Prompts, rewards and text of a run; all is a function of (configuration, iteration)."""
 
-    def __init__(
-        self,
-        config: PPOConfig,
-        template: ChatTemplate,
-        prompts: PromptRows,
-        samples: PromptRows | None,
-        text: PreparedCorpus | None,
-        rewards: list[Reward],
-        workdir: WorkDirectory,
-        mesh: Mesh,
-    ):
+    def __init__(self, given: PolicyInputs, workdir: WorkDirectory):
         """Keeps what it is given.
 
         Args:
-          config: resolved.
-          template: of the policy's tokenizer.
-          prompts: what is answered, in an order drawn from the seed.
-          samples: what is answered to be shown; None: nothing is.
-          text: what PPO-ptx learns besides; None without ptx.
-          rewards: of answers.
+          given: inputs of the run; prompts are answered in an order drawn from the seed.
           workdir: where samples are written.
-          mesh: over which answers are divided while they are drawn.
         """
-        attributes = partitioning.model_attributes(config, mesh)
+        config = given.config
+        attributes = partitioning.model_attributes(config, given.mesh)
         constrain = attributes.get("constrain", identity)
         self._policy = kind_of(config).model(config, constrain=constrain)
-        self._config, self._template, self._text = config, template, text
-        self._prompts, self._samples, self._rewards = prompts, samples, rewards
+        self._config, self._template, self._text = config, given.template, given.text
+        self._prompts, self._samples, self._rewards = given.prompts, given.samples, given.rewards
         self._workdir = workdir
         seed = config.training.seed
-        self._order = Mixture({"prompts": prompts}, {"prompts": 1.0}, seed)
+        self._order = Mixture({"prompts": given.prompts}, {"prompts": 1.0}, seed)
         self._generator: Generator | None = None
 
-    def as_world(self) -> World:
-        """What the loop takes."""
-        return World(self._draw, self._score, self._text_rows, self._show)
+    def as_environment(self) -> Environment:
+        """Environment in the form that the loop takes."""
+        return Environment(self._draw, self._score, self._text_rows, self._show)
 
     def _asked(self, iteration: int) -> np.ndarray:
         """Numbers of the prompts of an iteration; the answers to one follow each other."""
@@ -97,7 +114,7 @@ class PolicyWorld:
             )
         else:
             self._generator.params = params
-        return draw(
+        return draw_rollouts(
             self._generator,
             ids,
             episodes,
@@ -116,7 +133,7 @@ class PolicyWorld:
     def _scores(
         self, rollouts: Rollouts, prompts: list[Conversation]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Scores of the drawn tokens, by models, and of what they say, by others."""
+        """Scores of answers: reward models read the drawn tokens, other rewards their text."""
         lengths = rollouts.prompt_lengths + rollouts.answer_lengths
         return scored(
             self._rewards,
@@ -125,7 +142,7 @@ class PolicyWorld:
             lambda model: model.of_tokens(rollouts.tokens, lengths),
         )
 
-    def _text_rows(self, iteration: int) -> Batch | None:
+    def _text_rows(self, iteration: int) -> HostBatch | None:
         if self._text is None:
             return None
         config = self._config

@@ -1,4 +1,4 @@
-"""The fields of a configuration that make a run what it is: it goes on with the same ones alone.
+"""Identity of a run: the fields of its configuration that must not change when it resumes.
 
 changed = changes(config, hashes, theirs, their_hashes)
 """

@@ -5,7 +5,7 @@ it attends to its own, sends them on, and attends to those it gets, until it has
 attend to; the parts of one softmax are joined by their log-sum-exps, which is exact. The gradient
 goes round once more, so that no device ever holds more than its share.
 
-    attend = over_sequence(mesh, "sequence", "ring")
+    attend = context_parallel(mesh, "sequence", "ring")
 
 Source: Liu et al. 2023, Ring Attention, arXiv 2310.01889, section 3. Differs from the paper: blocks
 are computed again in the backward pass from the joined log-sum-exp, by `attend_with_lse`'s own
@@ -30,7 +30,7 @@ from gptjax.attention.rules import Score
 
 
 class _Places(NamedTuple):
-    """Where queries or keys stand: int32 positions [T], and segment ids [B, T] or None."""
+    """Positions of queries or keys, int32 [T], and their segment ids, [B, T] or None."""
 
     positions: Any
     segments: Any
@@ -48,7 +48,7 @@ class _FromHead:
         return self.score(scores, head + self.first.astype(jnp.int32), *positions)
 
 
-def over_sequence(sharding: NamedSharding, way: str) -> Callable[..., jax.Array]:
+def context_parallel(sharding: NamedSharding, way: str) -> Callable[..., jax.Array]:
     """An `attend` for queries, keys and values that a mesh divides along T.
 
     It takes what `attention.attend` does but explicit positions, a scale and a sharding. As
@@ -56,8 +56,8 @@ def over_sequence(sharding: NamedSharding, way: str) -> Callable[..., jax.Array]
     is blockwise.
 
     Args:
-        sharding: how arrays [B, T, H, D] are divided: T by one axis, B and H by others or none.
-        way: "gather" or "ring".
+      sharding: how arrays [B, T, H, D] are divided: T by one axis, B and H by others or none.
+      way: "gather" or "ring".
 
     Raises (the function returned):
         ValueError: dropout, whose bits go by the places in the whole text; an implementation that
@@ -70,7 +70,7 @@ def over_sequence(sharding: NamedSharding, way: str) -> Callable[..., jax.Array]
     head_axes = over_heads if isinstance(over_heads, tuple) else (over_heads,)
     head_shares = math.prod(sharding.mesh.shape[name] for name in head_axes if name)
 
-    def attend_over_sequence(
+    def attend_context_parallel(
         q: jax.Array,
         k: jax.Array,
         v: jax.Array,
@@ -135,7 +135,7 @@ def over_sequence(sharding: NamedSharding, way: str) -> Callable[..., jax.Array]
         places = _Places(jnp.arange(length, dtype=jnp.int32), segment_ids)
         return run(q, k, v, score, jnp.arange(heads, dtype=jnp.float32), places)
 
-    return attend_over_sequence
+    return attend_context_parallel
 
 
 def _block(
@@ -163,7 +163,7 @@ def _block(
 
 
 def _steps(pattern: Pattern, length: int, size: int) -> tuple[int, ...]:
-    """How far keys have gone round when some device may attend to them, ascending."""
+    """Steps round the ring, ascending, after which some device may attend to the keys it holds."""
     share = length // size
     maps = [block_map(part, length, length, share, share) for part in pattern.per_head()]
     some = np.any([kinds != EMPTY for kinds in maps], axis=0)
