@@ -66,7 +66,7 @@ WRONG = {
         "'{prompts}': got none of 6 (1 prompts that came before, "
     ),
     "--judge=gold --prompts=nothing --output={folder}/x": "unknown set of prompts 'nothing'",
-    "--judge=reward_model:{sft} --output={folder}/x": "reward model: got {sft}, a run of experime",
+    "--judge=reward_model:{sft} --output={folder}/x": "reward model: got {sft}, a run of kind sf",
     "--judge=gold --workdir={folder} --output={folder}/x": "--workdir: no run in {folder}",
 }
 
