@@ -15,6 +15,7 @@ from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.interop.huggingface import model_config, params_from_huggingface
 from gptjax.models.gpt import GPT
+from tests.inference import models
 from tests.inference.models import full_logits, log_softmax, made, random_prompts
 
 VOCAB, CONTEXT = 61, 40
@@ -245,16 +246,19 @@ def test_fewer_texts_than_beams_are_all_returned(small_search):
     assert [hypothesis.tokens.tolist() for hypothesis in found] == [[3, 1]]
 
 
-def test_a_prompt_does_not_see_its_neighbours(search, stop):
-    prompts = prompts_of(1, CONTEXT, 13, 30, seed=2)
-    options = {"num_beams": 4, "num_best": 2, "stop_token": stop}
-    together = search(prompts, **options)
+@pytest.mark.parametrize("stop_token", [2, None])
+def test_a_prompt_does_not_see_its_neighbours(small_search, stop_token):
+    """Without a stop token all texts end with the context."""
+    prompts = random_prompts(5, 1, models.CONTEXT, 13, 60, seed=2)
+    options = {"num_beams": 4, "num_best": 2, "stop_token": stop_token}
+    together = small_search(prompts, **options)
     for prompt, found in zip(prompts, together, strict=True):
-        (alone,) = search([prompt], **options)
+        (alone,) = small_search([prompt], **options)
         for one, other in zip(found, alone, strict=True):
             assert one.tokens.tolist() == other.tokens.tolist()
             assert one.score == pytest.approx(other.score, abs=1e-5)
-            assert prompt.size + one.tokens.size <= CONTEXT
+            length = prompt.size + one.tokens.size
+            assert length == models.CONTEXT or stop_token is not None
     assert together[1] == [Hypothesis(together[1][0].tokens, 0.0)]
     assert together[1][0].tokens.size == 0
 
