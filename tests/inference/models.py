@@ -44,7 +44,7 @@ def made(seed: int = 0, **changes) -> Made:
 
     def drawn(path, leaf) -> np.ndarray:
         name = jax.tree_util.keystr(path[-1:], simple=True)
-        size, mean = (0.1, float(name == "scale")) if leaf.ndim < 2 else (0.3, 0.0)
+        size, mean = gpt.config.init_std, 0.0
         if name in ("bias", "scale"):
             size, mean = 0.1, float(name == "scale")
         return (mean + size * rng.normal(size=leaf.shape)).astype(np.float32)
