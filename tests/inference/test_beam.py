@@ -9,17 +9,21 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.config import ModelConfig
 from gptjax.inference.beam import BeamSearch, Hypothesis
 from gptjax.inference.filters import LogitBias, MinNewTokens, RepetitionPenalty, TopK
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.interop.huggingface import model_config, params_from_huggingface
 from gptjax.models.gpt import GPT
-from tests.inference.models import made_of, random_prompts
+from tests.inference import models
+from tests.inference.models import full_logits, log_softmax, made, random_prompts
 
 VOCAB, CONTEXT = 61, 40
 prompts_of = functools.partial(random_prompts, VOCAB)
+
+
+def marked_slow(*values):
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +89,25 @@ def check(ours: list[list[Hypothesis]], theirs) -> None:
 @pytest.fixture(scope="module")
 def stop(search) -> int:
     """A token that ends some beams of the first test's prompts, at different times."""
-    best = search(prompts_of(5, 2, 9), num_beams=8, num_best=8, max_new_tokens=12)
+    best = search(prompts_of(5, 2, 9), num_beams=4, num_best=4, max_new_tokens=12)
     tokens = np.concatenate([hypothesis.tokens for row in best for hypothesis in row])
     return int(np.bincount(tokens).argsort()[-2])
 
 
-@pytest.mark.parametrize("num_beams", [1, 4, 8])
-@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
-@pytest.mark.parametrize("early_stopping", [True, False, "never"])
+CASES = [  # every penalty, and every rule for stopping at two penalties
+    (4, 0.0, False),
+    (4, 0.6, True),
+    (4, 1.0, "never"),
+    (4, 1.0, False),
+    (4, 2.0, True),
+    (4, 2.0, "never"),
+    (1, 1.0, False),
+]
+PRODUCT = itertools.product([1, 4, 8], [0.0, 0.6, 1.0, 2.0], [True, False, "never"])
+OTHERS = [pytest.param(*case, marks=pytest.mark.slow) for case in PRODUCT if case not in CASES]
+
+
+@pytest.mark.parametrize(("num_beams", "penalty", "early_stopping"), CASES + OTHERS)
 def test_texts_and_scores_equal_theirs(pair, search, stop, num_beams, penalty, early_stopping):
     prompts = prompts_of(5, 2, 9)
     options = {"max_new_tokens": 12, "num_best": num_beams}
@@ -120,9 +135,9 @@ def test_a_search_that_never_stops_early_equals_theirs_where_that_matters(pair, 
         check(found(stop, early_stopping)[0], theirs)
 
 
-@pytest.mark.parametrize("num_beams", [1, 4, 8])
+@pytest.mark.parametrize("num_beams", [4, *marked_slow(1, 8)])
 def test_texts_without_end_of_text_equal_theirs(pair, search, num_beams):
-    prompts = prompts_of(3, 11, seed=1)
+    prompts = prompts_of(3, 11, 7, seed=1)
     options = {"max_new_tokens": 10, "num_best": num_beams}
     check(
         search(prompts, num_beams=num_beams, **options),
@@ -130,6 +145,7 @@ def test_texts_without_end_of_text_equal_theirs(pair, search, num_beams):
     )
 
 
+@pytest.mark.slow
 def test_greedy_texts_equal_theirs(pair):
     generator, prompts = Generator(*pair[1:]), prompts_of(5, 1, 17, 9)
     texts = generator.generate(prompts, max_new_tokens=15, sampler=make_sampler(temperature=0))
@@ -137,23 +153,29 @@ def test_greedy_texts_equal_theirs(pair):
     assert [text.tolist() for text in texts] == theirs
 
 
+SLOW_FILTERS = [
+    ((RepetitionPenalty(1.7),), {"repetition_penalty": 1.7}),
+    ((LogitBias.of({}, [57, 34], VOCAB),), {"bad_words_ids": [[57], [34]]}),
+    ((MinNewTokens(5, 23),), {"min_new_tokens": 5}),
+]
+
+
 @pytest.mark.parametrize(
     ("filters", "options"),
     [
-        ((RepetitionPenalty(1.7),), {"repetition_penalty": 1.7}),
-        ((LogitBias.of({}, [57, 34], VOCAB),), {"bad_words_ids": [[57], [34]]}),
-        ((MinNewTokens(5, 23),), {"min_new_tokens": 5}),
         ((RepetitionPenalty(0.6), TopK(3)), {"repetition_penalty": 0.6, "top": 3}),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_FILTERS),
     ],
 )
 def test_filters_act_on_log_probabilities_as_theirs(pair, search, filters, options):
     transformers = pytest.importorskip("transformers")
-    prompts = prompts_of(6, 6)
+    prompts = prompts_of(6, 6, 11)
     shared = {"num_beams": 4, "num_best": 3, "max_new_tokens": 10, "stop_token": 23}
     ours = search(prompts, sampler=Sampler(filters, greedy=True), **shared)
     assert [row[0].tokens.tolist() for row in ours] != [
         row[0].tokens.tolist() for row in search(prompts, **shared)
     ]
+    options = dict(options)
     if top := options.pop("top", None):
         options["logits_processor"] = transformers.LogitsProcessorList(
             [transformers.TopKLogitsWarper(top)]
@@ -161,33 +183,25 @@ def test_filters_act_on_log_probabilities_as_theirs(pair, search, filters, optio
     check(ours, their_texts(pair[0], prompts, **shared, **options))
 
 
-def small(**changes) -> tuple[GPT, dict]:
-    """Five tokens, so that every text can be tried."""
-    model = ModelConfig(
-        vocab_size=5,
-        vocab_multiple=1,
-        context_length=32,
-        num_layers=2,
-        num_heads=2,
-        d_model=16,
-        attention="dense,banded(window=4)",
-        init_std=0.4,
-    )
-    return made_of(model, **changes)
+SMALL = {  # five tokens, so that every text can be tried
+    "vocab_size": 5,
+    "vocab_multiple": 1,
+    "num_layers": 1,
+    "attention": "banded(window=4)",
+    "init_std": 0.4,
+}
 
 
 @pytest.fixture(scope="module")
 def small_search() -> BeamSearch:
-    return BeamSearch(*small(), piece=4)
+    return BeamSearch(*made(**SMALL), piece=4)
 
 
 @pytest.mark.parametrize(
     ("normalization", "penalty"), [("length", 0.8), ("gnmt", 0.8), ("gnmt", -3.0)]
 )
 def test_wide_beams_find_the_best_of_all_texts(small_search, normalization, penalty):
-    model, params = small()
     stop, prompts = 2, [np.array([0, 3, 1, 4, 1, 0, 3, 3, 1, 4]), np.array([1, 4])]
-    forward = jax.jit(lambda tokens: model.apply({"params": params}, tokens))
     texts = [
         text
         for length in (1, 2, 3)
@@ -206,12 +220,10 @@ def test_wide_beams_find_the_best_of_all_texts(small_search, normalization, pena
     for prompt, found in zip(prompts, best, strict=True):
         scores = {}
         for text in texts:
-            whole = np.zeros((1, 16), np.int32)
-            whole[0, : prompt.size + len(text)] = [*prompt, *text]
-            logits = np.asarray(forward(whole)[0], np.float64)
-            total = 0.0
-            for at, token in enumerate(text, start=prompt.size - 1):
-                total += logits[at, token] - np.log(np.exp(logits[at]).sum())
+            whole = [*prompt, *text]
+            log_probs = log_softmax(full_logits(made(**SMALL), whole))
+            at = range(prompt.size - 1, len(whole) - 1)
+            total = log_probs[list(at), list(text)].sum()
             n = len(text)
             scores[text] = total / (n if normalization == "length" else (5 + n) / 6) ** penalty
         expected = sorted(scores, key=lambda text: -scores[text])[:25]
@@ -225,7 +237,7 @@ def test_wide_beams_find_the_best_of_all_texts(small_search, normalization, pena
 
 
 def test_fewer_texts_than_beams_are_all_returned(small_search):
-    (found,) = small_search([np.array([1])], num_beams=8, num_best=8, max_new_tokens=1)
+    found, _ = small_search([np.array([1])] * 2, num_beams=25, num_best=25, max_new_tokens=1)
     assert sorted(hypothesis.tokens.tolist() for hypothesis in found) == [[i] for i in range(5)]
     forced = make_sampler(temperature=0, forced_tokens=[3, 1], vocab_size=5)
     (found,) = small_search(
@@ -234,40 +246,42 @@ def test_fewer_texts_than_beams_are_all_returned(small_search):
     assert [hypothesis.tokens.tolist() for hypothesis in found] == [[3, 1]]
 
 
-def test_a_prompt_does_not_see_its_neighbours(search, stop):
-    prompts = prompts_of(1, CONTEXT, 13, 6, 30, seed=2)
-    options = {"num_beams": 4, "num_best": 2, "stop_token": stop}
-    together = search(prompts, **options)
+@pytest.mark.parametrize("stop_token", [2, None])
+def test_a_prompt_does_not_see_its_neighbours(small_search, stop_token):
+    """Without a stop token all texts end with the context."""
+    prompts = random_prompts(5, 1, models.CONTEXT, 13, 60, seed=2)
+    options = {"num_beams": 4, "num_best": 2, "stop_token": stop_token}
+    together = small_search(prompts, **options)
     for prompt, found in zip(prompts, together, strict=True):
-        (alone,) = search([prompt], **options)
+        (alone,) = small_search([prompt], **options)
         for one, other in zip(found, alone, strict=True):
             assert one.tokens.tolist() == other.tokens.tolist()
             assert one.score == pytest.approx(other.score, abs=1e-5)
-            assert prompt.size + one.tokens.size <= CONTEXT
+            length = prompt.size + one.tokens.size
+            assert length == models.CONTEXT or stop_token is not None
     assert together[1] == [Hypothesis(together[1][0].tokens, 0.0)]
     assert together[1][0].tokens.size == 0
 
 
 def test_a_prefix_language_model_is_searched_after_a_whole_prefix():
-    model, params = small(attention="prefix(length=9)")
-    prompt = np.arange(12) % 5
-    ((best,),) = BeamSearch(model, params)([prompt], num_beams=1, max_new_tokens=6)
+    prefix = made(attention="prefix(length=9)", num_layers=1)
+    search, prompt = BeamSearch(*prefix), np.arange(12) % 5
+    ((best,),) = search([prompt], num_beams=1, max_new_tokens=6)
     whole = np.concatenate([prompt, best.tokens])
-    logits = jax.jit(lambda tokens: model.apply({"params": params}, tokens))(whole[None])
-    assert best.tokens.tolist() == logits[0, 11:-1].argmax(-1).tolist()
+    assert best.tokens.tolist() == full_logits(prefix, whole)[11:-1, :120].argmax(-1).tolist()
     with pytest.raises(ValueError, match="got 7 tokens at once"):
-        BeamSearch(model, params)([prompt[:8]], max_new_tokens=5)
+        search([prompt[:8]], max_new_tokens=5)
 
 
-def test_few_programs_serve_all_lengths_and_options(pair, caplog):
-    search = BeamSearch(*pair[1:])
+def test_few_programs_serve_all_lengths_and_options(search, caplog):
     caplog.set_level(logging.WARNING, logger="jax")
-    search(prompts_of(3, 4), max_new_tokens=3)
+    search(prompts_of(14, 4, 1), max_new_tokens=3)
     caplog.clear()
+    stops = {"early_stopping": True}, {"normalization": "gnmt", "early_stopping": "never"}
     with jax.log_compiles():
-        search(prompts_of(9, 1), max_new_tokens=7, num_best=4, stop_token=5)
-        search(prompts_of(2, 2), length_penalty=0.0, early_stopping=True, max_new_tokens=14)
-        search(prompts_of(2, 2), normalization="gnmt", early_stopping="never", max_new_tokens=9)
+        search(prompts_of(12, 1, 9), max_new_tokens=7, num_best=4, stop_token=5)
+        search(prompts_of(3, 2, 2), length_penalty=0.0, max_new_tokens=14, **stops[0])
+        search(prompts_of(8, 2, 2), max_new_tokens=9, **stops[1])
     assert not [text for text in caplog.messages if text.startswith("Compiling")]
 
 

@@ -20,7 +20,8 @@ from tests.interop.theirs import KINDS, SIZES, huggingface, tensors, their_logit
 
 
 def our_logits(config: ModelConfig, params, tokens: np.ndarray) -> np.ndarray:
-    return np.asarray(GPT(config).apply({"params": params}, jnp.asarray(tokens, jnp.int32)))
+    forward = jax.jit(GPT(config).apply)
+    return np.asarray(forward({"params": params}, tokens.astype(np.int32)))
 
 
 def checkpoint(kind: str, **fields) -> tuple[dict[str, np.ndarray], ModelConfig]:
@@ -233,10 +234,11 @@ def test_export_is_the_inverse_of_import(kind, tied):
 
     exported = dict(tensors_for_huggingface(read, config))
     assert sorted(reads) == sorted(params)
-    assert exported.keys() == state.keys() == tensor_shapes(config).keys()
+    shapes = tensor_shapes(config)
+    assert exported.keys() == state.keys() == shapes.keys()
     for name, tensor in exported.items():
         np.testing.assert_array_equal(tensor, state[name], err_msg=name)
-        assert tensor.shape == tensor_shapes(config)[name]
+        assert tensor.shape == shapes[name]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,20 +10,21 @@ import pytest
 from gptjax.interop.new_directory import new_directory
 
 FILLS = """
-import sys, time
+import sys
 from pathlib import Path
 from gptjax.interop.new_directory import new_directory
 with new_directory(Path(sys.argv[1])) as unfinished:
     (unfinished / "weights").write_text("half")
     print(unfinished, flush=True)
-    time.sleep(100)
+    sys.stdin.read()  # until the test goes
 """
 
 
 def filling(path: Path) -> tuple[subprocess.Popen, Path]:
     """A process in the middle of it, and where it writes."""
     command = [sys.executable, "-c", FILLS, str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, **pipes)
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())
 

@@ -159,7 +159,7 @@ class Silent(PolicyEnvironment):
 )
 def test_a_lost_policy_ends_the_run(trained, tmp_path, changes, environment, message):
     config = relative(trained, **changes)
-    said = refusal(run_policy, tmp_path / "run", config, None, world)
+    said = refusal(run_policy, tmp_path / "run", config, None, environment)
     assert re.search(message, said)
     stopped = int(re.findall(r"iteration (\d)", said)[0])
     rows = read_metrics(tmp_path / "run/metrics.jsonl") if stopped > 1 else []
