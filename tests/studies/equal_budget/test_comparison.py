@@ -44,12 +44,12 @@ def measured(monkeypatch):
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory, make_config):
-    """A comparison of which no run was trained yet."""
+    """A comparison that has measured, and trained nothing yet."""
     path = tmp_path_factory.mktemp("begun") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         stopped = SimpleNamespace(interrupted_by="SIGTERM")
         patch.setattr(comparison, "train", lambda *run: stopped)
-        patch.setattr(comparison, "measure_all", lambda configs, *_: {})
+        patch.setattr(comparison, "measure_all", lambda _, __, kept: kept.write_text("{}"))
         patch.setattr(comparison, "plan", lambda *_: [Trial("dense", 3, make_config())])
         assert run_comparison(path, make_config(training__seed=3)) is None
     return path
