@@ -1,1 +1,1 @@
-from tests.support.tiny_runs import cache, folder, make_config  # noqa: F401
+from tests.support.trained import shared_cache, trained  # noqa: F401

@@ -1,9 +1,9 @@
 """Judges by name against what they name, text by text."""
 
+import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,10 +12,8 @@ from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.judging.judges import judges_hash, load_judge
 from gptjax.judging.reward_models import load_reward_model
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
-from tests.support.alignment_runs import ANSWERED, make_config, run
+from tests.support.alignment_runs import ANSWERED
 
 TOKENIZER = "chat:instructions_448"
 PROMPTS = [(Message("user", text),) for text in ANSWERED]
@@ -33,13 +31,6 @@ rule = RuleBased("Empty?", lambda *texts: "no" if texts[-1] else "yes", {"no": 0
 number = 3
 """
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
-
 
 @pytest.fixture(scope="module")
 def tokenizer():
@@ -47,9 +38,23 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def reward_run(tmp_path_factory):
-    config = make_config(RewardModelConfig, training__num_steps=2, reward__unit_variance=True)
-    return run(tmp_path_factory.mktemp("runs") / "reward", config)
+def reward_run(trained):
+    return trained("reward_model")
+
+
+@pytest.fixture(scope="module")
+def reward_of(reward_run):
+    """A function from a prompt and a response to what the model gives to this text alone."""
+    model, params = load_reward_model(reward_run, reward_run.tokenizer())
+    template, apply = ChatTemplate(reward_run.tokenizer()), jax.jit(model.apply)
+
+    def reward(prompt, response):
+        ids, _ = template.render((*prompt, Message("assistant", response)))
+        padded = np.zeros((1, 48), np.int32)
+        padded[0, : len(ids)] = ids
+        return float(apply({"params": params}, padded, np.array([len(ids)]))[0])
+
+    return reward
 
 
 def test_the_hash_of_judges_is_that_of_the_parameters_that_judge(reward_run, tokenizer, tmp_path):
@@ -59,9 +64,10 @@ def test_the_hash_of_judges_is_that_of_the_parameters_that_judge(reward_run, tok
     spec = f"reward_model:{reward_run.path}"
     moved = shutil.copytree(reward_run.path, tmp_path / "moved")
     assert of(spec) == of(f"0.5*reward_model:{moved}") != of("gold")
-    more = make_config(RewardModelConfig, training__num_steps=3, reward__unit_variance=True)
-    again = run(tmp_path / "more", more)
-    assert of(f"reward_model:{again.path}") != of(spec)
+    shutil.rmtree(moved / "checkpoints/8")
+    result = reward_run.result() | {"step": 4}
+    (moved / "result.json").write_text(json.dumps(result))
+    assert of(f"reward_model:{moved}") != of(spec)
 
 
 @pytest.fixture
@@ -74,30 +80,18 @@ def mine(tmp_path, monkeypatch):
     return name
 
 
-def one_by_one(workdir, prompts, responses):
-    model, params = load_reward_model(workdir, workdir.tokenizer())
-    template, apply = ChatTemplate(workdir.tokenizer()), jax.jit(model.apply)
-    rewards = []
-    for prompt, response in zip(prompts, responses, strict=True):
-        ids, _ = template.render((*prompt, Message("assistant", response)))
-        padded = np.zeros((1, 48), np.int32)
-        padded[0, : len(ids)] = ids
-        rewards.append(float(apply({"params": params}, padded, jnp.array([len(ids)]))[0]))
-    return rewards
-
-
 @pytest.mark.parametrize("width", [None, 48, 8])
-def test_a_reward_model_gives_what_it_gives_to_single_texts(reward_run, tokenizer, width):
+def test_a_reward_model_gives_what_it_gives_to_single_texts(
+    reward_run, reward_of, tokenizer, width
+):
     (reward,) = load_judge(f"reward_model:{reward_run.path}", tokenizer, width=width)
-    expected = one_by_one(reward_run, PROMPTS, RESPONSES)
+    expected = list(map(reward_of, PROMPTS, RESPONSES))
     assert np.std(expected) > 0.01
     np.testing.assert_allclose(reward.scores(PROMPTS, RESPONSES), expected, rtol=1e-4, atol=1e-5)
     many = reward.scores(PROMPTS * 33, RESPONSES * 33)
     np.testing.assert_allclose(many, expected * 33, rtol=1e-4, atol=1e-5)
     talk = (*PROMPTS[0], Message("assistant", "fox"), Message("user", "and?"))
-    np.testing.assert_allclose(
-        reward.scores([talk], ["jar"]), one_by_one(reward_run, [talk], ["jar"]), rtol=1e-4
-    )
+    np.testing.assert_allclose(reward.scores([talk], ["jar"]), [reward_of(talk, "jar")], rtol=1e-4)
 
 
 def test_of_an_answer_that_does_not_fit_the_end_is_not_read(reward_run, tokenizer):
@@ -109,7 +103,7 @@ def test_of_an_answer_that_does_not_fit_the_end_is_not_read(reward_run, tokenize
         reward.scores([(Message("user", long),)], ["fox"])
 
 
-def test_terms_are_weighted_and_added_up(reward_run, tokenizer, mine):
+def test_terms_are_weighted_and_added_up(reward_run, reward_of, tokenizer, mine):
     rewards = load_judge(
         f"gold + 0.5*reward_model:{reward_run.path} + -1e-1*python:{mine}:brevity + 2 * gold"
         f" + python:{mine}:rule",
@@ -119,7 +113,7 @@ def test_terms_are_weighted_and_added_up(reward_run, tokenizer, mine):
     gold = np.array([gold_reward(prompt, response) for prompt, response in ANSWERED.items()])
     brevity = np.array([-len(response) for response in RESPONSES])
     rule = np.array([0.0 if response else -1.0 for response in RESPONSES])
-    model = np.array(one_by_one(reward_run, PROMPTS, RESPONSES))
+    model = np.array(list(map(reward_of, PROMPTS, RESPONSES)))
     assert list(parts) == ["gold", "reward_model", "brevity", "gold_2", "rule"]
     np.testing.assert_allclose(total, 3 * gold + 0.5 * model - 0.1 * brevity + rule, rtol=1e-4)
     np.testing.assert_allclose(parts["brevity"], brevity)
@@ -157,10 +151,10 @@ def test_what_is_no_judge_is_one_line(tokenizer, mine, spec, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_reward_model_of_another_tokenizer_or_of_no_rewards_is_refused(reward_run, tmp_path):
+def test_a_reward_model_of_another_tokenizer_or_of_no_rewards_is_refused(trained, reward_run):
     with pytest.raises(ValueError, match=r"reward model: got .* of the tokenizer \w{12}, expected"):
         load_judge(f"reward_model:{reward_run.path}", load_tokenizer("chat:bytes"))
-    chats = run(tmp_path / "sft", make_config(SFTConfig, training__num_steps=1))
+    chats = trained("sft")
     with pytest.raises(
         ValueError,
         match=r"got .*, a run of kind sft, which makes a language model, expected one of",

@@ -1,5 +1,6 @@
 """The rubric judge against a loop that applies the classifier to one text and class at a time."""
 
+import functools
 import itertools
 import json
 import shutil
@@ -13,13 +14,12 @@ from gptjax.config import ExperimentConfig
 from gptjax.data.dialogue.chat_format import Message, plain_text
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.judging.judges import judges_hash, load_judge
+from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
-from tests.support.alignment_runs import ANSWERED, make_config, run
-
-pytestmark = pytest.mark.slow
+from tests.support.alignment_runs import ANSWERED, make_config
 
 RUBRIC = "is it right? fox, jar or fox jar"
 SCORES = {"fox": 1.0, "jar": -0.5, "fox jar": 3, "sorry": 0.25}
@@ -31,27 +31,34 @@ TALK = (*PROMPTS[0], Message("assistant", "fox"), Message("user", "and?"))
 ASKED, SAID = zip(*itertools.product([*PROMPTS, TALK], RESPONSES), strict=True)  # 42 rows
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
-
-
 @pytest.fixture(scope="module")
 def policy_tokenizer():
     """Of the policy; the classifier has another."""
     return load_tokenizer("chat:bytes")
 
 
+def begun(path, config):
+    """The directory of a run that has not made a step."""
+    workdir, tokenizer = WorkDirectory(str(path)), load_tokenizer(config.data.tokenizer)
+    workdir.begin("tiny", config, {"tokenizer_hash": tokenizer.content_hash()})
+    workdir.keep_tokenizer(tokenizer)
+    return workdir
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    config = make_config(
-        SFTConfig,
-        model__context_length=CONTEXT,
-        training__num_steps=60,
-        training__eval_every=30,
-        checkpoint__every_steps=30,
-    )
-    return run(tmp_path_factory.mktemp("runs") / "classifier", config)
+    """A run whose parameters are random, and so large that one class or another is clear.
+
+    Those of its two checkpoints differ.
+    """
+    config = make_config(SFTConfig, model__context_length=CONTEXT, model__init_std=0.5)
+    workdir = begun(tmp_path_factory.mktemp("runs") / "classifier", config)
+    init = jax.jit(lambda key: kind_of(config).init(config, key))
+    with workdir.checkpoints() as checkpoints:
+        for step in (1, 2):
+            params = init(jax.random.key(step))
+            checkpoints.save(step, params=params, opt_state=[params], data={}, config={})
+    return workdir
 
 
 @pytest.fixture
@@ -67,10 +74,18 @@ def write(classifier, tmp_path):
     return write
 
 
+@functools.cache
+def judging(path):
+    """The model of a run, its tokenizer, its parameters, and what applies them."""
+    workdir = WorkDirectory(str(path))
+    model = workdir.model()
+    params = workdir.params(workdir.resolve_step(None))
+    return model, workdir.tokenizer(), params, jax.jit(model.apply)
+
+
 def one_by_one(workdir, texts):
     """Of each text the log-probabilities of the classes, [N, 4] float64 nats."""
-    model, tokenizer = workdir.model(), workdir.tokenizer()
-    params, apply = workdir.params(workdir.resolve_step(None)), jax.jit(model.apply)
+    model, tokenizer, params, apply = judging(workdir.path)
     user, assistant, end = (
         tokenizer.role("user"),
         tokenizer.role("assistant"),
@@ -223,23 +238,15 @@ def test_what_is_no_json_object_is_one_line(policy_tokenizer, tmp_path, content,
 
 
 @pytest.mark.parametrize(
-    ("kind", "tokenizer", "message"),
+    ("kind", "message"),
     [
-        (
-            ExperimentConfig,
-            "instructions_448",
-            "expected one with the tokens of a chat",
-        ),
-        (RewardModelConfig, "chat:instructions_448", "which holds a reward model, expected a run"),
-        (SFTConfig, "chat:instructions_448", "has no checkpoint yet"),
+        (ExperimentConfig, "expected one with the tokens of a chat"),
+        (RewardModelConfig, "which holds a reward model, expected a run"),
+        (SFTConfig, "has no checkpoint yet"),
     ],
 )
-def test_a_model_that_cannot_judge_is_refused(
-    write, policy_tokenizer, tmp_path, kind, tokenizer, message
-):
-    workdir, theirs = WorkDirectory(str(tmp_path / "run")), load_tokenizer(tokenizer)
-    workdir.begin("tiny", make_config(kind), {"tokenizer_hash": theirs.content_hash()})
-    workdir.keep_tokenizer(theirs)
+def test_a_model_that_cannot_judge_is_refused(write, policy_tokenizer, tmp_path, kind, message):
+    workdir = begun(tmp_path / "run", make_config(kind))
     with pytest.raises(ValueError) as error:
         load_judge(write(model=str(workdir.path)), policy_tokenizer)
     said = str(error.value)

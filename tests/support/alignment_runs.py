@@ -1,4 +1,4 @@
-"""Runs of the stages of alignment, small enough for tests, on the embedded tasks.
+"""Runs of all kinds, small enough for tests, on the embedded tasks.
 
 config = make_config(SFTConfig, sft__epochs=2)
 """
@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from gptjax.config import (
@@ -84,6 +86,7 @@ def make_config(kind, **overrides):
         )
     if kind is ExperimentConfig:
         config.model.vocab_size, config.data.tokenizer = 448, "instructions_448"
+        config.model.residual_dropout = 0.1
     for path, value in overrides.items():
         section, field = path.split("__")
         setattr(getattr(config, section), field, value)
@@ -126,8 +129,8 @@ def fine_tuned(folder, num_steps=24):
     return run(folder / "sft", make_config(SFTConfig, training__num_steps=num_steps))
 
 
-def params_at_start(path, config):
-    """The parameters with which a run in `path` would take its first step."""
+def params_at_start(path, config, *, change=None):
+    """The parameters with which a run in `path` would take its first step; others as of `run`."""
 
     class Started(Exception):
         pass
@@ -137,8 +140,13 @@ def params_at_start(path, config):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Started) as started:
         patch.setattr(supervised, "fit", fit)
-        run(path, config)
+        run(path, config, change=change)
     return started.value.args[0].params
+
+
+def on_mesh(**axes):
+    """Overrides by which a configuration is divided over all devices."""
+    return {f"parallelism__{axis}": size for axis, size in {"strategy": "mesh", **axes}.items()}
 
 
 def stopping(step, by=signal.SIGTERM):
@@ -170,6 +178,19 @@ def killed_at(folder, config, *steps):
         check=True,
     )
     return WorkDirectory(str(folder / "run"))
+
+
+def refusal(call, *arguments):
+    """The one line that a call is refused with."""
+    with pytest.raises(ValueError) as error:
+        call(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def assert_same_params(workdir, other, step=None):
+    """Both runs have the same parameters, to the bit."""
+    jax.tree.map(np.testing.assert_array_equal, workdir.params(step), other.params(step))
 
 
 def rows(workdir):

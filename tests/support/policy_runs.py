@@ -3,10 +3,14 @@
 run_policy(path, make_ppo(make_starts(folder), ppo__inner_epochs=2))
 """
 
+import os
+import signal
+
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation import kind as policy_optimisation
 from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.tasks.policy_optimisation.world import PolicyWorld
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import fine_tuned, make_config, run
@@ -54,6 +58,22 @@ def make_ppo(starts, **overrides):
     )
 
 
+def relative(trained, **overrides):
+    """GRPO of four iterations without a value network, a reward model or text: the cheapest run."""
+    return trained.config(
+        "ppo",
+        **{
+            "ppo__advantages": "grpo",
+            "ppo__answers_per_prompt": 4,
+            "ppo__pretraining_coefficient": 0.0,
+            "ppo__rewards": "gold",
+            "ppo__samples": None,
+            "ppo__minibatches": 1,
+            **overrides,
+        },
+    )
+
+
 def run_policy(path, config, restore_step=None, world=None):
     """Runs it in `path`, in a `world` that is not PolicyWorld's if given; the work directory."""
     workdir = WorkDirectory(str(path))
@@ -64,6 +84,18 @@ def run_policy(path, config, restore_step=None, world=None):
     finally:
         policy_optimisation.PolicyWorld = usual
     return workdir
+
+
+def stopping_world(iteration, by=signal.SIGTERM):
+    """A world in which a signal ends the run while it draws the answers of `iteration`, from 0."""
+
+    class Stopping(PolicyWorld):
+        def _draw(self, params, current):
+            if current == iteration:
+                os.kill(os.getpid(), by)
+            return super()._draw(params, current)
+
+    return Stopping
 
 
 def curve(workdir):

@@ -74,3 +74,11 @@ def trained(tmp_path_factory) -> Trained:
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # which all workers have
     return Trained(folder / "trained")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_cache(trained):
+    """Tokens are kept beside the trained runs, which have read the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTJAX_CACHE", str(trained.cache))
+        yield

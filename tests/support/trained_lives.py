@@ -1,4 +1,4 @@
-"""A run of sft or of a reward model that SIGKILL ends at chosen steps, a process each time.
+"""A run of any kind that SIGKILL ends at chosen steps, a process each time.
 
 python -m tests.support.trained_lives sft CONFIG_JSON WORKDIR 2 5 7
 
@@ -14,7 +14,9 @@ from pathlib import Path
 from gptjax.config import resolve
 from gptjax.runs.kind import kind_named
 from gptjax.settings import from_dict
+from gptjax.tasks.policy_optimisation.config import PPOConfig
 from tests.support.alignment_runs import run, stopping
+from tests.support.policy_runs import run_policy, stopping_world
 
 
 def main():
@@ -30,7 +32,10 @@ def main():
     for step in arguments.steps:
         process = os.fork()
         if process == 0:
-            run(arguments.workdir, config, change=stopping(step, signal.SIGKILL))
+            if isinstance(config, PPOConfig):
+                run_policy(arguments.workdir, config, world=stopping_world(step, signal.SIGKILL))
+            else:
+                run(arguments.workdir, config, change=stopping(step, signal.SIGKILL))
             os._exit(0)
         ended = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         assert ended == -signal.SIGKILL, f"it ended by itself with {ended}, before step {step}"

@@ -1,3 +1,5 @@
+"""Runs of supervised fine-tuning: losses and mixtures against loops, and what is refused."""
+
 import dataclasses
 import itertools
 import json
@@ -9,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.config import ExperimentConfig, TrainingConfig
+from gptjax.config import TrainingConfig
 from gptjax.data.batches.loader import ALL
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.conversations import load_conversations
@@ -18,30 +20,39 @@ from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.inference.generate import Generator
 from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
-from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.training.checkpoints.store import Checkpoints
 from tests.support.alignment_runs import (
+    assert_same_params,
     killed_at,
     make_config,
     params_at_start,
     prepared,
+    refusal,
     rows,
     run,
-    stopping,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
+from tests.support.binaries import call
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(trained):
     """A run that nobody interrupts; it is not to be changed."""
-    return run(tmp_path_factory.mktemp("runs") / "whole", make_config(SFTConfig))
+    return trained("sft")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Two epochs with text mixed in, whose answers are judged; it is not to be changed."""
+    config = make_config(
+        SFTConfig,
+        sft__pretraining_share=0.25,
+        sft__epochs=2,
+        sft__judges="gold",
+        sft__judged_prompts=6,
+    )
+    return run(tmp_path_factory.mktemp("runs") / "mixed", config)
 
 
 def test_a_run_says_what_it_is_and_what_it_made(whole):
@@ -76,15 +87,6 @@ def test_the_loss_is_that_of_what_assistants_say_and_of_their_ends_alone(whole):
     )
 
 
-def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
-    config = make_config(SFTConfig)
-    stopped = run(tmp_path / "run", config, change=stopping(5))
-    assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
-    run(stopped.path, config)
-    assert rows(stopped) == rows(whole)
-    jax.tree.map(np.testing.assert_array_equal, stopped.params(8), whole.params(8))
-
-
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
     """Before there is a checkpoint, while one may be half written, and again."""
@@ -95,10 +97,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
     assert not killed.has_result()
     run(killed.path, config)
     assert rows(killed) == rows(whole)
-    jax.tree.map(np.testing.assert_array_equal, killed.params(8), whole.params(8))
+    assert_same_params(killed, whole, 8)
 
 
-def test_epochs_decide_the_steps_and_the_decay(tmp_path):
+def test_epochs_decide_the_steps_and_the_decay(mixed):
     task = prepared(make_config(SFTConfig, sft__epochs=3))
     steps = task.config.training.num_steps
     assert task.config.optimizer.decay_steps == steps
@@ -106,10 +108,9 @@ def test_epochs_decide_the_steps_and_the_decay(tmp_path):
         own = prepared(make_config(SFTConfig, sft__epochs=3, optimizer__decay_steps=decay))
         assert (own.config.training.num_steps, own.config.optimizer.decay_steps) == (steps, decay)
     assert prepared(task.config).config == task.config  # as a work directory has it
-    workdir = run(tmp_path / "run", make_config(SFTConfig, sft__epochs=3))
-    assert workdir.config().training.num_steps == workdir.result()["step"] == steps
-    epochs = workdir.result()["mixture"]["conversations"]["epochs"]
-    assert 3 <= epochs < 3 + 4 / (60 / 4)
+    rows_a_step, rows_an_epoch = 4, 17
+    assert (steps - 1) * rows_a_step < 3 * rows_an_epoch <= steps * rows_a_step
+    assert mixed.config().training.num_steps == mixed.result()["step"]
 
 
 @pytest.mark.parametrize(("saved", "judged"), [(2, 4), (4, 4), (8, 4)])
@@ -122,16 +123,14 @@ def test_the_best_checkpoint_is_one_that_is_saved(saved, judged):
         kind_of(config).check(config)
 
 
-def test_text_is_mixed_in_and_judged_apart(tmp_path):
-    config = make_config(SFTConfig, sft__pretraining_share=0.25, sft__epochs=2)
-    workdir = run(tmp_path / "run", config)
-    mixture = workdir.result()["mixture"]
+def test_text_is_mixed_in_and_judged_apart(mixed):
+    mixture = mixed.result()["mixture"]
     assert mixture["pretraining"]["share"] == pytest.approx(0.25, abs=0.05)
     assert mixture["conversations"]["epochs"] == pytest.approx(2, abs=0.3)
-    splits = {row.get("split") for row in rows(workdir)}
+    splits = {row.get("split") for row in rows(mixed)}
     assert splits == {None, "pretraining", "validation"}
-    assert workdir.result()["split"] == "validation"
-    assert "corpus_hash" in workdir.record()
+    assert mixed.result()["split"] == "validation"
+    assert "corpus_hash" in mixed.record()
 
 
 def _first_rows(task, count, skipped=()):
@@ -190,25 +189,16 @@ def test_examples_are_shown_as_they_are_learned():
         assert all(line.startswith(("row ", "+", " ")) for line in lines)
 
 
-def test_a_model_directory_of_hugging_faces_is_to_be_converted(tmp_path):
-    (tmp_path / "hub").mkdir()
-    (tmp_path / "hub/config.json").write_text('{"model_type": "gpt2"}')
-    config = make_config(SFTConfig, checkpoint__init_from=str(tmp_path / "hub"))
-    message = (
-        rf"init_from: got {tmp_path}/hub, .*experiments\.convert --from_huggingface={tmp_path}"
-    )
-    with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", config)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "best"), [({}, 4), ({"sft__choose": "reward", "sft__judges": "gold"}, 6)]
-)
-def test_later_commands_take_the_best_checkpoint(tmp_path, changes, best):
+def test_later_commands_take_the_checkpoint_that_is_chosen(tmp_path):
     """The loss is lowest at step 4, the reward highest at step 6."""
-    changes = {"training__eval_every": 2, "checkpoint__every_steps": 2, **changes}
-    config = make_config(SFTConfig, **changes)
+    config = make_config(
+        SFTConfig,
+        training__eval_every=2,
+        checkpoint__every_steps=2,
+        checkpoint__keep=4,
+        sft__choose="reward",
+        sft__judges="gold",
+    )
 
     def judged_by_order(task):
         losses = itertools.chain((3.0, 1.0, 2.0), itertools.repeat(4.0))
@@ -217,59 +207,51 @@ def test_later_commands_take_the_best_checkpoint(tmp_path, changes, best):
         return dataclasses.replace(task, evaluators=lambda _: judge)
 
     workdir = run(tmp_path / "run", config, change=judged_by_order)
-    assert workdir.chosen_step() == workdir.resolve_step(None) == best
+    assert workdir.chosen_step() == workdir.resolve_step(None) == 6
     result = workdir.result()
-    assert (result["step"], result["loss"]) == (8, 4.0)
-    assert result["chosen_step"] == best
-    assert (result["chosen_loss"], result["chosen_reward"]) == {4: (1.0, 0.2), 6: (2.0, 0.4)}[best]
+    assert (result["step"], result["loss"], result["chosen_step"]) == (8, 4.0, 6)
+    assert (result["chosen_loss"], result["chosen_reward"]) == (2.0, 0.4)
     with Checkpoints(workdir.path / "checkpoints") as checkpoints:
-        expected, last = (checkpoints.restore_params(step) for step in (best, 8))
+        expected, last = (checkpoints.restore_params(step) for step in (6, 8))
     jax.tree.map(np.testing.assert_array_equal, workdir.params(), expected)
     with pytest.raises(AssertionError):
         jax.tree.map(np.testing.assert_array_equal, expected, last)
 
-    config.sft.choose = "newest"
-    assert run(workdir.path, config).chosen_step() == 8
+    for choose, step in (("loss", 4), ("newest", 8)):
+        config.sft.choose = choose
+        assert run(workdir.path, config).chosen_step() == step
 
 
-def test_the_reward_that_chooses_is_that_of_answers_to_held_out_prompts(tmp_path):
-    judged = make_config(SFTConfig, sft__judges="gold", sft__judged_prompts=6)
-    workdir = run(tmp_path / "run", judged)
-    template = ChatTemplate(workdir.tokenizer())
+def test_the_reward_that_chooses_is_that_of_answers_to_held_out_prompts(mixed):
+    step = mixed.result()["step"]
+    template = ChatTemplate(mixed.tokenizer())
     prompts = list(load_prompts("instructions:split=held_out,count=20"))[:6]
     ids = [template.prompt(prompt) for prompt in prompts]
-    answers = Generator(workdir.model(), workdir.params(8)).generate(
+    answers = Generator(mixed.model(), mixed.params(step)).generate(
         ids,
         max_new_tokens=48 - max(map(len, ids)),
-        seed=judged.training.seed,
+        seed=mixed.config().training.seed,
         stop_token=template.tokenizer.end_of_turn,
     )
     gold = [
         gold_reward(prompt[-1].content, template.response(answer)[0])
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    assert rows(workdir)[-1]["reward"] == pytest.approx(np.mean(gold))
-    assert workdir.result()["chosen_reward"] in [row.get("reward") for row in rows(workdir)]
+    judged = [row for row in rows(mixed) if row.get("split") == "validation"]
+    assert judged[-1]["reward"] == pytest.approx(np.mean(gold))
+    assert mixed.result()["chosen_reward"] in [row["reward"] for row in judged]
 
 
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "pretrained"
-    config = make_config(ExperimentConfig, training__num_steps=2)
-    train("tiny", config, WorkDirectory(str(path)))
-    return WorkDirectory(str(path))
-
-
-def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tmp_path):
-    config = make_config(SFTConfig, checkpoint__init_from=str(pretrained.path))
+def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(trained, tmp_path):
+    start = trained("pretrain")
+    config = make_config(SFTConfig, checkpoint__init_from=str(start.path))
     params = params_at_start(tmp_path / "run", config)
-    jax.tree.map(np.testing.assert_array_equal, params, pretrained.params())
+    jax.tree.map(np.testing.assert_array_equal, params, start.params())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sft__conversations": None}, r"config\.sft\.conversations: got none, expected jsonl:"),
         ({"sft__random_start": False}, r"init_from: got none for a new run of kind sft, "),
         ({"checkpoint__init_from": "nowhere"}, "no checkpoint in .*nowhere"),
         (
@@ -293,36 +275,51 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(pretrained, tm
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", make_config(SFTConfig, **changes))
-    assert "\n" not in str(error.value)
+    said = refusal(run, tmp_path / "run", make_config(SFTConfig, **changes))
+    assert re.search(message, said)
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
-def test_a_model_of_another_tokenizer_is_refused(pretrained, tmp_path):
+def test_the_command_line_has_its_fields(tmp_path):
+    command = ["--experiment=sft_smoke", f"--workdir={tmp_path}/run"]
+    ended = call("train", *command, "--config.sft.conversations=none")
+    assert ended.code == 2 and "Traceback" not in ended.errors
+    assert "config.sft.conversations: got none, expected jsonl:" in ended.errors
+
+
+def test_a_model_directory_of_hugging_faces_is_to_be_converted(tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/config.json").write_text('{"model_type": "gpt2"}')
+    config = make_config(SFTConfig, checkpoint__init_from=str(tmp_path / "hub"))
+    said = refusal(run, tmp_path / "run", config)
+    assert f"init_from: got {tmp_path}/hub, " in said
+    assert f"experiments.convert --from_huggingface={tmp_path}" in said
+
+
+def test_a_model_of_another_tokenizer_is_refused(trained, tmp_path):
     config = make_config(
         SFTConfig,
-        checkpoint__init_from=str(pretrained.path),
+        checkpoint__init_from=str(trained("pretrain").path),
         data__tokenizer="chat:bytes",
         model__vocab_size=261,
         model__vocab_multiple=512,
     )
-    with pytest.raises(ValueError, match=r"init_from: got .*pretrained of the tokenizer \w{12}, e"):
-        run(tmp_path / "run", config)
+    said = refusal(run, tmp_path / "run", config)
+    assert re.search(r"init_from: got .*pretrain of the tokenizer \w{12}, expected", said)
 
 
-def test_runs_of_other_kinds_are_told_apart(pretrained, whole):
-    with pytest.raises(ValueError, match=r"holds a run of kind pretrain; expected one of"):
-        run(pretrained.path, make_config(SFTConfig))
-    with pytest.raises(ValueError, match=r"holds another run.*sft\.epochs: 2, not None"):
-        run(whole.path, make_config(SFTConfig, sft__epochs=2))
-    with pytest.raises(ValueError, match=r"holds another run.*conversations_hash: \w{12}, not"):
-        config = make_config(SFTConfig, sft__conversations="instructions:count=59")
-        config.sft.conversations = "instructions:seed=0,count=59"
-        run(whole.path, config)
+def test_runs_of_other_kinds_are_told_apart(trained, whole):
+    said = refusal(run, trained("pretrain").path, make_config(SFTConfig))
+    assert "holds a run of kind pretrain; expected one of" in said
+    for changes, differs in (
+        ({"sft__epochs": 2}, r"sft\.epochs: 2, not None"),
+        ({"sft__conversations": "instructions:count=59"}, r"conversations_hash: \w{12}, not"),
+    ):
+        said = refusal(run, whole.path, make_config(SFTConfig, **changes))
+        assert re.search("holds another run.*" + differs, said)
 
 
-def test_dolly_is_learned_from_and_a_share_of_it_held_out(shared_data, tmp_path):
+def test_of_dolly_a_share_is_held_out(shared_data, whole):
     config = make_config(
         SFTConfig,
         sft__conversations=f"dolly:{shared_data}/dolly_hhrlhf_small/*.jsonl",
@@ -331,7 +328,9 @@ def test_dolly_is_learned_from_and_a_share_of_it_held_out(shared_data, tmp_path)
         model__vocab_size=1029,
         training__eval_batches=2,
     )
-    result = run(tmp_path / "run", config).result()
-    (reason,) = result["dropped"]
+    task = prepared(config)
+    figures = task.figures(None, None, whole)
+    (reason,) = figures["dropped"]
     assert reason == "conversations longer than 49 tokens"
-    assert 0 < result["loss"] < np.log(1029) and 0.3 < result["fill"] <= 1
+    assert 0.3 < figures["fill"] <= 1
+    assert task.hashes["conversations_hash"] != task.hashes["validation_hash"]

@@ -1,61 +1,57 @@
 """Runs of DPO and IPO: against loops over single texts, across starts, meshes and references."""
 
 import dataclasses
-import json
 import math
+import re
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
+from gptjax.data.batches.loader import ALL
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.preferences import load_rankings
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.judging import divergence as measured
 from gptjax.judging.divergence import divergence
-from gptjax.tasks.preference_optimisation import DPOConfig
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.preference_optimisation import KIND, DPOConfig
 from gptjax.tasks.reference_log_probs import FILE
-from gptjax.tasks.reward_modelling import RewardModelConfig
 from tests.support.alignment_runs import (
-    binary,
-    fine_tuned,
+    assert_same_params,
     make_config,
+    on_mesh,
     params_at_start,
+    prepared,
+    refusal,
     rows,
     run,
-    stopping,
 )
+from tests.support.binaries import call
 
 HELD_OUT = "instructions:split=held_out,count=20"
 
-pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
+@pytest.fixture(scope="module")
+def sft(trained):
+    return trained("sft")
 
 
 @pytest.fixture(scope="module")
-def sft(tmp_path_factory):
-    return fine_tuned(tmp_path_factory.mktemp("runs"))
+def config(trained):
+    return trained.config("dpo")
 
 
 @pytest.fixture(scope="module")
-def config(sft):
-    return make_config(DPOConfig, dpo__epochs=1, checkpoint__init_from=str(sft.path))
-
-
-@pytest.fixture(scope="module")
-def whole(config, tmp_path_factory):
+def whole(trained):
     """A run that nobody interrupts; it is not to be changed."""
-    return run(tmp_path_factory.mktemp("runs") / "whole", config)
+    return trained("dpo")
 
 
-def log_probs_of(workdir):
+def log_probs_of(workdir, params=None):
     """A function from a prompt's tokens and an answer's to the answer's log-probability, nats."""
-    model, params = workdir.model(), workdir.params()
+    model, params = workdir.model(), workdir.params() if params is None else params
     apply = jax.jit(lambda tokens: model.apply({"params": params}, tokens))
 
     def log_prob(prompt, answer):
@@ -73,7 +69,8 @@ def log_probs_of(workdir):
 
 def test_it_starts_at_ln_2_where_policy_and_reference_are_one(whole):
     first, *_ = training = [row for row in rows(whole) if "split" not in row]
-    assert len(training) == math.ceil(30 / 4)
+    one_epoch = prepared(make_config(DPOConfig, dpo__epochs=1)).config
+    assert len(training) == one_epoch.training.num_steps == math.ceil(30 / 4)
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
     for name in ("margin", "chosen_reward", "rejected_reward"):
         assert abs(first[name]) <= 1e-6
@@ -120,51 +117,54 @@ def test_the_divergence_is_that_of_its_own_answers_one_by_one(whole, sft, monkey
     template = ChatTemplate(whole.tokenizer())
     prompts = [template.prompt(prompt) for prompt in load_prompts(HELD_OUT)][:8]
     arguments = whole.model(), whole.params(), sft.params(), prompts, template
-    again = divergence(*arguments, max_answer_tokens=22)
     ours, theirs = log_probs_of(whole), log_probs_of(sft)
-    gained = [
-        ours(prompt, answer) - theirs(prompt, answer)
-        for prompt, answer in zip(drawn["prompts"], drawn["answers"], strict=True)
-    ]
-    assert again.kl == pytest.approx(np.mean(gained), rel=1e-3, abs=1e-5)
-    assert again.standard_error == pytest.approx(np.std(gained, ddof=1) / math.sqrt(8), rel=1e-3)
-    assert found == pytest.approx(
-        {"kl": again.kl, "standard_error": again.standard_error} | {"answers": 8},
-        rel=1e-3,
-        abs=1e-5,
-    )
-    several = divergence(*arguments, count=40, max_answer_tokens=22, batch_size=64)
-    assert several.kl > 2 * several.standard_error
-    assert divergence(arguments[0], sft.params(), *arguments[2:]).kl == 0.0
+    for count in (1, 2):
+        again = divergence(*arguments, count=count, max_answer_tokens=22)
+        gained = [
+            ours(prompt, answer) - theirs(prompt, answer)
+            for prompt, answer in zip(drawn["prompts"], drawn["answers"], strict=True)
+        ]
+        of_prompts = np.reshape(gained, (8, count)).mean(1)
+        error = np.std(of_prompts, ddof=1) / math.sqrt(8)
+        assert again.kl == pytest.approx(np.mean(gained), rel=1e-3, abs=1e-5)
+        assert again.standard_error == pytest.approx(error, rel=1e-3)
+        assert again.kl > 2 * again.standard_error
+        if count == 1:
+            said = {"kl": again.kl, "standard_error": again.standard_error, "answers": 8}
+            assert found == pytest.approx(said, rel=1e-3, abs=1e-5)
+    assert divergence(arguments[0], sft.params(), *arguments[2:], max_answer_tokens=22).kl == 0.0
 
 
-def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, config, tmp_path):
-    """Without what it started from, which it has kept all it needs of."""
-    source = shutil.copytree(config.checkpoint.init_from, tmp_path / "sft")
-    moved = make_config(DPOConfig, dpo__epochs=1, checkpoint__init_from=str(source))
-    stopped = run(tmp_path / "run", moved, change=stopping(5))
-    assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
-    shutil.rmtree(source)
-    run(stopped.path, moved)
-    assert rows(stopped) == rows(whole)
-    jax.tree.map(np.testing.assert_array_equal, stopped.params(), whole.params())
-    assert stopped.result()["kl"] is None
-    assert stopped.result()["accuracy"] == whole.result()["accuracy"]
+def test_a_run_goes_on_without_what_it_started_from(whole, config, tmp_path):
+    """It has kept all that it needs of that, but for the divergence of its end."""
+    copy, gone = shutil.copytree(whole.path, tmp_path / "run"), str(tmp_path / "gone")
+    shutil.rmtree(copy / "checkpoints/8")
+    (copy / "result.json").unlink()
+    start = config.checkpoint.init_from
+    said = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(said.replace(start, gone))
+    kept = dict(np.load(copy / FILE))
+    kept["made_for"] = np.array(str(kept["made_for"]).replace(start, gone))
+    np.savez(copy / FILE, **kept)
+    ended = run(copy, make_config(DPOConfig, checkpoint__init_from=gone))
+    assert rows(ended) == rows(whole)
+    assert_same_params(ended, whole)
+    assert ended.result()["kl"] is None
+    assert ended.result()["accuracy"] == whole.result()["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_mesh_gives_the_figures_of_one_device(whole, sft, config, tmp_path):
     """To 1e-5, also absolute: rewards are a tenth of differences of up to 48 nats in float32.
 
     Of other parameters, however near, other answers may be drawn: the divergence is compared with
     that which one device finds of the mesh's own.
     """
-    mesh = {"strategy": "mesh", "data": 2, "fsdp": 2, "tensor": 2}
     divided = make_config(
         DPOConfig,
-        dpo__epochs=1,
         checkpoint__init_from=config.checkpoint.init_from,
         training__loss_chunk=16,
-        **{f"parallelism__{name}": value for name, value in mesh.items()},
+        **on_mesh(data=2, fsdp=2, tensor=2),
     )
     found = run(tmp_path / "run", divided)
     for row, expected in zip(rows(found), rows(whole), strict=True):
@@ -182,92 +182,77 @@ def test_a_mesh_gives_the_figures_of_one_device(whole, sft, config, tmp_path):
     assert ours["kl"] == pytest.approx(dataclasses.asdict(expected), rel=1e-5, abs=1e-5)
 
 
-def test_ipo_starts_at_its_square_and_goes_towards_its_margin(config, tmp_path):
-    ipo = make_config(
-        DPOConfig, dpo__loss="ipo", dpo__beta=0.5, checkpoint__init_from=config.checkpoint.init_from
-    )
-    training = [r for r in rows(run(tmp_path / "run", ipo)) if "split" not in r]
-    assert training[0]["loss"] == pytest.approx((1 / (2 * 0.5)) ** 2, rel=1e-5)
-    assert 0 < training[-1]["margin"] / 0.5 < 1
+def test_ipo_starts_at_its_square_and_random_parameters_are_their_own_reference(tmp_path):
+    config, tasks = make_config(DPOConfig, dpo__loss="ipo", dpo__beta=0.5), []
 
+    def kept(task):
+        tasks.append(task)
+        return task
 
-def test_random_parameters_are_their_own_reference(tmp_path):
-    config = make_config(DPOConfig, training__num_steps=1)
-    params = params_at_start(tmp_path / "start", config)
-    workdir = run(tmp_path / "run", config)
-    assert rows(workdir)[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
-    template, kept = ChatTemplate(workdir.tokenizer()), np.load(workdir.path / FILE)["validation"]
+    params = params_at_start(tmp_path / "run", config, change=kept)
+    batch = next(tasks[0].batches(0, (), ALL))
+    loss = KIND.loss(config, KIND.model(config))
+    nats, weight, _ = jax.jit(loss)(params, batch, jax.random.key(0))
+    assert nats / weight == pytest.approx((1 / (2 * 0.5)) ** 2, rel=1e-5)
+
+    workdir = WorkDirectory(str(tmp_path / "run"))
+    template, found = ChatTemplate(workdir.tokenizer()), np.load(workdir.path / FILE)["validation"]
     ranking = load_rankings(HELD_OUT)[3]
-    ids = np.concatenate([template.prompt(ranking.prompt), template.answer(ranking.responses[1])])
-    logits = np.asarray(workdir.model().apply({"params": params}, ids[None]), np.float64)[0]
-    start = len(template.prompt(ranking.prompt))
-    expected = sum(
-        logits[at - 1, ids[at]] - math.log(np.exp(logits[at - 1]).sum())
-        for at in range(start, len(ids))
-    )
-    assert kept[3, 1] == pytest.approx(expected, rel=1e-5)
+    prompt, answer = template.prompt(ranking.prompt), template.answer(ranking.responses[1])
+    assert found[3, 1] == pytest.approx(log_probs_of(workdir, params)(prompt, answer), rel=1e-5)
 
 
 def test_the_reference_is_made_anew_for_another_start(whole, config, tmp_path):
     """A run that has not made a step may be given another start."""
-    workdir = tmp_path / "run"
-    other = make_config(DPOConfig, dpo__epochs=1)
-    params_at_start(workdir, other)
-    (workdir / "metrics.jsonl").unlink(missing_ok=True)
-    again = run(workdir, config)
-    assert rows(again) == rows(whole)
+    workdir, kept = tmp_path / "run", []
+    for start in (make_config(DPOConfig), config):
+        params_at_start(workdir, start)
+        (workdir / "metrics.jsonl").unlink(missing_ok=True)
+        kept.append(np.load(workdir / FILE)["train"])
+    np.testing.assert_array_equal(kept[1], np.load(whole.path / FILE)["train"])
+    assert not np.allclose(*kept)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dpo__rankings": None}, r"config\.dpo\.rankings: got none, expected jsonl:PATH"),
         ({"dpo__random_start": False}, r"for a new run of kind dpo, .* kind sft"),
         ({"dpo__max_prompt_tokens": 2}, r"got none of 30 \(30 prompts longer than 2 tokens\)"),
         ({"dpo__max_answers": 2}, r"got none of 30 \(30 rankings of more than 2 answers\)"),
         ({"dpo__max_answer_tokens": 30}, r"dpo\.max_answer_tokens: got 30, expected at most 22"),
         ({"training__statistics_every": 2}, r"got 2, expected none for the kind of run dpo"),
-        ({"model__residual_dropout": 0.1}, r"residual_dropout: got 0\.1, expected 0 for experim"),
+        ({"model__residual_dropout": 0.1}, r"residual_dropout: got 0\.1, expected 0 for the ki"),
         (
             {"dpo__loss": "ipo", "dpo__label_smoothing": 0.1},
             r"dpo\.label_smoothing: got 0\.1, expected 0 with dpo\.loss=ipo",
         ),
-        ({"dpo__beta": 0.0}, r"config\.dpo\.beta: got 0\.0, expected float > 0"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", make_config(DPOConfig, **changes))
-    assert "\n" not in str(error.value)
+    said = refusal(run, tmp_path / "run", make_config(DPOConfig, **changes))
+    assert re.search(message, said)
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
-def test_a_start_of_another_kind_is_refused(tmp_path):
-    reward = make_config(RewardModelConfig, training__num_steps=1)
-    workdir = run(tmp_path / "reward", reward)
-    config = make_config(DPOConfig, checkpoint__init_from=str(workdir.path))
-    with pytest.raises(ValueError, match="holds a reward model, expected a run of a language"):
-        run(tmp_path / "run", config)
+def test_a_start_of_another_kind_is_refused(trained, tmp_path):
+    config = make_config(DPOConfig, checkpoint__init_from=str(trained("reward_model").path))
+    said = refusal(run, tmp_path / "run", config)
+    assert "holds a reward model, expected a run of a language" in said
 
 
 def test_a_damaged_reference_is_named(whole, config, tmp_path):
     copy = shutil.copytree(whole.path, tmp_path / "run")
     (copy / FILE).write_bytes((copy / FILE).read_bytes()[:-40])
-    with pytest.raises(ValueError, match=r"reference\.npz: .*; expected the file as the run wrote"):
-        run(copy, config)
+    said = refusal(run, copy, config)
+    assert re.search(r"reference\.npz: .*; expected the file as the run wrote", said)
 
 
-def test_the_binary_runs_from_its_command_line(tmp_path):
-    small = [
-        f"--workdir={tmp_path / 'run'}",
-        "--config.dpo.rankings=instructions:count=40",
-        "--config.dpo.validation=instructions:split=held_out,count=20",
-    ]
-    done = binary("train", "--experiment=dpo_smoke", *small)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("run/result.json, loss.png and checkpoints are written\n")
-    planned = binary("train", "--experiment=dpo_smoke", "--dry_run")
-    figures = json.loads(planned.stdout.splitlines()[-1])
-    assert figures["estimated_total_bytes"] > figures["parameter_bytes"] > 0, planned.stderr
-    tokens = 16 * 4 * 64
-    assert figures["flops_per_step"] > 6 * tokens * 2 * 12 * 64**2
+def test_the_command_line_has_its_fields(tmp_path):
+    command = ["--experiment=dpo_smoke", f"--workdir={tmp_path}/run"]
+    for flag, message in (
+        ("rankings=none", "config.dpo.rankings: got none, expected jsonl:PATH"),
+        ("beta=0", "config.dpo.beta: got 0.0, expected float > 0"),
+    ):
+        ended = call("train", *command, f"--config.dpo.{flag}")
+        assert ended.code == 2 and "Traceback" not in ended.errors
+        assert message in ended.errors

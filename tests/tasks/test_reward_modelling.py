@@ -1,44 +1,44 @@
+"""Runs that make reward models: against loops over single texts, divided, killed, refused."""
+
 import json
 import math
+import re
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gptjax.data.batches.loader import ALL
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.preferences import load_rankings
 from gptjax.judging.reward_models import load_reward_model
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.runs.program import Program
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.reward_modelling import KIND, RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.checkpoints.store import Checkpoints
 from tests.support.alignment_runs import (
-    binary,
     killed_at,
     make_config,
+    on_mesh,
     params_at_start,
+    prepared,
+    refusal,
     rows,
     run,
-    stopping,
 )
+from tests.support.binaries import call
 
 HELD_OUT = "instructions:split=held_out,count=20"
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
-
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(trained):
     """A run that nobody interrupts; it is not to be changed."""
-    config = make_config(RewardModelConfig, reward__epochs=1)
-    return run(tmp_path_factory.mktemp("runs") / "whole", config)
+    return trained("reward_model")
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,14 @@ def reward_of(whole):
     def reward(ids):
         padded = np.zeros((1, 48), np.int32)
         padded[0, : len(ids)] = ids
-        return float(apply({"params": params}, padded, jnp.array([len(ids)]))[0])
+        return float(apply({"params": params}, padded, np.array([len(ids)]))[0])
 
     return reward
 
 
 def test_one_epoch_takes_every_ranking_once(whole):
-    assert whole.config().training.num_steps == math.ceil(30 / 4)
+    task = prepared(make_config(RewardModelConfig, reward__epochs=1))
+    assert task.config.training.num_steps == task.config.optimizer.decay_steps == math.ceil(30 / 4)
     training = [row for row in rows(whole) if "split" not in row]
     assert training[0]["loss"] == pytest.approx(math.log(2), abs=0.3)
     assert {"accuracy", "margin"} < training[0].keys()
@@ -98,11 +99,47 @@ def test_demonstrations_average_zero(whole, reward_of):
     assert result["demonstrations"]["standard_deviation"] == pytest.approx(np.std(rewards))
 
 
-def test_their_deviation_becomes_one_where_that_is_asked_for(tmp_path):
-    config = make_config(RewardModelConfig, reward__unit_variance=True, reward__share_prompts=True)
-    workdir = run(tmp_path / "run", config)
-    template = ChatTemplate(workdir.tokenizer())
-    model, params = load_reward_model(workdir, workdir.tokenizer())
+def _shared(**changes):
+    """A prompt is encoded once for its answers, and the demonstrations' deviation becomes one."""
+    return make_config(
+        RewardModelConfig, reward__share_prompts=True, reward__unit_variance=True, **changes
+    )
+
+
+def test_a_prompt_may_be_encoded_once_for_its_answers(whole):
+    params, nats = whole.restored(8), []
+    for config in (make_config(RewardModelConfig), _shared()):
+        batch = next(prepared(config).batches(0, (), ALL))
+        loss = jax.jit(KIND.loss(config, KIND.model(config)))
+        total, weight, _ = loss(params, batch, jax.random.key(0))
+        nats.append(float(total / weight))
+    assert {"prompts", "answers"} < batch.keys()
+    assert nats[0] == pytest.approx(nats[1], rel=1e-4)
+    figures = prepared(_shared()).figures(Program(_shared()), params, whole)
+    for name, figure in figures["demonstrations"].items():
+        assert figure == pytest.approx(whole.result()["demonstrations"][name], rel=1e-4)
+    assert figures["accuracy"] == pytest.approx(whole.result()["accuracy"], abs=0.01)
+
+
+def test_their_deviation_becomes_one_where_that_is_asked_for(whole):
+    figures = prepared(_shared()).figures(Program(_shared()), whole.restored(8), whole)
+    deviation = whole.result()["demonstrations"]["standard_deviation"]
+    assert figures["normalisation"]["gain"] == pytest.approx(1 / deviation, rel=1e-4)
+    mean = whole.result()["demonstrations"]["mean"]
+    assert figures["normalisation"]["shift"] == pytest.approx(-mean, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_mesh_gives_the_figures_of_one_device(whole, tmp_path):
+    """But for the rewards' zero, which the loss does not see: rounding moves it."""
+    divided = run(tmp_path / "run", _shared(**on_mesh(data=2, fsdp=2, tensor=2)))
+    for row, expected in zip(rows(divided), rows(whole), strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    deviations = [w.result()["demonstrations"]["standard_deviation"] for w in (divided, whole)]
+    assert deviations[0] == pytest.approx(deviations[1], rel=1e-3)
+    assert divided.result()["accuracy"] == pytest.approx(whole.result()["accuracy"], abs=0.01)
+    template = ChatTemplate(divided.tokenizer())
+    model, params = load_reward_model(divided, divided.tokenizer())
     texts = [template.render(c)[0] for c in load_conversations("instructions:count=40")]
     tokens = np.zeros((40, 48), np.int32)
     for row, ids in enumerate(texts):
@@ -113,51 +150,10 @@ def test_their_deviation_becomes_one_where_that_is_asked_for(tmp_path):
     assert np.std(rewards) == pytest.approx(1.0, rel=1e-4)
 
 
-def test_a_prompt_may_be_encoded_once_for_its_answers(whole, tmp_path):
-    config = make_config(RewardModelConfig, reward__epochs=1, reward__share_prompts=True)
-    shared = run(tmp_path / "run", config)
-    for row, expected in zip(rows(shared), rows(whole), strict=True):
-        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
-    assert shared.result()["accuracy"] == pytest.approx(whole.result()["accuracy"], abs=0.01)
-
-
-def test_a_mesh_gives_the_figures_of_one_device(whole, tmp_path):
-    """But for the rewards' zero, which the loss does not see: rounding moves it."""
-    mesh = {"strategy": "mesh", "data": 2, "fsdp": 2, "tensor": 2}
-    config = make_config(
-        RewardModelConfig,
-        reward__epochs=1,
-        reward__share_prompts=True,
-        **{f"parallelism__{name}": value for name, value in mesh.items()},
-    )
-    divided = run(tmp_path / "run", config)
-    for row, expected in zip(rows(divided), rows(whole), strict=True):
-        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
-    deviations = [w.result()["demonstrations"]["standard_deviation"] for w in (divided, whole)]
-    assert deviations[0] == pytest.approx(deviations[1], rel=1e-3)
-
-
-def test_a_run_stopped_half_way_goes_on_to_the_same_bits(whole, tmp_path):
-    config = make_config(RewardModelConfig, reward__epochs=1)
-    stopped = run(tmp_path / "run", config, change=stopping(5))
-    assert not stopped.has_result() and rows(stopped)[-1]["step"] < 8
-    with pytest.raises(ValueError, match="run has not ended; expected its result"):
-        load_reward_model(stopped, stopped.tokenizer())
-    run(stopped.path, config)
-    assert rows(stopped) == rows(whole)
-    (_, params), (_, expected) = (load_reward_model(w, w.tokenizer()) for w in (stopped, whole))
-    jax.tree.map(np.testing.assert_array_equal, params, expected)
-    timed = ("seconds", "data_wait_fraction", *("tokens_per_second", "mfu", "executed_mfu"))
-    ours, theirs = (
-        {name: x for name, x in w.result().items() if name not in timed} for w in (stopped, whole)
-    )
-    assert ours == theirs
-
-
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
     """Before there is a checkpoint, while one may be half written, and again."""
-    config = make_config(RewardModelConfig, reward__epochs=1, checkpoint__every_steps=2)
+    config = make_config(RewardModelConfig, checkpoint__every_steps=2)
     killed = killed_at(tmp_path / "killed", config, 1, 3, 6)
     with Checkpoints(killed.path / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() in (2, 4, 6)
@@ -170,45 +166,40 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
         assert killed.result()[figure] == whole.result()[figure]
 
 
-def test_a_policy_of_another_tokenizer_is_refused(whole):
-    with pytest.raises(ValueError, match=r"reward model: got .* of the tokenizer \w{12}, expected"):
-        load_reward_model(whole, load_tokenizer("chat:bytes"))
-
-
-def test_it_is_no_language_model_and_no_language_model_is_one(whole, tmp_path):
+def test_what_is_no_reward_model_of_the_policy_is_refused(trained, whole, tmp_path):
+    ours = whole.tokenizer()
     for load in (whole.model, whole.params):
-        with pytest.raises(ValueError, match="holds a reward model, expected a run of a language"):
-            load()
-    chats = run(tmp_path / "sft", make_config(SFTConfig, training__num_steps=1))
-    with pytest.raises(
-        ValueError, match=r"a run of kind sft, which makes a language model, expected one of a"
-    ):
-        load_reward_model(chats, chats.tokenizer())
+        assert "holds a reward model, expected a run of a language" in refusal(load)
+    said = refusal(load_reward_model, trained("sft"), ours)
+    assert "a run of kind sft, which makes a language model, expected one of a reward" in said
+    said = refusal(load_reward_model, whole, load_tokenizer("chat:bytes"))
+    assert re.search(r"reward model: got .* of the tokenizer \w{12}, expected", said)
+    unfinished = shutil.copytree(whole.path, tmp_path / "run")
+    (unfinished / "result.json").unlink()
+    said = refusal(load_reward_model, WorkDirectory(str(unfinished)), ours)
+    assert "run has not ended; expected its result" in said
 
 
-@pytest.fixture(scope="module")
-def fine_tuned(tmp_path_factory):
-    config = make_config(SFTConfig, training__num_steps=2)
-    return run(tmp_path_factory.mktemp("runs") / "sft", config)
-
-
-def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(fine_tuned, tmp_path):
-    config = make_config(RewardModelConfig, checkpoint__init_from=str(fine_tuned.path))
+def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(trained, tmp_path):
+    start = trained("sft")
+    config = make_config(RewardModelConfig, checkpoint__init_from=str(start.path))
     params = dict(params_at_start(tmp_path / "run", config))
     head = params.pop("scalar_head")
     assert head["kernel"].shape == (16,) and float(jnp.std(head["kernel"])) > 0.1
-    jax.tree.map(np.testing.assert_array_equal, params, fine_tuned.params())
+    jax.tree.map(np.testing.assert_array_equal, params, start.params())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"reward__rankings": None}, r"config\.reward\.rankings: got none, expected jsonl:PATH"),
         ({"reward__demonstrations": None}, r"config\.reward\.demonstrations: got none, expected a"),
-        ({"reward__random_start": False}, r"init_from: got none for a new run of experiments\.rew"),
+        (
+            {"reward__random_start": False},
+            r"init_from: got none for a new run of kind reward_model",
+        ),
         ({"reward__max_prompt_tokens": 2}, r"got none of 30 \(30 prompts longer than 2 tokens\)"),
         ({"reward__max_answer_tokens": 30}, r"max_answer_tokens: got 30, expected at most 22: con"),
-        ({"training__statistics_every": 2}, r"statistics_every: got 2, expected none for experime"),
+        ({"training__statistics_every": 2}, r"statistics_every: got 2, expected none for the kind"),
         (
             {"parallelism__strategy": "mesh", "parallelism__sequence": 2},
             "parallelism.sequence: got 2, expected 1 for the kind of run reward_model",
@@ -216,11 +207,16 @@ def test_it_starts_from_the_fine_tuned_model_with_a_head_of_its_own(fine_tuned, 
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, message):
-    config = make_config(RewardModelConfig, **changes)
-    with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", config)
-    assert "\n" not in str(error.value)
+    said = refusal(run, tmp_path / "run", make_config(RewardModelConfig, **changes))
+    assert re.search(message, said)
     assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_the_command_line_has_its_fields(tmp_path):
+    command = ["--experiment=reward_model_smoke", f"--workdir={tmp_path}/run"]
+    ended = call("train", *command, "--config.reward.rankings=none")
+    assert ended.code == 2 and "Traceback" not in ended.errors
+    assert "config.reward.rankings: got none, expected jsonl:PATH" in ended.errors
 
 
 @pytest.mark.parametrize(
@@ -236,15 +232,13 @@ def test_bad_rankings_are_named(tmp_path, row, message):
     lines = [good, {"prompt": "Hi"} | row]
     (tmp_path / "bad.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = make_config(RewardModelConfig, reward__rankings=f"jsonl:{tmp_path}/bad.jsonl")
-    with pytest.raises(ValueError, match=message) as error:
-        run(tmp_path / "run", config)
-    assert "\n" not in str(error.value)
+    assert re.search(message, refusal(run, tmp_path / "run", config))
 
 
-def test_a_model_of_another_tokenizer_is_refused(fine_tuned, tmp_path):
+def test_a_model_of_another_tokenizer_is_refused(trained, tmp_path):
     config = make_config(
         RewardModelConfig,
-        checkpoint__init_from=str(fine_tuned.path),
+        checkpoint__init_from=str(trained("sft").path),
         data__tokenizer="chat:bytes",
         model__vocab_size=261,
         model__vocab_multiple=512,
@@ -252,13 +246,12 @@ def test_a_model_of_another_tokenizer_is_refused(fine_tuned, tmp_path):
         reward__max_answer_tokens=40,
         model__context_length=80,
     )
-    with pytest.raises(ValueError, match=r"init_from: got .*sft of the tokenizer \w{12}, expected"):
-        run(tmp_path / "run", config)
+    said = refusal(run, tmp_path / "run", config)
+    assert re.search(r"init_from: got .*sft of the tokenizer \w{12}, expected", said)
 
 
-@pytest.mark.parametrize("spec", ["hh:{}/hh_harmless/test.jsonl.gz", "pandalm:{}/pandalm_prefs"])
-def test_real_rankings_are_learned_from(shared_data, tmp_path, spec):
-    config = make_config(
+def _of_people(spec, shared_data):
+    return make_config(
         RewardModelConfig,
         reward__rankings=spec.format(shared_data),
         reward__validation=None,
@@ -270,21 +263,25 @@ def test_real_rankings_are_learned_from(shared_data, tmp_path, spec):
         model__vocab_size=1029,
         training__num_steps=3,
     )
-    result = run(tmp_path / "run", config).result()
+
+
+REAL = ["hh:{}/hh_harmless/test.jsonl.gz", "pandalm:{}/pandalm_prefs"]
+
+
+@pytest.mark.parametrize("spec", REAL)
+def test_real_rankings_are_read_and_a_share_of_them_held_out(shared_data, spec):
+    task = prepared(_of_people(spec, shared_data))
+    batch = next(task.batches(0, (), ALL))
+    assert batch["tokens"].shape[:2] == (4, 2)
+    assert (batch["preferred"].sum((1, 2)) > 0).any()
+    assert task.hashes["rankings_hash"] != task.hashes["validation_hash"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", REAL)
+def test_real_rankings_are_learned_from(shared_data, tmp_path, spec):
+    result = run(tmp_path / "run", _of_people(spec, shared_data)).result()
     low, high = result["accuracy_interval"]
     assert 0 <= low < result["accuracy"] < high <= 1
     assert sum(result["dropped"].values()) > 0
     assert (result["agreement"] is None) == spec.startswith("hh")
-
-
-def test_the_binary_runs_from_its_command_line(tmp_path):
-    workdir = f"--workdir={tmp_path / 'run'}"
-    small = [
-        "--experiment=reward_model_smoke",
-        "--config.reward.rankings=instructions:count=40",
-        "--config.reward.validation=instructions:split=held_out,count=20",
-        "--config.reward.demonstrations=instructions:count=20",
-    ]
-    done = binary("train", workdir, *small)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("run/result.json, loss.png and checkpoints are written\n")

@@ -1,39 +1,31 @@
 """What a run of PPO refuses, before it starts or when its policy is lost."""
 
 import dataclasses
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
-from gptjax.runs.workdir import Origin, WorkDirectory
+from gptjax.alignment.model_reward import ModelReward
+from gptjax.alignment.reward_model import RewardModel
+from gptjax.alignment.rewards import Reward
+from gptjax.tasks.policy_optimisation import kind as policy_optimisation
 from gptjax.tasks.policy_optimisation.world import PolicyWorld
-from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.reporting.metrics import read_metrics
-from tests.support.alignment_runs import make_config, run
-from tests.support.policy_runs import HERE, make_ppo, make_starts, run_policy
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
-
-
-@pytest.fixture(scope="module")
-def starts(tmp_path_factory):
-    return make_starts(tmp_path_factory.mktemp("starts"))
+from tests.support.alignment_runs import refusal
+from tests.support.binaries import call
+from tests.support.policy_runs import HERE, relative, run_policy
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ppo__prompts": None}, r"config\.ppo\.prompts: got none, expected jsonl:PATH with rows"),
         ({"ppo__rewards": None}, r"config\.ppo\.rewards: got none, expected judges such as rewar"),
         ({"checkpoint__init_from": None}, r"init_from: got none for a new run of kind ppo"),
         (
-            {"ppo__max_prompt_tokens": 2, "ppo__samples": None},
+            {"ppo__max_prompt_tokens": 2, "ppo__samples": None, "ppo__rewards": "gold"},
             r"instructions:count=40': got none of 40 \(40 prompts longer than 2 tokens\) rows, exp",
         ),
         ({"ppo__max_answer_tokens": 30}, r"max_answer_tokens: got 30, expected at most 22: conte"),
@@ -63,45 +55,73 @@ def starts(tmp_path_factory):
         ),
     ],
 )
-def test_bad_input_is_one_line(starts, tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message) as error:
-        run_policy(tmp_path / "run", make_ppo(starts, **changes))
-    assert "\n" not in str(error.value)
+def test_bad_input_is_one_line(trained, tmp_path, changes, message):
+    said = refusal(run_policy, tmp_path / "run", trained.config("ppo", **changes))
+    assert re.search(message, said)
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
-def test_models_of_another_tokenizer_or_kind_are_refused(starts, tmp_path):
-    sft, _ = starts
-    other = {"data__tokenizer": "chat:bytes", "model__vocab_size": 261}
-    with pytest.raises(ValueError, match=r"reward model: got .*reward of the tokenizer \w{12}, ex"):
-        run_policy(tmp_path / "run", make_ppo(starts, **other))
-    with pytest.raises(ValueError, match=r"init_from: got .*sft of the tokenizer \w{12}, expected"):
-        run_policy(tmp_path / "run", make_ppo(starts, **other, ppo__rewards="gold"))
-    with pytest.raises(ValueError, match=r"kind sft, .*expected one of a reward m"):
-        run_policy(tmp_path / "run", make_ppo(starts, ppo__value_from=str(sft.path)))
-    short = make_config(
-        RewardModelConfig,
-        training__num_steps=1,
-        model__context_length=32,
-        reward__max_prompt_tokens=16,
-        reward__max_answer_tokens=16,
-    )
-    short = run(tmp_path / "short", short)
-    for changes in (
-        {"ppo__rewards": f"reward_model:{short.path}"},
-        {"ppo__rewards": "gold", "ppo__value_from": str(short.path)},
+def test_the_command_line_has_its_fields(trained, tmp_path):
+    """Those of its experiments too: a reward model is none that was fine-tuned."""
+    command = ["--experiment=ppo_smoke", f"--workdir={tmp_path}/run"]
+    for changes, message in (
+        (["--config.ppo.prompts=none"], "config.ppo.prompts: got none, expected jsonl:PATH with"),
+        (
+            [
+                f"--config.checkpoint.init_from={trained('sft').path}",
+                f"--config.ppo.rewards=reward_model:{trained('sft').path}",
+            ],
+            "expected one of a reward model",
+        ),
     ):
-        with pytest.raises(ValueError, match=r"model of context_length = 32, expected at least 38"):
-            run_policy(tmp_path / "run", make_ppo(starts, **changes))
+        ended = call("train", *command, *changes)
+        assert ended.code == 2 and "Traceback" not in ended.errors
+        assert message in ended.errors.splitlines()[-1]
+
+
+def test_models_of_another_tokenizer_or_kind_are_refused(trained, tmp_path):
+    other = {"data__tokenizer": "chat:bytes", "model__vocab_size": 261}
+    for changes, message in (
+        (other, r"reward model: got .*reward_model of the tokenizer \w{12}, expected"),
+        (
+            other | {"ppo__rewards": "gold"},
+            r"init_from: got .*sft of the tokenizer \w{12}, expected",
+        ),
+        ({"ppo__value_from": str(trained("sft").path)}, r"kind sft, .*expected one of a reward m"),
+    ):
+        said = refusal(run_policy, tmp_path / "run", trained.config("ppo", **changes))
+        assert re.search(message, said)
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
-def test_another_reward_is_another_run(starts, tmp_path):
-    workdir = WorkDirectory(str(tmp_path / "run"))
-    workdir.begin("tiny", make_ppo(starts), {}, Origin)
-    (workdir.path / "metrics.jsonl").touch()
-    with pytest.raises(ValueError, match=r"holds another run.*ppo\.rewards: 'gold', not 'reward_"):
-        run_policy(workdir.path, make_ppo(starts, ppo__rewards="gold"))
+def test_reward_models_that_do_not_read_whole_answers_are_refused(trained, tmp_path, monkeypatch):
+    room = "model of context_length = 32, expected at least 38"
+    short = shutil.copytree(trained("reward_model").path, tmp_path / "short")
+    said = json.loads((short / "config.json").read_text())
+    said["config"]["model"]["context_length"] = 32
+    said["config"]["reward"] |= {"max_prompt_tokens": 16, "max_answer_tokens": 16}
+    (short / "config.json").write_text(json.dumps(said))
+    config = trained.config("ppo", ppo__rewards="gold", ppo__value_from=str(short))
+    assert f"config.ppo.value_from: got a reward {room}" in refusal(
+        run_policy, tmp_path / "run", config
+    )
+    model = RewardModel(dataclasses.replace(config.model, context_length=32))
+    judge = Reward("reward_model", ModelReward(model, {}, None), batched=True)
+    monkeypatch.setattr(policy_optimisation, "load_judge", lambda *_, **__: [judge])
+    assert f"config.ppo.rewards: got a reward {room}" in refusal(
+        run_policy, tmp_path / "run", trained.config("ppo")
+    )
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_another_reward_is_another_run(trained, tmp_path):
+    copy = shutil.copytree(trained("ppo").path, tmp_path / "run")
+    said = refusal(run_policy, copy, trained.config("ppo", ppo__rewards="gold"))
+    assert re.search(r"holds another run.*ppo\.rewards: 'gold', not 'reward_", said)
+    theirs = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(theirs | {"judges_hash": "0" * 64}))
+    said = refusal(run_policy, copy, trained.config("ppo"))
+    assert re.search(r"judges_hash: [0-9a-f]{12}, not 000000000000", said)
 
 
 class Silent(PolicyWorld):
@@ -137,10 +157,10 @@ class Silent(PolicyWorld):
         ),
     ],
 )
-def test_a_lost_policy_ends_the_run(starts, tmp_path, changes, world, message):
-    with pytest.raises(ValueError, match=message) as error:
-        run_policy(tmp_path / "run", make_ppo(starts, **changes), world=world)
-    assert "\n" not in str(error.value)
-    stopped = int(re.findall(r"iteration (\d)", str(error.value))[0])
+def test_a_lost_policy_ends_the_run(trained, tmp_path, changes, world, message):
+    config = relative(trained, **changes)
+    said = refusal(run_policy, tmp_path / "run", config, None, world)
+    assert re.search(message, said)
+    stopped = int(re.findall(r"iteration (\d)", said)[0])
     rows = read_metrics(tmp_path / "run/metrics.jsonl") if stopped > 1 else []
     assert [row["step"] for row in rows] == list(range(1, stopped))
