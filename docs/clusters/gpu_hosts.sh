@@ -5,18 +5,20 @@
 #   HOSTS="host0 host1" docs/clusters/gpu_hosts.sh \
 #     --experiment=gpt2_small --workdir=/shared/runs/small
 #
-# Ctrl-C has all of them save and leave. PORT (8476) is free on the first host; BINARY (pretrain) is
+# Ctrl-C has all of them save and leave. PORT (8476) is free on the first host; BINARY (train) is
 # what runs; PYTHON: the interpreter, if it is not that of `make setup`.
 set -euo pipefail
 
 read -ra hosts <<< "${HOSTS:?the names of the hosts, the first of which the others reach}"
 port=${PORT:-8476}
 process_file='"${TMPDIR:-/tmp}"'/gptjax-$port.pid # the host there expands it
-command=$(printf '%q ' "${PYTHON:-.venv/bin/python}" -m "experiments.${BINARY:-pretrain}" "$@" \
+command=$(printf '%q ' "${PYTHON:-.venv/bin/python}" -m "experiments.${BINARY:-train}" "$@" \
   "--coordinator=${hosts[0]}:$port" "--num_processes=${#hosts[@]}")
 
+leaving=
 leave() {
   trap '' INT TERM
+  leaving=1
   ssh -n "${hosts[0]}" "kill -TERM \$(cat $process_file)"
 }
 trap leave INT TERM
@@ -32,7 +34,8 @@ failed=0
 for connection in "${connections[@]}"; do
   until wait "$connection"; do
     code=$?
-    kill -0 "$connection" 2> /dev/null || { failed=$code && break; } # else a signal came
+    [[ $leaving ]] || { failed=$code && break; }
+    leaving= # a signal came: what ended was the waiting
   done
 done
 exit "$failed"

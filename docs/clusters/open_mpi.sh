@@ -5,7 +5,7 @@
 #     --experiment=gpt2_small --workdir=/shared/runs/small
 #
 # Open MPI 4 would do with --coordinator=detect; 5 does not say where process 0 is. PORT (8476) is
-# free on the first host; BINARY (pretrain) is what runs; PYTHON: the interpreter, if it is not that
+# free on the first host; BINARY (train) is what runs; PYTHON: the interpreter, if it is not that
 # of `make setup`.
 set -euo pipefail
 
@@ -16,5 +16,5 @@ first=${HOSTS%%,*}
 exec mpirun --host "$HOSTS" bash -c '
   export JAX_LOCAL_DEVICE_IDS=$OMPI_COMM_WORLD_LOCAL_RANK
   exec "$@" --num_processes="$OMPI_COMM_WORLD_SIZE" --process_id="$OMPI_COMM_WORLD_RANK"
-' process "${PYTHON:-.venv/bin/python}" -m "experiments.${BINARY:-pretrain}" "$@" \
+' process "${PYTHON:-.venv/bin/python}" -m "experiments.${BINARY:-train}" "$@" \
   --coordinator="${first%%:*}:${PORT:-8476}"

@@ -5,11 +5,11 @@
 #     IMAGE=REGISTRY/gptjax docs/clusters/xpk.sh --experiment=gpt2_small --workdir=/shared/runs/1
 #
 # IMAGE is made by docs/clusters/Dockerfile; the work directory is on storage that `xpk storage`
-# has attached. BINARY (pretrain) is what runs. Pods that are lost are started again and go on
+# has attached. BINARY (train) is what runs. Pods that are lost are started again and go on
 # (RESTARTS, 10 times).
 set -euo pipefail
 
-command=$(printf '%q ' "${PYTHON:-python}" -m "experiments.${BINARY:-pretrain}" \
+command=$(printf '%q ' "${PYTHON:-python}" -m "experiments.${BINARY:-train}" \
   --coordinator=detect "$@")
 
 exec xpk workload create --cluster="${CLUSTER:?}" --project="${PROJECT:?}" --zone="${ZONE:?}" \

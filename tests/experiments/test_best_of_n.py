@@ -1,12 +1,11 @@
 """Best-of-n from its command line, against the generator called prompt by prompt."""
 
+import importlib
 import json
 import math
-import os
-import subprocess
 import sys
-from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,35 +17,21 @@ from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.inference.generate import Generator
 from gptjax.judging.best_answers import best_answers
 from gptjax.judging.policies import MOST_ANSWERS, Answer, Policy
-from tests.support.alignment_runs import fine_tuned
+from gptjax.runs.kind import kind_of
+from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tokenization import load_tokenizer
+from tests.support.alignment_runs import make_config
+from tests.support.binaries import call
 
-pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-PROMPTS, N, SEED = "instructions:split=held_out,count=6", 5, 3
+PROMPTS, N, SEED, LONGEST = "instructions:split=held_out,count=4", 5, 3, 12
+THRESHOLD = -8
 MINE = """
 def minus_length(prompt, response):
     return -len(response)
 
 def broken(prompt, response):
     raise RuntimeError("out of order")
-"""
-# Many command lines in one process, which is to import everything once.
-CHILD = """
-import sys
-from absl.testing import flagsaver
-from experiments import best_of_n
-from experiments.flags.command_line import run
-
-shared, lines = sys.argv[1].split(), sys.argv[2:]
-for line in lines:
-    sys.argv[1:] = [*shared, *line.split()]
-    with flagsaver.flagsaver():
-        try:
-            run(best_of_n.main)
-        except SystemExit as leaving:
-            if leaving.code:
-                print("code", leaving.code)
 """
 WRONG = {
     "--judge=gold --temperature=0 --output={folder}/x": (
@@ -60,48 +45,52 @@ WRONG = {
         "out of order, expec"
     ),
     "--judge=gold --output={folder}/y --save_conversations={folder}/x --threshold=7": (
-        "--save_conversations: got {ends} of {count} best answers that end, none o"
+        "of 4 best answers that end, none of them above --threshold=7.0, expected one or more"
     ),
     "--judge=gold --max_new_tokens=46 --output={folder}/x": (
-        "'{prompts}': got none of 6 (1 prompts that came before, "
+        "'{prompts}': got none of 4 (4 prompts longer than 2 tokens) rows, expected"
     ),
     "--judge=gold --prompts=nothing --output={folder}/x": "unknown set of prompts 'nothing'",
-    "--judge=reward_model:{sft} --output={folder}/x": "reward model: got {sft}, a run of kind sf",
+    "--judge=reward_model:{sft} --output={folder}/x": "reward model: got {sft}, a run of kind sft",
     "--judge=gold --workdir={folder} --output={folder}/x": "--workdir: no run in {folder}",
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
+@pytest.fixture(scope="module")
+def sft(cache, tmp_path_factory):
+    """A run that nobody trained, whose answers are random, and end at one token in ten or so."""
+    config = make_config(SFTConfig)
+    tokenizer = load_tokenizer(config.data.tokenizer)
+    shapes = jax.eval_shape(lambda: kind_of(config).init(config, jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.05, leaf.shape).astype(leaf.dtype), shapes)
+    params["trunk"]["final_norm"]["bias"][0] = 1
+    params["token_embedding"][:, 0] = 0
+    params["token_embedding"][tokenizer.end_of_turn, 0] = np.log(50)
+    workdir = WorkDirectory(str(tmp_path_factory.mktemp("runs") / "sft"))
+    workdir.begin("made", config, {"tokenizer_hash": tokenizer.content_hash()}, InitialCheckpoint)
+    workdir.keep_tokenizer(tokenizer)
+    with workdir.checkpoints() as checkpoints:
+        state = {"count": np.zeros((), np.float32)}
+        checkpoints.save(1, params=params, opt_state=state, data={}, config={})
+    return workdir
 
 
 @pytest.fixture(scope="module")
-def sft(tmp_path_factory):
-    return fine_tuned(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def made(sft, tmp_path_factory):
-    """The folder that two good command lines wrote to, and what they and WRONG printed."""
+def best_of(sft, tmp_path_factory):
+    """Returns a function from more flags to how the binary ends, and the folder it writes to."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "mine.py").write_text(MINE)
-    good = [
-        f"--judge=gold --output={folder}/gold.jsonl",
-        f"--judge=python:mine:minus_length --output={folder}/short.jsonl --unfinished_reward=-100 "
-        f"--save_conversations={folder}/chats.jsonl --threshold=-30",
-    ]
-    wrong = [line.format(folder=folder, sft=sft.path) for line in WRONG]
-    shared = f"--workdir={sft.path} --prompts={PROMPTS} --n={N} --seed={SEED} --max_new_tokens=12"
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, shared, *good, *wrong],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return folder, done.stdout.splitlines(), done.stderr.splitlines()
+    shared = f"--workdir={sft.path} --prompts={PROMPTS} --n={N} --seed={SEED}"
+
+    def end(line):
+        return call("best_of_n", *f"{shared} --max_new_tokens={LONGEST} {line}".split())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        importlib.invalidate_caches()
+        yield end, folder
+    sys.modules.pop("mine", None)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +102,7 @@ def answers(sft):
         ids = [
             generator.submit(
                 template.prompt(prompt),
-                max_new_tokens=12,
+                max_new_tokens=LONGEST,
                 seed=SEED,
                 sample_index=number * MOST_ANSWERS + i,
                 stop_token=template.tokenizer.end_of_turn,
@@ -128,9 +117,11 @@ def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_best_is_the_first_of_the_highest_reward(made, answers):
-    folder, printed, _ = made
-    rows, rewards = lines_of(folder / "gold.jsonl"), []
+def test_the_best_is_the_first_of_the_highest_reward(best_of, answers):
+    end, folder = best_of
+    done, rewards = end(f"--judge=gold --output={folder}/gold.jsonl"), []
+    assert (done.code, done.errors) == (0, "")
+    rows = lines_of(folder / "gold.jsonl")
     prompts = [prompt[0].content for prompt in load_prompts(PROMPTS)]
     for row, prompt, drawn in zip(rows, prompts, answers, strict=True):
         given = [gold_reward(prompt, text) for text, _ in drawn]
@@ -141,7 +132,7 @@ def test_the_best_is_the_first_of_the_highest_reward(made, answers):
         assert row["parts"] == {"gold": row["reward"]}
         assert (row["n"], row["kl"]) == (N, pytest.approx(math.log(5) - 4 / 5))
         rewards.append(given)
-    summary = json.loads(printed[0])
+    (summary,) = done.rows
     assert summary["prompts"] == len(prompts)
     assert summary["reward"] == pytest.approx(np.max(rewards, axis=1).mean())
     assert [point["n"] for point in summary["curve"]] == [1, 2, 4, 5]
@@ -149,30 +140,32 @@ def test_the_best_is_the_first_of_the_highest_reward(made, answers):
     assert summary["curve"][-1]["reward"] == pytest.approx(summary["reward"])
 
 
-def test_saved_conversations_are_the_good_ones_that_end_and_sft_reads_them(made, answers):
-    folder, printed, _ = made
+def test_saved_conversations_are_the_good_ones_that_end_and_sft_reads_them(best_of, answers):
+    end, folder = best_of
+    done = end(
+        f"--judge=python:mine:minus_length --output={folder}/short.jsonl --unfinished_reward=-100 "
+        f"--save_conversations={folder}/chats.jsonl --threshold={THRESHOLD}"
+    )
     expected = []
     for prompt, drawn in zip(load_prompts(PROMPTS), answers, strict=True):
         given = [-len(text) if ended else -100 for text, ended in drawn]
         text, ended = drawn[given.index(max(given))]
-        if ended and max(given) > -30:
+        if ended and max(given) > THRESHOLD:
             expected.append((*prompt, Message("assistant", text)))
-    assert expected and any(not ended for drawn in answers for _, ended in drawn)
+    assert 0 < len(expected) < len(answers)
+    assert any(not ended for drawn in answers for _, ended in drawn)
     assert tuple(load_conversations(f"jsonl:{folder}/chats.jsonl")) == tuple(expected)
-    assert json.loads(printed[1])["conversations"] == len(expected)
+    assert done.rows[0]["conversations"] == len(expected)
 
 
-def test_bad_input_is_one_line_and_leaves_nothing_half_done(made, sft):
-    folder, printed, said = made
+def test_bad_input_is_one_line_and_leaves_nothing_half_done(best_of, sft):
+    end, folder = best_of
     prompts = load_prompts(PROMPTS)
-    assert printed.count("code 2") == len(WRONG)
-    errors = [line for line in said if line.startswith("error: ")]
     names = {"folder": folder, "sft": sft.path, "prompts": PROMPTS, "first": prompts[0][0].content}
-    names |= {"count": len(prompts), "ends": len(prompts)}
-    for line, expected in zip(errors, WRONG.values(), strict=True):
-        assert line.startswith("error: " + expected.format(**names)[:70])
-    written = {path.name for path in folder.iterdir() if path.is_file()}
-    assert written == {"mine.py", "gold.jsonl", "short.jsonl", "chats.jsonl", "y"}
+    before = {path.name for path in folder.iterdir()}
+    for line, expected in WRONG.items():
+        assert expected.format(**names) in end(line.format(**names)).refusal, line
+    assert {path.name for path in folder.iterdir()} - before <= {"y", "__pycache__"}
 
 
 class _Says:
@@ -223,9 +216,9 @@ def test_what_names_no_row_is_said_as_it_is():
         next(best_answers(_Says(), [BatchReward("mine", broken)], prompts, N))
 
 
-def test_answers_do_not_change_with_their_number_or_with_prompts_after_them(sft):
+def test_answers_do_not_change_with_the_prompts_before_and_after_them(sft):
+    """The first test has each drawn by itself; here prompts come in parts."""
     policy, prompts = Policy(sft), load_prompts(PROMPTS)
-    few = policy.answers(prompts[:2], 2, seed=1, max_new_tokens=6)
-    many = policy.answers(prompts[:3], 4, seed=1, max_new_tokens=6)
-    assert few == [many[0][:2], many[1][:2]]
-    assert policy.answers(prompts[1:2], 2, seed=1, max_new_tokens=6, first=1) == [few[1]]
+    whole = policy.answers(prompts, N, seed=SEED, max_new_tokens=LONGEST)
+    part = policy.answers(prompts[1:2], N, seed=SEED, max_new_tokens=LONGEST, first=1)
+    assert part == [whole[1]] and whole[1] != whole[2]

@@ -1,60 +1,57 @@
-"""The command lines of `experiments.compare`; what it does is tested in trials/."""
+"""The command lines of `experiments.compare`; what it does is tested in studies/equal_budget."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-WRONG = {
-    "--variants=dense;bandit": "error: attention 'bandit', column 1: unknown attention pattern",
-    "--variants=dense;dense": "error: --variants: got 'dense' and 'dense', which are the same;",
-    "--seeds=0": "error: flag --seeds=0: 0 is not a positive integer",
-    "--budget=euros": "error: flag --budget=euros: value should be one of <tokens|flops|seconds>",
-}
-CHILD = """
-import sys
-from absl import flags
-from absl.testing import flagsaver
-from experiments import compare
-from experiments.flags.command_line import run
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.training.reporting.metrics import read_metrics
+from tests.support.binaries import call, registered
 
-experiment, workdir, *wrong = sys.argv[1:]
-for argument in wrong:
-    sys.argv[1:] = [experiment, workdir, argument]
-    with flagsaver.flagsaver():
-        try:
-            run(compare.main, with_experiment=True)
-        except SystemExit as leaving:
-            print(leaving.code)
-"""
+
+def test_two_variants_are_trained_and_compared(make_config, tmp_path):
+    path = tmp_path / "runs"
+    with registered(tiny=lambda: make_config(training__seed=3)):
+        done = call(
+            *("compare", "--experiment=tiny", f"--workdir={path}", "--budget=tokens"),
+            *("--variants=dense;banded(window=2)", "--seeds=1"),
+        )
+    assert (done.code, done.errors) == (0, "")
+    assert "--- run 2 of 2: banded(window=2), seed 3" in done.output
+    assert done.output.endswith(f"{path}/comparison.json, .md and .png are written\n")
+    dense, banded = json.loads((path / "comparison.json").read_text())["variants"]
+    for variant in (dense, banded):
+        (run,) = variant["runs"]
+        own = WorkDirectory(str(path / run["workdir"]))
+        assert own.config().model.attention == variant["variant"]
+        assert run["loss"] == read_metrics(own.path / "metrics.jsonl")[-1]["loss"]
+        assert variant["tokens"] == 8 * 4 * 16 and variant["memory_bytes"] > 0
+    assert dense["runs"][0]["loss"] != banded["runs"][0]["loss"]
 
 
 def test_bad_input_is_one_line_before_anything_runs(tmp_path):
-    flags = ["--experiment=compare_smoke", f"--workdir={tmp_path / 'runs'}", *WRONG]
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, *flags], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert done.stdout.split() == ["2"] * len(WRONG)
-    for line, expected in zip(done.stderr.splitlines(), WRONG.values(), strict=True):
-        assert line.startswith(expected)
+    for argument, expected in {
+        "--variants=dense;bandit": "attention 'bandit', column 1: unknown attention pattern",
+        "--variants=dense;dense": "--variants: got 'dense' and 'dense', which are the same;",
+        "--seeds=0": "flag --seeds=0: 0 is not a positive integer",
+        "--budget=euros": "flag --budget=euros: value should be one of <tokens|flops|seconds>",
+        "--experiment=sft_smoke": "--experiment: got 'sft_smoke' of kind sft, expected one of: ",
+    }.items():
+        flags = ("--experiment=compare_smoke", f"--workdir={tmp_path / 'runs'}")
+        assert call("compare", *flags, argument).refusal.startswith(expected)
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("cache")
 def test_the_smoke_experiment_compares_three_variants(tmp_path):
-    command = [sys.executable, "-m", "experiments.compare", "--experiment=compare_smoke"]
-    done = subprocess.run(
-        [*command, f"--workdir={tmp_path / 'runs'}", "--seeds=2"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
+    done = call(
+        *("compare", "--experiment=compare_smoke"),
+        *(f"--workdir={tmp_path / 'runs'}", "--seeds=2"),
     )
-    assert done.returncode == 0, done.stderr
-    assert "strided(stride=16)" in done.stdout
+    assert (done.code, done.errors) == (0, "")
+    assert "strided(stride=16)" in done.output
     summary = json.loads((tmp_path / "runs/comparison.json").read_text())
     dense, mixed, strided = summary["variants"]
     assert 0 < strided["density"] < mixed["density"] < dense["density"] == 1

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -15,91 +13,139 @@ from gptjax.models.gpt import GPT
 from gptjax.runs.initial_params import find_initial_checkpoint, initial_params
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.partitioning import make_mesh, placed
-from tests.interop.theirs import huggingface, save, their_logits
+from tests.interop.theirs import save_tokenizer, their_logits
+from tests.support.binaries import call
 
-ROOT = Path(__file__).resolve().parents[2]
+CONFIG = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]} | {
+    "vocab_size": 1024,
+    "n_positions": 24,
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 2,
+}
 
 
-def call(binary: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"experiments.{binary}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def refusal(*arguments: str) -> str:
-    result = call("convert", *arguments)
-    assert (result.returncode, result.stdout) == (2, ""), result.stderr
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("error: ")
+def their_tensors() -> dict[str, np.ndarray]:
+    """Random tensors under GPT-2's names; kernels are [inputs, outputs] there."""
+    rng, width = np.random.default_rng(0), CONFIG["n_embd"]
+    shapes = {"wte.weight": (1024, width), "wpe.weight": (24, width)}
+    for i in range(CONFIG["n_layer"]):
+        for name, inputs, outputs in (
+            ("attn.c_attn", width, 3 * width),
+            ("attn.c_proj", width, width),
+            ("mlp.c_fc", width, 4 * width),
+            ("mlp.c_proj", 4 * width, width),
+        ):
+            shapes |= {f"h.{i}.{name}.weight": (inputs, outputs), f"h.{i}.{name}.bias": (outputs,)}
+        for norm in ("ln_1", "ln_2"):
+            shapes |= {f"h.{i}.{norm}.{part}": (width,) for part in ("weight", "bias")}
+    shapes |= {f"ln_f.{part}": (width,) for part in ("weight", "bias")}
+    return {
+        f"transformer.{name}": rng.normal(0, 0.2, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def model():
-    return huggingface("gpt2", vocab_size=1024)
+def directory(tmp_path_factory) -> Path:
+    """A model directory as they write it, in two files."""
+    theirs = pytest.importorskip("safetensors.numpy")
+    directory, tensors = tmp_path_factory.mktemp("theirs"), their_tensors()
+    names, index = list(tensors), {}
+    for number, part in enumerate((names[:9], names[9:]), start=1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        theirs.save_file({name: tensors[name] for name in part}, directory / file, {"format": "pt"})
+        index |= dict.fromkeys(part, file)
+    weights = {"metadata": {}, "weight_map": index}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(weights))
+    (directory / "config.json").write_text(json.dumps(CONFIG))
+    return save_tokenizer(directory)
 
 
 @pytest.fixture(scope="module")
-def directory(model, tmp_path_factory) -> Path:
-    return save(model, tmp_path_factory.mktemp("theirs"), max_shard_size="100KB")
+def model(directory):
+    """The same in transformers."""
+    transformers = pytest.importorskip("transformers")
+    return transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
 
 
 @pytest.fixture(scope="module")
-def run(model, directory, tmp_path_factory) -> WorkDirectory:
+def run(directory, cache, tmp_path_factory) -> WorkDirectory:
     path, texts = tmp_path_factory.mktemp("ours") / "run", tmp_path_factory.mktemp("texts")
-    for name in range(100):
+    for name in range(20):
         (texts / f"{name}.txt").write_text(f"{name} brown foxes jump over lazy dogs. " * 5)
     flags = (f"--from_huggingface={directory}", f"--workdir={path}", f"--corpus=text:{texts}")
-    result = call("convert", *flags)
-    assert result.returncode == 0, result.stderr
-    count = sum(parameter.numel() for parameter in model.parameters())
-    assert result.stdout == f"{path}: {count:,} parameters are written\n"
-    assert result.stderr == ""
+    done = call("convert", *flags)
+    assert (done.code, done.errors) == (0, "")
+    count = sum(tensor.size for tensor in their_tensors().values())
+    assert done.output == f"{path}: {count:,} parameters are written\n"
     return WorkDirectory(str(path))
 
 
 TOKENS = np.random.default_rng(0).integers(0, 1024, (2, 24))
 
 
-def test_a_converted_model_is_a_work_directory(run, model):
+def test_a_converted_model_is_a_work_directory(run):
     assert {path.name for path in run.path.iterdir()} == {"config.json", "tokenizer", "checkpoints"}
     assert [path.name for path in run.path.parent.iterdir()] == ["run"]
-    params = run.params()
-    logits = run.model().apply({"params": params}, TOKENS.astype(np.int32))
-    np.testing.assert_allclose(logits, their_logits(model, TOKENS), rtol=1e-4, atol=1e-4)
+    params, tensors = run.params(), their_tensors()
+    table = np.asarray(params["token_embedding"])[:1024]
+    np.testing.assert_array_equal(table, tensors["transformer.wte.weight"])
+    keys = params["trunk"]["layers"]["attention"]["key"]["kernel"][1]  # [16, 2 heads, 8]
+    theirs = tensors["transformer.h.1.attn.c_attn.weight"][:, 16:32]
+    np.testing.assert_array_equal(np.reshape(keys, (16, 16)), theirs)
     assert run.tokenizer().decode(run.tokenizer().encode("The café")) == "The café"
 
 
-def test_it_is_sampled_from_as_transformers_does(run, model):
+def test_it_goes_back_as_it_was(run, tmp_path):
+    theirs = pytest.importorskip("safetensors.numpy")
+    out = tmp_path / "out"
+    done = call("convert", f"--workdir={run.path}", f"--to_huggingface={out}")
+    assert (done.code, done.errors) == (0, "")
+    found, expected = theirs.load_file(out / "model.safetensors"), their_tensors()
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        np.testing.assert_array_equal(found[name], tensor, err_msg=name)
+    described = json.loads((out / "config.json").read_text())
+    assert described.items() >= CONFIG.items()
+    assert (out / "vocab.json").exists() and (out / "merges.txt").exists()
+
+
+def test_it_is_evaluated_on_the_corpus_it_was_given(run):
+    done = call("evaluate", f"--workdir={run.path}")
+    assert (done.code, done.errors) == (0, "")
+    (row,) = done.rows
+    assert row["step"] == 0 and 0 < row["bits_per_byte"] < 20
+
+
+@pytest.mark.slow
+def test_it_computes_and_is_sampled_from_as_transformers_does(run, model):
+    logits = run.model().apply({"params": run.params()}, TOKENS.astype(np.int32))
+    np.testing.assert_allclose(logits, their_logits(model, TOKENS), rtol=1e-4, atol=1e-4)
     torch = pytest.importorskip("torch")
     prompt = run.tokenizer().encode("The function")
     ids = torch.tensor(prompt[None], dtype=torch.long)
     theirs = model.generate(
         ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8, pad_token_id=0
     )
-    result = call(
+    done = call(
         "sample",
         f"--workdir={run.path}",
         "--prompt=The function",
         "--temperature=0",
         "--max_new_tokens=8",
     )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == run.tokenizer().decode(theirs[0].numpy()) + "\n"
+    assert (done.code, done.output) == (0, run.tokenizer().decode(theirs[0].numpy()) + "\n")
 
 
-def test_it_is_evaluated_on_the_corpus_it_was_given(run):
-    result = call("evaluate", f"--workdir={run.path}")
-    assert (result.returncode, result.stderr) == (0, "")
-    row = json.loads(result.stdout)
-    assert row["step"] == 0 and 0 < row["bits_per_byte"] < 20
-
-
-def test_it_goes_back_as_it_was_or_as_options_say(run, model, tmp_path):
+@pytest.mark.slow
+def test_transformers_reads_what_options_say(run, model, tmp_path):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    options = ("--dtype=bfloat16", "--max_shard_gib=0.0001")
+    options = ("--dtype=bfloat16", "--max_shard_gib=0.00003")
     out = tmp_path / "out"
-    result = call("convert", f"--workdir={run.path}", f"--to_huggingface={out}", *options)
-    assert (result.returncode, result.stderr) == (0, "")
+    done = call("convert", f"--workdir={run.path}", f"--to_huggingface={out}", *options)
+    assert (done.code, done.errors) == (0, "")
     index = json.loads((out / "model.safetensors.index.json").read_text())
     assert len(set(index["weight_map"].values())) > 1
     loaded = transformers.AutoModelForCausalLM.from_pretrained(out)
@@ -124,7 +170,7 @@ def test_it_goes_back_as_it_was_or_as_options_say(run, model, tmp_path):
 def test_bad_flags_are_one_line_and_leave_nothing(run, directory, tmp_path, flags, message):
     places = {"theirs": str(directory), "ours": str(run.path)}
     flags = [flag.format(**places).replace("=x", f"={tmp_path}/x") for flag in flags]
-    assert message in refusal(*flags)
+    assert message in call("convert", *flags).refusal
     assert list(tmp_path.iterdir()) == []
 
 

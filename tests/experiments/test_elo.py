@@ -2,11 +2,7 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,29 +11,10 @@ from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.judging.policies import Policy
 from gptjax.judging.ratings import report, systems_of, votes_of
-from gptjax.tasks.fine_tuning import SFTConfig
-from tests.support.alignment_runs import make_config, run
+from tests.support.binaries import call
 
-pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-PROMPTS = "instructions:split=held_out,count=12"
-# Many command lines in one process, which is to import everything once.
-CHILD = """
-import sys
-from absl.testing import flagsaver
-from experiments import elo
-from experiments.flags.command_line import run
-
-lines = sys.argv[1:]
-for line in lines:
-    sys.argv[1:] = line.split()
-    with flagsaver.flagsaver():
-        try:
-            run(elo.main)
-        except SystemExit as leaving:
-            print("code", leaving.code or 0)
-"""
+PROMPTS = "instructions:split=held_out,count=8"
+SYSTEMS = {"early": 4, "late": None, "again": 4}  # checkpoints, by name
 WRONG = {
     "--output={f}/x": "--systems and --votes: got neither, expected one",
     "--systems=a=b --votes=c --output={f}/x": "--systems and --votes: got both, expected one",
@@ -57,18 +34,11 @@ WRONG = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
-
-
 @pytest.fixture(scope="module")
-def sft(tmp_path_factory):
-    config = make_config(
-        SFTConfig, training__num_steps=60, training__eval_every=20, checkpoint__every_steps=20
-    )
-    config.checkpoint.keep = 3
-    return run(tmp_path_factory.mktemp("runs") / "sft", config)
+def sft(trained):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTJAX_CACHE", str(trained.cache))
+        yield trained("sft")
 
 
 def votes(folder):
@@ -86,32 +56,17 @@ def votes(folder):
     return rows, strengths
 
 
-@pytest.fixture(scope="module")
-def made(sft, tmp_path_factory):
-    """The folder that two good command lines wrote to, and what they and WRONG printed."""
-    folder = tmp_path_factory.mktemp("made")
-    votes(folder)
-    good = [
-        f"--systems=early={sft.path}@20,late={sft.path},middle={sft.path}@40 --judge=gold --seed=1 "
-        f"--prompts={PROMPTS} --samples=4 --prior=400 --tie_margin=0.03 --max_new_tokens=12 "
-        f"--output={folder}/elo.json --page={folder}/elo.html",
-        f"--votes={folder}/votes.jsonl --output={folder}/votes.json",
-    ]
-    wrong = [line.format(f=folder, run=sft.path, p=PROMPTS) for line in WRONG]
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, *good, *wrong],
-        cwd=ROOT,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=True,
+def test_pairs_are_counted_as_a_loop_over_answers_counts_them(tmp_path, sft):
+    """The third system answers as the first does: all of their judgements are ties."""
+    places = [f"{name}={sft.path}{f'@{step}' if step else ''}" for name, step in SYSTEMS.items()]
+    done = call(
+        "elo",
+        *(f"--systems={','.join(places)}", "--judge=gold", "--seed=1", f"--prompts={PROMPTS}"),
+        *("--samples=4", "--prior=400", "--tie_margin=0.03", "--max_new_tokens=12"),
+        *(f"--output={tmp_path}/elo.json", f"--page={tmp_path}/elo.html"),
     )
-    return folder, done.stdout.splitlines(), done.stderr.splitlines()
-
-
-def test_pairs_are_counted_as_a_loop_over_answers_counts_them(made, sft):
-    folder, printed, _ = made
-    figures = json.loads((folder / "elo.json").read_text())
+    assert done.code == 0
+    figures = json.loads((tmp_path / "elo.json").read_text())
     prompts = load_prompts(PROMPTS)
     rewards = {
         name: [
@@ -122,13 +77,11 @@ def test_pairs_are_counted_as_a_loop_over_answers_counts_them(made, sft):
                 strict=True,
             )
         ]
-        for name, step in (("early", 20), ("late", None), ("middle", 40))
+        for name, step in (("early", 4), ("late", 8))
     }
-    assert [(pair["first"], pair["second"]) for pair in figures["pairs"]] == [
-        ("early", "late"),
-        ("early", "middle"),
-        ("late", "middle"),
-    ]
+    rewards["again"] = rewards["early"]
+    found = [(pair["first"], pair["second"]) for pair in figures["pairs"]]
+    assert found == [("early", "late"), ("early", "again"), ("late", "again")]
     for pair in figures["pairs"]:
         counts = {"wins": 0, "ties": 0, "losses": 0}
         for ours, theirs in zip(rewards[pair["first"]], rewards[pair["second"]], strict=True):
@@ -139,22 +92,24 @@ def test_pairs_are_counted_as_a_loop_over_answers_counts_them(made, sft):
         assert pair["win_rate"] == pytest.approx((counts["wins"] + counts["ties"] / 2) / total)
         low, high = pair["win_rate_interval"]
         assert low < pair["win_rate"] < high
+    assert counts["wins"] + counts["losses"] > 0
     assert {row["judgements"] for row in figures["ratings"]} == {2 * total}
     assert np.mean([row["rating"] for row in figures["ratings"]]) == pytest.approx(1000)
     rewards = [row["reward"] for row in figures["ratings"]]
     assert (np.mean(rewards), np.std(rewards)) == pytest.approx((0, 1), abs=1e-6)
     assert all(row["low"] < row["rating"] < row["high"] for row in figures["ratings"])
+    printed = done.output.splitlines()
     assert printed[0] == "| system | rating | 95% interval | reward | judgements |"
     best = figures["ratings"][0]
     assert printed[2].startswith(f"| {best['name']} | {best['rating']:.0f} | ")
-    page = (folder / "elo.html").read_text()
+    page = (tmp_path / "elo.html").read_text()
     assert page.count("<article") == 3 * len(prompts) and prompts[0][0].content in page
 
 
-def test_votes_give_back_the_odds_that_they_were_drawn_by(made):
-    folder, printed, _ = made
-    figures = json.loads((folder / "votes.json").read_text())
-    strengths = votes(folder)[1]
+def test_votes_give_back_the_odds_that_they_were_drawn_by(tmp_path):
+    _, strengths = votes(tmp_path)
+    done = call("elo", f"--votes={tmp_path}/votes.jsonl", f"--output={tmp_path}/votes.json")
+    figures = json.loads((tmp_path / "votes.json").read_text())
     assert [row["name"] for row in figures["ratings"]] == ["x", "y", "z"]
     points = 400 / math.log(10)
     for pair in figures["pairs"]:
@@ -162,7 +117,7 @@ def test_votes_give_back_the_odds_that_they_were_drawn_by(made):
         low, high = pair["lead_interval"]
         assert low - 20 < truth < high + 20 and high - low < 150
     assert figures["ties"] > 0 and "prompts" not in figures
-    assert sum(line.startswith("| x | ") for line in printed) == 1
+    assert sum(line.startswith("| x | ") for line in done.output.splitlines()) == 1
 
 
 def test_votes_on_the_same_prompt_widen_intervals(tmp_path):
@@ -178,13 +133,13 @@ def test_votes_on_the_same_prompt_widen_intervals(tmp_path):
         assert other["high"] - other["low"] > 1.3 * (one["high"] - one["low"])
 
 
-def test_bad_input_is_one_line(made, sft):
-    folder, printed, said = made
-    errors = [line for line in said if line.startswith("error: ")]
-    assert printed.count("code 2") == len(WRONG) == len(errors), said
-    for line, expected in zip(errors, WRONG.values(), strict=True):
-        assert expected.format(f=folder, run=sft.path) in line
-    assert not (folder / "x").exists()
+def test_bad_input_is_one_line(tmp_path, sft):
+    votes(tmp_path)
+    names = {"f": tmp_path, "run": sft.path, "p": PROMPTS}
+    for line, expected in WRONG.items():
+        refused = call("elo", *line.format(**names).split()).refusal
+        assert expected.format(**names) in refused, line
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

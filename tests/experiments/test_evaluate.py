@@ -1,10 +1,6 @@
 """The evaluate binary: windows that overlap, and windows that do not."""
 
-import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +13,8 @@ from gptjax.runs.inputs import prepare_corpus
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import load_tokenizer
+from tests.support.binaries import call
 
-ROOT = Path(__file__).resolve().parents[2]
 CONTEXT = 16
 
 
@@ -58,19 +54,15 @@ def run(cache, tmp_path_factory) -> WorkDirectory:
     return workdir
 
 
-def evaluate(run: WorkDirectory, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "experiments.evaluate", f"--workdir={run.path}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def figures(run: WorkDirectory, *arguments: str) -> dict:
-    result = evaluate(run, *arguments)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    done = call("evaluate", f"--workdir={run.path}", *arguments)
+    assert (done.code, done.errors) == (0, "")
+    (row,) = done.rows
+    return row
 
 
 def test_windows_that_do_not_overlap_give_the_default_figures(run):
-    for more in ((), ("--batches=3", "--split=train")):
+    for more in (("--split=validation",), ("--batches=3", "--split=train")):
         default = figures(run, *more)
         strided = figures(run, f"--stride={CONTEXT}", *more)
         assert strided.pop("stride") == CONTEXT
@@ -99,11 +91,8 @@ def test_a_stride_gives_each_token_more_before_it(run):
 
 
 def test_a_stride_out_of_range_is_refused(run):
-    result = evaluate(run, "--stride=17")
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].endswith(
-        "stride: got 17, expected 1 to 16, the context length"
-    )
+    refused = call("evaluate", f"--workdir={run.path}", "--stride=17").refusal
+    assert refused.endswith("stride: got 17, expected 1 to 16, the context length")
 
 
 def test_sixteen_bits_cost_a_little(run):

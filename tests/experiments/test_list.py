@@ -45,7 +45,9 @@ def explanations(config, values) -> dict[str, tuple[str, str, str]]:
 
 
 def test_every_experiment_has_its_line():
-    lines = listed().splitlines()
+    listed = call("list")
+    lines = listed.output.splitlines()
+    assert (listed.code, listed.errors) == (0, "")
     assert [line.split()[0] for line in lines] == [*EXPERIMENTS, *PIPELINES]
     assert any(line.split(maxsplit=1)[1].startswith("GPT-3 175B, 174,604M") for line in lines)
 

@@ -1,9 +1,5 @@
 """The sample binary: what it prints, where prompts come from, and what it refuses."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,14 +14,14 @@ from gptjax.models.gpt import GPT
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
+from tests.support.binaries import call
 
-ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "The function"
 
 
-def sample(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "experiments.sample", *arguments]
-    return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False)
+@pytest.fixture(scope="module", autouse=True)
+def _cache(cache):
+    return cache
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +33,7 @@ def tokenizer() -> Tokenizer:
 def run(tmp_path_factory, tokenizer) -> WorkDirectory:
     """A work directory as pretrain leaves it, of an untrained model, with checkpoints 1 and 2."""
     model = ModelConfig(
-        vocab_size=1024, context_length=32, num_layers=2, num_heads=2, d_model=16, init_std=0.5
+        vocab_size=1024, context_length=32, num_layers=1, num_heads=2, d_model=16, init_std=0.5
     )
     data = DataConfig(corpus="python_docs", tokenizer="python_docs_1024")
     config = resolve(ExperimentConfig(model=model, data=data))
@@ -53,7 +49,7 @@ def run(tmp_path_factory, tokenizer) -> WorkDirectory:
     return workdir
 
 
-def expected(run: WorkDirectory, tokenizer: Tokenizer, step: int, index: int, **options) -> bytes:
+def expected(run: WorkDirectory, tokenizer: Tokenizer, step: int, index: int, **options) -> str:
     """Prompt and continuation, by the whole-batch call."""
     prompt = tokenizer.encode(PROMPT)
     (new,) = Generator(run.model(), run.params(step)).generate(
@@ -63,49 +59,44 @@ def expected(run: WorkDirectory, tokenizer: Tokenizer, step: int, index: int, **
         **options,
     )
     new = new[new != tokenizer.end_of_text]
-    return tokenizer.decode(np.concatenate([prompt, new])).encode()
+    return tokenizer.decode(np.concatenate([prompt, new]))
 
 
 def test_prints_each_sample_under_a_header(run, tokenizer):
     options = ("--temperature=0.8", "--top_k=50", "--top_p=0.9", "--seed=3", "--num_samples=2")
-    result = sample(f"--workdir={run.path}", f"--prompt={PROMPT}", "--max_new_tokens=12", *options)
-    assert result.returncode == 0, result.stderr
+    done = call(
+        "sample", f"--workdir={run.path}", f"--prompt={PROMPT}", "--max_new_tokens=12", *options
+    )
+    sampler = make_sampler(0.8, 50, 0.9)
     texts = [
-        expected(
-            run, tokenizer, 2, i, max_new_tokens=12, sampler=make_sampler(0.8, 50, 0.9), seed=3
-        )
-        for i in (0, 1)
+        expected(run, tokenizer, 2, i, max_new_tokens=12, sampler=sampler, seed=3) for i in (0, 1)
     ]
     assert texts[0] != texts[1]
-    assert result.stdout == (
-        b"======== sample 1 of 2 ========\n%s\n======== sample 2 of 2 ========\n%s\n" % (*texts,)
+    assert done.output == (
+        f"======== sample 1 of 2 ========\n{texts[0]}\n"
+        f"======== sample 2 of 2 ========\n{texts[1]}\n"
     )
-    assert result.stderr == b""
+    assert (done.code, done.errors) == (0, "")
 
 
-@pytest.mark.parametrize("source", ["pipe", "file"])
-def test_prompts_come_from_a_pipe_or_a_file(run, tokenizer, tmp_path, source):
+def test_prompts_come_from_a_pipe_or_a_file(run, tokenizer, tmp_path):
     (tmp_path / "prompt.txt").write_text(f"{PROMPT}\n")
-    flags = {"pipe": [], "file": [f"--prompt_file={tmp_path}/prompt.txt"]}
-    result = sample(
-        f"--workdir={run.path}",
-        "--temperature=0",
-        "--restore_step=1",
-        *flags[source],
-        stdin=b"" if source == "file" else f"{PROMPT}\n".encode(),
-    )
-    assert result.returncode == 0, result.stderr
     greedy = make_sampler(temperature=0)
-    assert result.stdout == expected(run, tokenizer, 1, 0, sampler=greedy) + b"\n"
-    assert result.stdout != expected(run, tokenizer, 2, 0, sampler=greedy) + b"\n"
+    first, second = (expected(run, tokenizer, step, 0, sampler=greedy) for step in (1, 2))
+    assert first != second
+    flags = ("sample", f"--workdir={run.path}", "--temperature=0")
+    piped = call(*flags, "--restore_step=1", stdin=f"{PROMPT}\n")
+    from_file = call(*flags, f"--prompt_file={tmp_path}/prompt.txt")
+    assert (piped.code, piped.output) == (0, first + "\n")
+    assert (from_file.code, from_file.output) == (0, second + "\n")
 
 
 def test_beams_penalties_and_stop_strings(run, tokenizer):
     """Each as the library has it."""
     prompt = encode_prompt(tokenizer, PROMPT)
-    flags = (f"--workdir={run.path}", f"--prompt={PROMPT}", "--max_new_tokens=10")
-    result = sample(*flags, "--num_beams=3", "--num_samples=2", "--length_penalty=0.5")
-    assert result.returncode == 0, result.stderr
+    flags = ("sample", f"--workdir={run.path}", f"--prompt={PROMPT}", "--max_new_tokens=10")
+    done = call(*flags, "--num_beams=3", "--num_samples=2", "--length_penalty=0.5")
+    assert (done.code, done.errors) == (0, "")
     (found,) = BeamSearch(run.model(), run.params())(
         [prompt],
         num_beams=3,
@@ -115,16 +106,13 @@ def test_beams_penalties_and_stop_strings(run, tokenizer):
         stop_token=tokenizer.end_of_text,
     )
     for text in found:
-        assert tokenizer.decode(np.concatenate([prompt, text.tokens])).encode() in result.stdout
+        assert tokenizer.decode(np.concatenate([prompt, text.tokens])) in done.output
 
     options = ("--temperature=0", "--repetition_penalty=1.5", "--presence_penalty=0.5")
-    whole = sample(*flags, *options).stdout.decode()
     sampler = make_sampler(0, repetition_penalty=1.5, presence_penalty=0.5)
-    assert (
-        whole.encode() == expected(run, tokenizer, 2, 0, sampler=sampler, max_new_tokens=10) + b"\n"
-    )
-    stop = whole.strip()[-4:-2]
-    assert sample(*flags, *options, f"--stop={stop}").stdout.decode() == (
+    whole = expected(run, tokenizer, 2, 0, sampler=sampler, max_new_tokens=10)
+    stop = whole[-3:-1]
+    assert call(*flags, *options, f"--stop={stop}").output == (
         PROMPT + whole[len(PROMPT) :].partition(stop)[0] + "\n"
     )
 
@@ -132,19 +120,19 @@ def test_beams_penalties_and_stop_strings(run, tokenizer):
 def test_beams_of_a_prompt_that_fills_the_context_find_nothing_more(run, tokenizer):
     prompt = tokenizer.decode(tokenizer.encode("The function returns a list. " * 9)[:32])
     assert tokenizer.encode(prompt).size == 32
-    result = sample(f"--workdir={run.path}", f"--prompt={prompt}", "--num_beams=2")
-    assert (result.returncode, result.stdout.decode()) == (0, prompt + "\n")
-    assert result.stderr.startswith(b"note: only 0 new tokens fit")
+    done = call("sample", f"--workdir={run.path}", f"--prompt={prompt}", "--num_beams=2")
+    assert (done.code, done.output) == (0, prompt + "\n")
+    assert done.errors.startswith("note: only 0 new tokens fit")
 
 
 def test_a_text_from_nothing_fills_the_context_and_says_so(run):
-    result = sample(f"--workdir={run.path}", "--prompt=", "--max_new_tokens=100")
-    assert result.returncode == 0
-    assert result.stderr.decode().splitlines() == [
+    done = call("sample", f"--workdir={run.path}", "--prompt=", "--max_new_tokens=100")
+    assert done.code == 0
+    assert done.errors.splitlines() == [
         "note: only 31 new tokens fit in the context after the prompt's 1"
     ]
-    assert result.stdout.strip()
-    assert b"endoftext" not in result.stdout
+    assert done.output.strip()
+    assert "endoftext" not in done.output
 
 
 @pytest.mark.parametrize(
@@ -164,8 +152,4 @@ def test_a_text_from_nothing_fills_the_context_and_says_so(run):
     ],
 )
 def test_bad_input_is_one_line(run, flags, stdin, message):
-    result = sample(f"--workdir={run.path}", *flags, stdin=stdin)
-    assert result.returncode == 2
-    (line,) = result.stderr.decode().splitlines()
-    assert line.startswith("error: ") and message in line
-    assert result.stdout == b""
+    assert message in call("sample", f"--workdir={run.path}", *flags, stdin=stdin).refusal

@@ -1,70 +1,58 @@
-import subprocess
-import sys
-from pathlib import Path
+"""The binary that trains; every kind of run is tested in tests/runs, tests/tasks."""
 
-import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from gptjax.runs.workdir import WorkDirectory
+from tests.support.alignment_runs import rows
+from tests.support.binaries import call, registered
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
+def test_an_experiment_is_trained_to_its_result_and_the_same_command_finds_it_there(
+    trained, tmp_path, monkeypatch
+):
+    """It is the run that the library makes of the same configuration, to the last bit."""
+    monkeypatch.setenv("GPTJAX_CACHE", str(trained.cache))
+    whole, path = trained("sft"), tmp_path / "run"
+    with registered(tiny=lambda: trained.config("sft")):
+        command = ("train", "--experiment=tiny", f"--workdir={path}")
+        done = call(*command)
+        before = (path / "result.json").read_bytes()
+        again = call(*command)
+    assert (done.code, done.output.splitlines()[-1]) == (
+        0,
+        f"step 8: {path}/result.json, loss.png and checkpoints are written",
+    )
+    assert rows(WorkDirectory(str(path))) == rows(whole)
+    assert again.code == 0 and (path / "result.json").read_bytes() == before
 
 
-CHILD = """
-import sys
-from absl.testing import flagsaver
-from experiments import train
-from experiments.flags.command_line import run
-
-workdir, *lines = sys.argv[1:]
-for line in lines:
-    sys.argv[1:] = [workdir, *line.split()]
-    with flagsaver.flagsaver():
-        try:
-            run(train.main, with_experiment=True)
-        except SystemExit as leaving:
-            print("code", leaving.code or 0)
-"""
+def test_rows_are_shown_without_training_on_them(tmp_path):
+    small = ("--experiment=sft_smoke", "--config.sft.conversations=instructions:count=100")
+    shown = call("train", f"--workdir={tmp_path / 'run'}", *small, "--show_examples=2")
+    assert shown.code == 0
+    heads = [line for line in shown.output.splitlines() if line.startswith("row ")]
+    assert heads[0].startswith("row 0, part 0")
+    assert {line.split(",")[0] for line in heads} == {"row 0", "row 1"}
+    assert not (tmp_path / "run").exists()
 
 
-def test_the_binary_runs_its_own_experiments_and_bad_rows_are_one_line(tmp_path):
+def test_what_cannot_be_trained_is_one_line(tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "Hi", "response": "Hello."}\n{"prompt": "Hi"}\n')
     wrong = {
-        "": "error: --experiment: got none, expected one of: demo, ",
-        "--experiment=demo --show_examples=1": "error: --show_examples: got 1 for a run of kind",
-        "--experiment=sft_6b": "error: config.data.tokenizer: got none, expected ",
+        "": "--experiment: got none, expected one of: demo, ",
+        "--experiment=demo --show_examples=1": "--show_examples: got 1 for a run of kind",
+        "--experiment=sft_6b": "config.data.tokenizer: got none, expected ",
         f"--experiment=sft_smoke --config.sft.conversations=jsonl:{bad}": (
-            f"error: {bad}:2: row: got fields prompt, expected 'prompt' and 'response'"
+            f"{bad}:2: row: got fields prompt, expected 'prompt' and 'response'"
         ),
         "--experiment=sft_smoke --config.sft.random_start=False": (
-            "error: config.checkpoint.init_from: got none for a new run of kind sft"
+            "config.checkpoint.init_from: got none for a new run of kind sft"
         ),
-        "--experiment=sft_smoke --config.sft.epoch=3": "error: unknown config field 'sft.epoch'",
+        "--experiment=sft_smoke --config.sft.epoch=3": "unknown config field 'sft.epoch'",
         "--experiment=sft_smoke --config.training.num_steps=1000": (
-            "error: --config.training.num_steps: got 1000 with epochs, which decide the steps, exp"
+            "--config.training.num_steps: got 1000 with epochs, which decide the steps, exp"
         ),
+        "--experiment=demo --coordinator=127.0.0.1:1": "--coordinator: got 127.0.0.1:1 with --num",
     }
-    small = (
-        "--experiment=sft_smoke --config.sft.conversations=instructions:count=100 "
-        "--config.sft.epochs=1"
-    )
-    command = [sys.executable, "-c", CHILD, f"--workdir={tmp_path / 'run'}"]
-    done = subprocess.run(
-        [*command, *wrong, f"{small} --show_examples=2", small],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = done.stdout.splitlines()
-    assert next(line[:13] for line in lines if line.startswith("row ")) == "row 0, part 0"
-    assert lines.count("code 2") == len(wrong), done.stderr
-    for line, expected in zip(done.stderr.splitlines(), wrong.values(), strict=True):
-        assert line.startswith(expected)
-    assert lines[-2:] == [
-        f"step 1: {tmp_path}/run/result.json, loss.png and checkpoints are written",
-        "code 0",
-    ]
+    for line, expected in wrong.items():
+        refused = call("train", f"--workdir={tmp_path / 'run'}", *line.split()).refusal
+        assert refused.startswith(expected), line

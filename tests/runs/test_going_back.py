@@ -6,20 +6,17 @@ import pytest
 
 from gptjax.judging.reward_models import load_reward_model
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.reward_modelling import RewardModelConfig
-from tests.support.alignment_runs import make_config, run, stopping
+from tests.support.alignment_runs import run, stopping
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
+pytestmark = pytest.mark.usefixtures("programs_once")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(trained):
     """A run of eight steps, with checkpoints of 4 and 8; it is not to be changed."""
-    config = make_config(RewardModelConfig)
-    return run(tmp_path_factory.mktemp("runs") / "whole", config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTJAX_CACHE", str(trained.cache))
+        yield trained("reward_model")
 
 
 @pytest.fixture
@@ -27,8 +24,8 @@ def copy(whole, tmp_path):
     return WorkDirectory(str(shutil.copytree(whole.path, tmp_path / "copy")))
 
 
-def test_a_run_that_goes_back_has_no_result_until_it_ends_again(whole, copy):
-    config = make_config(RewardModelConfig)
+def test_a_run_that_goes_back_has_no_result_until_it_ends_again(whole, copy, trained):
+    config = trained.config("reward_model")
     run(copy.path, config, change=stopping(5), restore_step=4)
     assert not copy.has_result()
     with pytest.raises(ValueError, match="has not ended; expected its result"):
@@ -38,9 +35,9 @@ def test_a_run_that_goes_back_has_no_result_until_it_ends_again(whole, copy):
     load_reward_model(copy, copy.tokenizer())
 
 
-def test_the_result_of_a_run_that_has_ended_is_kept(copy):
+def test_the_result_of_a_run_that_has_ended_is_kept(copy, trained):
     before = (copy.path / "result.json").read_bytes()
-    run(copy.path, make_config(RewardModelConfig))
+    run(copy.path, trained.config("reward_model"))
     assert (copy.path / "result.json").read_bytes() == before
 
 

@@ -5,13 +5,9 @@ import hashlib
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from experiments import verify
 from gptjax.config import ExperimentConfig
 from gptjax.runs import supervised
 from gptjax.runs.initial_params import find_initial_checkpoint, initial_params
@@ -22,6 +18,7 @@ from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from tests.support.alignment_runs import make_config, params_at_start, rows, run
+from tests.support.binaries import call
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,12 +42,12 @@ def _save(workdir, step, params, average):
     config = workdir.config()
     shapes = jax.eval_shape(lambda: kind_of(config).init(config, jax.random.key(0)))
     trees = [
-        jax.tree.map(lambda leaf, value=value: jnp.full(leaf.shape, value, leaf.dtype), shapes)
+        jax.tree.map(lambda leaf, value=value: np.full(leaf.shape, value, leaf.dtype), shapes)
         for value in (params, average)
     ]
     with workdir.checkpoints() as checkpoints:
         checkpoints.remove_after(step - 1)
-        state = {"count": jnp.zeros(())}
+        state = {"count": np.zeros((), np.float32)}
         checkpoints.save(step, params=trees[0], ema=trees[1], opt_state=state, data={}, config={})
 
 
@@ -171,19 +168,14 @@ def test_a_run_that_goes_back_to_its_start_finds_it(source, tmp_path, diverging,
 
 
 @pytest.mark.usefixtures("compiled_once")
-def test_a_replay_from_the_start_finds_it_or_is_refused(source, tmp_path, capsys):
+def test_a_replay_from_the_start_finds_it_or_is_refused(source, tmp_path):
     config = make_config(
         ExperimentConfig, training__num_steps=2, checkpoint__init_from=str(source.path)
     )
     workdir = run(tmp_path / "run", config)
-    flags.FLAGS(["verify"])
     _save(source, 3, params=5.0, average=7.0)
-    with flagsaver.flagsaver(workdir=str(workdir.path)), pytest.raises(SystemExit) as ended:
-        verify.main(["verify"])
-    assert ended.value.code == 0 and "3 of 3 rows agree" in capsys.readouterr().out
+    done = call("verify", f"--workdir={workdir.path}")
+    assert done.code == 0 and done.output.endswith(": 3 of 3 rows agree\n")
     _save(source, 2, params=5.0, average=7.0)
-    with (
-        flagsaver.flagsaver(workdir=str(workdir.path)),
-        pytest.raises(ValueError, match=r"init_from: got .*source with the SHA-256"),
-    ):
-        verify.main(["verify"])
+    refused = call("verify", f"--workdir={workdir.path}").refusal
+    assert refused.startswith(f"config.checkpoint.init_from: got {source.path} with the SHA-256")

@@ -13,56 +13,21 @@ from gptjax.runs.replay import learner_in, replay
 from gptjax.runs.run_identity import IDENTITY, changes
 from gptjax.settings import fields
 from gptjax.training.reporting.metrics import read_metrics
-from tests.support.alignment_runs import make_config, prepared, rows, run, stopping
+from tests.support.alignment_runs import prepared, rows, run, stopping
 from tests.support.binaries import call
 
 FREE = ("training.", "checkpoint.", "parallelism.", "profile.")  # what is not in IDENTITY
 ALL_KINDS = [*KINDS, "toy"]
 SUPERVISED = [name for name in ALL_KINDS if name != "ppo"]
-SMALL = {
-    "training__num_steps": 4,
-    "training__eval_every": 2,
-    "checkpoint__every_steps": 2,
-}
-PPO = {
-    "training__batch_size": 8,
-    "ppo__prompts": "instructions:count=16",
-    "ppo__rewards": "gold",
-    "ppo__max_prompt_tokens": 26,
-    "ppo__max_answer_tokens": 12,
-    "ppo__minibatches": 2,
-    "ppo__pretraining_coefficient": 2.0,
-    "ppo__pretraining_rows": 1,
-    "stop__max_empty": None,
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def toy(cache):
+def toy(trained, programs_once):
     """The toy is a kind like any other once it has its line."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPTJAX_CACHE", str(trained.cache))
         patch.setitem(KINDS, "toy", "tests.support.toy_kind")
         yield
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Returns a function from the name of a kind to a run of it, made once."""
-    folder, made = tmp_path_factory.mktemp("runs"), {}
-
-    def of(name):
-        if name not in made:
-            start = {"checkpoint__init_from": str(of("sft").path)} if name == "ppo" else {}
-            made[name] = run(folder / name, tiny(name, **start))
-        return made[name]
-
-    return of
-
-
-def tiny(name, **changes):
-    """The configuration of a run of four steps."""
-    special = PPO if name == "ppo" else {}
-    return make_config(kind_named(name).config, **SMALL, **special, **changes)
 
 
 def own_sections(name):
@@ -89,8 +54,8 @@ def test_every_experiment_is_of_a_kind():
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
-def test_the_largest_batch_has_the_arrays_of_a_real_one(name):
-    config = tiny(name)
+def test_the_largest_batch_has_the_arrays_of_a_real_one(name, trained):
+    config = trained.config(name)
     kind, task = kind_named(name), prepared(config)
     expected, real = kind.largest_batch(config), next(task.batches(0, (), ALL))
     assert {key: array.dtype for key, array in real.items()} == {
@@ -105,8 +70,8 @@ def test_the_largest_batch_has_the_arrays_of_a_real_one(name):
 
 
 @pytest.mark.parametrize("name", ALL_KINDS)
-def test_parameters_are_those_of_the_leaves_less_the_rows_that_pad_the_vocabulary(name):
-    config, kind = tiny(name), kind_named(name)
+def test_parameters_are_those_of_the_leaves_less_the_rows_that_pad_the_vocabulary(name, trained):
+    config, kind = trained.config(name), kind_named(name)
     params = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     padding = params["token_embedding"].shape[0] - config.model.vocab_size
@@ -116,11 +81,11 @@ def test_parameters_are_those_of_the_leaves_less_the_rows_that_pad_the_vocabular
 
 
 @pytest.mark.parametrize("name", ALL_KINDS)
-def test_a_dry_run_says_what_is_held(name, monkeypatch):
-    monkeypatch.setattr(
-        dry_run, "_planned_in_a_child", lambda config, _: kind_of(config).planned_bytes(config)
-    )
-    config, kind = tiny(name), kind_named(name)
+def test_a_dry_run_says_what_is_held(name, monkeypatch, trained):
+    """A step is planned for the toy; test_dry_run plans that of a reward model."""
+    planned = kind_named("toy").planned_bytes if name == "toy" else lambda config: 10**8
+    monkeypatch.setattr(dry_run, "_planned_in_a_child", lambda config, _: planned(config))
+    config, kind = trained.config(name), kind_named(name)
     figures = dry_run.dry_run(config, device_memory_gib=1.0)
     params = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))
     assert figures["parameter_bytes"] == 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -128,21 +93,31 @@ def test_a_dry_run_says_what_is_held(name, monkeypatch):
     assert figures["estimated_to_fit"] is True
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_a_step_of_every_kind_can_be_planned(name, trained):
+    config = trained.config(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dry_run, "_planned_in_a_child", lambda *_: 0)
+        held = dry_run.dry_run(config)["parameter_bytes"]
+    assert kind_named(name).planned_bytes(config) > held
+
+
 @pytest.mark.parametrize("name", SUPERVISED)
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, whole, tmp_path):
-    config = tiny(name)
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path, trained):
+    config = trained.config(name)
     stopped = run(tmp_path / "run", config, change=stopping(2))
     assert not stopped.has_result()
     run(stopped.path, config)
-    assert rows(stopped) == rows(whole(name))
-    jax.tree.map(np.testing.assert_array_equal, stopped.restored(), whole(name).restored())
+    assert rows(stopped) == rows(trained(name))
+    jax.tree.map(np.testing.assert_array_equal, stopped.restored(), trained(name).restored())
 
 
 @pytest.mark.parametrize("name", ALL_KINDS)
-def test_a_run_leaves_what_later_commands_need(name, whole):
-    workdir, kind = whole(name), kind_named(name)
+def test_a_run_leaves_what_later_commands_need(name, trained):
+    workdir, kind = trained(name), kind_named(name)
     result, (figure, _) = workdir.result(), kind.curve
-    assert (result["experiment"], result["step"]) == ("tiny", 4)
+    assert (result["experiment"], result["step"]) == ("tiny", workdir.config().training.num_steps)
     assert result["parameters"] == kind.costs(workdir.config()).parameters
     assert np.isfinite(result[figure]) and result["seconds"] > 0
     assert (workdir.path / f"{figure}.png").read_bytes()[:4] == b"\x89PNG"
@@ -150,8 +125,8 @@ def test_a_run_leaves_what_later_commands_need(name, whole):
 
 
 @pytest.mark.parametrize("name", ALL_KINDS)
-def test_another_configuration_is_refused(name, whole):
-    workdir, kind = whole(name), kind_named(name)
+def test_another_configuration_is_refused(name, trained):
+    workdir, kind = trained(name), kind_named(name)
     for path in ["model.d_model", *own_sections(name)]:
         config = workdir.config()
         section, field = path.split(".")
@@ -162,31 +137,32 @@ def test_another_configuration_is_refused(name, whole):
         else:
             assert [line.startswith(f"{path}: 'another', not ") for line in changed] == [True]
     with pytest.raises(ValueError, match=r"another run; .*training\.seed: 1, not 0"):
-        workdir.begin("tiny", tiny(name, training__seed=1), {})
+        workdir.begin("tiny", trained.config(name, training__seed=1), {})
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
-def test_every_row_is_replayed_to_the_same_bits(name, whole):
-    workdir = whole(name)
-    compared = list(replay(learner_in(workdir, workdir.config()), workdir, 2, 4))
-    seen = [(row["step"], row.get("split", "train")) for row in rows(workdir) if row["step"] >= 2]
-    assert sorted((c.step, c.split) for c in compared) == sorted(seen[1:])  # from the row after 2
+def test_every_row_is_replayed_to_the_same_bits(name, trained):
+    workdir = trained(name)
+    compared = list(replay(learner_in(workdir, workdir.config()), workdir, 4, 8))
+    seen = [(row["step"], row.get("split", "train")) for row in rows(workdir) if row["step"] >= 4]
+    assert sorted((c.step, c.split) for c in compared) == sorted(seen[1:])  # from the row after 4
     assert {comparison.difference for comparison in compared} == {0.0}
 
 
-def test_a_kind_that_cannot_be_replayed_says_so(whole):
+def test_a_kind_that_cannot_be_replayed_says_so(trained):
     with pytest.raises(ValueError, match=r"a run of kind ppo, whose steps cannot be trained again"):
-        learner_in(whole("ppo"), whole("ppo").config())
+        learner_in(trained("ppo"), trained("ppo").config())
 
 
 @pytest.mark.parametrize("name", ALL_KINDS)
-def test_evaluate_gives_the_figures_of_the_run_itself(name, whole):
-    workdir = whole(name)
-    ended = call("evaluate", f"--workdir={workdir.path}", "--restore_step=4")
+def test_evaluate_gives_the_figures_of_the_run_itself(name, trained):
+    workdir = trained(name)
+    step = workdir.config().training.num_steps
+    ended = call("evaluate", f"--workdir={workdir.path}", f"--restore_step={step}")
     if name == "ppo":
         assert ended.code == 2 and "which has no evaluators of its own" in ended.errors
         return
-    wrote = [row for row in read_metrics(workdir.path / "metrics.jsonl") if row["step"] == 4]
+    wrote = [row for row in read_metrics(workdir.path / "metrics.jsonl") if row["step"] == step]
     assert ended.rows == [row for row in wrote if "split" in row]
 
 
@@ -197,13 +173,16 @@ def test_a_kind_is_explained(name):
     assert all(path in shown for path in own_sections(name))
 
 
-def test_the_toy_is_divided_over_a_mesh(whole, tmp_path):
-    divided = tiny("toy", parallelism__strategy="mesh", parallelism__fsdp=2, parallelism__tensor=2)
-    found, alone = rows(run(tmp_path / "run", divided)), rows(whole("toy"))
+@pytest.mark.slow
+def test_the_toy_is_divided_over_a_mesh(tmp_path, trained):
+    divided = trained.config(
+        "toy", parallelism__strategy="mesh", parallelism__fsdp=2, parallelism__tensor=2
+    )
+    found, alone = rows(run(tmp_path / "run", divided)), rows(trained("toy"))
     for row, expected in zip(found, alone, strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def test_the_toy_is_refused_what_its_kind_cannot_have():
+def test_the_toy_is_refused_what_its_kind_cannot_have(trained):
     with pytest.raises(ValueError, match=r"config\.toy\.shown: got 10, expected less than 10"):
-        prepared(tiny("toy", toy__shown=10))
+        prepared(trained.config("toy", toy__shown=10))

@@ -1,14 +1,14 @@
-"""Two processes of four devices each, over loopback, against one process of one device."""
+"""Two processes of four devices each, over loopback, against one process of one device.
+
+What two processes refuse is in test_two_processes.
+"""
 
 import signal
 
 import jax
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from experiments.flags.processes import connect
 from gptjax.inference.generate import Generator
 from gptjax.runs import inputs
 from gptjax.runs.train import train
@@ -18,13 +18,12 @@ from gptjax.training.reporting.metrics import read_metrics
 from tests.support.good_steps import good_steps
 from tests.support.pair_runs import assert_alike, pair_seen, run_of
 
-pytestmark = pytest.mark.timeout(600)  # two processes that compile
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # two processes that compile
 MESHES = {
     "alone": {},
     "resumed": {"strategy": "mesh", "tensor": 8},  # every process holds every row of a batch
     "stopped": {"strategy": "mesh", "fsdp": 4},
     "long": {"strategy": "mesh", "sequence": 8},  # every process holds half of every row
-    "other": {"strategy": "mesh"},
     "after": {"strategy": "mesh", "fsdp": 2, "tensor": 4},
 }
 BATCHES = inputs.training_batches
@@ -65,44 +64,10 @@ def runs(tmp_path_factory, configs):
         patch.setattr(inputs, "training_batches", interrupted)
         assert _run(folder / "resumed", configs["alone"]).steps == 5
 
-    plan = {
-        name: run_of(folder / name, configs[name])
-        for name in ("resumed", "long", "stopped", "other")
-    }
+    plan = {name: run_of(folder / name, configs[name]) for name in ("resumed", "long", "stopped")}
     return folder, pair_seen(folder, plan)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"coordinator": "127.0.0.1:1"},
-        {"coordinator": "127.0.0.1:1", "num_processes": 2},
-        {"coordinator": "detect", "process_id": 0},
-        {"num_processes": 2, "process_id": 1},
-    ],
-)
-def test_flags_that_say_half_are_refused_in_one_line(given):
-    flags.FLAGS(["pretrain"])
-    with (
-        flagsaver.flagsaver(**given),
-        pytest.raises(ValueError, match=r"^--coordinator: got .* expected all three, or") as error,
-    ):
-        connect()
-    assert "\n" not in str(error.value)
-
-
-def test_where_nothing_is_detected_the_line_says_so(monkeypatch):
-    for name in ("SLURM_JOB_ID", "OMPI_MCA_orte_hnp_uri", "JAX_COORDINATOR_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    flags.FLAGS(["pretrain"])
-    with (
-        flagsaver.flagsaver(coordinator="detect"),
-        pytest.raises(ValueError, match=r"^--coordinator: got detect, but no processes met: "),
-    ):
-        connect()
-
-
-@pytest.mark.slow
 def test_both_see_all_devices_and_the_same_steps(runs):
     _, (first, second) = runs
     assert first == second
@@ -110,7 +75,6 @@ def test_both_see_all_devices_and_the_same_steps(runs):
     assert first["resumed"] == {"step": 12, "steps": 7, "interrupted_by": None}
 
 
-@pytest.mark.slow
 def test_two_processes_go_on_with_the_run_of_one(runs):
     """Data, metrics, checkpoints and the result."""
     folder, _ = runs
@@ -124,7 +88,6 @@ def test_two_processes_go_on_with_the_run_of_one(runs):
     )
 
 
-@pytest.mark.slow
 def test_two_processes_share_the_positions_of_a_row(runs):
     folder, _ = runs
     rows, expected = (read_metrics(folder / name / "metrics.jsonl") for name in ("long", "alone"))
@@ -133,17 +96,6 @@ def test_two_processes_share_the_positions_of_a_row(runs):
         assert row["loss"] == pytest.approx(like["loss"], rel=1e-5)
 
 
-@pytest.mark.slow
-def test_processes_that_are_told_different_things_all_stop(runs, configs):
-    folder, (first, second) = runs
-    rate = configs["other"].optimizer.learning_rate
-    message = f"config.optimizer.learning_rate: got {2 * rate} in process 1, expected {rate} as in"
-    assert first["other"] == second["other"]
-    assert first["other"].startswith(message)
-    assert not (folder / "other").exists()
-
-
-@pytest.mark.slow
 def test_a_signal_to_one_stops_both_after_the_same_step_and_one_goes_on(runs, configs):
     folder, (first, _) = runs
     step = first["stopped"]["step"]
@@ -154,7 +106,6 @@ def test_a_signal_to_one_stops_both_after_the_same_step_and_one_goes_on(runs, co
     assert_alike(folder / "stopped", folder / "alone")
 
 
-@pytest.mark.slow
 def test_generation_is_that_of_one_process(runs):
     folder, seen = runs
     workdir = WorkDirectory(str(folder / "resumed"))

@@ -2,25 +2,22 @@ import dataclasses
 import json
 import math
 import shutil
-import subprocess
-import sys
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from experiments.configs import PIPELINES
+from gptjax.data.dialogue.instructions import gold_reward
+from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.judging.best_answers import best_of_n_curve
+from gptjax.judging.policies import Policy
+from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import differences
+from gptjax.studies.instruct_pipeline import plan
 from gptjax.studies.instruct_pipeline.evidence import checked, means
 from gptjax.studies.instruct_pipeline.plan import stages
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(cache):
-    return cache
+from tests.support.binaries import call, registered
 
 
 def systems(sft, ppo, ptx):
@@ -88,29 +85,101 @@ def test_stages_start_from_each_other_and_ppo_ptx_is_ppo_but_for_gamma(name, tmp
     assert all(model == models[0] for model in models)
 
 
-def run(path):
-    """Runs the pipeline's binary; returns what it kept and what it printed."""
-    command = [sys.executable, "-m", "experiments.instruct", "--experiment=instruct_smoke"]
-    done = subprocess.run(
-        [*command, f"--workdir={path}"], cwd=ROOT, capture_output=True, text=True, check=True
+class Stopped(NamedTuple):
+    """How a stage ends that took so many steps."""
+
+    steps: int
+    interrupted_by: str | None = None
+
+
+@pytest.fixture
+def tiny(trained, tmp_path, monkeypatch):
+    """A pipeline whose stages are runs that have ended; the names of those that were started.
+
+    What stands for the pretrained model has a chat tokenizer, as a pipeline's has.
+    """
+    sources = {"pretrain": "sft", "ppo_ptx": "ppo"}
+    started = []
+
+    def stages_of(pipeline, root, seed):
+        def stage(name):
+            def end():
+                started.append(name)
+                if name in stops:
+                    return Stopped(1, "SIGTERM")
+                if (root / name).exists():
+                    return Stopped(0)
+                root.mkdir(parents=True, exist_ok=True)
+                (root / name).symlink_to(trained(sources.get(name, name)).path)
+                return Stopped(8)
+
+            return plan.Stage(name, WorkDirectory(str(root / name)), end)
+
+        return [stage(each.name) for each in made(pipeline, root, seed)]
+
+    stops: set[str] = set()
+    made = plan.stages
+    monkeypatch.setattr(plan, "stages", stages_of)
+    pipeline = PIPELINES.get("instruct_smoke")()
+    pipeline = dataclasses.replace(
+        pipeline, judged="instructions:split=held_out,count=4", best_of=2
     )
-    return json.loads((path / "instruct.json").read_text()), done.stdout
+    with registered(PIPELINES, tiny=lambda: pipeline):
+        yield started, stops
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # two pipelines, whose programs are compiled
-def test_the_smoke_pipeline_runs_every_stage_and_goes_on_where_it_stopped(tmp_path):
-    path = tmp_path / "run"
-    first, said = run(path)
+def run(path, name="tiny"):
+    """Runs the pipeline's binary in `path`."""
+    done = call("instruct", f"--experiment={name}", f"--workdir={path}")
+    assert (done.code, done.errors) == (0, "")
+    return done.output
+
+
+def test_a_pipeline_stops_goes_on_and_judges_what_it_has_made(tiny, tmp_path):
+    started, stops = tiny
+    stops.add("ppo")
+    assert run(tmp_path).endswith("SIGTERM: stopped; the same command goes on there\n")
+    assert started == ["pretrain", "sft", "reward_model", "ppo"]
+    assert not (tmp_path / "instruct.json").exists()
+    stops.clear()
+    said = run(tmp_path)
+    assert started[4:] == ["pretrain", "sft", "reward_model", "ppo", "ppo_ptx", "dpo"]
+    _assert_reported(tmp_path, said, best="best_of_2", name="tiny")
+    (seed,) = json.loads((tmp_path / "instruct.json").read_text())["seeds"]
+    systems = seed["systems"]
+    assert systems["pretrain"] == systems["sft"] and systems["ppo"] == systems["ppo_ptx"]
+    assert systems["sft"]["kl"] == 0 and systems["sft"]["win_rate"] == 0.5
+    assert systems["dpo"]["kl"] > 0 and systems["dpo"]["text_loss"] != systems["sft"]["text_loss"]
+    policy = Policy(WorkDirectory(str(tmp_path / "seed0/dpo")))
+    prompts = load_prompts("instructions:split=held_out,count=4")
+    room = PIPELINES.get("instruct_smoke")().ppo.ppo.max_answer_tokens
+    drawn = policy.answers(prompts, 1, seed=0, max_new_tokens=room)
+    gold = [gold_reward(p[0].content, each.text) for p, (each,) in zip(prompts, drawn, strict=True)]
+    assert systems["dpo"]["gold"] == pytest.approx(np.mean(gold))
+    assert set(seed["seconds"]) == {*started, "verdict"}
+
+
+def _assert_reported(path, said, best, name):
     table = (path / "table.md").read_text()
-    for system in ("pretrain", "sft", "best_of_16", "ppo", "ppo_ptx", "dpo"):
+    for system in ("pretrain", "sft", best, "ppo", "ppo_ptx", "dpo"):
         assert f"| {system} |" in table
     for made in ("overoptimisation.png", "samples.html"):
         assert (path / made).stat().st_size > 1000
     assert table.count("holds: ") + table.count("FAILS: ") == 5
-    assert "instruct_smoke: gold=" in said
+    assert f"{name}: gold=" in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # two pipelines, whose programs are compiled
+@pytest.mark.usefixtures("cache")
+def test_the_smoke_pipeline_runs_every_stage_and_goes_on_where_it_stopped(tmp_path):
+    path = tmp_path / "run"
+    said = run(path, "instruct_smoke")
+    first = json.loads((path / "instruct.json").read_text())
+    _assert_reported(path, said, best="best_of_16", name="instruct_smoke")
     shutil.rmtree(path / "seed0" / "dpo")
-    again, _ = run(path)
+    run(path, "instruct_smoke")
+    again = json.loads((path / "instruct.json").read_text())
     assert again["seeds"][0]["systems"] == first["seeds"][0]["systems"]
     seconds, earlier = again["seeds"][0]["seconds"], first["seeds"][0]["seconds"]
     assert seconds["dpo"] > earlier["dpo"]  # twice

@@ -1,5 +1,8 @@
 """A run that SIGKILL ends again and again, at random moments, and the same run left alone.
 
+A moment is a number of files: a life ends when it has opened, renamed, made or removed so many
+below its directory, be it at its start, between steps or within a save.
+
     python -m tests.support.lives DIR --kills=20
 
 Each life is a process of its own, forked from one that has imported everything and computed
@@ -13,7 +16,6 @@ import os
 import random
 import signal
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -34,6 +36,8 @@ TINY = {
     | {"eval_every": 7, "eval_batches": 1},
     "checkpoint": {"keep_every": 50},
 }
+TOUCHES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
+MOST_FILES = 250  # a save takes some seventy
 SPEED = ("tokens_per_second", "mfu", "executed_mfu")
 
 
@@ -66,28 +70,33 @@ def _end(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def kill(process, path, rng):
-    """Kills a life, one in four from its first moment on, the others once they train.
+def _mortal(path, files):
+    """Has this process end itself when it has touched so many files below `path`."""
+    left, below = [files], f"{path}/"
 
-    Returns whether it left a save half done.
-    """
-    rows, left = path / "metrics.jsonl", _half_done(path)
-    before, deadline = _size(rows), time.monotonic() + 60
-    moment = rng.uniform(0, 2) if rng.random() < 0.25 else None
-    while moment is None and _size(rows) <= before and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(rng.uniform(0, 0.3) if moment is None else moment)
-    os.kill(process, signal.SIGKILL)
-    assert _end(process) == -signal.SIGKILL, "it ended by itself"
+    def noted(event, arguments):
+        if event in TOUCHES and str(arguments[0]).startswith(below):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(noted)
+
+
+def _killed(path, config, files):
+    """Lives until so many files are touched; returns whether it left a save half done."""
+    left = _half_done(path)
+
+    def run(workdir):
+        _mortal(path, files)
+        train("lives", config, workdir)
+
+    assert _end(live(path, run)) == -signal.SIGKILL, "it ended by itself"
     return _half_done(path) != left
 
 
 def _half_done(path):
     return {entry.name for entry in (path / "checkpoints").glob("[rs]*ing.*")}
-
-
-def _size(file):
-    return file.stat().st_size if file.exists() else 0
 
 
 def _rows(path):
@@ -111,8 +120,8 @@ def main():
     assert _end(_live(whole, rarely)) == 0
     during_a_save, resumed_from = 0, []
     for _ in range(arguments.kills):
-        life = _live(killed, _config(corpus, rng.choice((1, 2, 10))))
-        during_a_save += kill(life, killed, rng)
+        config = _config(corpus, rng.choice((1, 2, 5)))
+        during_a_save += _killed(killed, config, rng.randrange(1, MOST_FILES))
         steps = (killed / "checkpoints").glob("[0-9]*")
         resumed_from.append(max((int(step.name) for step in steps), default=0))
     assert _end(_live(killed, rarely)) == 0

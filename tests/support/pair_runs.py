@@ -3,12 +3,12 @@
 seen = pair_seen(folder, {"rewards": run_of(folder / "rewards", config)})
 """
 
+import concurrent.futures
 import json
 import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from gptjax.settings import to_dict
 from gptjax.training.reporting.metrics import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_PATIENCE = 400  # seconds, within those that pytest gives the files that start a pair
 
 
 def run_of(path, config):
@@ -71,12 +70,18 @@ def assert_alike(path, other):
 
 
 def _codes(processes):
-    """With what each has ended once all have, or one has failed, or patience has: None for none."""
-    last = time.monotonic() + _PATIENCE
-    codes = [None] * len(processes)
-    while None in codes and not any(codes) and time.monotonic() < last:
-        time.sleep(0.1)
+    """With what each has ended once all have, or one has failed; None for what still runs.
+
+    One that fails leaves the other waiting for it.
+    """
+    with concurrent.futures.ThreadPoolExecutor(len(processes)) as pool:
+        ends = [pool.submit(process.wait) for process in processes]
+        for end in concurrent.futures.as_completed(ends):
+            if end.result() != 0:
+                break
         codes = [process.poll() for process in processes]
+        for process in processes:
+            process.kill()
     return codes
 
 

@@ -40,7 +40,7 @@ def leaves(figures, path=""):
             yield here, value
 
 
-@pytest.fixture(scope="module", params=[some_torch, no_torch])
+@pytest.fixture(scope="module", params=[some_torch, pytest.param(no_torch, marks=pytest.mark.slow)])
 def figures(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suite, "torch_program", request.param)

@@ -37,6 +37,7 @@ def no_torch(module, **arguments):
     yield
 
 
+@pytest.mark.slow
 def test_the_suite_on_a_tiny_model(monkeypatch):
     monkeypatch.setattr(suite, "torch_program", some_transformers)
     monkeypatch.setattr(suite, "matmul_peak_flops", lambda dtype: 1e9)
@@ -61,3 +62,11 @@ def test_without_transformers_the_rest_is_measured(monkeypatch):
     monkeypatch.setattr(suite, "torch_program", no_torch)
     figures = suite._beside_transformers(TINY, lambda: 2.0, 2, 1)
     assert figures == {"transformers": "not here", "ours_tokens_per_second": 8}
+
+
+def test_with_transformers_speeds_stand_side_by_side(monkeypatch):
+    monkeypatch.setattr(suite, "torch_program", some_transformers)
+    figures = suite._beside_transformers(TINY, lambda: 2.0, 2, 1)
+    assert figures["ours_tokens_per_second"] == 8
+    assert figures["transformers_tokens_per_second"] == pytest.approx(2 * 8 / 2000)
+    assert figures["over_transformers"] == pytest.approx(2000 / 2)

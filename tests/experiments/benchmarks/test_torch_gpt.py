@@ -41,7 +41,7 @@ def test_it_is_the_model_that_it_is_compared_with():
 
     model = resolve(ExperimentConfig(model=ModelConfig(**SIZES))).model
     tokens = np.random.default_rng(0).integers(128, size=(2, 16), dtype=np.int32)
-    params = GPT(model).init(jax.random.key(0), tokens)["params"]
+    params = jax.jit(GPT(model).init)(jax.random.key(0), tokens)["params"]
     params = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.01, params)
     batch = {"tokens": tokens, "targets": tokens, "loss_weights": np.ones((2, 16), np.float32)}
     total, weight, _ = language_model(GPT(model))(params, batch, None)
@@ -55,6 +55,7 @@ def test_it_is_the_model_that_it_is_compared_with():
         assert float(theirs(rows, rows)) == pytest.approx(float(total / weight), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_is_timed_in_a_process_of_its_own():
     pytest.importorskip("torch")
     arguments = SIZES | {"batch_size": 2, "dtype": "float32", "compiled": False}

@@ -1,61 +1,47 @@
-"""Command lines, right and wrong. One child process runs them all: flags are global to a process.
+"""Command lines, right and wrong, of a binary whose `main` prints what the flags say.
 
-The child's `main` prints what the flags say, or raises what a main may raise.
+Or it raises what a main may raise.
 """
 
+import builtins
+import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
-import textwrap
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from absl import flags, logging
 
-ROOT = Path(__file__).resolve().parents[3]
-CHILD = textwrap.dedent(
-    """
-    import contextlib, io, json, os, sys
-    from absl import flags, logging
-    from absl.testing import flagsaver
-    from experiments.flags.command_line import run
-    from gptjax.settings import fields
+from gptjax.settings import fields
+from tests.support.binaries import Ended, call, called
 
-    flags.DEFINE_string("workdir", None, "")
-    flags.DEFINE_integer("restore_step", None, "", lower_bound=0)
-    flags.DEFINE_enum("raises", None, ["ValueError", "OSError", "KeyboardInterrupt"], "")
-    flags.DEFINE_bool("unread", False, "")
 
-    def main(argv):
-        logging.info("too much")
-        if flags.FLAGS.unread:
-            reader, writer = os.pipe()
-            os.close(reader)
-            sys.stdout = os.fdopen(writer, "w")
-        if flags.FLAGS.raises:
-            raise getattr(__builtins__, flags.FLAGS.raises)("step: got 3,\\nexpected 4")
-        config = fields(flags.FLAGS.config) if "config" in flags.FLAGS else None
-        print(json.dumps({"config": config, "workdir": flags.FLAGS.workdir}))
+def main(argv):
+    logging.info("too much")
+    if flags.FLAGS.unread:
+        reader, writer = os.pipe()
+        os.close(reader)
+        sys.stdout = os.fdopen(writer, "w")
+    if flags.FLAGS.raises:
+        raise getattr(builtins, flags.FLAGS.raises)("step: got 3,\nexpected 4")
+    config = fields(flags.FLAGS.config) if "config" in flags.FLAGS else None
+    print(json.dumps({"config": config, "workdir": flags.FLAGS.workdir}))
 
-    done = []
-    for line in json.loads(sys.argv.pop()):
-        out, err = io.StringIO(), io.StringIO()
-        sys.argv[1:] = line["arguments"]
-        saved = flagsaver.save_flag_values(flags.FLAGS)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            logging.get_absl_handler().python_handler.stream = err
-            try:
-                run(main, with_experiment=line["with_experiment"])
-            except SystemExit as leaving:
-                code = leaving.code or 0
-            finally:
-                flagsaver.restore_flag_values(saved, flags.FLAGS)
-        done.append([code, out.getvalue(), err.getvalue()])
-    print(json.dumps(done))
-    """
-)
+
+def ended(line: str, with_experiment: bool = True) -> Ended:
+    """How the binary ends that is given this command line."""
+
+    def binary():
+        flags.DEFINE_string("workdir", None, "")
+        flags.DEFINE_integer("restore_step", None, "", lower_bound=0)
+        flags.DEFINE_bool("unread", False, "")
+        flags.DEFINE_enum("raises", None, ["ValueError", "OSError", "KeyboardInterrupt"], "")
+        command_line = importlib.import_module("experiments.flags.command_line")
+        command_line.run(main, with_experiment=with_experiment)
+
+    return called(binary, *line.split())
+
 
 WRONG = {
     "": "error: --experiment: got none, expected one of: demo, gpt1, ",
@@ -156,91 +142,51 @@ RIGHT = {
         "model.d_value": 9,
     },
 }
-WITHOUT_EXPERIMENT = ("--workdir=x", "--workdri=x", "--workdir=x stray", "--raises=ValueError")
-NOISY = ("--experiment=demo --verbosity=0", "--experiment=demo --raises=OSError --verbosity=1")
-INTERRUPTED = "--experiment=demo --raises=KeyboardInterrupt"
-UNREAD = "--experiment=demo --unread"
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def ended() -> dict[str, Ended]:
-    """How each command line of this file ended, by its text."""
-    lines = [(line, True) for line in (*RIGHT, *WRONG, *NOISY, INTERRUPTED, UNREAD)]
-    lines += [(line, False) for line in WITHOUT_EXPERIMENT]
-    argument = [{"arguments": line.split(), "with_experiment": w} for line, w in lines]
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(argument)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    results = [Ended(*result) for result in json.loads(done.stdout)]
-    return {line: result for (line, _), result in zip(lines, results, strict=True)}
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_a_wrong_command_line_is_answered_in_one_line(ended, line):
-    code, out, err = ended[line]
-    assert err.startswith(WRONG[line])
-    assert err.count("\n") == 1 and err.endswith("\n")
-    assert (code, out) == (2, "")
+def test_a_wrong_command_line_is_answered_in_one_line(line):
+    assert f"error: {ended(line).refusal}".startswith(WRONG[line])
 
 
 @pytest.mark.parametrize("line", RIGHT)
-def test_overrides_reach_the_config(ended, line):
-    code, out, err = ended[line]
-    assert (code, err) == (0, "")
-    config = json.loads(out)["config"]
+def test_overrides_reach_the_config(line):
+    done = ended(line)
+    assert (done.code, done.errors) == (0, "")
+    config = json.loads(done.output)["config"]
     assert {path: config[path] for path in RIGHT[line]} == RIGHT[line]
 
 
-def test_binaries_without_experiments_answer_alike(ended):
-    right, flag, stray, error = (ended[line] for line in WITHOUT_EXPERIMENT)
-    assert right.code == 0 and json.loads(right.out) == {"config": None, "workdir": "x"}
-    assert flag == (
-        2,
-        "",
-        "error: unknown flag --workdri (did you mean --workdir?); --help lists the flags\n",
-    )
-    assert stray.err == "error: unexpected argument 'stray'; expected flags, as --name=value\n"
-    assert error == (2, "", "error: step: got 3, expected 4\n")
+def test_binaries_without_experiments_answer_alike():
+    right = ended("--workdir=x", with_experiment=False)
+    assert right.code == 0 and json.loads(right.output) == {"config": None, "workdir": "x"}
+    for line, expected in {
+        "--workdri=x": "unknown flag --workdri (did you mean --workdir?); --help lists the flags",
+        "--workdir=x stray": "unexpected argument 'stray'; expected flags, as --name=value",
+        "--raises=ValueError": "step: got 3, expected 4",
+    }.items():
+        assert ended(line, with_experiment=False).refusal == expected
 
 
-def test_verbosity_shows_messages_and_the_traceback_of_an_error(ended):
-    informed, traced = (ended[line] for line in NOISY)
-    assert informed.code == 0 and "too much" in informed.err
-    assert traced.code == 2 and "Traceback (most recent call last)" in traced.err
-    assert traced.err.endswith("error: step: got 3, expected 4\n")
+def test_verbosity_shows_messages_and_the_traceback_of_an_error():
+    informed = ended("--experiment=demo --verbosity=0")
+    assert informed.code == 0 and "too much" in informed.errors
+    traced = ended("--experiment=demo --raises=OSError --verbosity=1")
+    assert traced.code == 2 and "Traceback (most recent call last)" in traced.errors
+    assert traced.errors.endswith("error: step: got 3, expected 4\n")
 
 
-def test_control_c_leaves_with_the_shells_code(ended):
-    assert ended[INTERRUPTED] == (128 + signal.SIGINT, "", "")
+def test_control_c_leaves_with_the_shells_code():
+    interrupted = ended("--experiment=demo --raises=KeyboardInterrupt")
+    assert interrupted == Ended(128 + signal.SIGINT, "", "")
 
 
-def test_a_reader_that_leaves_is_no_error(ended):
-    assert ended[UNREAD] == (128 + signal.SIGPIPE, "", "")
+def test_a_reader_that_leaves_is_no_error():
+    assert ended("--experiment=demo --unread") == Ended(128 + signal.SIGPIPE, "", "")
 
 
 def test_a_real_binary_says_one_line_and_makes_nothing(tmp_path):
     workdir = tmp_path / "run"
-    command = ["-m", "experiments.train", "--experiment=gpt2_small", f"--workdir={workdir}"]
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"GPTJAX_CACHE": str(tmp_path / "cache")},
-    )
-    assert done.stderr.startswith(
-        "error: config.data.tokenizer: got none, expected bytes, gpt2:DIR"
-    )
-    assert done.stderr.count("\n") == 1
-    assert (done.returncode, done.stdout) == (2, "")
+    done = call("train", "--experiment=gpt2_small", f"--workdir={workdir}")
+    assert done.refusal.startswith("config.data.tokenizer: got none, expected bytes, gpt2:DIR")
     assert not workdir.exists()

@@ -8,9 +8,11 @@ from gptjax.runs import inputs
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget import comparison
 from gptjax.studies.equal_budget.comparison import compare
+from gptjax.studies.equal_budget.measure import Measurement
+from gptjax.studies.equal_budget.plan import Trial
 from gptjax.training.reporting.metrics import read_metrics
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("programs_once")
 
 VARIANTS = ["dense", "banded(window=2)"]
 
@@ -32,17 +34,28 @@ def trained(monkeypatch):
     return started
 
 
+@pytest.fixture
+def measured(monkeypatch):
+    """What a step takes is said, and not measured."""
+    monkeypatch.setattr(
+        comparison, "measure_all", lambda configs, *_: dict.fromkeys(configs, Measurement(1e-4, 9))
+    )
+
+
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory, make_config):
-    """A comparison of which no run was trained yet."""
+    """A comparison that has measured, and trained nothing yet."""
     path = tmp_path_factory.mktemp("begun") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         stopped = SimpleNamespace(interrupted_by="SIGTERM")
         patch.setattr(comparison, "train", lambda *run: stopped)
+        patch.setattr(comparison, "measure_all", lambda _, __, kept: kept.write_text("{}"))
+        patch.setattr(comparison, "plan", lambda *_: [Trial("dense", 3, make_config())])
         assert run_comparison(path, make_config(training__seed=3)) is None
     return path
 
 
+@pytest.mark.slow
 def test_runs_are_compared_and_done_once(tmp_path, make_config, trained):
     """One seed; the same again; a second seed."""
     path = tmp_path / "runs"
@@ -102,7 +115,7 @@ def test_another_comparison_is_refused(begun, make_config, trained, changes, opt
 
 
 def test_an_interrupted_comparison_goes_on_in_the_run_it_stopped_in(
-    tmp_path, make_config, trained, monkeypatch
+    tmp_path, make_config, trained, measured, monkeypatch
 ):
     config, whole = make_config(training__seed=3), inputs.training_batches
 
