@@ -3,12 +3,12 @@
 import json
 
 from experiments.benchmarks import SUITES
-from experiments.benchmarks.figures import judged
+from experiments.benchmarks.figures import with_targets
 from tests.support.binaries import call, registered
 
 
 def test_the_figures_of_a_suite_are_printed_for_people_and_for_programs():
-    figures = judged({"part": {"speedup": 4.5}}, {"part.speedup": ("at least", 4)})
+    figures = with_targets({"part": {"speedup": 4.5}}, {"part.speedup": ("at least", 4)})
     with registered(SUITES, tiny=lambda: figures):
         done = call("benchmark", "--suite=tiny")
     assert (done.code, done.errors) == (0, "")
