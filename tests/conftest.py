@@ -28,6 +28,7 @@ os.environ |= {
     "JAX_COMPILATION_CACHE_DIR": str(USER_CACHE / "gptjax" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",  # else the folder's path is part of every key
 }
 
 

@@ -19,3 +19,5 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # Else the folder's path is part of every key, and a cache that moves is empty.
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")

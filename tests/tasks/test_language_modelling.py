@@ -190,7 +190,7 @@ def test_another_text_under_the_same_name_is_refused(copy, whole, monkeypatch):
 def test_a_run_that_another_process_works_on_is_left_alone(copy):
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     with WorkDirectory(str(copy)).checkpoints() as checkpoints:
-        checkpoints.claim()
+        checkpoints.acquire_lock()
         said = refusal(run, copy, pretraining())
     assert "another process is writing checkpoints there" in said
     assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
