@@ -8,6 +8,7 @@ Whatever runs, resumes, plans, replays or lists a run asks its kind and names no
 write a module of `tasks/` with a subclass and its one instance, `KIND`, and a line in `KINDS`.
 """
 
+import abc
 import dataclasses
 import importlib
 import math
@@ -119,7 +120,7 @@ class Learner(Protocol):
         ...
 
 
-class Kind(Generic[Config]):
+class Kind(abc.ABC, Generic[Config]):
     """One kind of run; its docstring is what `experiments.list --kind=` shows.
 
     Attributes:
@@ -223,29 +224,33 @@ class Kind(Generic[Config]):
         del config
         return read(target)
 
+    @abc.abstractmethod
     def prepare(self, config: Config) -> Prepared:
         """Reads what a run of a resolved `config` learns from.
 
         Raises:
           ValueError: what the configuration names cannot be had, or nothing of it fits.
         """
-        raise NotImplementedError
+        ...
 
+    @abc.abstractmethod
     def learner(self, prepared: Any, workdir: Any) -> Learner:
         """Makes the training loop of the run in `workdir`; nothing is computed yet."""
-        raise NotImplementedError
+        ...
 
+    @abc.abstractmethod
     def plan(self, config: Config, mesh: Any) -> Plan:
         """Plans the memory and FLOPs of a run on `mesh`, which may be abstract.
 
         Raises:
           ValueError: the batch or a parameter does not divide over the mesh.
         """
-        raise NotImplementedError
+        ...
 
+    @abc.abstractmethod
     def planned_bytes(self, config: Config) -> int:
         """Bytes on each device of the largest program, as compiled here; nothing is allocated."""
-        raise NotImplementedError
+        ...
 
 
 KINDS: dict[str, str] = {

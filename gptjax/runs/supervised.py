@@ -3,6 +3,7 @@
 class FineTuning(Supervised[SFTConfig]): ...
 """
 
+import abc
 import functools
 from typing import Any
 
@@ -27,9 +28,10 @@ class Supervised(Kind[Config]):
 
     can_replay = True
 
+    @abc.abstractmethod
     def prepare(self, config: Config) -> Task:
         """Reads what a run of a resolved `config` learns from; see `Kind.prepare`."""
-        raise NotImplementedError
+        ...
 
     def learner(self, prepared: Task, workdir: WorkDirectory) -> "SupervisedLearner":
         """Makes the training loop of the run in `workdir`."""

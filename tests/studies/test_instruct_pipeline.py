@@ -129,9 +129,9 @@ def tiny(trained, tmp_path, monkeypatch):
 
 
 def run(path, name="tiny"):
-    """Runs the pipeline's binary in `path`."""
+    """Runs the pipeline's binary in `path`, which may warn of prompts that are dropped."""
     done = call("instruct", f"--experiment={name}", f"--workdir={path}")
-    assert (done.code, done.errors) == (0, "")
+    assert done.code == 0 and all(line[0] == "W" for line in done.errors.splitlines()), done
     return done.output
 
 
