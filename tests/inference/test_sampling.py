@@ -42,7 +42,8 @@ def drawn_from(samplers: RowSamplers, logits: jax.Array, batch: Text) -> jax.Arr
 
 
 def of_rows(apply_filter, logits) -> np.ndarray:
-    return np.asarray(filtered(apply_filter, jnp.asarray(logits), texts(len(logits))))
+    """What a filter makes of rows of logits, which share no memory with what comes of it."""
+    return np.array(filtered(apply_filter, jnp.array(logits), texts(len(logits))))
 
 
 def of_one(apply_filter, logits, text: Text) -> np.ndarray:
