@@ -259,8 +259,8 @@ def test_a_prompt_does_not_see_its_neighbours(small_search, stop_token):
             assert one.score == pytest.approx(other.score, abs=1e-5)
             length = prompt.size + one.tokens.size
             assert length == models.CONTEXT or stop_token is not None
-    assert together[1] == [Hypothesis(together[1][0].tokens, 0.0)]
-    assert together[1][0].tokens.size == 0
+    (nothing_more,) = together[1]
+    assert (nothing_more.tokens.size, nothing_more.score) == (0, 0.0)
 
 
 def test_a_prefix_language_model_is_searched_after_a_whole_prefix():
