@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from gptjax.alignment.best_of_n import best, expected_best, kl_of_best
+from gptjax.alignment.ratings.best_of_n import best, expected_best, kl_of_best
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.judging.policies import Answer, Policy, as_field

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.alignment.elo import Judgement, fit_ratings
-from gptjax.alignment.elo_clusters import clustered
 from gptjax.alignment.ranking_report import wilson_interval
+from gptjax.alignment.ratings.elo import Judgement, fit_ratings
+from gptjax.alignment.ratings.elo_clusters import clustered
+from gptjax.alignment.ratings.win_rate import outcomes
 from gptjax.alignment.rewards import Reward, composed
-from gptjax.alignment.win_rate import outcomes
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.records import read_rows
 from gptjax.judging.policies import Answer

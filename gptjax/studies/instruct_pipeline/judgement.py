@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from gptjax.alignment.best_of_n import kl_of_best
+from gptjax.alignment.ratings.best_of_n import kl_of_best
+from gptjax.alignment.ratings.win_rate import win_rate
 from gptjax.alignment.rewards import Reward, composed
-from gptjax.alignment.win_rate import win_rate
 from gptjax.config import ParallelismConfig
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.prompts import load_prompts

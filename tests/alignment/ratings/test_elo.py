@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from gptjax.alignment.elo import POINTS_PER_NAT, Judgement, fit_ratings
+from gptjax.alignment.ratings.elo import POINTS_PER_NAT, Judgement, fit_ratings
 
 # American League East 1987, home and away together (Agresti, Categorical Data Analysis, table
 # 10.10): wins of the first over the second, and of the second over the first.

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.alignment.best_of_n import best, expected_best, kl_of_best
+from gptjax.alignment.ratings.best_of_n import best, expected_best, kl_of_best
 
 
 def test_the_best_is_the_first_of_the_highest_there_are():

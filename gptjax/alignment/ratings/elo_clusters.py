@@ -18,7 +18,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from gptjax.alignment.elo import POINTS_PER_NAT, Judgement, Ratings
+from gptjax.alignment.ratings.elo import POINTS_PER_NAT, Judgement, Ratings
 
 
 def clustered(

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from gptjax.alignment.elo import Judgement, fit_ratings
-from gptjax.alignment.elo_clusters import clustered
+from gptjax.alignment.ratings.elo import Judgement, fit_ratings
+from gptjax.alignment.ratings.elo_clusters import clustered
 
 NAMES = ("a", "b", "c")
 STRENGTHS = {"a": 0.6, "b": 0.0, "c": -0.6}

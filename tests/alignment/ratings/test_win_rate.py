@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from gptjax.alignment.win_rate import win_rate
+from gptjax.alignment.ratings.win_rate import win_rate
 
 
 def test_wins_ties_and_losses_are_those_of_a_loop():
