@@ -24,13 +24,14 @@ MAX_FILES = 16  # of a room, __init__.py aside
 
 BASE = {"registry", "batch_schedule", "settings", "model_config", "config", "atomic_files"}
 TEXT = BASE | {"tokenization"}
-MODEL = BASE | {"attention", "models"}
+MODEL = BASE | {"pytrees", "attention", "models"}
 ENGINE = MODEL | {"tokenization", "training", "inference"}
 RUNS = ENGINE | {"data", "interop", "runs"}
 JUDGING = RUNS | {"alignment", "reports", "judging"}
 STUDIES = JUDGING | {"tasks", "studies"}
 MAY_IMPORT = {
     "registry": set(),
+    "pytrees": set(),
     "batch_schedule": set(),
     "atomic_files": set(),
     "settings": {"registry"},
@@ -39,8 +40,8 @@ MAY_IMPORT = {
     "tokenization": BASE,
     "data": TEXT,
     "curation": TEXT | {"data"},
-    "attention": BASE,
-    "models": BASE | {"attention"},
+    "attention": BASE | {"pytrees"},
+    "models": BASE | {"pytrees", "attention"},
     "training": MODEL,
     "inference": MODEL | {"tokenization"},
     "interop": ENGINE,
@@ -176,6 +177,10 @@ def shape_violations(path: str, source: str, tree: ast.Module) -> Iterator[str]:
         for node in ast.walk(tree):
             if tells_kinds_apart(node):
                 yield f"{path}:{node.lineno}: kinds of run are told apart; expected kind_of(config)"
+    if path.startswith("gptjax/") and re.search(
+        r"@.*(register_dataclass|struct\.dataclass)", source
+    ):
+        yield f"{path}: jax takes such classes for each other; expected gptjax.pytrees.pytree"
     if stem in BANNED_NAMES or stem.endswith(("_utils", "_helpers", "_common", "_v2")):
         yield f"{path}: the name says nothing of what is inside"
 

@@ -15,10 +15,10 @@ update has, minibatch by minibatch, so that the first ratios are 1 but for round
 [b, A] are of drawn tokens, as `token_rewards` has them. Dropout is off throughout.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -36,6 +36,7 @@ from gptjax.alignment.token_rewards import (
 )
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle
+from gptjax.pytrees import pytree
 from gptjax.training.gradients import GradientSums
 from gptjax.training.optimizers import update as updated
 from gptjax.training.state import TrainState, averaged
@@ -43,7 +44,8 @@ from gptjax.training.state import TrainState, averaged
 Arrays = Mapping[str, jax.Array]
 
 
-@flax.struct.dataclass
+@pytree
+@dataclasses.dataclass(frozen=True)
 class PPOState:
     """Training state besides the policy's parameters: the `opt_state` of its `TrainState`.
 
@@ -296,7 +298,7 @@ def make_update(
                 settings.pretraining_coefficient,
             )
         params, optimizer = updated(tx, grads, ppo_state.optimizer, state.params, loss)
-        ppo_state = ppo_state.replace(optimizer=optimizer)
+        ppo_state = dataclasses.replace(ppo_state, optimizer=optimizer)
         if critic is not None:
             (loss, of_critic), grads = jax.value_and_grad(value_objective, has_aux=True)(
                 ppo_state.critic, batch
@@ -306,7 +308,7 @@ def make_update(
             learned, optimizer = updated(
                 critic_tx, grads, ppo_state.critic_optimizer, ppo_state.critic, loss
             )
-            ppo_state = ppo_state.replace(critic=learned, critic_optimizer=optimizer)
+            ppo_state = dataclasses.replace(ppo_state, critic=learned, critic_optimizer=optimizer)
         ema = averaged(state.ema, params, ema_decay)
         return TrainState(state.step, params, ppo_state, ema), figures
 

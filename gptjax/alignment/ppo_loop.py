@@ -201,7 +201,8 @@ def _iteration(
         settings,
         (config.training.seed, iteration),
     )
-    ppo_state = state.opt_state.replace(
+    ppo_state = dataclasses.replace(
+        state.opt_state,
         kl_coefficient=_like(coefficient, state.opt_state.kl_coefficient),
         moments=jax.tree.map(_like, moments, state.opt_state.moments),
     )

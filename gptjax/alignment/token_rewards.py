@@ -18,6 +18,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from gptjax.pytrees import pytree
+
 Number = float | jax.Array
 
 
@@ -92,7 +94,7 @@ def next_coefficient(
     return coefficient * (1.0 + gain * error)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class ScoreMoments:
     """Count, mean and sum of squared deviations of all scores so far, float32 scalars."""

@@ -20,13 +20,13 @@ import numpy as np
 from gptjax.attention.algebra import EMPTY, Causal, Pattern, in_order
 from gptjax.attention.blocks import block_map
 from gptjax.attention.dispatch import attend
+from gptjax.pytrees import STATIC, pytree
 
-STATIC: dict[str, Any] = {"static": True}
 Caches = TypeVar("Caches")
 BLOCK = 128  # positions of a block in which `check_decodable` looks
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class KVCache:
     """Key-value cache of one layer.

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 
 from gptjax.attention.algebra import Pattern
 from gptjax.attention.primitives import FirstKeys
+from gptjax.pytrees import STATIC, pytree
 
 Score = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
-STATIC: dict[str, Any] = {"static": True}
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Rules:
     """Inputs of an implementation besides q, k and v; None stands for "does not apply".

@@ -25,12 +25,12 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from gptjax.attention.expressions import read
+from gptjax.pytrees import STATIC, pytree
 from gptjax.registry import Registry
 
 SCORES: Registry[type["ScoreChange"]] = Registry("score change")
@@ -60,13 +60,13 @@ class ScoreChange(abc.ABC):
         """
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Scores:
     """Score changes one after another, with what they learn: the pytree that `attend` takes."""
 
-    changes: tuple[ScoreChange, ...] = dataclasses.field(metadata={"static": True})
-    num_heads: int = dataclasses.field(metadata={"static": True})
+    changes: tuple[ScoreChange, ...] = dataclasses.field(metadata=STATIC)
+    num_heads: int = dataclasses.field(metadata=STATIC)
     learned: Mapping[str, Array]
 
     def __call__(self, scores: Array, head: Array, q_pos: Array, k_pos: Array) -> Array:

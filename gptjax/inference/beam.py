@@ -28,12 +28,13 @@ from gptjax.inference.requests import check_number, check_sampler, check_stop_to
 from gptjax.inference.sampling import Sampler
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
+from gptjax.pytrees import pytree
 
 NORMALIZATIONS = {"length": (0.0, 1.0), "gnmt": (5.0, 6.0)}  # a, b in ((a + n) / b) ** penalty
 EARLY_STOPPING = (True, False, "never")
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class _Rules:
     """Rules of a search, as arguments of the compiled program.
@@ -72,7 +73,7 @@ class Hypothesis:
     score: float
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class _Beams:
     """A search under way. Beams are sorted, the best first.

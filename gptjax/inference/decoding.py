@@ -27,11 +27,12 @@ from gptjax.models.transformer import (
     attention_of_layers,
     unstacked,
 )
+from gptjax.pytrees import pytree
 
 NEVER = -1  # a stop token that no sampler picks
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Decoding:
     """A batch of texts in generation.

@@ -2,8 +2,8 @@
 
 A filter is a pytree with `(logits [V], text) -> logits [V]`; a sampler applies a tuple of them in
 order, each text in a batch its own. Their numbers are arguments of the compiled program, so that
-another temperature compiles nothing anew. To add one, register a dataclass, or wrap a function in
-`jax.tree_util.Partial`.
+another temperature compiles nothing anew. To add one, make a dataclass a `pytree`, or wrap a
+function in `jax.tree_util.Partial`.
 
     logits = TopK(40)(Temperature(0.8)(logits, text), text)
 """
@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gptjax.pytrees import pytree
 
-@jax.tree_util.register_dataclass
+
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Text:
     """A text so far, or with a leading axis a batch: what filters and draws may depend on.
@@ -43,7 +45,7 @@ class Text:
 Filter = Callable[[jax.Array, Text], jax.Array]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Temperature:
     """Divides logits by `value`: below 1 sharpens the distribution, above 1 flattens it."""
@@ -56,7 +58,7 @@ class Temperature:
         return logits / self.value
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class TopK:
     """Keeps the `k` most probable tokens, and what ties with the last of them.
@@ -72,7 +74,7 @@ class TopK:
         return _best(logits, lambda kept: jnp.sum(kept.astype(jnp.int32)) >= self.k)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class TopP:
     """Keeps the fewest most probable tokens that hold a share `p` together, and ties.
@@ -89,7 +91,7 @@ class TopP:
         return _best(logits, lambda kept: jnp.sum(probabilities, where=kept) >= self.p)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class MinP:
     """Drops tokens less probable than `p` times the most probable one.
@@ -106,7 +108,7 @@ class MinP:
         return jnp.where(probabilities < self.p * probabilities.max(), -jnp.inf, logits)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class RepetitionPenalty:
     """Divides positive logits of tokens in the text, prompt included, and multiplies negative ones.
@@ -123,7 +125,7 @@ class RepetitionPenalty:
         return jnp.where(text.counts(logits.shape[0]) > 0, changed, logits)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class CountPenalties:
     """Takes from the logit of each new token `presence`, and `frequency` for each occurrence.
@@ -141,7 +143,7 @@ class CountPenalties:
         return logits - self.presence * jnp.minimum(counts, 1) - self.frequency * counts
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class LogitBias:
     """Adds `bias` [V] float32 to the logits; -inf bans a token."""
@@ -163,7 +165,7 @@ class LogitBias:
         return cls(row)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class ForcedTokens:
     """The first new tokens are `tokens` [n] int32; a negative one leaves its place free."""
@@ -178,7 +180,7 @@ class ForcedTokens:
         return jnp.where(token >= 0, forced, logits)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class MinNewTokens:
     """Bans `stop_token` before `count` new tokens are there."""

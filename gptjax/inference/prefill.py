@@ -17,12 +17,13 @@ from gptjax.inference import decoding
 from gptjax.inference.requests import check_number, make_order
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
+from gptjax.pytrees import pytree
 
 PIECE = 256  # tokens of a text that are fed at once
 _SMALLEST = 16  # tokens in a piece of a prompt, and room for a text
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Prompts:
     """A batch of prompts; rows past the last one hold a text that may not grow.

@@ -25,11 +25,12 @@ from gptjax.inference.filters import (
     TopK,
     TopP,
 )
+from gptjax.pytrees import STATIC, pytree
 
 _LEAST_TEMPERATURE = 1e-30  # logits over less might be no float32
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Sampler:
     """Picks the next token of a text: the most probable one, or a draw.
@@ -40,7 +41,7 @@ class Sampler:
     """
 
     filters: tuple[Filter, ...] = ()
-    greedy: bool = dataclasses.field(default=False, metadata={"static": True})
+    greedy: bool = dataclasses.field(default=False, metadata=STATIC)
 
     def filtered(self, logits: jax.Array, text: Text) -> jax.Array:
         """Maps float32 logits [V] to those that are drawn from."""
@@ -60,7 +61,7 @@ class Sampler:
         return jax.random.categorical(rng, logits).astype(jnp.int32)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class RowSamplers:
     """The samplers of a batch's rows, one program for each kind among them.

@@ -31,6 +31,7 @@ from gptjax.inference.requests import check_number, check_sampler, check_stop_to
 from gptjax.inference.sampling import Sampler
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
+from gptjax.pytrees import pytree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Speculated:
         return self.accepted / self.judged if self.judged else float("nan")
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class _Pair:
     """A batch of texts that two models write.

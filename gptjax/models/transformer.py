@@ -126,10 +126,12 @@ class Transformer(nn.Module):
         ]
         params = self._layers(x.dtype)
         score = self._score()
+        if self.is_initializing():  # `_layers` has made all that blocks have
+            return self._final(x), cache
         turned = None
         if c.positions == "rotary":
             turned = rotation(c, jnp.arange(x.shape[1])[None] if positions is None else positions)
-        observing = self.is_mutable_collection("statistics") and not self.is_initializing()
+        observing = self.is_mutable_collection("statistics")
         dropping = not deterministic and max(c.residual_dropout, c.attention_dropout) > 0.0
         rngs = jax.random.split(self.make_rng("dropout"), c.num_layers) if dropping else None
 
@@ -191,12 +193,15 @@ class Transformer(nn.Module):
 
     def _layers(self, dtype: Any) -> Any:
         """The parameters of all layers, stacked, or a tuple of each one's where given so."""
-        given, count = self.variables.get("params", {}).get("layers"), self.config.num_layers
-        if isinstance(given, tuple):
-            if len(given) != count:
-                raise ValueError(f"params: got {len(given)} layers, expected {count}")
-            return given
-        return self.param("layers", self._init_layers, dtype)
+        if not self.has_variable("params", "layers"):
+            return self.param("layers", self._init_layers, dtype)
+        # `self.param` would trace `_init_layers` at every call for shapes that blocks check anyhow.
+        given, count = self.get_variable("params", "layers"), self.config.num_layers
+        stacked = not isinstance(given, tuple)
+        got = len(jax.tree.leaves(given)[0]) if stacked else len(given)
+        if got != count:
+            raise ValueError(f"params: got {got} layers, expected {count}")
+        return given
 
     def _score(self) -> scores.Scores | None:
         """The change of the scores, whose learned arrays all layers share."""

@@ -3,16 +3,19 @@
 state = TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params))
 """
 
+import dataclasses
 import zlib
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
+from gptjax.pytrees import pytree
 
-@flax.struct.dataclass
+
+@pytree
+@dataclasses.dataclass(frozen=True)
 class TrainState:
     """Steps taken (int32 scalar), float32 parameters, and the optimiser's state.
 

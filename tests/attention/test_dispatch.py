@@ -14,6 +14,7 @@ from gptjax.attention.algebra import in_order
 from gptjax.attention.dispatch import choose
 from gptjax.attention.implementations.implementation import Call
 from gptjax.attention.patterns import Banded, BlockLocal, Dense, Heads, Strided
+from gptjax.pytrees import pytree
 
 
 def call(pattern, length, platform, **changes):
@@ -97,7 +98,7 @@ def test_a_named_implementation_that_cannot_compute_a_call_says_who_can(entry):
     )
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Slopes:
     """A learned score change that differs between heads."""

@@ -21,6 +21,7 @@ from gptjax.attention.blocks import EMPTY
 from gptjax.attention.implementations import blockwise as blockwise_module
 from gptjax.attention.patterns import Banded, Dense
 from gptjax.attention.rules import Rules, Tile
+from gptjax.pytrees import pytree
 from tests.attention import oracle
 from tests.attention.covering import covering
 from tests.attention.paths import PATHS, use_path
@@ -84,7 +85,7 @@ def few_cases():
     return few + [(Banded(7), path, *plain, "eager") for path in PATHS if path != "blockwise"]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Bend:
     """`oracle.Bend` as a score of ours, learned."""

@@ -1,6 +1,7 @@
 """Every strategy and shape of mesh against one device: the losses, and what devices exchange."""
 
 import collections
+import dataclasses
 import functools
 import math
 import re
@@ -256,7 +257,8 @@ def test_random_parameters_do_not_depend_on_the_mesh():
 def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, others, random_params, tmp_path):
     config = _config(**STRATEGIES[name])
     program = Program(config)
-    fresh = program.fresh(random_params(config.model)).replace(step=jnp.int32(STEPS))
+    fresh = program.fresh(random_params(config.model))
+    fresh = dataclasses.replace(fresh, step=jnp.int32(STEPS))
     placed = jax.tree.map(lambda x, leaf: jax.device_put(x, leaf.sharding), fresh, program.target)
     saved = jax.device_get(placed)
     with Checkpoints(tmp_path) as checkpoints:

@@ -27,6 +27,7 @@ from gptjax.attention.algebra import Pattern, in_order
 from gptjax.attention.blocks import EMPTY, block_map
 from gptjax.attention.dispatch import attend, attend_with_lse
 from gptjax.attention.rules import Score
+from gptjax.pytrees import pytree
 
 
 class _Places(NamedTuple):
@@ -36,7 +37,7 @@ class _Places(NamedTuple):
     segments: Any
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class _FromHead:
     """A score change whose heads are counted from `first`: float32, as it is in a gradient."""
