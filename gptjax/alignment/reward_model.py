@@ -21,6 +21,7 @@ from gptjax.config import ModelConfig
 from gptjax.models.gpt import GPT
 from gptjax.models.heads import ScalarHead
 from gptjax.models.layers import identity
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import Cache, attention_cycle, init_decoding
 
 
@@ -165,7 +166,7 @@ def from_language_model(model: RewardModel, params: Any, rng: jax.Array) -> Any:
     """
     token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     length = jax.ShapeDtypeStruct((1,), jnp.int32)
-    shapes = jax.eval_shape(model.init, rng, token, length)["params"]
+    shapes = parameter_shapes(model, token, length)
     made = ScalarHead(model.config).init(rng, jnp.zeros((1, 1, model.config.d_model)))["params"]
     params = {name: tree for name, tree in params.items() if name != "head"}
     params["scalar_head"] = made

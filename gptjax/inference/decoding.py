@@ -21,6 +21,7 @@ from gptjax.config import ModelConfig
 from gptjax.inference.filters import Text
 from gptjax.inference.sampling import RowSamplers
 from gptjax.models.decoder import Decoder
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import (
     Cache,
     attention_cycle,
@@ -65,10 +66,8 @@ def check_params(model: Decoder, params: Any) -> None:
     """
     if isinstance(params["trunk"]["layers"], tuple):  # checked when they were stacked
         return
-    token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    expected: Any = jax.eval_shape(model.init, jax.random.key(0), token)["params"]
     shapes = {path: leaf.shape for path, leaf in jax.tree.leaves_with_path(params)}
-    for path, leaf in jax.tree.leaves_with_path(expected):
+    for path, leaf in jax.tree.leaves_with_path(parameter_shapes(model)):
         if shapes.get(path) != leaf.shape:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             got = shapes.get(path, "none")

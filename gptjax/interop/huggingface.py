@@ -22,6 +22,7 @@ from flax import traverse_util
 from gptjax.config import ModelConfig
 from gptjax.interop.huggingface_config import model_config, refuse_other_layers
 from gptjax.models.gpt import GPT
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.training.checkpoints.parameter_files import Deferred
 
 __all__ = [
@@ -174,11 +175,7 @@ def tensors_for_huggingface(
 
 
 def _leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    def init(tokens: jax.Array) -> Any:
-        return GPT(config).init(jax.random.key(0), tokens)["params"]  # a key that starts no device
-
-    abstract = jax.eval_shape(init, jax.ShapeDtypeStruct((1, 1), np.int32))
-    leaves: dict[str, Any] = traverse_util.flatten_dict(abstract, sep="/")
+    leaves: dict[str, Any] = traverse_util.flatten_dict(parameter_shapes(GPT(config)), sep="/")
     return {path: leaf.shape for path, leaf in leaves.items()}
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from gptjax.attention import scores
 from gptjax.config import Config, ExperimentConfig
 from gptjax.models.gpt import GPT
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import attention_cycle
 from gptjax.registry import unknown_name
 from gptjax.runs.costs import Costs, Shapes, array, costs_of_model
@@ -159,6 +160,10 @@ class Kind(abc.ABC, Generic[Config]):
         """Random parameters."""
         inputs = [jnp.zeros(each.shape, each.dtype) for each in self.inputs(config)]
         return self.model(config).init(key, *inputs)["params"]
+
+    def shapes(self, config: Config) -> Any:
+        """The tree that `init` makes, of `ShapeDtypeStruct`."""
+        return parameter_shapes(self.model(config), *self.inputs(config))
 
     def loss(self, config: Config, model: Any) -> Loss:
         """Loss that `model` is trained and evaluated by."""

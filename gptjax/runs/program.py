@@ -48,7 +48,9 @@ class Program:
         self.tx = skipping_outliers(
             optimizers.make_optimizer(optimizer, schedule), training.skip_grad_norm
         )
-        self.target = partitioning.placed(jax.eval_shape(self.fresh), self.mesh)
+        self.target = partitioning.placed(
+            jax.eval_shape(self.fresh, kind.shapes(config)), self.mesh
+        )
         sums = gradient_sums(self.loss, training.accumulate)
         if config.parallelism.strategy == "pmap":
             sums = on_each_device(sums, self.mesh)

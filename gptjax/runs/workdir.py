@@ -260,12 +260,11 @@ class WorkDirectory:
         """Restores as `params` does, for a run of any kind."""
         config = self.config()
         kind = kind_of(config)
-        abstract = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))
         if mesh is None:
             mesh = make_mesh(ParallelismConfig(), jax.local_devices())
         step = self.chosen_step() if step is None else step
         with self.checkpoints() as checkpoints:
-            return checkpoints.restore_eval_params(step, placed(abstract, mesh))
+            return checkpoints.restore_eval_params(step, placed(kind.shapes(config), mesh))
 
     def has_result(self) -> bool:
         """Whether the run has ended."""

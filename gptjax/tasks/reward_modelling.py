@@ -26,6 +26,7 @@ from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.models.gpt import GPT
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.runs import inputs
 from gptjax.runs.costs import Costs, Shapes, array, costs_of_model
 from gptjax.runs.kind import Check
@@ -132,11 +133,9 @@ class RewardModelling(Supervised[RewardModelConfig]):
     def adopt(self, config: RewardModelConfig, read: Callable[[Any], Any], target: Any) -> Any:
         """A language model's parameters, with a scalar head that is drawn."""
         mesh = jax.tree.leaves(target)[0].sharding.mesh
-        token, key = array(1, 1), jax.random.key(0)
-        shapes = jax.eval_shape(GPT(config.model).init, key, token)["params"]
         return from_language_model(
             self.model(config),
-            read(placed(shapes, mesh)),
+            read(placed(parameter_shapes(GPT(config.model)), mesh)),
             rng(config.training.seed, "scalar_head"),
         )
 

@@ -5,6 +5,7 @@ evaluate(params)["bits_per_byte"]
 loss_evaluator(ranking(model), batches, mesh)(params)["accuracy"]
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -32,10 +33,7 @@ def loss_evaluator(
     Returns:
       A function from parameters to `loss`, and the means of the loss function's own metrics.
     """
-
-    @jax.jit
-    def sums(params: Any, batch: Mapping[str, jax.Array]):
-        return loss(params, batch, None)
+    sums = _evaluation(loss)
 
     def evaluate(params: Any) -> dict[str, float]:
         totals, weight, metrics = 0.0, 0.0, {}
@@ -53,6 +51,12 @@ def loss_evaluator(
         }
 
     return evaluate
+
+
+@functools.lru_cache(maxsize=16)
+def _evaluation(loss: Loss) -> Callable[[Any, Mapping[str, jax.Array]], Any]:
+    """One compiled function for all the splits that a loss judges."""
+    return jax.jit(lambda params, batch: loss(params, batch, None))
 
 
 def language_model_evaluator(

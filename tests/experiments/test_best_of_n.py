@@ -61,7 +61,7 @@ def sft(cache, tmp_path_factory):
     """A run that nobody trained, whose answers are random, and end at one token in ten or so."""
     config = make_config(SFTConfig)
     tokenizer = load_tokenizer(config.data.tokenizer)
-    shapes = jax.eval_shape(lambda: kind_of(config).init(config, jax.random.key(0)))
+    shapes = kind_of(config).shapes(config)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.05, leaf.shape).astype(leaf.dtype), shapes)
     params["trunk"]["final_norm"]["bias"][0] = 1

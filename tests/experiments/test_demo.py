@@ -8,7 +8,7 @@ from experiments.configs import demo as module
 from gptjax.inference.generate import Generator
 from tests.support.binaries import call
 
-pytestmark = pytest.mark.usefixtures("programs_once", "cache")
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_the_demo_trains_shows_samples_and_says_what_came_of_it(make_config, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from gptjax.tasks.reward_modelling import RewardModelConfig
 from tests.support import alignment_runs
 from tests.support.binaries import call
 
-pytestmark = pytest.mark.usefixtures("programs_once", "cache")
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models import transformer
 from gptjax.models.gpt import GPT
 from gptjax.models.layers import Block
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.settings import from_dict, to_dict
-from tests.support.parameter_shapes import parameter_shapes
 
 Make = Callable[..., ModelConfig]
 
@@ -47,7 +47,7 @@ def init() -> Callable[[ModelConfig], Any]:
             centre = 1.0 if path[-1].key == "scale" else 0.0
             return jnp.asarray(rng.normal(centre, 0.2, shape.shape), jnp.float32)
 
-        return jax.tree_util.tree_map_with_path(leaf, parameter_shapes(config))
+        return jax.tree_util.tree_map_with_path(leaf, parameter_shapes(GPT(config)))
 
     return init
 

@@ -18,7 +18,7 @@ from gptjax.models.costs import (
     training_flops_per_token,
 )
 from gptjax.models.gpt import GPT
-from tests.support.parameter_shapes import parameter_shapes
+from gptjax.models.parameter_shapes import parameter_shapes
 
 PUBLISHED = {
     "gpt1": 116_534_784,
@@ -39,7 +39,7 @@ PUBLISHED = {
 
 def counted(config) -> int:
     """Elements of every leaf, less the embedding rows that pad the vocabulary."""
-    params = parameter_shapes(config)
+    params = parameter_shapes(GPT(config))
     tables = 1 if config.tied_embeddings else 2
     padding = params["token_embedding"].shape[0] - config.vocab_size
     assert 0 <= padding < config.vocab_multiple
@@ -117,7 +117,7 @@ def is_program(value) -> bool:
 def test_model_flops_are_those_of_the_matrix_products(make_config, fields):
     config = make_config(vocab_size=64, attention_impl="reference", **fields)
     tokens = jax.ShapeDtypeStruct((2, config.context_length), jnp.int32)
-    params = parameter_shapes(config)
+    params = parameter_shapes(GPT(config))
 
     def forward(params, tokens):
         return GPT(config).apply({"params": params}, tokens).sum()

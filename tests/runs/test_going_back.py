@@ -8,8 +8,6 @@ from gptjax.judging.reward_models import load_reward_model
 from gptjax.runs.workdir import WorkDirectory
 from tests.support.alignment_runs import run, stopping
 
-pytestmark = pytest.mark.usefixtures("programs_once")
-
 
 @pytest.fixture(scope="module")
 def whole(trained):

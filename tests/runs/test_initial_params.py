@@ -40,7 +40,7 @@ def _made(path, kind):
 def _save(workdir, step, params, average):
     """Puts a checkpoint in the place of all from `step` on."""
     config = workdir.config()
-    shapes = jax.eval_shape(lambda: kind_of(config).init(config, jax.random.key(0)))
+    shapes = kind_of(config).shapes(config)
     trees = [
         jax.tree.map(lambda leaf, value=value: np.full(leaf.shape, value, leaf.dtype), shapes)
         for value in (params, average)
@@ -115,20 +115,6 @@ def test_a_source_that_has_changed_is_refused(source):
     assert "\n" not in str(e.value)
 
 
-@pytest.fixture(scope="module")
-def compiled_once():
-    """Runs of two steps differ in nothing that is compiled."""
-    made = []
-
-    def once(config):
-        made.extend([] if made else [Program(config)])
-        return made[0]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervised, "Program", once)
-        yield
-
-
 @pytest.fixture
 def diverging():
     """A change of a task: the first batch of the first start is not a number."""
@@ -147,7 +133,6 @@ def diverging():
     return change
 
 
-@pytest.mark.usefixtures("compiled_once")
 def test_a_run_that_goes_back_to_its_start_finds_it(source, tmp_path, diverging, monkeypatch):
     """Although its source has been trained on since."""
     changes = {"checkpoint__init_from": str(source.path), "training__rollback_after": 1}
@@ -167,7 +152,6 @@ def test_a_run_that_goes_back_to_its_start_finds_it(source, tmp_path, diverging,
     assert rows(back) == rows(whole)
 
 
-@pytest.mark.usefixtures("compiled_once")
 def test_a_replay_from_the_start_finds_it_or_is_refused(source, tmp_path):
     config = make_config(
         ExperimentConfig, training__num_steps=2, checkpoint__init_from=str(source.path)

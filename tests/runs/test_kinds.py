@@ -65,14 +65,14 @@ def test_the_largest_batch_has_the_arrays_of_a_real_one(name, trained):
         assert len(real[key].shape) == len(array.shape)
         assert all(a <= b for a, b in zip(real[key].shape, array.shape, strict=True)), key
     assert 0 < kind.tokens(real) <= kind.tokens(expected)
-    params = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))
+    params = kind.shapes(config)
     jax.eval_shape(kind.loss(config, kind.model(config)), params, expected, None)
 
 
 @pytest.mark.parametrize("name", ALL_KINDS)
 def test_parameters_are_those_of_the_leaves_less_the_rows_that_pad_the_vocabulary(name, trained):
     config, kind = trained.config(name), kind_named(name)
-    params = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))
+    params = kind.shapes(config)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     padding = params["token_embedding"].shape[0] - config.model.vocab_size
     assert kind.costs(config).parameters == size - config.model.d_model * padding
@@ -87,7 +87,7 @@ def test_a_dry_run_says_what_is_held(name, monkeypatch, trained):
     monkeypatch.setattr(dry_run, "_planned_in_a_child", lambda config, _: planned(config))
     config, kind = trained.config(name), kind_named(name)
     figures = dry_run.dry_run(config, device_memory_gib=1.0)
-    params = jax.eval_shape(lambda: kind.init(config, jax.random.key(0)))
+    params = kind.shapes(config)
     assert figures["parameter_bytes"] == 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
     assert figures["estimated_activation_bytes"] > 0 and figures["flops_per_step"] > 0
     assert figures["estimated_to_fit"] is True

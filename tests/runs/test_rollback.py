@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from gptjax.data.batches.loader import step_windows
-from gptjax.runs import inputs, replay, supervised
+from gptjax.runs import inputs, replay
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks import language_modelling
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.reporting import metrics
 from gptjax.training.spikes import NotFiniteError
@@ -19,19 +18,8 @@ BATCHES = inputs.training_batches
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_once():
-    """What differs between these runs is neither in the program nor in the evaluation."""
-    made = {}
-
-    def once(make):
-        return lambda *args: made[make] if make in made else made.setdefault(make, make(*args))
-
+def no_picture():
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in (
-            (supervised, "Program"),
-            (language_modelling, "language_model_evaluator"),
-        ):
-            patch.setattr(module, name, once(getattr(module, name)))
         patch.setattr(metrics, "plot_curve", lambda *_: None)
         yield
 
@@ -39,7 +27,10 @@ def compiled_once():
 @pytest.fixture
 def poison(monkeypatch):
     """Returns a function that makes examples bad, the first `times` that they come up."""
+    return _poison(monkeypatch)
 
+
+def _poison(patch):
     def make(examples, times=10**9, skipped=None):
         left = dict.fromkeys(examples, times)
 
@@ -54,9 +45,19 @@ def poison(monkeypatch):
                         batch["loss_weights"] = np.where(bad[:, None], np.nan, 1).astype("float32")
                 yield batch
 
-        monkeypatch.setattr(inputs, "training_batches", poisoned)
+        patch.setattr(inputs, "training_batches", poisoned)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def back(tmp_path_factory, make_config):
+    """A run that went back once and leaves out what was bad; it is not to be changed."""
+    path = tmp_path_factory.mktemp("back") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        _poison(patch)([21])
+        _run(path, make_config(training__rollback_after=1, training__skip_data=True))
+    return path
 
 
 def _windows(config, split, example):
@@ -89,11 +90,9 @@ def test_by_default_the_run_stops_and_keeps_what_was_good(tmp_path, make_config,
 
 
 def test_the_data_of_a_bad_step_is_left_out_as_if_it_had_never_been_there(
-    tmp_path, make_config, poison
+    back, tmp_path, make_config, poison
 ):
-    poison([21])
-    _run(tmp_path / "back", make_config(training__rollback_after=1, training__skip_data=True))
-    rows = _rows(tmp_path / "back")
+    rows = _rows(back)
     assert [row.get("skipped_examples") for row in rows if "split" not in row] == [
         None,
         [[20, 24]],
@@ -104,26 +103,21 @@ def test_the_data_of_a_bad_step_is_left_out_as_if_it_had_never_been_there(
     assert not any(row.get("skipped_steps") for row in rows)
 
     poison([21], skipped=((20, 24),))
-    _run(tmp_path / "without", make_config())
-    _assert_same_end(tmp_path / "back", tmp_path / "without", without=["skipped_examples"])
+    _run(tmp_path, make_config())
+    _assert_same_end(back, tmp_path, without=["skipped_examples"])
 
 
-def test_a_run_that_went_back_is_replayed_without_what_it_skipped(tmp_path, make_config, poison):
-    config = make_config(training__rollback_after=1, training__skip_data=True)
+def test_a_run_that_went_back_is_replayed_without_what_it_skipped(back, poison):
     poison([21])
-    _run(tmp_path, config)
-    workdir = WorkDirectory(str(tmp_path))
-    compared = list(replay.replay(replay.learner_in(workdir, config), workdir, 0, 8))
+    workdir = WorkDirectory(str(back))
+    learner = replay.learner_in(workdir, workdir.config())
+    compared = list(replay.replay(learner, workdir, 0, 8))
     assert [comparison.difference for comparison in compared] == [0.0] * 6
 
 
-def test_skipped_examples_are_remembered_by_a_run_that_goes_on(
-    tmp_path, make_config, poison, monkeypatch
-):
-    config = make_config(training__rollback_after=1, training__skip_data=True)
+def test_skipped_examples_are_remembered_by_a_run_that_goes_on(back, tmp_path, poison, monkeypatch):
+    config = WorkDirectory(str(back)).config()
     poison([21])
-    _run(tmp_path / "whole", config)
-
     poisoned = inputs.training_batches
 
     def interrupting(*args):
@@ -133,11 +127,11 @@ def test_skipped_examples_are_remembered_by_a_run_that_goes_on(
             yield batch
 
     monkeypatch.setattr(inputs, "training_batches", interrupting)
-    stopped = _run(tmp_path / "stopped", config)
+    stopped = _run(tmp_path, config)
     assert stopped.interrupted_by == "SIGTERM" and int(stopped.state.step) == 7
     monkeypatch.setattr(inputs, "training_batches", poisoned)
-    assert _run(tmp_path / "stopped", config).steps == 1
-    _assert_same_end(tmp_path / "stopped", tmp_path / "whole")
+    assert _run(tmp_path, config).steps == 1
+    _assert_same_end(tmp_path, back)
 
 
 def test_a_fault_that_does_not_come_again_leaves_no_trace(tmp_path, make_config, poison):

@@ -3,10 +3,12 @@
 import jax
 import numpy as np
 
+from gptjax.models.parameter_shapes import parameter_shapes
+
 
 def random_params(model, *arguments, std=0.2):
     """Parameters of the shapes that `model.init` makes: scales about 1, the others about 0."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *arguments)["params"]
+    shapes = parameter_shapes(model, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments))
     random = np.random.default_rng(0)
 
     def drawn(path, leaf):

@@ -3,6 +3,7 @@
 A conftest.py has the fixture from here: `from tests.support.programs import programs_once`.
 """
 
+import functools
 import json
 
 import pytest
@@ -10,22 +11,36 @@ import pytest
 from gptjax.runs import supervised
 from gptjax.runs.program import Program
 from gptjax.settings import to_dict
+from gptjax.studies.equal_budget import measure
+from gptjax.tasks.policy_optimisation.networks import ActorCritic
 
 FREE = ("data", "checkpoint", "profile")  # sections that no program depends on
-_made: dict[str, Program] = {}
+_made = {}
 
 
-def _once(config, mesh=None):
-    if mesh is not None:
-        return Program(config, mesh)
+def _once(make, config, *arguments):
     sections = {name: part for name, part in to_dict(config).items() if name not in FREE}
-    key = json.dumps([config.kind, sections])
-    return _made[key] if key in _made else _made.setdefault(key, Program(config))
+    key = json.dumps([config.kind, sections, *map(str, arguments)])
+    return _made[key] if key in _made else _made.setdefault(key, make())
 
 
-@pytest.fixture(scope="module")
+def _program(config, mesh=None):
+    return _once(lambda: Program(config, mesh), config, mesh)
+
+
+@pytest.fixture(scope="module", autouse=True)
 def programs_once():
-    """No supervised run of a file traces what another has traced."""
+    """No run of a file traces what another has traced."""
+    of_networks = ActorCritic.programs
+
+    @functools.wraps(of_networks)
+    def programs(networks, with_text):
+        config = networks._config
+        source = config.checkpoint.init_from
+        return _once(lambda: of_networks(networks, with_text), config, with_text, source)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervised, "Program", _once)
+        for module in (supervised, measure):
+            patch.setattr(module, "Program", _program)
+        patch.setattr(ActorCritic, "programs", programs)
         yield

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
-from tests.support.parameter_shapes import parameter_shapes
+from gptjax.models.gpt import GPT
+from gptjax.models.parameter_shapes import parameter_shapes
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,7 @@ def random_params():
             lambda path, leaf: jnp.asarray(
                 float(path[-1].key == "scale") + 0.1 * rng.normal(size=leaf.shape), leaf.dtype
             ),
-            parameter_shapes(config),
+            parameter_shapes(GPT(config)),
         )
 
     return fill

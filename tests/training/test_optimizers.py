@@ -10,7 +10,9 @@ from flax import traverse_util
 from experiments.configs import EXPERIMENTS
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.config import ExperimentConfig, OptimizerConfig, batch_schedule, resolve
+from gptjax.models.gpt import GPT
 from gptjax.models.layers import ACTIVATIONS
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.settings import limits_of
 from gptjax.training.optimizers import (
     OPTIMIZERS,
@@ -19,14 +21,13 @@ from gptjax.training.optimizers import (
     make_optimizer,
     update,
 )
-from tests.support.parameter_shapes import parameter_shapes
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS.names())
 def test_matrices_decay_and_biases_and_gains_do_not(name):
     """The count of each kind, by hand: four attention maps, two of the feed-forward, tables."""
     model = resolve(EXPERIMENTS.get(name)()).model
-    params = parameter_shapes(model)
+    params = parameter_shapes(GPT(model))
     mask = decay_mask(params)
     sizes = {True: 0, False: 0}
     for decays, leaf in zip(jax.tree.leaves(mask), jax.tree.leaves(params), strict=True):

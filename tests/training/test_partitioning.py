@@ -16,10 +16,11 @@ from gptjax.config import (
     TrainingConfig,
     resolve,
 )
+from gptjax.models.gpt import GPT
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.training.optimizers import make_optimizer
 from gptjax.training.partitioning import AXES, check_divides, make_mesh, placed, put_batch
 from gptjax.training.state import create
-from tests.support.parameter_shapes import parameter_shapes
 
 
 def _mesh(**axes):
@@ -94,7 +95,7 @@ def _state(config):
     """The shapes of the state of a resolved `config`, with an average of the parameters."""
     tx = make_optimizer(config.optimizer, optax.constant_schedule(0.1))
 
-    params = parameter_shapes(config.model)
+    params = parameter_shapes(GPT(config.model))
     return jax.eval_shape(lambda params: create(params, tx, with_ema=True), params)
 
 

@@ -21,6 +21,8 @@ from gptjax.alignment.reward_model import RewardModel, from_language_model
 from gptjax.alignment.rewards import Reward
 from gptjax.config import batch_schedule
 from gptjax.judging.reward_models import load_reward_model
+from gptjax.models.parameter_shapes import parameter_shapes
+from gptjax.runs.costs import array
 from gptjax.runs.initial_params import initial_params
 from gptjax.runs.inputs import load_model_tokenizer
 from gptjax.runs.kind import kind_of
@@ -110,17 +112,10 @@ class ActorCritic:
         )
 
     def _shapes(self) -> TrainState:
-        token, length = jnp.zeros((1, 1), jnp.int32), jnp.ones(1, jnp.int32)
-        key = jax.random.key(0)
-
-        def fresh() -> TrainState:
-            params = self._policy.init(key, token)["params"]
-            critic = {}
-            if self._critic is not None:
-                critic = self._critic.init(key, token, length)["params"]
-            return self._fresh(params, critic)
-
-        return jax.eval_shape(fresh)
+        critic = {}
+        if self._critic is not None:
+            critic = parameter_shapes(self._critic, array(1, 1), array(1))
+        return jax.eval_shape(self._fresh, parameter_shapes(self._policy), critic)
 
 
 def _critic(

@@ -21,7 +21,8 @@ from gptjax.config import ModelConfig
 from gptjax.inference.decoding import piece_size
 from gptjax.inference.prefill import PIECE, bucket
 from gptjax.models.costs import training_flops_per_token
-from gptjax.runs.costs import Shapes
+from gptjax.models.parameter_shapes import parameter_shapes
+from gptjax.runs.costs import Shapes, array
 from gptjax.runs.kind import Plan, kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.checks import minibatches_divide
@@ -80,11 +81,10 @@ def _value_from(config: PPOConfig) -> str | None:
 def state_trees(config: PPOConfig, mesh: Any) -> dict[str, Any]:
     """Shapes and shardings of the arrays held throughout, by the names of their figures."""
     state = networks_of(config, mesh).target
-    ppo_state, token = state.opt_state, jnp.zeros((1, 1), jnp.int32)
+    ppo_state = state.opt_state
 
     def scoring(model: ModelConfig) -> Any:
-        made = jax.eval_shape(RewardModel(model).init, jax.random.key(0), token, jnp.ones(1, int))
-        return placed(made["params"], mesh)
+        return placed(parameter_shapes(RewardModel(model), array(1, 1), array(1)), mesh)
 
     return {
         "parameter_bytes": state.params,

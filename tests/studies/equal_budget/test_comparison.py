@@ -12,8 +12,6 @@ from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.studies.equal_budget.plan import Trial
 from gptjax.training.reporting.metrics import read_metrics
 
-pytestmark = pytest.mark.usefixtures("programs_once")
-
 VARIANTS = ["dense", "banded(window=2)"]
 
 
