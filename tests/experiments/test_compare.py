@@ -5,12 +5,18 @@ import json
 import pytest
 
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.studies.equal_budget import comparison
+from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.binaries import call, registered
 
 
-def test_two_variants_are_trained_and_compared(make_config, tmp_path):
-    path = tmp_path / "runs"
+def test_two_variants_are_trained_and_compared(make_config, tmp_path, monkeypatch):
+    """What a step takes is said, and not measured."""
+    path, measured = tmp_path / "runs", Measurement(1e-4, 9)
+    monkeypatch.setattr(
+        comparison, "measure_all", lambda configs, *_: dict.fromkeys(configs, measured)
+    )
     with registered(tiny=lambda: make_config(training__seed=3)):
         done = call(
             *("compare", "--experiment=tiny", f"--workdir={path}", "--budget=tokens"),
@@ -25,7 +31,7 @@ def test_two_variants_are_trained_and_compared(make_config, tmp_path):
         own = WorkDirectory(str(path / run["workdir"]))
         assert own.config().model.attention == variant["variant"]
         assert run["loss"] == read_metrics(own.path / "metrics.jsonl")[-1]["loss"]
-        assert variant["tokens"] == 8 * 4 * 16 and variant["memory_bytes"] > 0
+        assert variant["tokens"] == 8 * 4 * 16 and variant["memory_bytes"] == 9
     assert dense["runs"][0]["loss"] != banded["runs"][0]["loss"]
 
 

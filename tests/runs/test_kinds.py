@@ -15,6 +15,7 @@ from gptjax.settings import fields
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import prepared, rows, run, stopping
 from tests.support.binaries import call
+from tests.support.tiers import tiered
 
 FREE = ("training.", "checkpoint.", "parallelism.", "profile.")  # what is not in IDENTITY
 ALL_KINDS = [*KINDS, "toy"]
@@ -103,7 +104,7 @@ def test_a_step_of_every_kind_can_be_planned(name, trained):
     assert kind_named(name).planned_bytes(config) > held
 
 
-@pytest.mark.parametrize("name", SUPERVISED)
+@pytest.mark.parametrize("name", tiered(zip(SUPERVISED, strict=True), [("dpo",), ("toy",)]))
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path, trained):
     config = trained.config(name)
     stopped = run(tmp_path / "run", config, change=stopping(2))

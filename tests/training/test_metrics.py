@@ -3,6 +3,7 @@ import json
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 from matplotlib import image
 from rich.console import Console
-from tensorboardX.proto.event_pb2 import Event
 
 from gptjax.training.reporting.metrics import MetricsWriter, Progress, plot_curve, read_metrics
 
@@ -29,8 +29,10 @@ def _training_row(step, loss):
     return {"step": step, "loss": loss, "learning_rate": 1e-3, "grad_norm": 0.5}
 
 
-def _events(workdir: Path) -> list[Event]:
+def _events(workdir: Path) -> list[Any]:
     """Reads TensorBoard files by their format: length, checksum, event, checksum."""
+    from tensorboardX.proto.event_pb2 import Event  # with torch, that takes seconds
+
     events = []
     for path in sorted((workdir / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime):
         content = path.read_bytes()

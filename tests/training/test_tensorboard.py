@@ -10,22 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboardX import SummaryWriter
-from tensorboardX import crc32c as theirs
-from tensorboardX.proto.event_pb2 import Event
 
 import gptjax
 from gptjax.training.reporting.tensorboard import EventFile, crc32c
 
 
 def _masked(content):
-    """The checksum of TensorFlow's records, by tensorboardX."""
+    """The checksum of TensorFlow's records, by tensorboardX, whose import takes seconds."""
+    from tensorboardX import crc32c as theirs
+
     crc = theirs.crc32c(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _events(directory):
     """The events of the one file there, whose checksums must be right."""
+    from tensorboardX.proto.event_pb2 import Event
+
     (path,) = directory.iterdir()
     content, events = path.read_bytes(), []
     while content:
@@ -67,6 +68,8 @@ def test_a_file_says_what_tensorboardx_says(tmp_path):
         events.write(7, {"train/loss": 2.5})
         assert len(_events(tmp_path / "ours")) == 3  # on disk at once
         events.write(300_000, {"train/loss": -1.5, "a tag of more than 127 letters, " * 5: 1e9})
+    from tensorboardX import SummaryWriter
+
     with SummaryWriter(str(tmp_path / "theirs"), purge_step=7) as writer:
         writer.add_scalar("train/loss", 2.5, 7)
     assert _what_counts(tmp_path / "ours")[:2] == _what_counts(tmp_path / "theirs")
