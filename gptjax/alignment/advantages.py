@@ -48,8 +48,15 @@ def estimate(
 
 
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of `x` over the mask, float32; 0 of an empty one."""
-    return jnp.sum(jnp.where(mask, x, 0.0)) / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
+    """Mean of `x` over the mask, float32; 0 of an empty one.
+
+    Of equal numbers it is that number: they are added up as differences from the largest, so that
+    a spread made of rounding is never divided by.
+    """
+    count = jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
+    largest = jnp.max(x, where=mask, initial=-jnp.inf)
+    largest = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))
+    return largest + jnp.sum(jnp.where(mask, x - largest, 0.0)) / count
 
 
 def masked_variance(x: jax.Array, mask: jax.Array) -> jax.Array:
@@ -61,7 +68,7 @@ def whitened(x: jax.Array, mask: jax.Array, *, centre: bool = True) -> jax.Array
     """`x` [B, T] float32 with variance 1 over the mask, and mean 0 or its own; 0 off the mask.
 
     Mean and variance are over all that is passed, the whole batch of answers: minibatches come
-    after. The variance is the population's, plus 1e-8.
+    after. The variance is the population's, plus 1e-8. Equal numbers become exactly 0, or stay.
 
     Source: the code of Ziegler et al. 2019 (arXiv 1909.08593); InstructGPT does not say.
     """

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from gptjax.alignment.ranking import pair_weights
 from gptjax.models.decoder import Decoder
-from gptjax.training.losses import Batch, Loss, token_nats
+from gptjax.training.losses import Batch, Loss, out_of_sight_of, token_nats
 
 
 def dpo_loss(
@@ -53,7 +53,8 @@ def answer_log_probs(model: Decoder, chunk: int | None = None) -> Callable[[Any,
 
     The batch is that of `ranking.ranking` with whole texts: tokens [B, K, T], lengths [B, K] and
     prompt_lengths [B] int32. An answer is what follows the prompt up to the text's length, the end
-    of the turn included; one that is not there, of length 0, has 0 nats. Dropout is off.
+    of the turn included; one that is not there, of length 0, has 0 nats. Dropout is off. Under
+    attention that looks ahead, padding is hidden, and tokens that earlier ones may see have 0 nats.
 
     Args:
       model: the decoder.
@@ -72,7 +73,13 @@ def answer_log_probs(model: Decoder, chunk: int | None = None) -> Callable[[Any,
         answered = (at >= batch["prompt_lengths"][:, None, None]) & (
             at < batch["lengths"][:, :, None]
         )
-        nats = nats_of(params, {"tokens": inputs, "targets": targets}, None)
+        made = {"tokens": inputs, "targets": targets}
+        hidden = out_of_sight_of(made, model.config)
+        if hidden is not None:
+            answered &= hidden[None]
+            real = at - 1 < batch["lengths"][:, :, None]
+            made["segment_ids"] = jnp.where(real, 0, -1).reshape(rows * count, room)
+        nats = nats_of(params, made, None)
         return -jnp.sum(jnp.where(answered, nats.reshape(rows, count, room), 0.0), axis=2)
 
     return log_probs
@@ -138,18 +145,19 @@ def grpo_advantages(scores: jax.Array, *, scale: bool = True) -> jax.Array:
         2025, arXiv 2503.20783).
 
     Returns:
-      [B, G] float32, for every token of the answer; 0 where all of a group score alike.
+      [B, G] float32, for every token of the answer; exactly 0 where all of a group score alike.
 
     Source: arXiv 2402.03300, section 4.1.2. The deviation is the population's.
     """
-    centred = scores - jnp.mean(scores, axis=1, keepdims=True)
+    gaps = scores - scores[:, :1]  # whose mean is exactly 0 where all are equal
+    centred = gaps - jnp.mean(gaps, axis=1, keepdims=True)
     if not scale:
         return centred
     return centred / (jnp.sqrt(jnp.mean(jnp.square(centred), axis=1, keepdims=True)) + 1e-6)
 
 
 def rloo_advantages(scores: jax.Array) -> jax.Array:
-    """Each score less the mean of the others of its group, [B, G] float32.
+    """Each score less the mean of the others of its group, [B, G] float32; 0 where all are equal.
 
     Args:
       scores: [B, G] float32, of G answers to each prompt, two or more.
@@ -162,5 +170,6 @@ def rloo_advantages(scores: jax.Array) -> jax.Array:
     count = scores.shape[1]
     if count < 2:
         raise ValueError(f"rloo_advantages: got {count} answer a prompt, expected at least 2")
-    others = (jnp.sum(scores, axis=1, keepdims=True) - scores) / (count - 1)
-    return scores - others
+    gaps = scores - scores[:, :1]
+    others = (jnp.sum(gaps, axis=1, keepdims=True) - gaps) / (count - 1)
+    return gaps - others

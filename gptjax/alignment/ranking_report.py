@@ -86,7 +86,9 @@ def wilson_interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, 
     right, total = np.asarray(right, np.float64), np.asarray(total, np.float64)
     prompts, comparisons = np.count_nonzero(total), total.sum()
     share = right.sum() / comparisons
-    variance = np.square(right - share * total).sum() / comparisons**2
+    # Whole numbers, but for ties' halves: exactly 0 where all prompts have the same share.
+    gaps = right * comparisons - right.sum() * total
+    variance = np.square(gaps).sum() / comparisons**4
     size = min(share * (1 - share) / variance, comparisons) if variance > 0 else prompts
     centre = (share + _Z**2 / (2 * size)) / (1 + _Z**2 / size)
     half = _Z / (1 + _Z**2 / size) * math.sqrt(share * (1 - share) / size + (_Z / (2 * size)) ** 2)

@@ -214,7 +214,8 @@ def normalisation(rewards: np.ndarray, *, unit_variance: bool = False) -> tuple[
         raise ValueError(f"rewards: got {rewards.size}, not all finite, expected finite ones")
     gain = 1.0
     if unit_variance:
-        if not rewards.std() > 0:
+        spread = float((rewards - rewards[0]).std())  # exactly 0 of equal rewards
+        if spread == 0:
             raise ValueError(f"rewards: got {rewards.size} all equal, expected a spread above 0")
-        gain = 1.0 / float(rewards.std())
+        gain = 1.0 / spread
     return -float(rewards.mean()), gain

@@ -115,16 +115,20 @@ class ScoreMoments:
         return jnp.where(variance > 0.0, jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0)), 1.0)
 
     def with_scores(self, scores: jax.Array) -> "ScoreMoments":
-        """Moments of the scores so far and of `scores` [B] float32 (Chan et al. 1979)."""
+        """Moments of the scores so far and of `scores` [B] float32 (Chan et al. 1979).
+
+        Of equal scores the deviations are exactly 0: no mean of them is rounded.
+        """
         size = jnp.float32(scores.size)
-        count, mean = self.count + size, jnp.mean(scores)
-        gap = mean - self.mean
+        count = self.count + size
+        mean = scores[0] + jnp.mean(scores - scores[0])
+        gap, share = mean - self.mean, size / count
         return ScoreMoments(
             count,
-            self.mean + gap * size / count,
+            jnp.where(self.count > 0.0, self.mean + gap * share, mean),
             self.deviations
             + jnp.sum(jnp.square(scores - mean))
-            + jnp.square(gap) * self.count * size / count,
+            + jnp.square(gap) * self.count * share,
         )
 
 

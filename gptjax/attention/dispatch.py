@@ -22,6 +22,7 @@ from gptjax.attention.implementations.fused import FUSED
 from gptjax.attention.implementations.implementation import Call, Implementation
 from gptjax.attention.implementations.on_mesh import on_mesh
 from gptjax.attention.implementations.reference import reference
+from gptjax.attention.restarts import is_of_distance, within_segments
 from gptjax.attention.rules import Rules, Score
 from gptjax.registry import Registry, unknown_name
 
@@ -66,8 +67,9 @@ def attend(
       impl: a name in IMPLEMENTATIONS, or "auto".
       segment_ids: int32 [B, T] (or a pair [B, T], [B, S]); attention stays within equal ids,
         negative ids are padding that nobody attends to or from.
-      q_positions: int32 [T] or [B, T]; by default 0..n-1, the only case in which empty blocks
-        are skipped.
+      q_positions: int32 [T] or [B, T]; by default 0..n-1, or with `segment_ids` 0..n-1 within
+        each segment, as if it were alone, the cases in which empty blocks are skipped. With a
+        pair of ids positions do not restart.
       k_positions: int32 [S] or [B, S], the same for keys; negative ones are empty slots.
       score: pytree called as score(scores, head, q_pos, k_pos) -> scores on float32 scaled
         scores [B, K, H/K, q, k], the others broadcasting; gradients reach its arrays.
@@ -158,10 +160,17 @@ def _attend(
             f"attend: got score {score!r}, expected a registered pytree of floating-point arrays"
         )
     pattern = in_order(pattern) if causal else pattern
+    restarts = segment_ids is not None and not paired and q_positions is k_positions is None
+    if restarts and (score is not None or not all(map(is_of_distance, pattern.per_head()))):
+        assert q_segments is not None
+        q_positions = k_positions = within_segments(jnp.asarray(q_segments).reshape(-1, num_keys))
+    else:
+        restarts = False
     rules = Rules(
         pattern=pattern,
         scale=head_dim**-0.5 if scale is None else float(scale),
         dropout_rate=float(dropout_rate),
+        restarts=restarts,
         q_positions=_rows("q_positions", q_positions, batch, num_queries),
         k_positions=_rows("k_positions", k_positions, batch, num_keys),
         q_segments=_rows("segment_ids", q_segments, batch, num_queries, each=True),
@@ -179,8 +188,9 @@ def _attend(
         head_dim=head_dim,
         value_dim=v.shape[3],
         dtype=q.dtype.name,
-        positions=q_positions is not None or k_positions is not None,
+        positions=not restarts and (q_positions is not None or k_positions is not None),
         segments=segment_ids is not None,
+        restarts=restarts,
         paired_segments=paired,
         score=score is not None,
         dropout=seed is not None,

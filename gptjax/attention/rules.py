@@ -32,6 +32,7 @@ class Rules:
       dropout_rate: share of the attention weights set to zero.
       q_positions, k_positions: int32 [B or 1, T], [B or 1, S]; None is 0..n-1, the only case
         in which blocks are known before the data are. Negative keys are empty slots.
+      restarts: whether the positions are those within segments, of one order with the indices.
       q_segments, k_segments: int32 [B, T], [B, S]; attend within equal, non-negative ids.
       heads: int32 [K, G], the numbers of the query heads; None is 0..H-1.
       seed: uint32 [2], the dropout's randomness.
@@ -41,6 +42,7 @@ class Rules:
     pattern: Pattern = dataclasses.field(metadata=STATIC)
     scale: float = dataclasses.field(metadata=STATIC)
     dropout_rate: float = dataclasses.field(metadata=STATIC)
+    restarts: bool = dataclasses.field(default=False, metadata=STATIC)
     q_positions: jax.Array | None = None
     k_positions: jax.Array | None = None
     q_segments: jax.Array | None = None

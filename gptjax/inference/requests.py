@@ -8,7 +8,7 @@ request.cancel()
 import collections
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -75,10 +75,27 @@ def make_order(
         prompt = prompt[-_window(config.context_length, max_new_tokens) :]
     room = room_after(prompt, config)
     limit = prompt.size + (room if max_new_tokens is None else min(room, max_new_tokens))
-    for pattern in attention_cycle(config):
-        check_decodable(pattern, prompt.size - 1, limit)
+    _check_decodable(config, prompt.size, limit)
     prompt = prompt.astype(np.int32)
     return Order(prompt, limit, sampler or Sampler(), seed, sample_index, stop_token, tuple(stop))
+
+
+def check_answerable(
+    config: ModelConfig, prompts: Iterable[np.ndarray], max_new_tokens: int | None = None
+) -> None:
+    """Refuses prompts [n] that cannot be continued under attention that looks ahead.
+
+    Raises:
+      ValueError: an earlier token would have to see one that is not written yet.
+    """
+    room = config.context_length if max_new_tokens is None else max_new_tokens
+    for size in {prompt.size for prompt in prompts}:
+        _check_decodable(config, size, min(size + room, config.context_length))
+
+
+def _check_decodable(config: ModelConfig, prompt: int, limit: int) -> None:
+    for pattern in attention_cycle(config):
+        check_decodable(pattern, prompt - 1, limit)
 
 
 def check_tokens(name: str, tokens: np.ndarray, vocab_size: int) -> None:

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from gptjax.attention.cache import check_decodable
+from gptjax.attention.sight import out_of_sight
 from gptjax.inference.log_probs import log_probs_after, log_probs_whole
 from gptjax.inference.prefill import PIECE, Prefill, bucket
 from gptjax.inference.requests import check_number, check_tokens
@@ -59,7 +60,7 @@ class TextLoss:
 
     Attributes:
       nats: of all its tokens but the first.
-      tokens: how many those are.
+      tokens: how many those are, or are counted of them.
     """
 
     nats: float
@@ -155,6 +156,9 @@ class Scorer:
     def perplexity(self, tokens: np.ndarray, stride: int | None = None) -> TextLoss:
         """The loss of a text of any length, each token but the first scored once.
 
+        Under attention that looks ahead, tokens that earlier ones of their window may see are left
+        out.
+
         Windows of `context_length` tokens start every `stride` tokens; each scores those that the
         ones before have not. So all tokens but those of the first window are scored with more than
         `context_length - stride` tokens before them.
@@ -164,7 +168,7 @@ class Scorer:
           stride: 1 to the context length, which is the default: windows do not overlap.
 
         Raises:
-          ValueError: tokens or a stride out of range, or a pattern that looks ahead.
+          ValueError: tokens or a stride out of range, or attention under which no token is left.
         """
         context = self._model.config.context_length
         stride = context if stride is None else stride
@@ -174,7 +178,6 @@ class Scorer:
         check_tokens("tokens", tokens, self._model.config.vocab_size)
         if tokens.size < 2:
             raise ValueError("tokens: got one, expected two or more: the first has none before it")
-        self._check_order(1, min(context, tokens.size - 1))
         starts = range(0, max(tokens.size - 1 - context, 0) + stride, stride)
         windows: list[tuple[np.ndarray, int]] = []
         done = 1
@@ -182,8 +185,19 @@ class Scorer:
             end = min(start + context + 1, tokens.size)
             windows.append((tokens[start:end], end - done))
             done = end
-        scores = self._score_all(windows)
-        return TextLoss(-math.fsum(score.total for score in scores), tokens.size - 1)
+        hidden = out_of_sight(attention_cycle(self._model.config), context + 1)
+        counted = [hidden[window.size - count : window.size] for window, count in windows]
+        number = int(sum(map(np.count_nonzero, counted)))
+        if not number:
+            raise ValueError(
+                f"attention {self._model.config.attention}: got a text of {tokens.size} tokens, "
+                "each of which an earlier one may see, expected one that is out of sight"
+            )
+        pairs = zip(self._score_all(windows), counted, strict=True)
+        return TextLoss(
+            -math.fsum(float(score.log_probs[of].sum(dtype=np.float64)) for score, of in pairs),
+            number,
+        )
 
     def _checked(self, prefix: np.ndarray, continuation: np.ndarray) -> tuple[np.ndarray, int]:
         """A whole text, and how many tokens at its end are scored."""

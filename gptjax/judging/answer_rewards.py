@@ -15,6 +15,7 @@ from gptjax.alignment.rewards import Reward
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
+from gptjax.inference.requests import check_answerable
 from gptjax.judging.judges import scored
 from gptjax.models.decoder import Decoder
 from gptjax.training.evaluation import Evaluator
@@ -45,9 +46,13 @@ def answer_reward_evaluator(
 
     Returns:
       A function from parameters to `reward`, the mean of what the answers earn.
+
+    Raises:
+      ValueError: attention that looks ahead, under which a prompt cannot be continued.
     """
     asked, ids = list(prompts.prompts)[:count], list(prompts.ids)[:count]
     longest = max(map(len, ids))
+    check_answerable(model.config, ids)
     room = model.config.context_length - longest
     generator: Generator | None = None
 

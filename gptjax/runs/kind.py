@@ -188,9 +188,18 @@ class Kind(abc.ABC, Generic[Config]):
 
     def checks(self, config: Config) -> Iterable[Check]:
         """Checks of a resolved configuration of this kind."""
-        attention_cycle(config.model)
-        scores.parse(config.model.score)
-        return ()
+        model, cycle = config.model, attention_cycle(config.model)
+        scores.parse(model.score)
+        yield (
+            "model.attention",
+            len(cycle) <= model.num_layers,
+            f"at most {model.num_layers} patterns, as many as layers",
+        )
+        yield (
+            "model.attention",
+            max(len(pattern.per_head()) for pattern in cycle) <= model.num_heads,
+            f"at most {model.num_heads} patterns in heads(...), as many as heads",
+        )
 
     def check(self, config: Config) -> None:
         """Refuses what a resolved `config` of this kind cannot have, before anything is read.

@@ -28,7 +28,7 @@ from gptjax.models.decoder import Decoder
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import attention_cycle
 from gptjax.training.evaluation import language_model_evaluator
-from gptjax.training.losses import Batch, Loss
+from gptjax.training.losses import Batch, Loss, counted_weights
 from gptjax.training.partitioning import put_batch
 
 
@@ -81,12 +81,13 @@ def kept_attention(
 def divergence_loss(own: Decoder, new: Decoder) -> Loss:
     """The loss of `new`; as metrics that of `own`, and KL(own || new) of their predictions, nats.
 
-    The models share their parameters. Logits of both exist for one row of the batch at a time.
+    Targets that either may see count nothing. The models share their parameters. Logits of both
+    exist for one row of the batch at a time.
     """
 
     def loss(params: Any, batch: Batch, rng: jax.Array | None):
         del rng
-        values, weights = {"params": params}, batch["loss_weights"]
+        values, weights = {"params": params}, counted_weights(batch, own.config, new.config)
         context: Any = {name: batch.get(name) for name in ("segment_ids", "positions")}
         hiddens = [
             model.apply(values, batch["tokens"], **context, method="hidden")[0]

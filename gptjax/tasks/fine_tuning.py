@@ -29,7 +29,7 @@ from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_examples
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import setting
-from gptjax.tasks.shared_checks import follows_a_work_directory
+from gptjax.tasks.shared_checks import follows_a_work_directory, leaves_targets
 from gptjax.tokenization import ChatTokenizer, Tokenizer
 from gptjax.training.evaluation import Evaluator, language_model_evaluator
 from gptjax.training.partitioning import batch_share
@@ -135,6 +135,7 @@ class FineTuning(Supervised[SFTConfig]):
     def checks(self, config: SFTConfig) -> Iterable[Check]:
         yield from super().checks(config)
         yield follows_a_work_directory(config)
+        yield leaves_targets(config)
         saved, judged = config.checkpoint.every_steps, config.training.eval_every
         yield (
             "checkpoint.every_steps",

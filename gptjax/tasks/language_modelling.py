@@ -3,7 +3,7 @@
 python -m experiments.train --experiment=gpt2_smoke --workdir=runs/gpt2
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
@@ -13,9 +13,11 @@ from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.corpora.text import load_corpus
 from gptjax.runs import inputs
+from gptjax.runs.kind import Check
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task
+from gptjax.tasks.shared_checks import leaves_targets
 from gptjax.training.evaluation import Evaluator, language_model_evaluator
 from gptjax.training.partitioning import batch_share
 
@@ -32,6 +34,10 @@ class LanguageModelling(Supervised[ExperimentConfig]):
     """
 
     config = ExperimentConfig
+
+    def checks(self, config: ExperimentConfig) -> Iterable[Check]:
+        yield from super().checks(config)
+        yield leaves_targets(config)
 
     def prepare(self, config: ExperimentConfig) -> Task:
         """Reads the corpus; see `Kind.prepare`."""

@@ -20,6 +20,7 @@ from gptjax.data.batches.ranking_rows import RankingRows
 from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.chat_format import ChatTemplate
+from gptjax.inference.requests import check_answerable
 from gptjax.judging.divergence import divergence
 from gptjax.models.decoder import Decoder
 from gptjax.runs import inputs
@@ -32,7 +33,11 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import setting
 from gptjax.tasks.ranked_answers import RankingsSection, largest_rankings, ranked_answers
 from gptjax.tasks.reference_log_probs import ReferredRows, log_probs, refer, start_params
-from gptjax.tasks.shared_checks import follows_a_work_directory, has_room_for_answers
+from gptjax.tasks.shared_checks import (
+    follows_a_work_directory,
+    has_room_for_answers,
+    leaves_targets,
+)
 from gptjax.training.evaluation import Evaluator, loss_evaluator
 from gptjax.training.losses import Loss
 from gptjax.training.partitioning import batch_share
@@ -109,6 +114,7 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
             "0 with dpo.loss=ipo",
         )
         yield follows_a_work_directory(config)
+        yield leaves_targets(config)
 
     def starts_at_random(self, config: DPOConfig) -> bool:
         return config.dpo.random_start
@@ -120,6 +126,11 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
             "dpo", config.dpo, config.data.validation_fraction, template
         )
         rows, validation = ReferredRows(learned), ReferredRows(held_out)
+        try:
+            room = config.dpo.max_answer_tokens
+            check_answerable(config.model, _asked(config, held_out), room)
+        except ValueError as error:
+            raise ValueError(f"{error}; or config.dpo.kl_prompts=0, to draw no answers") from error
         hashes |= {"tokenizer_hash": template.tokenizer.content_hash()}
         check_alike(hashes)
         if config.dpo.epochs is not None:
@@ -162,6 +173,12 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
         )
 
 
+def _asked(config: DPOConfig, rows: RankingRows) -> list[np.ndarray]:
+    """The held-out prompts whose answers measure the divergence."""
+    prompts = {prompt.tobytes(): prompt for prompt in rows.prompts}
+    return list(prompts.values())[: config.dpo.kl_prompts]
+
+
 def _divergence(
     program: Program,
     config: DPOConfig,
@@ -171,8 +188,7 @@ def _divergence(
     rows: RankingRows,
 ) -> dict[str, float] | None:
     """KL(policy || start) over answers to held-out prompts; None where it cannot be had."""
-    prompts = {prompt.tobytes(): prompt for prompt in rows.prompts}
-    chosen = list(prompts.values())[: config.dpo.kl_prompts]
+    chosen = _asked(config, rows)
     if not chosen:
         return None
     try:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from gptjax.attention.sight import out_of_sight
 from gptjax.config import ExperimentConfig
 from gptjax.interop.huggingface_directory import is_pretrained
+from gptjax.models.transformer import attention_cycle
 from gptjax.runs.kind import Check
 
 
@@ -28,6 +30,17 @@ def follows_a_work_directory(config: ExperimentConfig) -> Check:
         given is None or not is_pretrained(Path(given)),
         "a work directory, whose tokenizer is known, such as `python -m experiments.convert "
         f"--from_huggingface={given} --workdir=DIR` makes of it",
+    )
+
+
+def leaves_targets(config: ExperimentConfig) -> Check:
+    """Under attention that looks ahead, some token is out of sight of all earlier ones."""
+    hidden = out_of_sight(attention_cycle(config.model), config.model.context_length + 1)
+    return (
+        "model.attention",
+        bool(hidden[1:].any()),
+        f"one under which not every token of a context of {config.model.context_length} is seen by "
+        "earlier ones, from which it is to be predicted",
     )
 
 

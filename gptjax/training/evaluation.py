@@ -31,7 +31,8 @@ def loss_evaluator(
       mesh: where batches go.
 
     Returns:
-      A function from parameters to `loss`, and the means of the loss function's own metrics.
+      A function from parameters to `loss`, and the means of the loss function's own metrics. It
+      raises ValueError where nothing counts.
     """
     sums = _evaluation(loss)
 
@@ -45,6 +46,8 @@ def loss_evaluator(
             weight += float(batch_weight)
             for name, value in metric_sums.items():
                 metrics[name] = metrics.get(name, 0.0) + float(value)
+        if not weight:
+            raise ValueError("evaluation: got no target that counts, expected one or more")
         return {
             "loss": totals / weight,
             **{name: value / weight for name, value in metrics.items()},

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -56,7 +57,8 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch):
         dropout = jax.random.fold_in(rng(seed, "dropout"), state.step)
         (total, weight, others), grads = sums(state.params, batch, dropout)
-        loss, metrics, grads = jax.tree.map(lambda x: x / weight, (total, others, grads))
+        per = jnp.where(weight > 0.0, weight, 1.0)  # a batch without targets changes nothing
+        loss, metrics, grads = jax.tree.map(lambda x: x / per, (total, others, grads))
         params, opt_state = update(tx, grads, state.opt_state, state.params, loss)
         ema = averaged(state.ema, params, ema_decay)
         metrics |= {

@@ -6,13 +6,16 @@ nor accumulation can change what is minimised. `rng` is None in evaluation: drop
     loss_sum, weight, _ = language_model(GPT(config))(params, batch, rng)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from gptjax.attention.sight import out_of_sight
+from gptjax.config import ModelConfig
 from gptjax.models.decoder import Decoder
+from gptjax.models.transformer import attention_cycle
 
 Batch = Mapping[str, jax.Array]
 Loss = Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
@@ -49,6 +52,29 @@ def _cross_entropy_backward(residuals: Any, gradient: jax.Array):
 
 
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+def out_of_sight_of(batch: Batch, *configs: ModelConfig) -> jax.Array | None:
+    """Whether each target is hidden from all that the models' earlier positions may see.
+
+    Returns:
+      bool [B or 1, T]; None where no attention of the models looks ahead, so that all are.
+    """
+    patterns = tuple(pattern for config in configs for pattern in attention_cycle(config))
+    if not any(pattern.looks_ahead for pattern in patterns):
+        return None
+    hidden = out_of_sight(patterns, configs[0].context_length + 1)
+    positions = batch.get("positions")
+    if positions is None:
+        positions = jnp.arange(batch["tokens"].shape[1])[None]
+    return jnp.asarray(hidden)[positions + 1]
+
+
+def counted_weights(batch: Batch, *configs: ModelConfig) -> jax.Array:
+    """The batch's `loss_weights`, 0 where a target is not `out_of_sight_of` the models."""
+    hidden = out_of_sight_of(batch, *configs)
+    weights = batch["loss_weights"]
+    return weights if hidden is None else jnp.where(hidden, weights, 0.0)
 
 
 def token_nats(
@@ -88,21 +114,25 @@ def token_nats(
     return nats
 
 
-def language_model(model: Decoder, chunk: int | None = None) -> Loss:
+def language_model(
+    model: Decoder, chunk: int | None = None, beside: Sequence[ModelConfig] = ()
+) -> Loss:
     """Next-token prediction: the cross-entropy of `batch["targets"]`.
 
     The batch holds tokens, targets [B, T] int32 and loss_weights [B, T] float32; segment_ids and
-    positions [B, T] int32 where documents are hidden from each other.
+    positions [B, T] int32 where documents are hidden from each other. A target that an earlier
+    position may see, under attention that looks ahead, counts nothing.
 
     Args:
       model: the decoder.
       chunk: positions, a divisor of T, whose logits exist at a time, [B, chunk, V] instead of
         [B, T, V]; they are computed again for the gradient. None: all at once.
+      beside: models that it is compared with; targets that one of them may see count nothing.
     """
     nats = token_nats(model, chunk)
 
     def loss(params: Any, batch: Batch, rng: jax.Array | None):
-        weights = batch["loss_weights"]
+        weights = counted_weights(batch, model.config, *beside)
         return jnp.sum(nats(params, batch, rng) * weights), jnp.sum(weights), {}
 
     return loss

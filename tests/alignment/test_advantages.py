@@ -77,7 +77,13 @@ def test_whitening_is_over_real_tokens(centre):
 def test_nothing_and_equal_values_whiten_to_zero():
     x, _, mask = random()
     np.testing.assert_array_equal(whitened(x, np.zeros_like(mask)), 0.0)
-    np.testing.assert_array_equal(whitened(np.full_like(x, 2.0), mask), 0.0)
+    for value in (2.0, 0.1, 3.3, 17.3, -1e6):  # of few of which a rounded mean is the number
+        equal = np.full_like(x, value)
+        np.testing.assert_array_equal(whitened(equal, mask), 0.0)
+        np.testing.assert_array_equal(
+            whitened(equal, mask, centre=False), np.where(mask, equal, 0.0)
+        )
+        assert explained_variance(x, equal, mask) == 0.0
     assert masked_mean(x, np.zeros_like(mask)) == 0.0
 
 

@@ -130,7 +130,8 @@ def test_the_reference_itself_is_at_ln_2_with_the_papers_gradient(make_model):
 
 
 def test_what_follows_an_answer_and_other_rows_change_nothing(make_model):
-    model = GPT(make_model())
+    """Nor does padding, where what precedes it could see it."""
+    model = GPT(make_model(attention="prefix(length=4),block_causal(block=3)", num_layers=2))
     batch, params = rankings(), init(model)
     score = jax.jit(answer_log_probs(model))
     before = score(params, batch)
@@ -138,6 +139,18 @@ def test_what_follows_an_answer_and_other_rows_change_nothing(make_model):
     tokens[0, 2, end:], tokens[1:] = 7, 8
     assert end < SIZE and score(params, batch | {"tokens": tokens})[0, 2] == before[0, 2]
     assert before[2, 2] == 0.0
+    longer = {"tokens": np.pad(batch["tokens"], ((0, 0), (0, 0), (0, 2)), constant_values=9)}
+    np.testing.assert_allclose(jax.jit(answer_log_probs(model))(params, batch | longer), before)
+
+
+def test_tokens_of_an_answer_that_earlier_ones_see_have_no_nats(make_model):
+    model = GPT(make_model(attention="prefix(length=5)"))
+    batch, params = rankings(), init(model)
+    found = jax.jit(answer_log_probs(model))(params, batch)
+    for row, k in np.ndindex(*found.shape):
+        tokens, end = batch["tokens"][row, k], batch["lengths"][row, k]
+        logits = model.apply({"params": params}, tokens[None, : max(end, 1)])[0]
+        assert found[row, k] == pytest.approx(log_prob(logits, tokens, 5, end), abs=1e-4)
 
 
 def test_dropout_is_off(make_model):
@@ -160,6 +173,10 @@ def test_group_advantages_equal_loops():
         others = statistics.fmean(group[:i] + group[i + 1 :])
         assert rloo[b, i] == pytest.approx(group[i] - others, abs=1e-5)
     np.testing.assert_array_equal(grpo[3], 0.0)
+    for advantages in (grpo_advantages, rloo_advantages):
+        for value, size in ((3.3, 8), (17.3, 8), (0.1, 6), (-1e6, 7)):
+            equal = np.full((2, size), value, np.float32)
+            np.testing.assert_array_equal(jax.jit(advantages)(equal), 0.0)
 
 
 def test_one_answer_has_no_others():

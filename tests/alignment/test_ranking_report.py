@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -57,6 +59,13 @@ def test_single_comparisons_have_wilsons_interval(right):
     expected = binomtest(right, 20).proportion_ci(0.95, "wilson")
     got = wilson_interval([1] * right + [0] * (20 - right), [1] * 20)
     assert got == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_prompts_of_one_share_count_once_each_although_a_third_is_rounded():
+    assert wilson_interval([1] * 20, [3] * 20) == wilson_interval([10] * 20, [30] * 20)
+    low, high = wilson_interval([1] * 20, [3] * 20)
+    many_low, many_high = wilson_interval([1] * 200, [3] * 200)
+    assert high - low == pytest.approx(math.sqrt(10) * (many_high - many_low), rel=0.1)
 
 
 def test_comparisons_that_say_the_same_count_once():

@@ -135,5 +135,8 @@ def test_moments_of_batches_are_the_moments_of_all_scores():
 
 
 def test_equal_scores_are_not_scaled():
-    moments = ScoreMoments.none().with_scores(jnp.full(4, 2.0))
-    np.testing.assert_array_equal(scaled_scores(jnp.full(4, 2.0), moments), np.full(4, 2.0))
+    for value, size in ((2.0, 4), (0.1, 8), (0.1, 6), (17.3, 7)):
+        scores, moments = jnp.full(size, value), ScoreMoments.none()
+        for _ in range(3):
+            moments = jax.jit(ScoreMoments.with_scores)(moments, scores)
+            np.testing.assert_array_equal(scaled_scores(scores, moments), scores)

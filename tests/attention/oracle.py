@@ -82,10 +82,15 @@ def effective(pattern, heads, num_queries, num_keys, *, causal=True, segments=No
     allowed = np.zeros((batch, heads, num_queries, num_keys), bool)
     for h, i, j in np.ndindex(heads, num_queries, num_keys):
         allowed[:, h, i, j] = attends(cycle[h % len(cycle)], i, j, causal=causal)
-    if segments is not None:
+    if segments is not None:  # each as if alone, its positions from 0
         for b, i, j in np.ndindex(batch, num_queries, num_keys):
-            if segments[b][i] != segments[b][j] or segments[b][i] < 0:
-                allowed[b, :, i, j] = False
+            first = list(segments[b]).index(segments[b][i])
+            together = segments[b][i] == segments[b][j] >= 0
+            for h in range(heads):
+                pattern = cycle[h % len(cycle)]
+                allowed[b, h, i, j] = together and attends(
+                    pattern, i - first, j - first, causal=causal
+                )
     return allowed
 
 

@@ -201,11 +201,25 @@ def test_patterns_that_look_ahead_are_scored_where_they_see_no_answer(attention)
     for call in (
         lambda: scorer.score([(prefixes[0][:6], answers[0])]),
         lambda: scorer.score_answers(prefixes[0][:6], answers),
-        lambda: scorer.perplexity(tokens_of(20)[0]),
     ):
         with pytest.raises(ValueError) as caught:
             call()
         assert str(caught.value).startswith(refused) and "\n" not in str(caught.value)
+
+
+def test_a_perplexity_leaves_out_what_earlier_tokens_see():
+    """Windows of 72 tokens, each in blocks of 16: targets at 16, 32, 48 and 64 alone."""
+    of = made(attention="block_causal(block=16)")
+    tokens = tokens_of(100)[0]
+    got = Scorer(*of).perplexity(tokens, 40)
+    asked = [(0, 16), (0, 32), (0, 48), (0, 64), (40, 48)]  # the next window is to score from 73 on
+    nats = [
+        -Scorer(*of).score([(tokens[start : start + at], tokens[start + at :][:1])])[0].total
+        for start, at in asked
+    ]
+    assert got.tokens == len(asked) and got.nats == pytest.approx(sum(nats), rel=1e-5)
+    with pytest.raises(ValueError, match="got a text of 9 tokens, each of which an earlier one"):
+        Scorer(*of).perplexity(tokens[:9])
 
 
 ONE, EMPTY = np.array([1]), np.zeros(0, int)

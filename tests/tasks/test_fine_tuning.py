@@ -265,6 +265,14 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(trained, tmp_p
             r"config\.sft\.judges: got None, expected judges such as reward_model:WORKDIR with ",
         ),
         (
+            {"model__attention": "block_causal(block=49)"},
+            r"model\.attention: got block_causal.*, expected one under which not every token",
+        ),
+        (
+            {"model__attention": "prefix(length=40)", "sft__judges": "gold"},
+            r"attention prefix.length=40.: got \d+ tokens at once, to be continued one by one",
+        ),
+        (
             {"sft__epochs": 3, "training__num_steps": 7},
             r"training\.num_steps: got 7 with epochs, which take 13 steps, expected one of the two",
         ),

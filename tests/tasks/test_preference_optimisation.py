@@ -221,6 +221,10 @@ def test_the_reference_is_made_anew_for_another_start(whole, config, tmp_path):
         ({"dpo__max_answers": 2}, r"got none of 30 \(30 rankings of more than 2 answers\)"),
         ({"dpo__max_answer_tokens": 30}, r"dpo\.max_answer_tokens: got 30, expected at most 22"),
         ({"training__statistics_every": 2}, r"got 2, expected none for the kind of run dpo"),
+        (
+            {"model__attention": "prefix(length=20)"},
+            r"attention prefix.length=20.: got \d+ tokens at once, .*; or config\.dpo\.kl_pro",
+        ),
         ({"model__residual_dropout": 0.1}, r"residual_dropout: got 0\.1, expected 0 for the ki"),
         (
             {"dpo__loss": "ipo", "dpo__label_smoothing": 0.1},

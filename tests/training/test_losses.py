@@ -8,8 +8,16 @@ import numpy as np
 import optax
 import pytest
 
+from gptjax.attention import parse
 from gptjax.models.gpt import GPT
-from gptjax.training.losses import cross_entropy, language_model
+from gptjax.training.losses import counted_weights, cross_entropy, language_model, token_nats
+from tests.attention import oracle
+
+# Patterns by position, two of which look ahead.
+ABSOLUTE = (
+    "sinks(window=1,sinks=1),longformer(window=1,global_tokens=2),fixed(stride=3,summary=1),"
+    "block_local(block=3),prefix(length=2),block_causal(block=2)"
+)
 
 
 def _random(shape=(3, 5, 7), seed=0):
@@ -123,9 +131,12 @@ def test_dropout_is_off_without_an_rng_and_a_function_of_it_otherwise(
     assert len({float(first), float(other), float(plain)}) == 3
 
 
-def test_masked_documents_cost_what_they_cost_alone(make_model, random_params, make_batch):
+@pytest.mark.parametrize("attention", ["dense", ABSOLUTE])
+def test_masked_documents_cost_what_they_cost_alone(
+    make_model, random_params, make_batch, attention
+):
     """A row of two documents, of 3 and 5 tokens, against each of them in a row of its own."""
-    config = make_model(num_layers=1)
+    config = make_model(num_layers=1 + attention.count("),"), attention=attention)
     params, batch = random_params(config), make_batch(rows=1)
     loss = jax.jit(lambda batch: language_model(GPT(config))(params, batch, None)[0])
     positions = np.array([[0, 1, 2, 0, 1, 2, 3, 4]], np.int32)
@@ -133,13 +144,46 @@ def test_masked_documents_cost_what_they_cost_alone(make_model, random_params, m
     together = loss(batch | {"segment_ids": segment_ids, "positions": positions})
 
     def alone(start, stop):
-        """The cost of a document that begins its row; what follows it has no weight."""
-        row = {name: np.roll(array, -start, axis=1) for name, array in batch.items()}
-        row["loss_weights"] *= np.arange(8) < stop - start
-        return float(loss(row))
+        """The cost of a document that has a row of its own."""
+        return float(loss({name: array[:, start:stop] for name, array in batch.items()}))
 
     assert together == pytest.approx(alone(0, 3) + alone(3, 8), rel=1e-6)
     assert together != pytest.approx(float(loss(batch)), rel=1e-4)
+
+
+AHEAD = [
+    "prefix(length=4),dense",
+    "block_causal(block=3)",
+    "prefix(length=5)&dilated(window=2,dilation=2),dense",
+    "heads(prefix(length=3),dense),banded(window=3)|block_causal(block=2)",
+]
+
+
+@pytest.mark.parametrize("attention", [*AHEAD, *map(str, oracle.EXAMPLES)])
+def test_no_loss_that_counts_depends_on_its_own_target(make_model, random_params, attention):
+    """Row t of the batch has another token at t; what predicts t, from before it, is the same."""
+    length = 8
+    sizes = {"stride=7,summary=3": "stride=5,summary=2", "stride=7": "stride=5"}
+    for large, small in sizes.items():
+        attention = attention.replace(large, small)
+    config = make_model(num_layers=2, context_length=length, attention=attention)
+    tokens = np.random.default_rng(0).integers(0, 50, length + 1)
+    rows = np.tile(tokens, (length, 1))
+    rows[np.arange(1, length), np.arange(1, length)] += 1  # the first row is as it was
+    batch = {
+        "tokens": rows[:, :-1],
+        "targets": np.tile(tokens[1:], (length, 1)),
+        "loss_weights": np.ones((length, length), np.float32),
+    }
+    nats = jax.jit(functools.partial(token_nats(GPT(config)), rng=None))
+    found = np.asarray(nats(random_params(config), batch))
+    counted = np.asarray(counted_weights(batch, config))[0] > 0
+    at = np.arange(1, length)
+    same = np.abs(found[at, at - 1] - found[0, at - 1]) < 1e-6
+    assert same[counted[: length - 1]].all()
+    looks_ahead = any(pattern.looks_ahead for pattern in parse(attention))
+    assert counted.all() == (not looks_ahead) and counted.any()
+    assert looks_ahead == (not same.all())
 
 
 def test_bfloat16_compute_sums_in_float32(make_model, random_params, make_batch, sums):

@@ -92,10 +92,14 @@ class Ratings:
         return lead, lead - reach, lead + reach
 
     def rewards(self) -> dict[str, float]:
-        """Strengths as scalar rewards of mean 0 and standard deviation 1, or all 0 if all equal."""
+        """Strengths as scalar rewards of mean 0 and standard deviation 1, or all 0 if all equal.
+
+        Equal are strengths that differ by less than the fit is precise to.
+        """
         spread = float(self.strengths.std())
+        precision = _PRECISION * math.sqrt(float(self.covariance.diagonal().max()))
         return {
-            name: float(strength) / spread if spread > 0 else 0.0
+            name: float(strength) / spread if spread > precision else 0.0
             for name, strength in zip(self.names, self.strengths, strict=True)
         }
 
@@ -130,7 +134,7 @@ def fit_ratings(judgements: Iterable[Judgement], *, prior: float | None = None) 
     Raises:
       ValueError: an outcome that is none, a name against itself, no judgements; names that no
         chain of judgements connects, listed by group, prior or not: nothing compares the groups;
-        ties alone; without a prior, judgements that no finite strengths fit best.
+        without a prior, judgements that no finite strengths fit best.
     """
     names: dict[str, int] = {}
     triples: list[tuple[int, int, float]] = []
@@ -157,10 +161,12 @@ def fit_ratings(judgements: Iterable[Judgement], *, prior: float | None = None) 
             tied[b, a] += 1
         else:
             wins[(a, b) if outcome else (b, a)] += 1
+    played = (wins + wins.T + tied).sum(1).astype(int)
+    if not wins.any():  # no nu fits ties alone: each is then half a win for either
+        wins, tied = tied / 2, np.zeros_like(tied)
     _check_connected(tuple(names), wins, tied, prior)
     pull = 0.0 if prior is None else (POINTS_PER_NAT / prior) ** 2
     strengths, covariance, ties = _maximise(wins, tied, pull)
-    played = (wins + wins.T + tied).sum(1).astype(int)
     return Ratings(tuple(names), strengths, covariance, ties, played)
 
 
@@ -180,8 +186,6 @@ def _check_connected(
             f"judgements: got {len(groups)} groups that nothing compares ({listed}), expected a "
             "chain of judgements between any two names"
         )
-    if not wins.any():
-        raise ValueError("judgements: got ties alone, expected a win among them")
     if prior is not None:
         return
     groups = _groups(names, wins + tied, "strong")

@@ -28,7 +28,7 @@ def clustered(
     *,
     prior: float | None = None,
 ) -> Ratings:
-    """`ratings` with another covariance; strengths are the same.
+    """`ratings` with another covariance, or their own where clusters do not differ at all.
 
     Args:
       ratings: what `elo.fit_ratings` makes of the judgements.
@@ -76,6 +76,8 @@ def clustered(
     sums = np.zeros((len(number), gradients.shape[1]))
     np.add.at(sums, of_cluster, gradients)
     sums -= sums.mean(0)
+    if not sums.any():  # all tie: nothing says how clusters differ
+        return ratings
     inverse = np.linalg.inv(information)
     factor = math.sqrt(len(number) / (len(number) - 1))
     steps = (factor * sums @ inverse)[:, :count]

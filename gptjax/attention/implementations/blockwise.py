@@ -20,6 +20,7 @@ import numpy as np
 
 from gptjax.attention.blocks import EMPTY, FULL, PARTIAL, block_map
 from gptjax.attention.implementations.reference import FLOOR
+from gptjax.attention.restarts import anywhere
 from gptjax.attention.rules import Rules, Tile
 
 # Measured on a CPU, forward and backward, head size 64. Unrolled rows of blocks run at the same
@@ -164,7 +165,8 @@ def _backward(residuals: Any, cotangents: Any) -> Any:
         state = (*zeros, score_bar)
         q_bar, k_bar, v_bar, score_bar = _scan_tiles(step, state, rules, num_queries, num_keys)
     bars = (bar.astype(x.dtype) for bar, x in zip((q_bar, k_bar, v_bar), (q, k, v), strict=True))
-    return *bars, Rules(rules.pattern, rules.scale, rules.dropout_rate, score=score_bar)
+    static = rules.pattern, rules.scale, rules.dropout_rate, rules.restarts
+    return *bars, Rules(*static, score=score_bar)
 
 
 _attention.defvjp(_forward, _backward)
@@ -176,7 +178,10 @@ def _is_short(num_queries: int, num_keys: int) -> bool:
 
 def _kinds(rules: Rules, num_queries: int, num_keys: int, block: int) -> np.ndarray:
     """The block map, as far as it is known before the positions and segments are."""
-    kinds = block_map(rules.pattern, num_queries, num_keys, block, block)
+    pattern = anywhere(rules.pattern) if rules.restarts else rules.pattern
+    kinds = block_map(pattern, num_queries, num_keys, block, block)
+    if rules.restarts:
+        return np.where(kinds == EMPTY, EMPTY, PARTIAL)
     if rules.q_positions is not None or rules.k_positions is not None:
         return np.full_like(kinds, PARTIAL)
     if rules.q_segments is not None:

@@ -26,12 +26,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gptjax.attention.algebra import Pattern, in_order
 from gptjax.attention.blocks import EMPTY, block_map
 from gptjax.attention.dispatch import attend, attend_with_lse
+from gptjax.attention.restarts import anywhere, within_segments
 from gptjax.attention.rules import Score
 from gptjax.pytrees import pytree
 
 
 class _Places(NamedTuple):
-    """Positions of queries or keys, int32 [T], and their segment ids, [B, T] or None."""
+    """Positions of queries or keys, int32 [1 or B, T], and their segment ids, [B, T] or None."""
 
     positions: Any
     segments: Any
@@ -108,12 +109,13 @@ def context_parallel(sharding: NamedSharding, way: str) -> Callable[..., jax.Arr
         ) -> jax.Array:
             score = None if score is None else _FromHead(score, first[0])
             if way == "ring":
-                steps = _steps(in_order(pattern) if causal else pattern, length, size)
+                ordered = in_order(pattern) if causal else pattern
+                steps = _steps(ordered, length, size, restarts=segment_ids is not None)
                 block = functools.partial(_block, attend_with_lse, options)
                 return _ring(_Ring(block, steps, axis, size), q, k, v, score, places)
             gather = functools.partial(jax.lax.all_gather, axis_name=axis, tiled=True)
             whole = _Places(
-                gather(places.positions),
+                gather(places.positions, axis=1),
                 None if places.segments is None else gather(places.segments, axis=1),
             )
             k, v = gather(k, axis=1), gather(v, axis=1)
@@ -121,6 +123,10 @@ def context_parallel(sharding: NamedSharding, way: str) -> Callable[..., jax.Arr
 
         arrays = PartitionSpec(over_batch, axis, over_heads)
         segments = None if segment_ids is None else PartitionSpec(over_batch, axis)
+        if segment_ids is None:
+            positions, rows = jnp.arange(length, dtype=jnp.int32)[None], PartitionSpec(None, axis)
+        else:
+            positions, rows = within_segments(segment_ids), segments
         run = jax.shard_map(
             local,
             mesh=sharding.mesh,
@@ -128,12 +134,12 @@ def context_parallel(sharding: NamedSharding, way: str) -> Callable[..., jax.Arr
                 *(arrays,) * 3,
                 PartitionSpec(),
                 PartitionSpec(over_heads),
-                _Places(PartitionSpec(axis), segments),
+                _Places(rows, segments),
             ),
             out_specs=arrays,
             check_vma=False,
         )
-        places = _Places(jnp.arange(length, dtype=jnp.int32), segment_ids)
+        places = _Places(positions, segment_ids)
         return run(q, k, v, score, jnp.arange(heads, dtype=jnp.float32), places)
 
     return attend_context_parallel
@@ -163,10 +169,11 @@ def _block(
     )
 
 
-def _steps(pattern: Pattern, length: int, size: int) -> tuple[int, ...]:
+def _steps(pattern: Pattern, length: int, size: int, restarts: bool) -> tuple[int, ...]:
     """Steps round the ring, ascending, after which some device may attend to the keys it holds."""
     share = length // size
-    maps = [block_map(part, length, length, share, share) for part in pattern.per_head()]
+    parts = [anywhere(part) if restarts else part for part in pattern.per_head()]
+    maps = [block_map(part, length, length, share, share) for part in parts]
     some = np.any([kinds != EMPTY for kinds in maps], axis=0)
     devices = np.arange(size)
     return tuple(step for step in range(size) if some[devices, (devices - step) % size].any())

@@ -68,6 +68,8 @@ def refuses(call: Call) -> str | None:
         return f"there is no kernel for {call.platform}"
     if call.positions:
         return "its kernels know no explicit positions"
+    if call.restarts:
+        return f"its kernels know no positions within segments, which {call.pattern} asks for"
     if call.score:
         return "its kernels know no score change"
     if call.dropout:

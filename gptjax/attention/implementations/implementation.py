@@ -28,6 +28,7 @@ class Call:
       head_dim, value_dim: sizes of a query or key, and of a value.
       dtype: of queries, keys and values.
       positions, segments, score, dropout: whether the call gives any.
+      restarts: whether positions restart with each segment, to which the pattern is not blind.
       paired_segments: whether queries and keys have segment ids of their own.
       lse: whether the log-sum-exp is asked for.
     """
@@ -43,6 +44,7 @@ class Call:
     dtype: str
     positions: bool = False
     segments: bool = False
+    restarts: bool = False
     paired_segments: bool = False
     score: bool = False
     dropout: bool = False

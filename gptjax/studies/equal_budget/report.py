@@ -32,7 +32,8 @@ EQUAL = {
     "seconds": "equal training seconds, as far as the steps timed for measured.json tell",
 }
 NOTES = """\
-loss: held out, nats a token; mean over seeds, ± half the 95% interval (Student's t).
+loss: held out, nats a token; mean over seeds, ± half the 95% interval (Student's t). Of variants
+that look ahead, all are judged on the targets that none of them lets an earlier token see.
 less first: the mean over seeds of the difference to the first variant's loss, likewise.
 seconds: of training steps alone. density: pairs that may attend over T (T + 1) / 2 causal pairs.
 FLOPs: executed in training, by formula, with the attention pairs that are computed;

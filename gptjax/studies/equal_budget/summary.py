@@ -76,7 +76,7 @@ def loss_curve(config: ExperimentConfig, rows: list[dict[str, Any]]) -> list[dic
     return points
 
 
-def _of_run(trial: Trial, root: Path) -> dict[str, Any]:
+def _of_run(trial: Trial, root: Path, judged: Mapping[str, float]) -> dict[str, Any]:
     run = WorkDirectory(str(root / trial.directory))
     points = loss_curve(trial.config, read_metrics(run.path / "metrics.jsonl"))
     result = run.result()
@@ -88,11 +88,16 @@ def _of_run(trial: Trial, root: Path) -> dict[str, Any]:
         "seconds": points[-1]["seconds"],
         "tokens_per_second": points[-1]["tokens"] / points[-1]["seconds"],
         "curve": points,
+        **judged,
     }
 
 
 def summarise(
-    trials: list[Trial], budget: str, measurements: Mapping[str, Measurement], root: Path
+    trials: list[Trial],
+    budget: str,
+    measurements: Mapping[str, Measurement],
+    root: Path,
+    judged: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
     """Everything that the table and the plots show, of a comparison whose runs have all ended.
 
@@ -101,6 +106,7 @@ def summarise(
       budget: what was equal.
       measurements: of each variant.
       root: the directory of the comparison.
+      judged: by a trial's directory, figures that stand in for those of its own last evaluation.
 
     Returns:
       JSON values: `budget`, and `variants`, each with its `runs`.
@@ -108,7 +114,10 @@ def summarise(
     variants = []
     for variant in dict.fromkeys(trial.variant for trial in trials):
         own = [trial for trial in trials if trial.variant == variant]
-        config, runs = own[0].config, [_of_run(trial, root) for trial in own]
+        config, runs = (
+            own[0].config,
+            [_of_run(trial, root, (judged or {}).get(trial.directory, {})) for trial in own],
+        )
         tokens, losses = runs[0]["curve"][-1]["tokens"], [run["loss"] for run in runs]
         first = variants[0]["runs"] if variants else []
         differences = [ours - run["loss"] for ours, run in zip(losses, first, strict=False)]

@@ -15,6 +15,7 @@ from gptjax.alignment.ppo_settings import check
 from gptjax.alignment.rewards import Reward
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.prompts import PromptRows, load_prompts, prompt_rows
+from gptjax.inference.requests import check_answerable
 from gptjax.judging.judges import judges_hash, load_judge
 from gptjax.runs import inputs
 from gptjax.runs.kind import Check, Kind, Plan
@@ -70,6 +71,8 @@ class PolicyOptimisation(Kind[PPOConfig]):
         minibatches_divide(config, mesh)
         template = inputs.load_chat_template(config)
         prompts, samples = together(lambda: _prompts(config, template))
+        asked = [*prompts.ids, *(samples.ids if samples is not None else ())]
+        check_answerable(config.model, asked, config.ppo.max_answer_tokens)
         text = None
         hashes = {
             "tokenizer_hash": template.tokenizer.content_hash(),

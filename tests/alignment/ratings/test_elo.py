@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import minimize
 
 from gptjax.alignment.ratings.elo import POINTS_PER_NAT, Judgement, fit_ratings
+from gptjax.alignment.ratings.elo_clusters import clustered
 
 # American League East 1987, home and away together (Agresti, Categorical Data Analysis, table
 # 10.10): wins of the first over the second, and of the second over the first.
@@ -206,13 +207,30 @@ def test_ties_bound_strengths_only_where_the_order_of_wins_is_broken(table, fini
         ([("a", "b", 0.7)], "judgement 0: got outcome 0.7, expected 1 (first)"),
         ([("a", "b", 1), ("a", "a", 1)], "judgement 1: got 'a' twice"),
         ([("a", "b", 1), ("c", "d", 1)], "got 2 groups that nothing compares (a, b; c, d)"),
-        ([("a", "b", 0.5)], "got ties alone, expected a win"),
     ],
 )
 @pytest.mark.parametrize("prior", [None, 400.0])
 def test_judgements_that_rate_nobody_are_refused_prior_or_not(judgements, message, prior):
     with pytest.raises(ValueError, match=re.escape(message)):
         fit_ratings([Judgement(*one) for one in judgements], prior=prior)
+
+
+@pytest.mark.parametrize("prior", [None, 400.0])
+def test_systems_that_always_tie_are_rated_alike(prior):
+    """Intervals are those of as many judgements that a coin decides."""
+    ties = [Judgement(*pair, 0.5) for pair in (("a", "b"), ("b", "c"), ("c", "a")) * 6]
+    ratings = fit_ratings(ties, prior=prior)
+    coins = [Judgement(one.first, one.second, float(i % 2)) for i, one in enumerate(ties)]
+    np.testing.assert_allclose(ratings.strengths, 0.0, atol=1e-12)
+    np.testing.assert_allclose(ratings.covariance, fit_ratings(coins, prior=prior).covariance)
+    assert set(ratings.rewards().values()) == {0.0} and ratings.counts.tolist() == [12] * 3
+    of_clusters = clustered(ratings, ties, list(range(len(ties))), prior=prior)
+    np.testing.assert_array_equal(of_clusters.covariance, ratings.covariance)
+
+
+def test_equal_strengths_are_not_stretched_to_a_deviation_of_one():
+    ratings = fit_ratings(games("a b 3 3\nb c 7 7\na c 11 11"))
+    assert set(ratings.rewards().values()) == {0.0}
 
 
 def test_wrong_options_are_refused():

@@ -2,6 +2,8 @@ import json
 import signal
 from types import SimpleNamespace
 
+import jax
+import numpy as np
 import pytest
 
 from gptjax.runs import inputs
@@ -135,3 +137,27 @@ def test_an_interrupted_comparison_goes_on_in_the_run_it_stopped_in(
     assert trained == [("dense", 3), *[("banded(window=2)", 3)] * 2]
     assert (begun.parents[1] / "dense/seed3/metrics.jsonl").read_bytes() == before
     assert [point["step"] for point in summary["variants"][1]["runs"][0]["curve"]] == [4, 8]
+
+
+def test_variants_are_judged_on_the_targets_that_none_may_see(tmp_path, make_config, measured):
+    """Of windows of 16 tokens those from 6 on; a loop over them."""
+    config, variants = make_config(training__seed=3), ["dense", "prefix(length=6)"]
+    summary = run_comparison(tmp_path / "runs", config, variants=variants)
+    for variant in summary["variants"]:
+        (run,) = variant["runs"]
+        workdir = WorkDirectory(str(tmp_path / "runs" / run["workdir"]))
+        own = workdir.config()
+        split = inputs.prepare_corpus(own, workdir.tokenizer()).validation
+        nats = []
+        for batch in inputs.validation_batches(own, split)():
+            logits = workdir.model().apply({"params": workdir.params()}, batch["tokens"])
+            chances = np.asarray(jax.nn.log_softmax(logits), np.float64)
+            for row, t in zip(*np.nonzero(batch["loss_weights"]), strict=True):
+                if t + 1 >= 6:
+                    nats.append(-chances[row, t, batch["targets"][row, t]])
+        assert run["loss"] == pytest.approx(np.mean(nats), rel=1e-5)
+        assert variant["loss"]["mean"] == run["loss"]
+    message = "got block_causal.block=7.; block_causal.block=4., expected some target that none"
+    with pytest.raises(ValueError, match=message):
+        neither = ["block_causal(block=7)", "block_causal(block=4)"]
+        run_comparison(tmp_path / "others", config, variants=neither)

@@ -39,6 +39,10 @@ from tests.support.policy_runs import HERE, relative, run_policy
             {"parallelism__strategy": "mesh"},
             r"config\.ppo\.minibatches: got 2, 4 answers each, expected minibatches that divide ov",
         ),
+        (
+            {"model__attention": "prefix(length=30)"},
+            r"attention prefix.length=30.: got \d+ tokens at once, to be continued one by one",
+        ),
         ({"training__skip_grad_norm": 10.0}, r"skip_grad_norm: got 10\.0, expected none for the k"),
         (
             {"profile__num_steps": 3},
