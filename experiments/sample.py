@@ -1,28 +1,30 @@
-"""Continues a prompt with a trained model; text streams as it comes.
+"""Continues a prompt with a trained model, or answers it; text streams as it comes.
 
 python -m experiments.sample --workdir=runs/demo --prompt="The function"
 echo "The function" | python -m experiments.sample --workdir=runs/demo --temperature=0
 python -m experiments.sample --workdir=runs/demo --prompt= --num_samples=3   # from nothing
 python -m experiments.sample --workdir=runs/demo --prompt="A list" --num_beams=4
+python -m experiments.sample --workdir=runs/sft --prompt="copy: fox jar"   # answers a user's turn
+
+With a chat tokenizer the prompt is a user's turn, and the text ends with the assistant's; with
+--nochat it is text like any other.
 """
 
 import sys
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 from absl import flags
 
 from experiments.flags.command_line import run
-from experiments.flags.decoding import read_prompt, sampler_of_flags
+from experiments.flags.decoding import prompt_of_flags, sampler_of_flags
 from experiments.flags.processes import connect
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import make_order
-from gptjax.inference.text import TextStream, encode_prompt
+from gptjax.inference.text import whole_text
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tokenization import Tokenizer
 from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run to sample from.")
@@ -56,15 +58,16 @@ def main(argv: Sequence[str]) -> None:
     workdir = WorkDirectory(_WORKDIR.value)
     tokenizer, model = workdir.tokenizer(), workdir.model()
     sampler = sampler_of_flags(model.config.vocab_size, searching=_NUM_BEAMS.value is not None)
+    asked = prompt_of_flags(tokenizer)
     options = {
         "max_new_tokens": _MAX_NEW_TOKENS.value,
         "sampler": sampler,
         "seed": _SEED.value,
-        "stop_token": tokenizer.end_of_text,
+        "stop_token": asked.stop_token,
         "stop": _STOP.value,
         "sliding_window": _SLIDING_WINDOW.value,
     }
-    order = make_order(model.config, encode_prompt(tokenizer, read_prompt()), **options)
+    order = make_order(model.config, asked.tokens, **options)
     room = order.limit - order.prompt.size
     if (_MAX_NEW_TOKENS.value or 1) > room:
         fits = f"{room} new tokens fit in the context after the prompt's {order.prompt.size}"
@@ -74,16 +77,19 @@ def main(argv: Sequence[str]) -> None:
     params = workdir.params(workdir.resolve_step(_STEP.value), mesh)
 
     if _NUM_BEAMS.value is not None:
-        (found,) = BeamSearch(model, params)(
+        (found,) = BeamSearch(model, params, tokenizer)(
             [order.prompt],
             num_beams=_NUM_BEAMS.value,
             num_best=_NUM_SAMPLES.value,
             max_new_tokens=_MAX_NEW_TOKENS.value,
-            stop_token=tokenizer.end_of_text,
+            stop_token=asked.stop_token,
+            stop=_STOP.value,
             length_penalty=_LENGTH_PENALTY.value,
             sampler=sampler,
         )
-        texts = [[_whole(tokenizer, text.tokens, _STOP.value)] for text in found]
+        texts = [
+            [whole_text(tokenizer, text.tokens, _STOP.value, asked.stop_token)] for text in found
+        ]
     else:
         generator = Generator(model, params, tokenizer)
         if _BEST_OF.value is not None:
@@ -99,19 +105,13 @@ def main(argv: Sequence[str]) -> None:
                 ]
             ]
 
-    prompt = _whole(tokenizer, order.prompt)
     for number, text in enumerate(texts, start=1):
         if _NUM_SAMPLES.value > 1:
             print(f"======== sample {number} of {_NUM_SAMPLES.value} ========")
-        print(prompt, end="", flush=True)
+        print(asked.shown, end="", flush=True)
         for piece in text:
             print(piece, end="", flush=True)
         print(flush=True)
-
-
-def _whole(tokenizer: Tokenizer, tokens: np.ndarray, stop: Sequence[str] = ()) -> str:
-    stream = TextStream(tokenizer, stop)
-    return stream.push(tokens) + stream.finish()
 
 
 if __name__ == "__main__":

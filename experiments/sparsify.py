@@ -14,17 +14,18 @@ parameters under the new attention: a fresh optimizer, the run's learning-rate s
 number of steps, and another order of the data.
 """
 
+import copy
 from collections.abc import Sequence
 
 from absl import flags
 from rich.console import Console
 
 from experiments.flags.command_line import run
-from gptjax import attention
 from gptjax.atomic_files import write_json
 from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
 from gptjax.runs import inputs
 from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.kind import kind_of
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.plan import trial_config
@@ -65,8 +66,9 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     workdir, specification = WorkDirectory(_WORKDIR.value), _ATTENTION.value
     config, step = workdir.config(), workdir.resolve_step(None)
-    for pattern in attention.parse(specification):
-        pattern.check(config.model.context_length)
+    judged = copy.deepcopy(config)
+    judged.model.attention = specification
+    kind_of(config).check(judged)
     config.training.eval_batches = _BATCHES.value or config.training.eval_batches
     prepared = inputs.prepare_corpus(config, workdir.tokenizer())
     output, longer = WorkDirectory(_OUTPUT.value or _WORKDIR.value), None

@@ -1,20 +1,32 @@
 """Flags that say what to continue and how tokens are picked, for binaries that generate.
 
+prompt = prompt_of_flags(tokenizer)
 sampler = sampler_of_flags(vocab_size)
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.inference.sampling import Sampler, make_sampler
+from gptjax.inference.text import encode_prompt, whole_text
+from gptjax.tokenization import ChatTokenizer, Tokenizer
 
 _PROMPT = flags.DEFINE_string(
     "prompt", None, "Text to continue, by default what is piped in; empty: a text from nothing."
 )
 _PROMPT_FILE = flags.DEFINE_string(
     "prompt_file", None, "File that holds the prompt, less a last newline; - for standard input."
+)
+_CHAT = flags.DEFINE_bool(
+    "chat",
+    None,
+    "Takes the prompt as a user's turn and ends with the assistant's; by default with the "
+    "tokenizers that have the marks of a chat.",
 )
 _TEMPERATURE = flags.DEFINE_float(
     "temperature", None, "0 for the most probable token each time; by default 1."
@@ -52,6 +64,30 @@ def read_prompt() -> str:
     except (OSError, UnicodeDecodeError) as error:
         source = "standard input" if prompt_file in (None, "-") else "--prompt_file"
         raise ValueError(f"{source}: {error}; expected text in UTF-8") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """Tokens [n] int32 to continue, how they are shown, and the token that ends what follows."""
+
+    tokens: np.ndarray
+    shown: str
+    stop_token: int | None
+
+
+def prompt_of_flags(tokenizer: Tokenizer) -> Prompt:
+    """The prompt that the flags say, as a turn of a chat or as text; errors are `read_prompt`'s.
+
+    Raises:
+      ValueError: a chat with a tokenizer that has no marks of one.
+    """
+    text, is_chat = read_prompt(), isinstance(tokenizer, ChatTokenizer)
+    if _CHAT.value is False or not (_CHAT.value or is_chat):
+        tokens = encode_prompt(tokenizer, text)
+        return Prompt(tokens, whole_text(tokenizer, tokens), tokenizer.end_of_text)
+    template = ChatTemplate(tokenizer)
+    turn = template.prompt([Message("user", text)])
+    return Prompt(turn, f"{text}\n", template.tokenizer.end_of_turn)
 
 
 def sampler_of_flags(vocab_size: int, searching: bool = False) -> Sampler:

@@ -132,15 +132,23 @@ class Tile:
             allowed &= (segment == self.k_values(rules.k_segments)) & (segment >= 0)
         return allowed
 
-    def changed(self, scores: jax.Array, score: Score | None) -> jax.Array:
-        """`scores` after the score change: `rules.score`, passed apart to be differentiated."""
+    def changed(
+        self, scores: jax.Array, score: Score | None, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """`scores` after the score change: `rules.score`, passed apart to be differentiated.
+
+        Outside the `mask` it is asked about the last key that the query may attend to, or about its
+        own position: what is not finite there would make the gradients of what is learned NaN.
+        """
         rules = self.rules
         if score is None:
             return scores
         head = self.heads(*scores.shape[1:3])
-        return score(
-            scores, head, self.q_values(rules.q_positions), self.k_values(rules.k_positions)
-        )
+        q_pos, k_pos = self.q_values(rules.q_positions), self.k_values(rules.k_positions)
+        if mask is not None:
+            last = jnp.max(jnp.where(mask, k_pos, -1), axis=-1, keepdims=True)
+            k_pos = jnp.where(mask, k_pos, jnp.where(last < 0, q_pos, last))
+        return score(scores, head, q_pos, k_pos)
 
     def keep(self, batch: int, key_heads: int, groups: int) -> jax.Array | None:
         """float32 [B, K, G, q, k]: 0 where dropped, else 1 / (1 - rate); None without dropout.

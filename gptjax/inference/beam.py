@@ -24,11 +24,17 @@ import numpy as np
 from gptjax.inference import decoding
 from gptjax.inference.filters import Filter, Text
 from gptjax.inference.prefill import PIECE, Prefill, Prompts, pad_prompts
-from gptjax.inference.requests import check_number, check_sampler, check_stop_token
+from gptjax.inference.requests import (
+    check_number,
+    check_sampler,
+    check_stop,
+    check_stop_token,
+)
 from gptjax.inference.sampling import Sampler
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 from gptjax.pytrees import pytree
+from gptjax.tokenization import Tokenizer
 
 NORMALIZATIONS = {"length": (0.0, 1.0), "gnmt": (5.0, 6.0)}  # a, b in ((a + n) / b) ** penalty
 EARLY_STOPPING = (True, False, "never")
@@ -99,15 +105,42 @@ class _Beams:
     cache: Cache
 
 
+@dataclasses.dataclass(frozen=True)
+class _Stop:
+    """Strings that end a text; equal ones share a compiled search."""
+
+    tokenizer: Tokenizer | None
+    strings: tuple[str, ...]
+
+    def __call__(self, tokens: np.ndarray, lengths: np.ndarray, count: np.ndarray) -> np.ndarray:
+        """Whether one is in the `count` new tokens of each text [B, n, S]: bool [B, n]."""
+        assert self.tokenizer is not None
+        found = np.zeros(tokens.shape[:2], bool)
+        for row, beam in np.ndindex(*found.shape):
+            new = np.asarray(tokens)[row, beam, lengths[row] : lengths[row] + count]
+            text = self.tokenizer.decode(new)
+            found[row, beam] = any(string in text for string in self.strings)
+        return found
+
+
 class BeamSearch:
     """Searches with one model; it holds compiled programs, so keep it."""
 
-    def __init__(self, model: Decoder, params: Any, *, batch_size: int = 8, piece: int = PIECE):
+    def __init__(
+        self,
+        model: Decoder,
+        params: Any,
+        tokenizer: Tokenizer | None = None,
+        *,
+        batch_size: int = 8,
+        piece: int = PIECE,
+    ):
         """Makes `params` ready for decoding.
 
         Args:
           model: of a resolved configuration.
           params: its parameters.
+          tokenizer: its own; what stop strings are found with.
           batch_size: prompts that are searched at the same time.
           piece: most tokens of a prompt that are fed at once.
 
@@ -116,10 +149,12 @@ class BeamSearch:
         """
         check_number("batch_size", batch_size, 1)
         decoding.check_params(model, params)
-        self._model, self._batch_size = model, batch_size
+        self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
         self._params = decoding.decoding_params(params, model.config.dtype)
         self._prefill = Prefill(model, piece)
-        self._search = jax.jit(functools.partial(_search, model), static_argnames="num_beams")
+        self._search = jax.jit(
+            functools.partial(_search, model), static_argnames=("num_beams", "stop")
+        )
 
     def __call__(
         self,
@@ -129,6 +164,7 @@ class BeamSearch:
         num_best: int = 1,
         max_new_tokens: int | None = None,
         stop_token: int | None = None,
+        stop: Sequence[str] = (),
         length_penalty: float = 1.0,
         normalization: str = "length",
         early_stopping: bool | str = False,
@@ -142,6 +178,7 @@ class BeamSearch:
           num_best: continuations to return, at most `num_beams`; fewer where fewer exist.
           max_new_tokens: None, and what exceeds the context, is all that fits.
           stop_token: ends a text, as its last token; usually end-of-text.
+          stop: strings that end a text, whose tokens count in its score; need a tokenizer.
           length_penalty: the exponent; 0 for none, above 0 favours long texts.
           normalization: "length" divides by n ** penalty, "gnmt" by ((5 + n) / 6) ** penalty.
           early_stopping: True ends with the first `num_beams` finished texts; False also where the
@@ -155,6 +192,7 @@ class BeamSearch:
         vocab = self._model.config.vocab_size
         check_number("num_beams", num_beams, 1)
         check_stop_token(stop_token, vocab)
+        check_stop(stop, self._tokenizer is not None)
         if not 1 <= num_best <= num_beams:
             raise ValueError(f"num_best: got {num_best}, expected 1 to {num_beams}, the beams")
         if not math.isfinite(length_penalty):
@@ -193,6 +231,7 @@ class BeamSearch:
                 sampler.filters,
                 rules,
                 num_beams=num_beams,
+                stop=_Stop(self._tokenizer, tuple(stop)) if stop else None,
             )
             found, scores, lengths = jax.device_get(made)
             results += _hypotheses(batch, found, scores, lengths, num_best)
@@ -226,6 +265,7 @@ def _search(
     rules: _Rules,
     *,
     num_beams: int,
+    stop: _Stop | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Finished texts [B, n, S], their scores [B, n] and the lengths [B, n] of what is new."""
     batch, size = prompts.tokens.shape
@@ -256,6 +296,10 @@ def _search(
         tokens = state.tokens[rows, parent].at[rows, ranks, at].set(token)
         count = state.count + 1
         ends = (token == rules.stop_token) | (count >= room)[:, None]
+        if stop is not None:
+            ends |= jax.pure_callback(
+                stop, jax.ShapeDtypeStruct(ends.shape, ends.dtype), tokens, lengths, count
+            )
 
         new = jnp.where(ends & state.open[:, None], rules.normalized(top, count), -jnp.inf)
         merged = jnp.concatenate([state.scores, new[:, :num_beams]], axis=1)

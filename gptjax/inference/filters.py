@@ -88,7 +88,8 @@ class TopP:
         """Maps logits [V] to [V], -inf where dropped."""
         del text
         probabilities = jax.nn.softmax(logits)
-        return _best(logits, lambda kept: jnp.sum(probabilities, where=kept) >= self.p)
+        share = jnp.maximum(self.p, jnp.finfo(jnp.float32).tiny)  # less is 0, which none hold
+        return _best(logits, lambda kept: jnp.sum(probabilities, where=kept) >= share)
 
 
 @pytree

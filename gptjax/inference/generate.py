@@ -30,6 +30,7 @@ from gptjax.inference.requests import (
     Request,
     check_number,
     check_sampler,
+    check_stop,
     make_order,
     room_after,
 )
@@ -142,8 +143,7 @@ class Generator:
           ValueError: at once, for a prompt and numbers that do not fit, a sampler that fails, or
             a full queue.
         """
-        if stop and self._tokenizer is None:
-            raise ValueError(f"stop: got {stop} without a tokenizer, expected a generator with it")
+        check_stop(stop, self._tokenizer is not None)
         order = make_order(
             self._model.config,
             prompt,

@@ -69,8 +69,7 @@ def make_order(
     for name, value in (("seed", seed), ("sample_index", sample_index)):
         check_number(name, value, 0)
     check_stop_token(stop_token, config.vocab_size)
-    if "" in stop or isinstance(stop, str):
-        raise ValueError(f"stop: got {stop!r}, expected strings of one character or more")
+    check_stop(stop)
     if sliding_window:
         prompt = prompt[-_window(config.context_length, max_new_tokens) :]
     room = room_after(prompt, config)
@@ -130,6 +129,14 @@ def check_stop_token(stop_token: int | None, vocab_size: int) -> None:
     whole = isinstance(stop_token, int | np.integer)
     if stop_token is not None and not (whole and 0 <= stop_token < vocab_size):
         raise ValueError(f"stop_token: got {stop_token}, expected 0 to {vocab_size - 1}")
+
+
+def check_stop(stop: Sequence[str], has_tokenizer: bool = True) -> None:
+    """Raises ValueError for what is no list of strings, or strings without a tokenizer."""
+    if "" in stop or isinstance(stop, str):
+        raise ValueError(f"stop: got {stop!r}, expected strings of one character or more")
+    if stop and not has_tokenizer:
+        raise ValueError(f"stop: got {stop} without a tokenizer, expected a generator with it")
 
 
 def _window(context: int, max_new_tokens: int | None) -> int:
@@ -193,7 +200,9 @@ class Request:
         self._proceed = proceed
         self._lock = threading.RLock()  # one thread may cancel what another one writes
         self._pieces: collections.deque[str] = collections.deque()
-        self._text = None if tokenizer is None else TextStream(tokenizer, order.stop)
+        self._text = None
+        if tokenizer is not None:
+            self._text = TextStream(tokenizer, order.stop, order.stop_token)
         if order.prompt.size >= order.limit:
             self.finish("length")
 

@@ -27,7 +27,9 @@ from gptjax.inference.filters import (
 )
 from gptjax.pytrees import STATIC, pytree
 
-_LEAST_TEMPERATURE = 1e-30  # logits over less might be no float32
+# Logits times or over less or more might be no float32, nor many penalties together.
+_LEAST, _MOST = 1e-30, 1e30
+_MOST_TOKENS = 2**31 - 1
 
 
 @pytree
@@ -156,14 +158,17 @@ def make_sampler(
       ValueError: a value out of range, nothing left to draw, or a filter of a greedy choice, which
         it cannot change.
     """
-    drawn = temperature >= _LEAST_TEMPERATURE
-    _check_range("temperature", temperature, drawn or temperature == 0, "0 (greedy) or 1e-30 up")
+    drawn = _LEAST <= temperature <= _MOST
+    _check_range(
+        "temperature", temperature, drawn or temperature == 0, "0 (greedy) or 1e-30 to 1e30"
+    )
     _check_range("top_k", top_k, top_k is None or top_k >= 1, "1 or more")
     _check_range("top_p", top_p, top_p is None or 0 < top_p <= 1, "above 0 and at most 1")
     _check_range("min_p", min_p, min_p is None or 0 <= min_p < 1, "0 or more, below 1")
-    _check_range("repetition_penalty", repetition_penalty, repetition_penalty > 0, "above 0")
+    fits = _LEAST <= repetition_penalty <= _MOST
+    _check_range("repetition_penalty", repetition_penalty, fits, "1e-30 to 1e30")
     for name, value in (("presence", presence_penalty), ("frequency", frequency_penalty)):
-        _check_range(f"{name}_penalty", value, True, "a finite number")
+        _check_range(f"{name}_penalty", value, abs(value) <= _MOST, "-1e30 to 1e30")
     _check_range("min_new_tokens", min_new_tokens, min_new_tokens >= 0, "0 or more")
     if temperature == 0 and (top_k, top_p, min_p) != (None, None, None):
         raise ValueError(
@@ -178,10 +183,17 @@ def make_sampler(
     if named:
         _check_tokens(named, vocab_size)
     for token, bias in (logit_bias or {}).items():
-        if not (math.isfinite(bias) or bias == -math.inf):
-            raise ValueError(f"logit_bias: got {bias} for token {token}, expected a number or -inf")
-    if banned_tokens and len(set(banned_tokens)) == vocab_size:
-        raise ValueError("banned_tokens: got all tokens, expected one or more to be left")
+        if not (abs(bias) <= _MOST or bias == -math.inf):
+            raise ValueError(
+                f"logit_bias: got {bias} for token {token}, expected -1e30 to 1e30, or -inf"
+            )
+    banned = {*banned_tokens, *(t for t, bias in (logit_bias or {}).items() if bias == -math.inf)}
+    early = {stop_token} if min_new_tokens else set()
+    if named and len(banned | early) == vocab_size:
+        beside = (
+            " but the stop token, which min_new_tokens bans" if banned != banned | early else ""
+        )
+        raise ValueError(f"banned_tokens: got all tokens{beside}, expected one or more to be left")
     if set(banned_tokens) & set(forced_tokens):
         token = min(set(banned_tokens) & set(forced_tokens))
         raise ValueError(f"forced_tokens: got {token}, which is banned, expected another")
@@ -202,7 +214,7 @@ def make_sampler(
     if temperature not in (0, 1):
         filters.append(Temperature(float(temperature)))
     if top_k is not None:
-        filters.append(TopK(top_k))
+        filters.append(TopK(min(top_k, _MOST_TOKENS)))
     if top_p is not None and top_p < 1:
         filters.append(TopP(float(top_p)))
     if min_p:

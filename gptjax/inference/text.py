@@ -34,15 +34,24 @@ class TextStream:
 
     A token may end inside a character. Such bytes decode to U+FFFD, at most one for each, so a
     few U+FFFD at the end are kept back until more tokens settle what they are; so is what may be
-    the start of a stop string. End-of-text and stop strings are not shown.
+    the start of a stop string. End-of-text, the stop token and stop strings are not shown.
 
     Attributes:
       stopped: whether a stop string came.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()):
-        """`stop`: strings, none of them empty, any of which ends the text."""
+    def __init__(
+        self, tokenizer: Tokenizer, stop: Sequence[str] = (), stop_token: int | None = None
+    ):
+        """A stream without text.
+
+        Args:
+          tokenizer: that the tokens are of.
+          stop: strings, none of them empty, any of which ends the text.
+          stop_token: the token that ends it, if any besides end-of-text does.
+        """
         self._tokenizer = tokenizer
+        self._unseen = {tokenizer.end_of_text, stop_token}
         self._stop = tuple(stop)
         self._tokens: list[int] = []
         self._shown = 0
@@ -50,8 +59,7 @@ class TextStream:
 
     def push(self, tokens: np.ndarray) -> str:
         """Adds tokens [n]; returns the text that is new and will not change."""
-        end = self._tokenizer.end_of_text
-        self._tokens += [token for token in tokens.tolist() if token != end]
+        self._tokens += [token for token in tokens.tolist() if token not in self._unseen]
         text = self._tokenizer.decode(self._tokens)
         settled = text.rstrip(_REPLACEMENT)
         unsettled = min(len(text) - len(settled), _LONGEST_CHARACTER - 1)
@@ -85,3 +93,14 @@ class TextStream:
             if any(stop.startswith(text[-size:]) for stop in self._stop):
                 return size
         return 0
+
+
+def whole_text(
+    tokenizer: Tokenizer,
+    tokens: np.ndarray,
+    stop: Sequence[str] = (),
+    stop_token: int | None = None,
+) -> str:
+    """The text of tokens [n] that are all there, as a `TextStream` shows it."""
+    stream = TextStream(tokenizer, stop, stop_token)
+    return stream.push(tokens) + stream.finish()

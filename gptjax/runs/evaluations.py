@@ -76,7 +76,8 @@ def evaluated_on_text(
     model: Any = workdir.model().clone(config=config.model)
     config.data.corpus = corpus or config.data.corpus
     prepared = prepare_corpus(config, workdir.tokenizer())
-    if corpus is None and prepared.corpus_hash != workdir.record().get("corpus_hash"):
+    trained_on = workdir.record().get("corpus_hash", prepared.corpus_hash)
+    if corpus is None and prepared.corpus_hash != trained_on:
         logging.warning("%s has changed since the run was trained on it", config.data.corpus)
     split, params = getattr(prepared, split_name), workdir.params(step)
     row = {"corpus": config.data.corpus, "split": split_name}

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from gptjax.attention import attend, attend_with_lse, parse
 from gptjax.attention.patterns import Banded, Dense, Pattern
 from gptjax.attention.rules import Rules
+from gptjax.pytrees import STATIC, pytree
 from tests.attention import oracle
 from tests.attention.paths import EVERY_PAIR, PATHS, use_path
 from tests.support.tiers import tiered
@@ -219,3 +220,37 @@ def test_half_a_pair_of_segments_and_a_score_jax_cannot_see_are_refused(options,
     q, k, v, _ = draw(5, 5, 2, 2)
     with pytest.raises(ValueError, match=message):
         attend(q, k, v, Dense(), **options)
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
+class Fading:
+    """A learned change that is not finite at what is to come, unless it is told otherwise."""
+
+    slope: jax.Array
+    safe: bool = dataclasses.field(metadata=STATIC)
+
+    def __call__(self, scores, head, q_pos, k_pos):
+        distance = (q_pos - k_pos).astype(jnp.float32)
+        distance = jnp.maximum(distance, 0) if self.safe else distance
+        return scores - self.slope * jnp.log(1 + distance)
+
+
+@pytest.mark.parametrize("path", ["reference", "blockwise", "blockwise scanned"])
+def test_what_is_not_finite_where_nobody_may_attend_leaves_gradients_alone(path, monkeypatch):
+    impl = use_path(path, monkeypatch)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 80, 2, 4)), jnp.float32)
+    segments = jnp.asarray(np.repeat([[0, 1, -1]], 30, axis=1)[:, :80])
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def gradients(slope, safe):
+        def total(slope, x):
+            score = Fading(slope, safe)
+            out = attend(x, x, x, Banded(9), impl=impl, score=score, segment_ids=segments)
+            return jnp.sum(jnp.square(out))
+
+        return jax.grad(total, (0, 1))(slope, x)
+
+    for ours, desired in zip(gradients(0.7, False), gradients(0.7, True), strict=True):
+        assert np.abs(desired).max() > 0
+        np.testing.assert_allclose(ours, desired, rtol=1e-5, atol=1e-6)

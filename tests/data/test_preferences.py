@@ -30,7 +30,8 @@ PROMPT = (Message("user", "q"),)
 )
 def test_forms_of_a_row(fields, responses, ranks):
     for prompt in ("q", [{"role": "user", "content": "q"}]):
-        ranking = ranking_of(Row("f:1", {"prompt": prompt, **fields}))
+        ranking, dropped = ranking_of(Row("f:1", {"prompt": prompt, **fields}))
+        assert dropped is None
         assert (ranking.prompt, ranking.responses, ranking.ranks) == (PROMPT, responses, ranks)
 
 
@@ -45,10 +46,6 @@ TWO = {"responses": ["a", "b"]}
             "row: got fields prompt, expected 'chosen' and 'rejected', or 'responses' and 'ranks'",
         ),
         ({"chosen": "a"}, "row: got fields prompt, chosen, expected a field 'rejected'"),
-        (
-            {"chosen": "a", "rejected": "a"},
-            "'chosen' and 'rejected': got the same text, expected t",
-        ),
         ({"chosen": "a", **TWO}, "row: got 'chosen' and 'responses', expected one form or the oth"),
         (TWO, "row: got fields prompt, responses, expected a field 'ranks'"),
         ({"responses": ["a"], "ranks": [1]}, r"ranking: got 1 answer\(s\), expected at least 2"),
@@ -76,6 +73,16 @@ def test_bad_rows(fields, message):
     with pytest.raises(ValueError, match="^f:1: .*" + message) as caught:
         ranking_of(Row("f:1", {"prompt": "q", **fields}))
     assert "\n" not in str(caught.value)
+
+
+def test_rows_whose_answers_are_the_same_are_dropped_and_counted(tmp_path):
+    same = [{"chosen": "a", "rejected": "a"}, {"responses": ["b", "b"], "ranks": [1, 1]}]
+    rows = [{"prompt": "q", **fields} for fields in (*same, {"chosen": "a", "rejected": "b"})]
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rankings = load_rankings(f"jsonl:{path}")
+    assert [ranking.responses for ranking in rankings] == [("a", "b")]
+    assert rankings.dropped == {"rankings of one and the same answer": 2}
 
 
 def test_a_row_without_prompt():

@@ -99,3 +99,11 @@ def test_sixteen_bits_cost_a_little(run):
     exact, rounded = figures(run), figures(run, "--dtype=bfloat16")
     assert rounded["dtype"] == "bfloat16" and "dtype" not in exact
     assert 0 < abs(rounded["loss"] / exact["loss"] - 1) < 0.02
+
+
+def test_a_run_that_read_no_text_is_evaluated_on_some_without_a_warning(trained):
+    """Nothing of it can have changed."""
+    run = trained("sft")
+    assert "corpus_hash" not in run.record()
+    for arguments in ((), ("--split=validation",)):
+        assert figures(run, *arguments)["split"] == "validation"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, resolve
+from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
@@ -89,6 +90,27 @@ def test_prompts_come_from_a_pipe_or_a_file(run, tokenizer, tmp_path):
     from_file = call(*flags, f"--prompt_file={tmp_path}/prompt.txt")
     assert (piped.code, piped.output) == (0, first + "\n")
     assert (from_file.code, from_file.output) == (0, second + "\n")
+
+
+def test_a_chat_run_answers_a_users_turn_and_shows_no_marks(trained):
+    workdir = trained("sft")
+    tokenizer, said = workdir.tokenizer(), "copy: fox jar"
+    template = ChatTemplate(tokenizer)
+    generator = Generator(workdir.model(), workdir.params())
+    (answer,) = generator.generate(
+        [template.prompt([Message("user", said)])], seed=1, stop_token=tokenizer.end_of_turn
+    )
+    text, finished = template.response(answer)
+    command = ("sample", f"--workdir={workdir.path}", f"--prompt={said}", "--seed=1")
+    assert call(*command).output == f"{said}\n{text}\n" and finished
+    assert "<|endofturn|>" not in call(*command, "--num_beams=2").output
+    plain = call(*command, "--nochat", "--max_new_tokens=2").output
+    assert plain.startswith(said) and plain[len(said)] != "\n"
+
+
+def test_a_chat_without_its_marks_is_refused(run):
+    refused = call("sample", f"--workdir={run.path}", "--prompt=a", "--chat").refusal
+    assert "expected one with the tokens of a chat, chat:INNER" in refused
 
 
 def test_beams_penalties_and_stop_strings(run, tokenizer):

@@ -236,6 +236,34 @@ def test_wide_beams_find_the_best_of_all_texts(small_search, normalization, pena
         )
 
 
+class Letters:
+    """Stands in for a tokenizer of five tokens."""
+
+    def decode(self, ids):
+        return "".join("abcde"[index] for index in ids)
+
+
+def test_a_stop_string_ends_a_beam_and_counts_in_its_score(small_search):
+    """All texts of up to three letters, of which those that "cb" or "d" ends are shorter."""
+    prompt, beams = np.array([1, 4, 3]), BeamSearch(*made(**SMALL), Letters())
+    (found,) = beams([prompt], num_beams=25, num_best=25, max_new_tokens=3, stop=["cb", "d"])
+    scores = {}
+    for length in (1, 2, 3):
+        for text in itertools.product(range(5), repeat=length):
+            spelt = Letters().decode(text)
+            earlier = "cb" in spelt[:-1] or "d" in spelt[:-1]
+            if not earlier and (length == 3 or spelt.endswith(("cb", "d"))):
+                log_probs = log_softmax(full_logits(made(**SMALL), [*prompt, *text]))
+                at = range(prompt.size - 1, prompt.size - 1 + length)
+                scores[text] = log_probs[list(at), list(text)].sum() / length
+    expected = sorted(scores, key=lambda text: -scores[text])[:25]
+    assert [tuple(hypothesis.tokens.tolist()) for hypothesis in found] == expected
+    assert {len(text) for text in expected} == {2, 3}
+    assert [each.score for each in found] == pytest.approx([scores[x] for x in expected], abs=1e-5)
+    with pytest.raises(ValueError, match="stop: got .*without a tokenizer"):
+        small_search([prompt], stop=["d"])
+
+
 def test_fewer_texts_than_beams_are_all_returned(small_search):
     found, _ = small_search([np.array([1])] * 2, num_beams=25, num_best=25, max_new_tokens=1)
     assert sorted(hypothesis.tokens.tolist() for hypothesis in found) == [[i] for i in range(5)]

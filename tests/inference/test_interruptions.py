@@ -251,10 +251,23 @@ def test_what_another_model_has_is_refused():
 
 
 def test_samplers_that_leave_nothing_to_draw_are_refused():
-    with pytest.raises(ValueError, match="logit_bias: got nan for token 2, expected a number"):
-        make_sampler(logit_bias={2: np.nan}, vocab_size=4)
-    with pytest.raises(ValueError, match="banned_tokens: got all tokens"):
-        make_sampler(banned_tokens=[0, 1, 2, 3, 1], vocab_size=4)
-    with pytest.raises(ValueError, match=r"temperature: got 1e-40, expected 0 \(greedy\) or 1e-30"):
-        make_sampler(1e-40)
+    for message, options in {
+        "logit_bias: got nan for token 2, expected -1e30 to 1e30": {"logit_bias": {2: np.nan}},
+        "logit_bias: got -1e.39 for token 2, expected -1e30": {"logit_bias": {2: -1e39}},
+        "banned_tokens: got all tokens, expected": {"banned_tokens": [0, 1, 2, 3, 1]},
+        "banned_tokens: got all tokens, exp": {"logit_bias": dict.fromkeys(range(4), -np.inf)},
+        "banned_tokens: got all tokens but the stop token, which min_new_tokens bans, expected": {
+            "banned_tokens": [0, 1],
+            "logit_bias": {3: -np.inf},
+            "min_new_tokens": 1,
+            "stop_token": 2,
+        },
+        "presence_penalty: got 1e.39, expected -1e30 to 1e30": {"presence_penalty": 1e39},
+        "frequency_penalty: got -inf, expected": {"frequency_penalty": -np.inf},
+        "repetition_penalty: got 1e-40, expected 1e-30": {"repetition_penalty": 1e-40},
+        r"temperature: got 1e-40, expected 0 \(greedy\) or 1e-30": {"temperature": 1e-40},
+        "temperature: got 1e.39, expected 0": {"temperature": 1e39},
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            make_sampler(**options, vocab_size=4)
     make_sampler(1e-30, logit_bias={2: -np.inf}, vocab_size=4)

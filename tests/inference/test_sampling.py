@@ -92,6 +92,13 @@ def test_top_p_keeps_the_fewest_that_hold_the_share(logits, p):
         np.testing.assert_array_equal(out, expected.astype(np.float32))
 
 
+def test_shares_and_numbers_that_no_float_or_int_holds(logits):
+    best = np.arange(50) == logits.argmax(1)[:, None]
+    np.testing.assert_array_equal(kept(of_rows(make_sampler(top_p=1e-40).filters[0], logits)), best)
+    every = of_rows(make_sampler(top_k=3_000_000_000).filters[0], logits)
+    np.testing.assert_array_equal(every, logits)
+
+
 def test_ties_are_kept_together():
     logits = jnp.asarray([[1.0, 3.0, 2.0, 2.0, 2.0]])
     np.testing.assert_array_equal(kept(of_rows(TopK(2), logits)), [[False, True, True, True, True]])
@@ -275,7 +282,7 @@ def test_filters_equal_those_of_transformers(logits, ours, theirs, arguments):
         ({"top_k": 0}, "top_k: got 0, expected 1 or more"),
         ({"top_p": 0.0}, "top_p: got 0.0, expected above 0"),
         ({"min_p": 1.0}, "min_p: got 1.0, expected 0 or more, below 1"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty: got 0.0, expected above 0"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty: got 0.0, expected 1e-30 to 1e30"),
         ({"presence_penalty": float("nan")}, "presence_penalty: got nan"),
         ({"min_new_tokens": 3}, "min_new_tokens: got 3 without stop_token"),
         ({"banned_tokens": [3]}, "vocab_size: got none"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gptjax.inference.text import TextStream, encode_prompt
+from gptjax.inference.text import TextStream, encode_prompt, whole_text
 from gptjax.tokenization import RawBytes, SentencePiece, Tokenizer, load_tokenizer
 
 TEXT = "naïve café, 中文 and 🎉🎉 in one line\n"
@@ -35,6 +35,13 @@ def test_text_is_shown_as_soon_as_it_is_settled():
     stream = TextStream(RawBytes())
     shown = [stream.push(np.array([byte])) for byte in "aé🎉b".encode()]
     assert shown == ["a", "", "é", "", "", "", "🎉", "b"]
+
+
+def test_the_stop_token_is_not_shown_whichever_it_is():
+    chat = load_tokenizer("chat:bytes")
+    tokens = np.append(chat.encode("ab"), chat.end_of_turn)
+    assert whole_text(chat, tokens, stop_token=chat.end_of_turn) == "ab"
+    assert whole_text(chat, tokens) == "ab<|endofturn|>"
 
 
 def test_nothing_is_lost_or_changed_in_broken_text(tokenizer):

@@ -1,5 +1,6 @@
 """Runs of pretraining from their start to their result, and what such a run may not do."""
 
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -178,6 +179,20 @@ def test_another_run_is_refused_and_nothing_is_lost(copy):
         said = refusal(run, copy, pretraining(**{path: value}))
         assert "another run" in said and f"{path.replace('__', '.')}: {value}, not " in said
     assert (copy / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("attention", "message"),
+    [
+        ("prefix(length=49)", "expected one under which not every token of a context of 48 is"),
+        ("dense,banded(window=2)", "expected at most 1 patterns, as many as layers"),
+        ("heads(dense,dense,dense)", r"expected at most 2 patterns in heads\(...\), as many as hea"),
+    ],
+)
+def test_attention_that_leaves_no_target_or_has_no_place_is_refused(tmp_path, attention, message):
+    said = refusal(run, tmp_path, pretraining(model__attention=attention))
+    assert said.startswith(f"config.model.attention: got {attention}, ")
+    assert re.search(message, said) and not any(tmp_path.iterdir())
 
 
 def test_another_text_under_the_same_name_is_refused(copy, whole, monkeypatch):

@@ -11,6 +11,7 @@ Sources: running softmax and recomputing backward, FlashAttention, arXiv 2205.14
 and 4; FlashAttention-2, arXiv 2307.08691, section 3.1.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -119,9 +120,10 @@ def _backward(residuals: Any, cotangents: Any) -> Any:
         queries, keys, values = tile.queries(q), tile.keys(k), tile.keys(v)
         bar = tile.queries(out_bar)
         scores = _times_keys(queries, keys) * rules.scale
-        changed, pull = jax.vjp(tile.changed, scores, rules.score)
-        if masked:
-            changed = jnp.where(tile.mask(), changed, -jnp.inf)
+        mask = tile.mask() if masked else None
+        changed, pull = jax.vjp(functools.partial(tile.changed, mask=mask), scores, rules.score)
+        if mask is not None:
+            changed = jnp.where(mask, changed, -jnp.inf)
         weights = jnp.exp(changed - tile.queries(lse))
         weights_bar = _times_keys(bar, values)
         keep, kept = tile.keep(*q.shape[:3]), weights

@@ -35,8 +35,9 @@ def reference(
     batch, key_heads, groups, num_queries, _ = q.shape
     tile = rules.tile(0, num_queries, 0, k.shape[2])
     scores = jnp.einsum("bkgqd,bksd->bkgqs", q, k, preferred_element_type=jnp.float32)
-    scores = tile.changed(scores * rules.scale, rules.score)
-    scores = jnp.where(tile.mask(), scores, -jnp.inf)
+    mask = tile.mask()
+    scores = tile.changed(scores * rules.scale, rules.score, mask)
+    scores = jnp.where(mask, scores, -jnp.inf)
     peak = jax.lax.stop_gradient(jnp.maximum(scores.max(-1, keepdims=True), FLOOR))
     weights = jnp.exp(scores - peak)
     total = weights.sum(-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Examples as a person reads them, each line saying whether it is learned.
+r"""Examples as a person reads them, each line saying whether it is learned.
 
     batch = rows.batch(np.array([7]))
     print(show_row(tokenizer, {name: array[0] for name, array in batch.items()}, number=7))
@@ -7,7 +7,8 @@
           <|user|>copy: fox jar<|endofturn|><|assistant|>
         + fox jar<|endofturn|>
 
-Lines that begin with "+" are learned; on a terminal they may be green, and the others dim.
+Lines that begin with "+" are learned; on a terminal they may be green, and the others dim. What
+only spells a mark, as anybody may write it, has a backslash before it: "\<|user|>".
 """
 
 import itertools
@@ -36,11 +37,26 @@ def show_tokens(
     for learned, run in itertools.groupby(
         zip(ids.tolist(), loss_mask.astype(bool).tolist(), strict=True), key=lambda pair: pair[1]
     ):
-        text = tokenizer.decode([index for index, _ in run]).replace("\x1b", "\\x1b")
+        text = _with_marks(tokenizer, [index for index, _ in run]).replace("\x1b", "\\x1b")
         for line in text.split("\n"):
             shown = f"{'+' if learned else ' '} {line}".rstrip(" ")
             lines.append(f"{_GREEN if learned else _DIM}{shown}{_PLAIN}" if colour else shown)
     return "\n".join(lines)
+
+
+def _with_marks(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """The text of tokens, in which the tokenizer's own marks differ from text that spells them."""
+    names, parts = tokenizer.special_tokens, []
+    marks = {index: name for name, index in names.items()}
+    for is_mark, run in itertools.groupby(ids, key=marks.__contains__):
+        if is_mark:
+            parts += [marks[index] for index in run]
+        else:
+            text = tokenizer.decode(list(run))
+            for name in names:
+                text = text.replace(name, f"\\{name}")
+            parts.append(text)
+    return "".join(parts)
 
 
 def show_row(

@@ -50,8 +50,11 @@ def load_rankings(spec: str) -> Records[Ranking]:
     return records
 
 
-def ranking_of(row: Row) -> Ranking:
+def ranking_of(row: Row) -> tuple[Ranking | None, str | None]:
     """Reads a comparison or a ranking, in any of the forms of the module's docstring.
+
+    Returns:
+      It and None; or None, and why the row is dropped: answers that are all the same say nothing.
 
     Raises:
       ValueError: another form, fewer than two answers, or ranks that do not fit them.
@@ -66,13 +69,14 @@ def ranking_of(row: Row) -> Ranking:
         ranks = _ranks(row)
     elif pair:
         texts = [row.text("chosen"), row.text("rejected")]
-        if texts[0] == texts[1]:
-            raise row.wrong("'chosen' and 'rejected'", "the same text", "two answers")
         ranks = [[1, 2]]
     else:
         got = f"fields {', '.join(fields)}" if fields else "no fields"
         raise row.wrong("row", got, "'chosen' and 'rejected', or 'responses' and 'ranks'")
-    return _ranking(row, messages_of(row, "prompt"), texts, ranks)
+    prompt, same = messages_of(row, "prompt"), len(texts) > 1 and len(set(texts)) == 1
+    # Of a pair there are no ranks that could contradict it.
+    ranking = None if pair and same else _ranking(row, prompt, texts, ranks)
+    return (None, "rankings of one and the same answer") if same else (ranking, None)
 
 
 def _ranks(row: Row) -> list[Any]:
@@ -98,7 +102,7 @@ def _ranking(row: Row, prompt: Conversation, texts: list[str], ranks: list[Any])
 @RANKINGS.register("jsonl")
 def json_lines(spec: str, location: str) -> Records[Ranking]:
     """One comparison or ranking a line."""
-    return Records(spec, tuple(map(ranking_of, read_rows(spec, location))))
+    return sift(spec, map(ranking_of, read_rows(spec, location)))
 
 
 @RANKINGS.register("hh")
