@@ -116,6 +116,12 @@ def brevity(prompt, response):
     return -len(response) / 10
 
 
+def constant(prompt, response):
+    """Says the same of all, a number whose float32 mean of several is rounded."""
+    del prompt, response
+    return 17.3
+
+
 def failing(prompt, response):
     """Breaks down."""
     del prompt

@@ -200,6 +200,14 @@ def test_grpo_needs_neither_value_network_nor_reward_model(grpo):
     without_value_network(grpo, one=True)
 
 
+def test_a_reward_that_is_always_the_same_teaches_nothing(trained, tmp_path):
+    reward = {"ppo__rewards": f"python:{HERE}:constant", "ppo__answers_per_prompt": 8}
+    others = {"ppo__unfinished_score": None, "optimizer__weight_decay": 0.0}
+    rows = curve(run_policy(tmp_path / "run", relative(trained, **reward, **others)))
+    assert [row["score"] for row in rows] == pytest.approx([17.3] * 4)
+    assert [(row["policy_loss"], row["kl"]) for row in rows] == [(0, 0)] * 4
+
+
 def test_rloo_needs_neither_value_network_nor_reward_model(trained, tmp_path):
     config = relative(trained, ppo__advantages="rloo", ppo__inner_epochs=2, training__num_steps=2)
     without_value_network(run_policy(tmp_path / "run", config), one=False)
