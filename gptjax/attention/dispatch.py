@@ -22,7 +22,7 @@ from gptjax.attention.implementations.fused import FUSED
 from gptjax.attention.implementations.implementation import Call, Implementation
 from gptjax.attention.implementations.on_mesh import on_mesh
 from gptjax.attention.implementations.reference import reference
-from gptjax.attention.restarts import is_of_distance, within_segments
+from gptjax.attention.restarts import asks_for_positions, within_segments
 from gptjax.attention.rules import Rules, Score
 from gptjax.registry import Registry, unknown_name
 
@@ -161,11 +161,10 @@ def _attend(
         )
     pattern = in_order(pattern) if causal else pattern
     restarts = segment_ids is not None and not paired and q_positions is k_positions is None
-    if restarts and (score is not None or not all(map(is_of_distance, pattern.per_head()))):
+    restarts = restarts and asks_for_positions(pattern, score)
+    if restarts:
         assert q_segments is not None
         q_positions = k_positions = within_segments(jnp.asarray(q_segments).reshape(-1, num_keys))
-    else:
-        restarts = False
     rules = Rules(
         pattern=pattern,
         scale=head_dim**-0.5 if scale is None else float(scale),

@@ -7,6 +7,8 @@ which are known with the data alone; `anywhere` says which blocks it can leave e
     kinds = block_map(anywhere(pattern), 8192, 8192, 128, 128)
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -35,6 +37,11 @@ def within_segments(segment_ids: jax.Array) -> jax.Array:
 def is_of_distance(pattern: Pattern) -> bool:
     """Whether the pattern is known to depend on the distance of query and key alone."""
     return pattern.repeats() == Repeats(1)
+
+
+def asks_for_positions(pattern: Pattern, score: Any) -> bool:
+    """Whether a call depends on where its positions begin; a score change may, whatever it is."""
+    return score is not None or not all(map(is_of_distance, pattern.per_head()))
 
 
 def anywhere(pattern: Pattern) -> Pattern:

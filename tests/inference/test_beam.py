@@ -260,7 +260,7 @@ def test_a_stop_string_ends_a_beam_and_counts_in_its_score(small_search):
     assert [tuple(hypothesis.tokens.tolist()) for hypothesis in found] == expected
     assert {len(text) for text in expected} == {2, 3}
     assert [each.score for each in found] == pytest.approx([scores[x] for x in expected], abs=1e-5)
-    with pytest.raises(ValueError, match="stop: got .*without a tokenizer"):
+    with pytest.raises(ValueError, match=r"stop: got .*without a tokenizer"):
         small_search([prompt], stop=["d"])
 
 

@@ -186,7 +186,10 @@ def test_another_run_is_refused_and_nothing_is_lost(copy):
     [
         ("prefix(length=49)", "expected one under which not every token of a context of 48 is"),
         ("dense,banded(window=2)", "expected at most 1 patterns, as many as layers"),
-        ("heads(dense,dense,dense)", r"expected at most 2 patterns in heads\(...\), as many as hea"),
+        (
+            "heads(dense,dense,dense)",
+            r"expected at most 2 patterns in heads\(...\), as many as",
+        ),
     ],
 )
 def test_attention_that_leaves_no_target_or_has_no_place_is_refused(tmp_path, attention, message):

@@ -26,7 +26,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gptjax.attention.algebra import Pattern, in_order
 from gptjax.attention.blocks import EMPTY, block_map
 from gptjax.attention.dispatch import attend, attend_with_lse
-from gptjax.attention.restarts import anywhere, within_segments
+from gptjax.attention.restarts import anywhere, asks_for_positions, within_segments
 from gptjax.attention.rules import Score
 from gptjax.pytrees import pytree
 
@@ -109,8 +109,7 @@ def context_parallel(sharding: NamedSharding, way: str) -> Callable[..., jax.Arr
         ) -> jax.Array:
             score = None if score is None else _FromHead(score, first[0])
             if way == "ring":
-                ordered = in_order(pattern) if causal else pattern
-                steps = _steps(ordered, length, size, restarts=segment_ids is not None)
+                steps = _steps(ordered, length, size, restarts)
                 block = functools.partial(_block, attend_with_lse, options)
                 return _ring(_Ring(block, steps, axis, size), q, k, v, score, places)
             gather = functools.partial(jax.lax.all_gather, axis_name=axis, tiled=True)
@@ -123,10 +122,11 @@ def context_parallel(sharding: NamedSharding, way: str) -> Callable[..., jax.Arr
 
         arrays = PartitionSpec(over_batch, axis, over_heads)
         segments = None if segment_ids is None else PartitionSpec(over_batch, axis)
-        if segment_ids is None:
-            positions, rows = jnp.arange(length, dtype=jnp.int32)[None], PartitionSpec(None, axis)
-        else:
-            positions, rows = within_segments(segment_ids), segments
+        positions, rows = jnp.arange(length, dtype=jnp.int32)[None], PartitionSpec(None, axis)
+        ordered = in_order(pattern) if causal else pattern
+        restarts = False
+        if segment_ids is not None and asks_for_positions(ordered, score):
+            positions, rows, restarts = within_segments(segment_ids), segments, True
         run = jax.shard_map(
             local,
             mesh=sharding.mesh,
