@@ -58,16 +58,28 @@ class OptimizerConfig:
         choices=("cosine", "linear", "constant"),
     )
     warmup_steps: int | None = setting(
-        None, "steps of linear warm-up; none: as warmup_tokens says, or no warm-up", low=0
+        None,
+        "steps of linear warm-up; none: as warmup_tokens says, or no warm-up",
+        low=0,
+        instead_of="warmup_tokens",
     )
     warmup_tokens: int | None = setting(
-        None, "tokens of linear warm-up; none: as warmup_steps says", low=0
+        None,
+        "tokens of linear warm-up; none: as warmup_steps says",
+        low=0,
+        instead_of="warmup_steps",
     )
     decay_steps: int | None = setting(
-        None, "steps until the decay ends; none: as decay_tokens says, or all steps", low=1
+        None,
+        "steps until the decay ends; none: as decay_tokens says, or all steps",
+        low=1,
+        instead_of="decay_tokens",
     )
     decay_tokens: int | None = setting(
-        None, "tokens until the decay ends; none: as decay_steps says", low=1
+        None,
+        "tokens until the decay ends; none: as decay_steps says",
+        low=1,
+        instead_of="decay_steps",
     )
     final_fraction: float = setting(
         0.0, "learning rate after the decay, as a share of the peak", low=0.0, high=1.0
@@ -223,6 +235,20 @@ def _at_most_one(section: str, config: Any, *names: str) -> None:
         raise ValueError(f"config.{section}: got both {' and '.join(given)}, expected at most one")
 
 
+def check_warmup(config: ExperimentConfig) -> None:
+    """Refuses a warm-up as long as the run, whose learning rate would never reach its peak."""
+    optimizer, total = config.optimizer, config.training.num_steps
+    name = "warmup_steps" if optimizer.warmup_tokens is None else "warmup_tokens"
+    given = getattr(optimizer, name) or 0
+    steps = given if name == "warmup_steps" else batch_schedule(config).steps_for(given)
+    if given and steps >= total:
+        raise ValueError(
+            f"config.optimizer.{name}: got {given}, as long as the run of {total} steps or longer, "
+            "expected less: the learning rate would not reach its peak (a tenth of the run is "
+            f"--config.optimizer.warmup_steps={total // 10})"
+        )
+
+
 def _check_parallelism(config: ExperimentConfig) -> None:
     """Refuses axes that a strategy does not have, and what cannot be divided exactly."""
     model, parallelism = config.model, config.parallelism
@@ -272,6 +298,8 @@ def resolve(config: Config) -> Config:
     decays = optimizer.decay_steps is not None or optimizer.decay_tokens is not None
     if not decays and not config.counts_epochs:
         optimizer.decay_steps = training.num_steps
+    if not config.counts_epochs:
+        check_warmup(config)
     if training.loss_chunk is not None and model.context_length % training.loss_chunk:
         raise ValueError(
             f"config.training.loss_chunk: got {training.loss_chunk}, expected a divisor of "

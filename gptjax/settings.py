@@ -28,6 +28,7 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
+    instead_of: str | None = None,
 ) -> Any:
     """A dataclass field with its meaning and its range.
 
@@ -36,9 +37,11 @@ def setting(
       meaning: one phrase that says what the value does, with its unit, and what None stands for.
       low, high, above, below: low <= x <= high, above < x < below.
       choices: all values that a string may have.
+      instead_of: the field beside it whose value a command line that gives this one drops.
     """
     limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices}
-    return dataclasses.field(default=default, metadata={"meaning": meaning, **limits})
+    metadata = {"meaning": meaning, "instead_of": instead_of, **limits}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def fields(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -32,7 +32,10 @@ def _pretraining(model: ModelConfig, num_steps: int) -> ExperimentConfig:
             corpus="instructions", tokenizer="chat:instructions_448", document_masking=True
         ),
         optimizer=OptimizerConfig(
-            name="muon", learning_rate=1e-2, warmup_steps=20, final_fraction=0.1
+            name="muon",
+            learning_rate=1e-2,
+            warmup_steps=min(20, num_steps // 4),
+            final_fraction=0.1,
         ),
         training=TrainingConfig(num_steps=num_steps, batch_size=64, eval_every=num_steps // 2),
         checkpoint=CheckpointConfig(every_steps=num_steps),
@@ -115,6 +118,7 @@ def _pipeline(
         dataclasses.replace(
             ppo,
             model=model,
+            optimizer=dataclasses.replace(ppo.optimizer, warmup_steps=min(5, iterations // 4)),
             training=dataclasses.replace(
                 ppo.training, num_steps=iterations, batch_size=128, eval_every=every
             ),
@@ -130,6 +134,7 @@ def _pipeline(
         dataclasses.replace(
             dpo,
             model=model,
+            optimizer=dataclasses.replace(dpo.optimizer, warmup_steps=min(10, examples // 128)),
             training=dataclasses.replace(dpo.training, batch_size=32, eval_every=250),
             checkpoint=CheckpointConfig(every_steps=250),
             dpo=dataclasses.replace(

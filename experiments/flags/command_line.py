@@ -45,9 +45,10 @@ class _FieldParser(flags.ArgumentParser):
         return self._inner.flag_type()
 
 
-def _check_override_names(argv: Sequence[str], config: ExperimentConfig) -> None:
+def _check_override_names(argv: Sequence[str], config: ExperimentConfig) -> set[str]:
+    """The fields that the command line gives; refuses those that there are not."""
     leaves = list(fields(config))
-    sections = list(dict.fromkeys(leaf.partition(".")[0] for leaf in leaves))
+    sections, given = list(dict.fromkeys(leaf.partition(".")[0] for leaf in leaves)), set()
     for argument in argv:
         name, _, value = argument.removeprefix("--").removeprefix("no").partition("=")
         if not argument.startswith("--") or name.partition(".")[0] != "config":
@@ -61,6 +62,17 @@ def _check_override_names(argv: Sequence[str], config: ExperimentConfig) -> None
         if path not in leaves:
             fields_there = [leaf for leaf in leaves if leaf.startswith(f"{section}.")]
             raise unknown_name("config field", path, fields_there)
+        given.add(path)
+    return given
+
+
+def _drop_replaced(config: ExperimentConfig, given: set[str]) -> None:
+    """Drops what the experiment says in place of a field that is given."""
+    for path in given:
+        section = path.rpartition(".")[0]
+        beside, value = limits_of(config, path)[1].get("instead_of"), fields(config)[path]
+        if beside is not None and value is not None and f"{section}.{beside}" not in given:
+            setattr(getattr(config, section), beside, None)
 
 
 def _names(kind: str | None) -> list[str]:
@@ -84,13 +96,15 @@ def _parse_experiment(argv: Sequence[str], kind: str | None) -> list[str]:
             f"--experiment: got {name!r} of kind {config.kind}, expected one of: "
             f"{', '.join(_names(kind))}"
         )
-    _check_override_names(argv, config)
+    given = _check_override_names(argv, config)
     config_flags.DEFINE_config_dataclass("config", config, sys_argv=list(argv))
     for path in fields(config):
         if f"config.{path}" in FLAGS:
             flag = FLAGS[f"config.{path}"]
             flag.parser = _FieldParser(flag.parser, *limits_of(config, path))
-    return FLAGS(argv)
+    rest = FLAGS(argv)
+    _drop_replaced(FLAGS.config, given)
+    return rest
 
 
 def _explain(error: Exception) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gptjax.batch_schedule import BatchShare
-from gptjax.config import Config, ExperimentConfig, TrainingConfig, batch_schedule
+from gptjax.config import Config, ExperimentConfig, TrainingConfig, batch_schedule, check_warmup
 from gptjax.data.batches.ledger import Passage
 from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
@@ -61,7 +61,7 @@ def with_examples(config: Config, examples: float) -> Config:
     The learning rate decays over all of them unless `config` says how long it does.
 
     Raises:
-      ValueError: it says another number of steps besides.
+      ValueError: it says another number of steps besides, or a warm-up as long.
     """
     config = copy.deepcopy(config)
     training, optimizer = config.training, config.optimizer
@@ -75,4 +75,5 @@ def with_examples(config: Config, examples: float) -> Config:
     if optimizer.decay_steps is None and optimizer.decay_tokens is None:
         optimizer.decay_steps = num_steps
     training.num_steps = num_steps
+    check_warmup(config)
     return config

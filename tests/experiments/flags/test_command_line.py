@@ -90,6 +90,11 @@ WRONG = {
     "--experiment=demo --config.model.num_heads=5": (
         "error: config.model.d_model: got 192 with 5 heads, expected a multiple of num_heads"
     ),
+    "--experiment=gpt2_small --config.training.num_steps=20": (
+        "error: config.optimizer.warmup_tokens: got 375000000, as long as the run of 20 steps or "
+        "longer, expected less: the learning rate would not reach its peak (a tenth of the run is "
+        "--config.optimizer.warmup_steps=2)"
+    ),
     "--experiment=demo --config.model.attention=dense,band": (
         "error: attention 'dense,band', column 7: unknown attention pattern 'band' (did you mean"
     ),
@@ -125,6 +130,10 @@ RIGHT = {
     "--experiment=demo --config.optimizer.warmup_steps=none --config.optimizer.warmup_tokens=9": {
         "optimizer.warmup_steps": None,
         "optimizer.warmup_tokens": 9,
+    },
+    "--experiment=gpt2_small --config.training.num_steps=20 --config.optimizer.warmup_steps=3": {
+        "optimizer.warmup_steps": 3,
+        "optimizer.warmup_tokens": None,
     },
     "--experiment=demo --config.model.num_kv_heads=1 --noconfig.model.tied_embeddings": {
         "model.num_kv_heads": 1,
