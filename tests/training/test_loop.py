@@ -70,7 +70,16 @@ def _judge(params):
     return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 2}
 
 
-def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, devices=1):
+def _fit(
+    workdir,
+    config,
+    *,
+    loss=_loss,
+    judge=_judge,
+    hook=lambda step: None,
+    devices=1,
+    throughput=None,
+):
     """Starts or resumes the run in `workdir`; returns its outcome and the rows written by now."""
     mesh = make_mesh(ParallelismConfig(strategy="mesh"), jax.devices()[:devices])
     schedule = learning_rate(config.optimizer, batch_schedule(config))
@@ -102,7 +111,7 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
             ),
             mesh=mesh,
             evaluators={"validation": judge},
-            throughput=Throughput(6.0, 5.0, 1e9),
+            throughput=throughput or Throughput(6.0, 5.0, 1e9),
             statistics=lambda state, batch: {},
         )
     return outcome, read_metrics(workdir / "metrics.jsonl")
@@ -201,6 +210,27 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, whole, number):
     assert resumed.steps == 3
     assert _without_speed(rows) == _without_speed(whole_rows)
     jax.tree.map(np.testing.assert_array_equal, resumed.state, outcome.state)
+
+
+def test_the_step_that_compiles_is_not_timed_at_any_start(tmp_path):
+    """A row has the tokens of its steps, of batches that grow, less those before its window."""
+
+    class Windows(Throughput):
+        def take(self):
+            taken.append(self._tokens)
+            return super().take()
+
+    config = _config(num_steps=8, log_every=4, eval_every=8, every_steps=8)
+    config.training.batch_ramp_start, config.training.batch_ramp_tokens = 1, 64
+    sizes = [batch_schedule(config).batch_size_at(step) for step in range(9)]
+    assert sizes[1] < sizes[3] < sizes[5] < sizes[8]
+    for hook, steps in (
+        (lambda step: step == 4 and os.kill(os.getpid(), signal.SIGTERM), (1, 2, 3)),  # from 0
+        (lambda step: None, (6, 7)),
+    ):
+        taken = []
+        _fit(tmp_path, config, hook=hook, throughput=Windows(6.0, 5.0, 1e9))
+        assert taken == [sum(4 * sizes[step] for step in steps)]
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_bits(tmp_path, whole):
