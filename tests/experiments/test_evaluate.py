@@ -123,6 +123,33 @@ def test_the_checkpoint_that_is_asked_for_is_evaluated(run):
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
+def test_another_text_is_evaluated_on_request(run, tmp_path):
+    for i in range(12):
+        (tmp_path / f"{i:02}.txt").write_text(f"Number {i} is another text than the run's own.")
+    config, corpus = run.config(), f"text:{tmp_path}"
+    config.data.corpus = corpus
+    tokens = prepare_corpus(config, run.tokenizer()).validation.tokens
+    expected = Scorer(run.model(), run.params()).perplexity(tokens, CONTEXT).per_token
+    got = figures(run, f"--corpus={corpus}")
+    assert (got["corpus"], got["split"]) == (corpus, "validation")
+    assert got["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_text_that_has_changed_is_evaluated_with_a_warning(run, tmp_path):
+    path = shutil.copytree(run.path, tmp_path / "copy")
+    texts = shutil.copytree(run.config().data.corpus.removeprefix("text:"), tmp_path / "texts")
+    (texts / "20.txt").write_text("a new document")
+    said = json.loads((path / "config.json").read_text())
+    said["config"]["data"]["corpus"] = f"text:{texts}"
+    (path / "config.json").write_text(json.dumps(said))
+    for more, warning in (
+        ((), "corpus_hash: got "),
+        (("--split=validation",), f"text:{texts} has changed since the run was trained on it"),
+    ):
+        done = call("evaluate", f"--workdir={path}", *more)
+        assert done.code == 0 and warning in done.errors
+
+
 def test_a_stride_out_of_range_is_refused(run):
     refused = call("evaluate", f"--workdir={run.path}", "--stride=17").refusal
     assert refused.endswith("stride: got 17, expected 1 to 16, the context length")

@@ -131,6 +131,17 @@ def test_beams_of_a_prompt_that_fills_the_context_find_nothing_more(run, tokeniz
     assert done.errors.startswith("note: only 0 new tokens fit")
 
 
+def test_the_most_probable_of_several_samples_is_written(run, tokenizer):
+    options = {"max_new_tokens": 8, "seed": 3}
+    flags = ("sample", f"--workdir={run.path}", f"--prompt={PROMPT}", "--best_of=8")
+    done = call(*flags, *(f"--{name}={value}" for name, value in options.items()))
+    generator, prompt = Generator(run.model(), run.params(), tokenizer), tokenizer.encode(PROMPT)
+    best = generator.best_of(prompt, 8, stop_token=tokenizer.end_of_text, **options)
+    assert (done.code, done.errors) == (0, "")
+    assert done.output == PROMPT + "".join(best.text()) + "\n"
+    assert done.output != expected(run, tokenizer, 2, 0, **options) + "\n"
+
+
 def test_every_option_of_sampling_reaches_the_sampler(run, monkeypatch):
     def noted(*given, **named):
         raise ValueError(json.dumps([given, named]))
