@@ -21,12 +21,10 @@ from gptjax.config import (
     batch_schedule,
     resolve,
 )
-from gptjax.models.gpt import GPT
 from gptjax.training.checkpoints.start import initial_state, start
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.loop import RunIO, fit, make_train_step
-from gptjax.training.losses import language_model
 from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.partitioning import make_mesh
 from gptjax.training.reporting.metrics import MetricsWriter, Progress, read_metrics
@@ -71,14 +69,7 @@ def _judge(params):
 
 
 def _fit(
-    workdir,
-    config,
-    *,
-    loss=_loss,
-    judge=_judge,
-    hook=lambda step: None,
-    devices=1,
-    throughput=None,
+    workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, devices=1, throughput=None
 ):
     """Starts or resumes the run in `workdir`; returns its outcome and the rows written by now."""
     mesh = make_mesh(ParallelismConfig(strategy="mesh"), jax.devices()[:devices])
@@ -351,22 +342,3 @@ def test_the_step_donates_its_state():
     state = create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)
     make_train_step(gradient_sums(_loss), tx, schedule, seed=7)(state, next(_batches(0)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
-
-
-def test_a_gpt_starts_at_chance_and_learns_a_batch_by_heart(make_model, make_batch):
-    model = GPT(make_model(num_layers=1))
-    optimizer = OptimizerConfig(learning_rate=0.02, schedule="constant", weight_decay=0.0)
-    config = resolve(ExperimentConfig(optimizer=optimizer))
-    tx = make_optimizer(
-        optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config))
-    )
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-    sums = gradient_sums(language_model(model))
-    state, train_step = create(params, tx), make_train_step(sums, tx, schedule, 0)
-    losses = []
-    for _ in range(60):
-        state, metrics = train_step(state, make_batch())
-        losses.append(float(metrics["loss"]))
-    assert losses[0] == pytest.approx(math.log(50), rel=0.02)
-    assert losses[-1] < 0.2
-    assert int(state.step) == 60
