@@ -15,6 +15,7 @@ from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.inference.generate import Generator
+from gptjax.inference.sampling import make_sampler
 from gptjax.judging.best_answers import best_answers
 from gptjax.judging.policies import MOST_ANSWERS, Answer, Policy
 from gptjax.runs.kind import kind_of
@@ -138,6 +139,21 @@ def test_the_best_is_the_first_of_the_highest_reward(best_of, answers):
     assert [point["n"] for point in summary["curve"]] == [1, 2, 4, 5]
     assert summary["curve"][0]["reward"] == pytest.approx(np.mean(rewards))
     assert summary["curve"][-1]["reward"] == pytest.approx(summary["reward"])
+
+
+def test_the_most_probable_tokens_are_taken_where_that_is_asked_for(best_of, sft, answers):
+    end, folder = best_of
+    assert end(f"--judge=gold --output={folder}/one.jsonl --n=1 --temperature=0").code == 0
+    template = ChatTemplate(sft.tokenizer())
+    expected = Generator(sft.model(), sft.params()).generate(
+        [template.prompt(prompt) for prompt in load_prompts(PROMPTS)],
+        max_new_tokens=LONGEST,
+        sampler=make_sampler(temperature=0),
+        stop_token=template.tokenizer.end_of_turn,
+    )
+    found = [(row["answer"], row["finished"]) for row in lines_of(folder / "one.jsonl")]
+    assert found == [template.response(ids) for ids in expected]
+    assert found != [several[0] for several in answers]
 
 
 def test_saved_conversations_are_the_good_ones_that_end_and_sft_reads_them(best_of, answers):

@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gptjax.config import ExperimentConfig, ParallelismConfig
+from gptjax.interop.safetensors_files import SafeTensors
 from gptjax.models.gpt import GPT
 from gptjax.runs.initial_params import find_initial_checkpoint, initial_params
 from gptjax.runs.workdir import WorkDirectory
@@ -111,6 +113,18 @@ def test_it_goes_back_as_it_was(run, tmp_path):
     assert (out / "vocab.json").exists() and (out / "merges.txt").exists()
 
 
+def test_weights_are_written_as_options_say(run, tmp_path):
+    out, options = tmp_path / "out", ("--dtype=bfloat16", "--max_shard_gib=0.00003")
+    done = call("convert", f"--workdir={run.path}", f"--to_huggingface={out}", *options)
+    assert (done.code, done.errors) == (0, "")
+    index = json.loads((out / "model.safetensors.index.json").read_text())
+    assert len(set(index["weight_map"].values())) > 1
+    written = SafeTensors(out)
+    for name, tensor in their_tensors().items():
+        np.testing.assert_array_equal(written[name], tensor.astype(jnp.bfloat16), err_msg=name)
+        assert written[name].dtype == jnp.bfloat16
+
+
 def test_it_is_evaluated_on_the_corpus_it_was_given(run):
     done = call("evaluate", f"--workdir={run.path}")
     assert (done.code, done.errors) == (0, "")
@@ -165,6 +179,10 @@ def test_transformers_reads_what_options_say(run, model, tmp_path):
             "got a tokenizer of 256 tokens, expected the model's 1024",
         ),
         (["--to_huggingface={theirs}", "--workdir={ours}"], "has files in it, expected a new"),
+        (
+            ["--to_huggingface=x", "--workdir={ours}", "--restore_step=7"],
+            "--restore_step: got 7, expected one of 0 in",
+        ),
     ],
 )
 def test_bad_flags_are_one_line_and_leave_nothing(run, directory, tmp_path, flags, message):

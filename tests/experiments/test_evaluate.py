@@ -1,6 +1,8 @@
 """The evaluate binary: windows that overlap, and windows that do not."""
 
+import json
 import math
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, resolve
+from gptjax.inference.scoring import Scorer
 from gptjax.models.gpt import GPT
 from gptjax.runs.inputs import prepare_corpus
 from gptjax.runs.workdir import WorkDirectory
@@ -20,7 +23,7 @@ CONTEXT = 16
 
 @pytest.fixture(scope="module")
 def run(cache, tmp_path_factory) -> WorkDirectory:
-    """A work directory as pretrain leaves it, of an untrained model of bytes."""
+    """A work directory as pretrain leaves it, of an untrained model, with checkpoints 2 and 3."""
     folder = tmp_path_factory.mktemp("evaluate")
     for i in range(20):
         words = [f"document {i} has {j} words and {i * j} letters" for j in range(1 + i % 4)]
@@ -42,15 +45,12 @@ def run(cache, tmp_path_factory) -> WorkDirectory:
     workdir = WorkDirectory(str(tmp_path_factory.mktemp("run")))
     workdir.begin("test", config, prepared.hashes)
     tokenizer.save(workdir.path / "tokenizer")
-    params = jax.jit(GPT(config.model).init)(jax.random.key(1), jnp.zeros((1, 1), jnp.int32))
+    init = jax.jit(GPT(config.model).init)
     with workdir.checkpoints() as checkpoints:
-        checkpoints.save(
-            3,
-            params=params["params"],
-            opt_state={"count": jnp.zeros(())},
-            data={},
-            config=to_dict(config),
-        )
+        for step in (2, 3):
+            params = init(jax.random.key(step), jnp.zeros((1, 1), jnp.int32))["params"]
+            state = {"count": jnp.zeros(())}
+            checkpoints.save(step, params=params, opt_state=state, data={}, config=to_dict(config))
     return workdir
 
 
@@ -71,6 +71,26 @@ def test_windows_that_do_not_overlap_give_the_default_figures(run):
         assert strided == {name: default[name] for name in ("step", "corpus", "split")}
 
 
+def test_so_many_batches_as_are_asked_for_are_evaluated(run):
+    """Two rows of the context length each; by the run's own evaluators, and on text."""
+    split = prepare_corpus(run.config(), run.tokenizer()).validation
+    tokens = split.tokens[: 3 * 2 * CONTEXT + 1]
+    expected = Scorer(run.model(), run.params()).perplexity(tokens, CONTEXT).per_token
+    for more in ((), ("--split=validation",)):
+        some, all_of_them = figures(run, "--batches=3", *more), figures(run, *more)
+        assert some["loss"] == pytest.approx(expected, rel=1e-5)
+        assert some["loss"] != all_of_them["loss"]
+
+
+def test_a_run_of_more_devices_than_there_are_is_evaluated_on_one(run, tmp_path):
+    path = shutil.copytree(run.path, tmp_path / "copy")
+    said = json.loads((path / "config.json").read_text())
+    said["config"]["parallelism"] |= {"strategy": "mesh", "data": 16}
+    (path / "config.json").write_text(json.dumps(said))
+    for more in ((), ("--split=validation",)):
+        assert figures(WorkDirectory(str(path)), *more) == figures(run, *more)
+
+
 def test_a_stride_gives_each_token_more_before_it(run):
     """Against a loop: token by token, after all that its window holds."""
     split = prepare_corpus(run.config(), run.tokenizer()).validation
@@ -88,6 +108,46 @@ def test_a_stride_gives_each_token_more_before_it(run):
     assert got["loss"] == pytest.approx(nats / (tokens.size - 1), rel=1e-5)
     assert got["perplexity"] == pytest.approx(math.exp(got["loss"]), rel=1e-6)
     assert got["bits_per_byte"] == pytest.approx(nats / math.log(2) / split.num_bytes, rel=1e-5)
+
+
+def test_the_checkpoint_that_is_asked_for_is_evaluated(run):
+    tokens = prepare_corpus(run.config(), run.tokenizer()).validation.tokens
+    losses = [
+        Scorer(run.model(), run.params(step)).perplexity(tokens, CONTEXT).per_token
+        for step in (2, 3)
+    ]
+    for asked, step in ((("--restore_step=2",), 2), ((), 3)):
+        for more in (("--split=validation",), (f"--stride={CONTEXT}",), ()):
+            got = figures(run, *asked, *more)
+            assert (got["step"], got["loss"]) == (step, pytest.approx(losses[step - 2], rel=1e-5))
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_another_text_is_evaluated_on_request(run, tmp_path):
+    for i in range(12):
+        (tmp_path / f"{i:02}.txt").write_text(f"Number {i} is another text than the run's own.")
+    config, corpus = run.config(), f"text:{tmp_path}"
+    config.data.corpus = corpus
+    tokens = prepare_corpus(config, run.tokenizer()).validation.tokens
+    expected = Scorer(run.model(), run.params()).perplexity(tokens, CONTEXT).per_token
+    got = figures(run, f"--corpus={corpus}")
+    assert (got["corpus"], got["split"]) == (corpus, "validation")
+    assert got["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_text_that_has_changed_is_evaluated_with_a_warning(run, tmp_path):
+    path = shutil.copytree(run.path, tmp_path / "copy")
+    texts = shutil.copytree(run.config().data.corpus.removeprefix("text:"), tmp_path / "texts")
+    (texts / "20.txt").write_text("a new document")
+    said = json.loads((path / "config.json").read_text())
+    said["config"]["data"]["corpus"] = f"text:{texts}"
+    (path / "config.json").write_text(json.dumps(said))
+    for more, warning in (
+        ((), "corpus_hash: got "),
+        (("--split=validation",), f"text:{texts} has changed since the run was trained on it"),
+    ):
+        done = call("evaluate", f"--workdir={path}", *more)
+        assert done.code == 0 and warning in done.errors
 
 
 def test_a_stride_out_of_range_is_refused(run):

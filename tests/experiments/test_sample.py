@@ -1,5 +1,7 @@
 """The sample binary: what it prints, where prompts come from, and what it refuses."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,6 +131,10 @@ def test_beams_penalties_and_stop_strings(run, tokenizer):
     )
     for text in found:
         assert tokenizer.decode(np.concatenate([prompt, text.tokens])) in done.output
+    best = tokenizer.decode(np.concatenate([prompt, found[0].tokens]))
+    stop = best[-3:-1]
+    done = call(*flags, "--num_beams=3", "--length_penalty=0.5", f"--stop={stop}")
+    assert done.output == PROMPT + best[len(PROMPT) :].partition(stop)[0] + "\n"
 
     options = ("--temperature=0", "--repetition_penalty=1.5", "--presence_penalty=0.5")
     sampler = make_sampler(0, repetition_penalty=1.5, presence_penalty=0.5)
@@ -145,6 +151,44 @@ def test_beams_of_a_prompt_that_fills_the_context_find_nothing_more(run, tokeniz
     done = call("sample", f"--workdir={run.path}", f"--prompt={prompt}", "--num_beams=2")
     assert (done.code, done.output) == (0, prompt + "\n")
     assert done.errors.startswith("note: only 0 new tokens fit")
+
+
+def test_the_most_probable_of_several_samples_is_written(run, tokenizer):
+    options = {"max_new_tokens": 8, "seed": 3}
+    flags = ("sample", f"--workdir={run.path}", f"--prompt={PROMPT}", "--best_of=8")
+    done = call(*flags, *(f"--{name}={value}" for name, value in options.items()))
+    generator, prompt = Generator(run.model(), run.params(), tokenizer), tokenizer.encode(PROMPT)
+    best = generator.best_of(prompt, 8, stop_token=tokenizer.end_of_text, **options)
+    assert (done.code, done.errors) == (0, "")
+    assert done.output == PROMPT + "".join(best.text()) + "\n"
+    assert done.output != expected(run, tokenizer, 2, 0, **options) + "\n"
+
+
+def test_every_option_of_sampling_reaches_the_sampler(run, monkeypatch):
+    def noted(*given, **named):
+        raise ValueError(json.dumps([given, named]))
+
+    monkeypatch.setattr("gptjax.inference.sampling.make_sampler", noted)
+    options = {"temperature": 0.7, "top_k": 40, "top_p": 0.9, "min_p": 0.02}
+    penalties = {name: 0.1 * i for i, name in enumerate(("repetition", "presence", "frequency"))}
+    penalties = {f"{name}_penalty": value for name, value in penalties.items()}
+    flags = [f"--{name}={value}" for name, value in (options | penalties).items()]
+    banned = ("--banned_token=5", "--banned_token=7")
+    refused = call("sample", f"--workdir={run.path}", "--prompt=a", *flags, *banned).refusal
+    named = penalties | {"banned_tokens": [5, 7], "vocab_size": 1024}
+    assert json.loads(refused) == [list(options.values()), named]
+
+
+def test_a_window_takes_the_last_tokens_of_a_long_prompt(run, tokenizer):
+    tokens = tokenizer.encode("The function returns a list. " * 9)
+    assert tokens.size > 32
+    flags = ("--temperature=0", "--max_new_tokens=4", "--sliding_window", "--prompt_file=-")
+    done = call("sample", f"--workdir={run.path}", *flags, stdin=tokenizer.decode(tokens))
+    (new,) = Generator(run.model(), run.params()).generate(
+        [tokens[-28:]], max_new_tokens=4, sampler=make_sampler(0), stop_token=tokenizer.end_of_text
+    )
+    assert (done.code, done.errors) == (0, "")
+    assert done.output == tokenizer.decode(np.concatenate([tokens[-28:], new])) + "\n"
 
 
 def test_a_text_from_nothing_fills_the_context_and_says_so(run):

@@ -2,9 +2,11 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from gptjax.runs import train as runs
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.binaries import call
@@ -49,6 +51,17 @@ def test_a_run_is_judged_and_trained_on_under_another_attention(dense, tmp_path)
     assert (
         workdir.tokenizer().content_hash() == WorkDirectory(str(dense)).tokenizer().content_hash()
     )
+
+
+def test_a_continued_run_is_evaluated_on_as_many_batches_as_are_asked_for(
+    dense, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(runs, "train", lambda *_: SimpleNamespace(interrupted_by="SIGTERM"))
+    judge = (f"--workdir={dense}", "--attention=banded(window=2)", f"--output={tmp_path / 'on'}")
+    done = call("sparsify", *judge, "--batches=1", "--continue_steps=4")
+    assert (done.code, done.errors) == (0, "")
+    assert done.output.endswith("stopped; the same command goes on there\n")
+    assert WorkDirectory(str(tmp_path / "on")).config().training.eval_batches == 1
 
 
 def test_bad_input_is_one_line(dense, tmp_path):

@@ -16,12 +16,14 @@ def test_an_experiment_is_trained_to_its_result_and_the_same_command_finds_it_th
         done = call(*command)
         before = (path / "result.json").read_bytes()
         again = call(*command)
+        refused = call(*command, "--restore_step=3").refusal
     assert (done.code, done.output.splitlines()[-1]) == (
         0,
         f"step 8: {path}/result.json, loss.png and checkpoints are written",
     )
     assert rows(WorkDirectory(str(path))) == rows(whole)
     assert again.code == 0 and (path / "result.json").read_bytes() == before
+    assert f"no checkpoint of step 3 in {path}/checkpoints; expected one of: 4, 8" in refused
 
 
 def test_rows_are_shown_without_training_on_them(tmp_path):

@@ -69,6 +69,16 @@ def test_one_bit_of_one_row_is_told_and_tolerated_on_request(changed):
     assert code == 0
 
 
+def test_a_run_of_more_devices_than_there_are_is_replayed_on_one(whole, tmp_path):
+    path = Path(shutil.copytree(whole, tmp_path / "copy"))
+    said = json.loads((path / "config.json").read_text())
+    said["config"]["parallelism"] |= {"strategy": "mesh", "data": 16}
+    (path / "config.json").write_text(json.dumps(said))
+    assert "product is 8, the devices" in call("verify", f"--workdir={path}").refusal
+    lines, code = _verify(path, "--single", "--from_step=6")
+    assert (lines[-1], code) == ("steps 6 to 8: 2 of 2 rows agree", 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "changes"),

@@ -191,6 +191,8 @@ def test_what_ppo_keeps_is_what_its_configuration_says(planned, tmp_path):
     text = 2048 * 6 * (kernels + vocab * width + pairs * 2048)
     each = answer + scored + (3 * answer + 2 * scored) / 3 + 8 * text
     assert figures["flops_per_step"] == pytest.approx(answers * each, rel=1e-9)
+    beside = sum(figures[f"{part}_bytes"] for part in ("reference", "reward_model", "rollout"))
+    assert figures["estimated_total_bytes"] == 1000 * GIB + beside
     text = "\n".join(dry_run_lines(figures))
     assert "its optimizer" in text and "executed" not in text
 

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, resolve
+from gptjax.data.batches.mixture import WindowRows
 from gptjax.data.corpora.text import load_corpus
 from gptjax.runs.inputs import (
     load_model_tokenizer,
     prepare_corpus,
+    row_batches,
     training_batches,
     validation_batches,
 )
@@ -107,6 +109,20 @@ def test_validation_has_every_target_once_or_the_batches_asked_for(folder):
     limited = validation_batches(_config(folder, eval_batches=2), split)
     assert [b["tokens"].shape for b in limited()] == [(4, 16), (4, 16)]
     np.testing.assert_array_equal(next(limited())["tokens"], next(batches())["tokens"])
+
+
+def test_of_every_batch_a_share_is_made_on_request(folder):
+    config = _config(folder)
+    prepared = prepare_corpus(config, load_model_tokenizer(config))
+    rows = WindowRows(prepared.train, 16)
+    for batches in (
+        lambda *share: training_batches(config, prepared.train, 1, (), *share),
+        lambda *share: validation_batches(config, prepared.validation, *share)(),
+        lambda *share: row_batches(config, rows, *share)(),
+    ):
+        halves = [next(batches(((part,), 2))) for part in (0, 1)]
+        for name, array in next(batches()).items():
+            np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), array)
 
 
 def test_document_masking_reaches_both_kinds_of_batches(folder):

@@ -1,13 +1,15 @@
 """What holds of every kind of run, the toy one of `tests.support` among them."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 
 from experiments.configs import EXPERIMENTS
-from gptjax.config import ExperimentConfig
+from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.loader import ALL
-from gptjax.runs import dry_run
+from gptjax.runs import dry_run, supervised
 from gptjax.runs.kind import KINDS, kind_named, kind_of
 from gptjax.runs.replay import learner_in, replay
 from gptjax.runs.run_identity import IDENTITY, changes
@@ -68,6 +70,34 @@ def test_the_largest_batch_has_the_arrays_of_a_real_one(name, trained):
     assert 0 < kind.tokens(real) <= kind.tokens(expected)
     params = kind.shapes(config)
     jax.eval_shape(kind.loss(config, kind.model(config)), params, expected, None)
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_another_seed_has_another_order(name, trained):
+    first, again, other = (
+        next(prepared(trained.config(name, training__seed=seed)).batches(0, (), ALL))["tokens"]
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_speed_is_that_of_the_tokens_that_a_batch_has(name, trained, monkeypatch):
+    """The schedule counts a context length a row; a row of rankings has more.
+
+    They are compared with what all devices that have cores of their own can do.
+    """
+    workdir, config, kind = trained(name), trained.config(name), kind_named(name)
+    monkeypatch.setattr(supervised, "Throughput", lambda *given, scale: (given[2], scale))
+    monkeypatch.setattr(supervised, "num_chips", lambda mesh: 3)
+    monkeypatch.setattr(supervised, "fit", lambda *_, throughput, **__: throughput)
+    task, start = prepared(config), SimpleNamespace(step=0)
+    learner = kind.learner(task, workdir)
+    peak, scale = learner.learn(start, SimpleNamespace(data_record={"skipped_examples": ()}))
+    real, counted = next(task.batches(0, (), ALL)), batch_schedule(config).tokens(1)
+    assert scale * counted == pytest.approx(kind.tokens(real))
+    assert peak == 3 * supervised.matmul_peak_flops(config.model.dtype)
 
 
 @pytest.mark.parametrize("name", ALL_KINDS)
@@ -157,8 +187,8 @@ def test_a_kind_that_cannot_be_replayed_says_so(trained):
 
 @pytest.mark.parametrize("name", ALL_KINDS)
 def test_evaluate_gives_the_figures_of_the_run_itself(name, trained):
-    workdir = trained(name)
-    step = workdir.config().training.num_steps
+    """Of the checkpoint that is asked for: 4, which is not the one that later commands take."""
+    workdir, step = trained(name), 4
     ended = call("evaluate", f"--workdir={workdir.path}", f"--restore_step={step}")
     if name == "ppo":
         assert ended.code == 2 and "which has no evaluators of its own" in ended.errors

@@ -142,6 +142,18 @@ def test_a_fault_that_does_not_come_again_leaves_no_trace(tmp_path, make_config,
     _assert_same_end(tmp_path / "back", tmp_path / "whole")
 
 
+def test_a_run_that_was_told_where_to_go_on_goes_back_no_further_than_it_must(
+    tmp_path, make_config, poison
+):
+    """It goes on from step 2, and of a fault in step 8 goes back to step 6."""
+    config = make_config(training__rollback_after=1, checkpoint__every_steps=2, checkpoint__keep=9)
+    poison([])
+    _run(tmp_path, config)
+    poison([29], times=1)
+    ended = train("tiny", config, WorkDirectory(str(tmp_path)), 2)
+    assert (int(ended.state.step), ended.steps) == (8, 2)
+
+
 def test_a_fault_that_comes_again_stops_the_run(tmp_path, make_config, poison):
     poison([21])
     with pytest.raises(NotFiniteError, match=r"^step 6: loss is nan.*last good checkpoint: 3"):

@@ -230,6 +230,22 @@ def test_a_result_says_what_made_it(tmp_path):
     assert result["hardware"]["devices"].startswith("8 x ")
 
 
+def test_what_is_left_out_is_what_the_last_row_of_that_kind_says(tmp_path):
+    workdir = _begun(tmp_path / "run")
+    assert workdir.skipped_examples() == ()
+    with (workdir.path / "metrics.jsonl").open("a") as rows:
+        for ranges in ([[4, 8]], [[4, 8], [20, 24]]):
+            rows.write(json.dumps({"step": 2, "skipped_examples": ranges}) + "\n")
+        rows.write('{"step": 3, "split": "validation"}\n')
+    assert workdir.skipped_examples() == ((4, 8), (20, 24))
+
+
+def test_the_commit_is_that_of_this_code_whatever_the_current_folder_is(tmp_path, monkeypatch):
+    commit = provenance()["commit"]
+    monkeypatch.chdir(tmp_path)
+    assert provenance()["commit"] == commit
+
+
 def test_a_result_is_dropped_unless_the_run_is_at_its_step(tmp_path):
     workdir = _begun(tmp_path / "run")
     workdir.drop_result_of_another_step(3)

@@ -141,6 +141,7 @@ def test_a_pipeline_stops_goes_on_and_judges_what_it_has_made(tiny, tmp_path):
     assert run(tmp_path).endswith("SIGTERM: stopped; the same command goes on there\n")
     assert started == ["pretrain", "sft", "reward_model", "ppo"]
     assert not (tmp_path / "instruct.json").exists()
+    earlier = json.loads((tmp_path / "seed0/seconds.json").read_text())
     stops.clear()
     said = run(tmp_path)
     assert started[4:] == ["pretrain", "sft", "reward_model", "ppo", "ppo_ptx", "dpo"]
@@ -157,6 +158,8 @@ def test_a_pipeline_stops_goes_on_and_judges_what_it_has_made(tiny, tmp_path):
     gold = [gold_reward(p[0].content, each.text) for p, (each,) in zip(prompts, drawn, strict=True)]
     assert systems["dpo"]["gold"] == pytest.approx(np.mean(gold))
     assert set(seed["seconds"]) == {*started, "verdict"}
+    assert all(seed["seconds"][name] == earlier[name] for name in started[:3])  # were done
+    assert seed["seconds"]["ppo"] > earlier["ppo"]
 
 
 def _assert_reported(path, said, best, name):

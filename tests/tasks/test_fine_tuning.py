@@ -18,10 +18,12 @@ from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.inference.generate import Generator
+from gptjax.runs.initial_params import find_initial_checkpoint
 from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.checkpoints.store import Checkpoints
 from tests.support.alignment_runs import (
     assert_same_params,
@@ -162,6 +164,16 @@ def test_documents_of_text_are_hidden_in_training_as_in_evaluation(document_mask
     assert ("segment_ids" in judged[0]) == document_masking
 
 
+def test_the_seed_decides_which_text_comes_when():
+    def first(seed):
+        changes = {"sft__pretraining_share": 0.5, "training__seed": seed}
+        rows, is_text = _first_rows(prepared(make_config(SFTConfig, **changes)), 16)
+        return is_text.tolist(), rows["tokens"][is_text][:4].tolist()
+
+    (places, texts), others = first(0), first(1)
+    assert (places, texts) == first(0) and places != others[0] and texts != others[1]
+
+
 def test_the_mixture_that_is_told_leaves_out_what_the_run_did(whole, tmp_path):
     path = Path(shutil.copytree(whole.path, tmp_path / "copy"))
     skipped = ((0, 9), (17, 30))
@@ -208,6 +220,8 @@ def test_later_commands_take_the_checkpoint_that_is_chosen(tmp_path):
 
     workdir = run(tmp_path / "run", config, change=judged_by_order)
     assert workdir.chosen_step() == workdir.resolve_step(None) == 6
+    later = make_config(RewardModelConfig, checkpoint__init_from=str(workdir.path))
+    assert find_initial_checkpoint(later).step == 6
     result = workdir.result()
     assert (result["step"], result["loss"], result["chosen_step"]) == (8, 4.0, 6)
     assert (result["chosen_loss"], result["chosen_reward"]) == (2.0, 0.4)

@@ -1,6 +1,7 @@
 """Runs of DPO and IPO: against loops over single texts, across starts, meshes and references."""
 
 import dataclasses
+import itertools
 import math
 import re
 import shutil
@@ -202,15 +203,31 @@ def test_ipo_starts_at_its_square_and_random_parameters_are_their_own_reference(
     assert found[3, 1] == pytest.approx(log_probs_of(workdir, params)(prompt, answer), rel=1e-5)
 
 
+def test_smoothing_adds_its_share_of_the_margin_to_the_loss(whole):
+    """-(1 - e) log s(m) - e log s(-m) is -log s(m) + e m, of the sigmoid s and a margin m."""
+    batch = next(prepared(make_config(DPOConfig)).batches(0, (), ALL))
+    batch["reference_log_probs"] = np.zeros_like(batch["reference_log_probs"])
+    params, found = whole.params(), []
+    for smoothing in (0.0, 0.2):
+        config = make_config(DPOConfig, dpo__label_smoothing=smoothing)
+        loss = KIND.loss(config, KIND.model(config))
+        found.append(jax.jit(loss)(params, batch, jax.random.key(0)))
+    (plain, _, metrics), (smoothed, *_) = found
+    margin = float(metrics["margin"])
+    assert abs(margin) > 0.01
+    assert float(smoothed - plain) == pytest.approx(0.2 * margin, rel=1e-3)
+
+
 def test_the_reference_is_made_anew_for_another_start(whole, config, tmp_path):
     """A run that has not made a step may be given another start."""
     workdir, kept = tmp_path / "run", []
-    for start in (make_config(DPOConfig), config):
+    for start in (make_config(DPOConfig, training__seed=1), make_config(DPOConfig), config):
         params_at_start(workdir, start)
         (workdir / "metrics.jsonl").unlink(missing_ok=True)
         kept.append(np.load(workdir / FILE)["train"])
-    np.testing.assert_array_equal(kept[1], np.load(whole.path / FILE)["train"])
-    assert not np.allclose(*kept)
+    np.testing.assert_array_equal(kept[2], np.load(whole.path / FILE)["train"])
+    for one, other in itertools.pairwise(kept):
+        assert not np.allclose(one, other)
 
 
 @pytest.mark.parametrize(

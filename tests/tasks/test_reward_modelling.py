@@ -129,6 +129,25 @@ def test_their_deviation_becomes_one_where_that_is_asked_for(whole):
     assert figures["normalisation"]["shift"] == pytest.approx(-mean, rel=1e-4)
 
 
+def test_what_is_dropped_of_the_rankings_that_are_learned_is_counted(monkeypatch):
+    module = "gptjax.tasks.reward_modelling"
+    monkeypatch.setattr(f"{module}.rewards_of_texts", lambda *_: np.arange(40.0))
+    monkeypatch.setattr(
+        f"{module}.rewards_of_rankings",
+        lambda program, params, rows, size: [np.arange(len(each)) for each in rows.answers],
+    )
+    task = prepared(make_config(RewardModelConfig, reward__max_prompt_tokens=11))
+    template = ChatTemplate(task.tokenizer)
+    lengths = [
+        len(template.prompt(ranking.prompt))
+        for ranking in load_rankings("instructions:count=30,answers=3")
+    ]
+    dropped = sum(length > 11 for length in lengths)
+    assert 0 < dropped < 30
+    expected = {"prompts longer than 11 tokens": dropped}
+    assert task.final_metrics(None, None, None)["dropped"] == expected
+
+
 @pytest.mark.slow
 def test_a_mesh_gives_the_figures_of_one_device(whole, tmp_path):
     """But for the rewards' zero, which the loss does not see: rounding moves it."""

@@ -257,6 +257,10 @@ def test_keeps_the_last_and_the_best(tmp_path):
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         _save(checkpoints, 7, _state(), metrics={"loss": 1.25})
     assert sorted(os.listdir(tmp_path)) == ["7", "lock"]
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        _save(checkpoints, 8, _state(), metrics={"loss": 1.25})
+        checkpoints.wait()
+        assert (checkpoints.steps(), checkpoints.best_step()) == ([7, 8], 7)  # the first of equals
 
 
 def test_multiples_of_keep_every_are_kept_for_good(tmp_path):

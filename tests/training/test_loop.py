@@ -21,12 +21,10 @@ from gptjax.config import (
     batch_schedule,
     resolve,
 )
-from gptjax.models.gpt import GPT
 from gptjax.training.checkpoints.start import initial_state, start
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.loop import RunIO, fit, make_train_step
-from gptjax.training.losses import language_model
 from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.partitioning import make_mesh
 from gptjax.training.reporting.metrics import MetricsWriter, Progress, read_metrics
@@ -70,7 +68,9 @@ def _judge(params):
     return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 2}
 
 
-def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, devices=1):
+def _fit(
+    workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, devices=1, throughput=None
+):
     """Starts or resumes the run in `workdir`; returns its outcome and the rows written by now."""
     mesh = make_mesh(ParallelismConfig(strategy="mesh"), jax.devices()[:devices])
     schedule = learning_rate(config.optimizer, batch_schedule(config))
@@ -102,7 +102,7 @@ def _fit(workdir, config, *, loss=_loss, judge=_judge, hook=lambda step: None, d
             ),
             mesh=mesh,
             evaluators={"validation": judge},
-            throughput=Throughput(6.0, 5.0, 1e9),
+            throughput=throughput or Throughput(6.0, 5.0, 1e9),
             statistics=lambda state, batch: {},
         )
     return outcome, read_metrics(workdir / "metrics.jsonl")
@@ -201,6 +201,27 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, whole, number):
     assert resumed.steps == 3
     assert _without_speed(rows) == _without_speed(whole_rows)
     jax.tree.map(np.testing.assert_array_equal, resumed.state, outcome.state)
+
+
+def test_the_step_that_compiles_is_not_timed_at_any_start(tmp_path):
+    """A row has the tokens of its steps, of batches that grow, less those before its window."""
+
+    class Windows(Throughput):
+        def take(self):
+            taken.append(self._tokens)
+            return super().take()
+
+    config = _config(num_steps=8, log_every=4, eval_every=8, every_steps=8)
+    config.training.batch_ramp_start, config.training.batch_ramp_tokens = 1, 64
+    sizes = [batch_schedule(config).batch_size_at(step) for step in range(9)]
+    assert sizes[1] < sizes[3] < sizes[5] < sizes[8]
+    for hook, steps in (
+        (lambda step: step == 4 and os.kill(os.getpid(), signal.SIGTERM), (1, 2, 3)),  # from 0
+        (lambda step: None, (6, 7)),
+    ):
+        taken = []
+        _fit(tmp_path, config, hook=hook, throughput=Windows(6.0, 5.0, 1e9))
+        assert taken == [sum(4 * sizes[step] for step in steps)]
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_bits(tmp_path, whole):
@@ -321,22 +342,3 @@ def test_the_step_donates_its_state():
     state = create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)
     make_train_step(gradient_sums(_loss), tx, schedule, seed=7)(state, next(_batches(0)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
-
-
-def test_a_gpt_starts_at_chance_and_learns_a_batch_by_heart(make_model, make_batch):
-    model = GPT(make_model(num_layers=1))
-    optimizer = OptimizerConfig(learning_rate=0.02, schedule="constant", weight_decay=0.0)
-    config = resolve(ExperimentConfig(optimizer=optimizer))
-    tx = make_optimizer(
-        optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config))
-    )
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-    sums = gradient_sums(language_model(model))
-    state, train_step = create(params, tx), make_train_step(sums, tx, schedule, 0)
-    losses = []
-    for _ in range(60):
-        state, metrics = train_step(state, make_batch())
-        losses.append(float(metrics["loss"]))
-    assert losses[0] == pytest.approx(math.log(50), rel=0.02)
-    assert losses[-1] < 0.2
-    assert int(state.step) == 60

@@ -13,8 +13,11 @@ from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.batches.loader import train_batches
 from gptjax.judging.reward_models import load_reward_model
 from gptjax.runs.inputs import load_model_tokenizer, prepare_corpus
+from gptjax.tasks.policy_optimisation import environment as environments
 from gptjax.tasks.policy_optimisation import kind as policy_optimisation
 from gptjax.tasks.policy_optimisation.networks import ActorCritic
+from gptjax.training import optimizers
+from gptjax.training.partitioning import make_mesh
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import killed_at, prepared
 from tests.support.policy_runs import HERE, curve, relative, run_policy, stopping_environment
@@ -274,6 +277,50 @@ def test_the_value_network_starts_from_a_reward_model_or_from_the_policy(trained
     alone = dict(critic(tmp_path / "c", ppo__rewards="gold"))
     assert alone.pop("scalar_head")["kernel"].shape == (16,)
     jax.tree.map(np.testing.assert_array_equal, alone, sft.params())
+
+
+def test_the_learning_rate_of_an_update_is_that_of_its_iteration(whole, trained, monkeypatch):
+    """Of two updates each, as the rows say; the value network's is on the same schedule."""
+    schedules, make = {}, optimizers.make_optimizer
+
+    def noted(settings, schedule):
+        schedules[settings.learning_rate] = schedule
+        return make(settings, schedule)
+
+    monkeypatch.setattr(optimizers, "make_optimizer", noted)
+    config = trained.config("ppo", ppo__value_learning_rate=0.04)
+    ActorCritic(config, [], make_mesh(config.parallelism))
+    said = np.repeat([row["learning_rate"] for row in curve(whole)], 2)
+    assert len(set(said)) == 4
+    for peak, schedule in schedules.items():
+        np.testing.assert_allclose(list(map(schedule, range(8))), said * peak / 0.01, rtol=1e-6)
+    assert schedules.keys() == {0.01, 0.04}
+
+
+def test_prompts_and_episodes_go_on_from_iteration_to_iteration(trained, tmp_path, monkeypatch):
+    """Five iterations of eight are the forty prompts, each once, and forty episodes."""
+    config = trained.config("ppo", ppo__rewards="gold")
+    state, environment = at_start(tmp_path / "run", config)
+    prompts, episodes = [], []
+
+    def noted(generator, ids, numbers, *_, **__):
+        prompts.extend(tuple(each.tolist()) for each in ids)
+        episodes.extend(numbers)
+
+    monkeypatch.setattr(environments, "draw_rollouts", noted)
+    for iteration in range(5):
+        environment.draw(state.params, iteration)
+    assert episodes == list(range(40))
+    assert sorted(prompts) == sorted(tuple(ids.tolist()) for ids in prepared(config).prompts.ids)
+
+
+def test_samples_of_a_run_that_goes_back_are_those_before_it_and_new_ones(whole, trained, tmp_path):
+    state, environment = at_start(tmp_path / "run", trained.config("ppo"))
+    for made in ("samples.jsonl", "samples.html"):
+        shutil.copy(whole.path / made, tmp_path / "run" / made)
+    environment.show(state.params, 2)
+    lines = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in lines] == [0, 0, 0, 2, 2, 2]
 
 
 def test_text_is_a_function_of_the_iteration(trained, tmp_path):
