@@ -36,7 +36,7 @@ class Task:
       final_metrics: makes, of the program, the evaluation parameters and the directory of a run
         that has ended, the other figures of its result; JSON values.
       tokens_a_row: of a batch that are computed; None: a context length.
-      ready: told of the program and the directory before the first batch, of every start.
+      on_start: told of the program and the directory before the first batch, of every start.
       examples: makes the first rows that are trained on, as a person reads them; takes whether to
         add a terminal's colours.
       passages: makes, of a step (from 1) and the ranges of skipped examples, the documents that it

@@ -85,7 +85,7 @@ PACKED = [p for p in ALONE if refuses(call(p, platform="tpu", segments=True)) is
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", filter(is_of_distance, PACKED), ids=str)
+@pytest.mark.parametrize("pattern", [*filter(is_of_distance, PACKED)], ids=str)
 def test_splash_packs_documents_under_patterns_of_distances(tpu, pattern):
     arrays, segments = draw(140, None, 2, 1), documents(140)
     check_equal(arrays, pattern, causal=False, segment_ids=segments)

@@ -1,6 +1,6 @@
 """Networks of PPO: the policy and the value network, their initial parameters and optimizers.
 
-networks = Networks(config, rewards, mesh)
+networks = ActorCritic(config, rewards, mesh)
 reference = networks.reference(workdir.initial_checkpoint())
 state, programs = networks.initial_state(reference), networks.programs(with_text=False)
 """
