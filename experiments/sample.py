@@ -105,10 +105,11 @@ def main(argv: Sequence[str]) -> None:
                 ]
             ]
 
+    read = whole_text(tokenizer, order.prompt) if asked.said is None else f"{asked.said}\n"
     for number, text in enumerate(texts, start=1):
         if _NUM_SAMPLES.value > 1:
             print(f"======== sample {number} of {_NUM_SAMPLES.value} ========")
-        print(asked.shown, end="", flush=True)
+        print(read, end="", flush=True)
         for piece in text:
             print(piece, end="", flush=True)
         print(flush=True)

@@ -13,7 +13,7 @@ from absl import flags
 
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.inference.sampling import Sampler, make_sampler
-from gptjax.inference.text import encode_prompt, whole_text
+from gptjax.inference.text import encode_prompt
 from gptjax.tokenization import ChatTokenizer, Tokenizer
 
 _PROMPT = flags.DEFINE_string(
@@ -68,11 +68,11 @@ def read_prompt() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """Tokens [n] int32 to continue, how they are shown, and the token that ends what follows."""
+    """Tokens [n] int32 to continue, the token that ends what follows, and a user's words."""
 
     tokens: np.ndarray
-    shown: str
     stop_token: int | None
+    said: str | None = None
 
 
 def prompt_of_flags(tokenizer: Tokenizer) -> Prompt:
@@ -83,11 +83,10 @@ def prompt_of_flags(tokenizer: Tokenizer) -> Prompt:
     """
     text, is_chat = read_prompt(), isinstance(tokenizer, ChatTokenizer)
     if _CHAT.value is False or not (_CHAT.value or is_chat):
-        tokens = encode_prompt(tokenizer, text)
-        return Prompt(tokens, whole_text(tokenizer, tokens), tokenizer.end_of_text)
+        return Prompt(encode_prompt(tokenizer, text), tokenizer.end_of_text)
     template = ChatTemplate(tokenizer)
     turn = template.prompt([Message("user", text)])
-    return Prompt(turn, f"{text}\n", template.tokenizer.end_of_turn)
+    return Prompt(turn, template.tokenizer.end_of_turn, text)
 
 
 def sampler_of_flags(vocab_size: int, searching: bool = False) -> Sampler:

@@ -1,6 +1,8 @@
 """Rollouts: the answers that a policy draws to prompts, as arrays for its update.
 
-    rollouts = draw_rollouts(generator, prompts, episodes, template, rows=(36, 28), temperature=1.0, seed=0)
+    rollouts = draw_rollouts(
+        generator, prompts, episodes, template, rows=(36, 28), temperature=1.0, seed=0
+    )
     texts, finished = rollouts.texts(template), rollouts.finished
 
 The generator is the inference engine as it is. Its log-probabilities are not kept: those of the

@@ -1,5 +1,6 @@
 """The sample binary: what it prints, where prompts come from, and what it refuses."""
 
+import functools
 import json
 
 import jax
@@ -121,20 +122,22 @@ def test_beams_penalties_and_stop_strings(run, tokenizer):
     flags = ("sample", f"--workdir={run.path}", f"--prompt={PROMPT}", "--max_new_tokens=10")
     done = call(*flags, "--num_beams=3", "--num_samples=2", "--length_penalty=0.5")
     assert (done.code, done.errors) == (0, "")
-    (found,) = BeamSearch(run.model(), run.params())(
+    search = functools.partial(
+        BeamSearch(run.model(), run.params(), tokenizer),
         [prompt],
         num_beams=3,
-        num_best=2,
         max_new_tokens=10,
         length_penalty=0.5,
         stop_token=tokenizer.end_of_text,
     )
+    (found,) = search(num_best=2)
     for text in found:
         assert tokenizer.decode(np.concatenate([prompt, text.tokens])) in done.output
     best = tokenizer.decode(np.concatenate([prompt, found[0].tokens]))
     stop = best[-3:-1]
     done = call(*flags, "--num_beams=3", "--length_penalty=0.5", f"--stop={stop}")
-    assert done.output == PROMPT + best[len(PROMPT) :].partition(stop)[0] + "\n"
+    ((ended,),) = search(stop=[stop])
+    assert done.output == PROMPT + tokenizer.decode(ended.tokens).partition(stop)[0] + "\n"
 
     options = ("--temperature=0", "--repetition_penalty=1.5", "--presence_penalty=0.5")
     sampler = make_sampler(0, repetition_penalty=1.5, presence_penalty=0.5)

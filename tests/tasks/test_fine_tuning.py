@@ -274,14 +274,7 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(trained, tmp_p
         ),
         ({"model__context_length": 3}, r"got none of 60 \(60 conversations longer than 4 tokens"),
         ({"sft__validation": "instructions:split=test"}, "split"),
-        (
-            {"sft__choose": "reward"},
-            r"config\.sft\.judges: got None, expected judges such as reward_model:WORKDIR with ",
-        ),
-        (
-            {"model__attention": "block_causal(block=49)"},
-            r"model\.attention: got block_causal.*, expected one under which not every token",
-        ),
+        ({"sft__choose": "reward"}, r"sft\.judges: got None, expected judges such as reward_mod"),
         (
             {"model__attention": "prefix(length=40)", "sft__judges": "gold"},
             r"attention prefix.length=40.: got \d+ tokens at once, to be continued one by one",
@@ -290,10 +283,7 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(trained, tmp_p
             {"sft__epochs": 3, "training__num_steps": 7},
             r"training\.num_steps: got 7 with epochs, which take 13 steps, expected one of the two",
         ),
-        (
-            {"checkpoint__every_steps": 3},
-            r"every_steps: got 3, expected a multiple or a divisor of training\.eval_every = 4, so",
-        ),
+        ({"checkpoint__every_steps": 3}, r"every_steps: got 3, expected a multiple or a divisor"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, message):
