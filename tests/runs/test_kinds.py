@@ -82,7 +82,7 @@ def test_another_seed_has_another_order(name, trained):
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("name", SUPERVISED)
+@pytest.mark.parametrize("name", tiered(zip(SUPERVISED, strict=True), [("dpo",)]))
 def test_speed_is_that_of_the_tokens_that_a_batch_has(name, trained, monkeypatch):
     """The schedule counts a context length a row; a row of rankings has more.
 

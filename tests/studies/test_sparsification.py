@@ -90,9 +90,12 @@ def forward(config, specification, params, tokens):
 @pytest.mark.parametrize(
     ("own", "new", "layers"),
     [
-        ("dense", "banded(window=3)", 3),
+        pytest.param("dense", "banded(window=3)", 3, marks=pytest.mark.slow),
         ("dense,banded(window=4)", "strided(stride=3),banded(window=2),sinks(window=1,sinks=2)", 9),
-        ("fixed(stride=3,summary=1,part=2)", "heads(dense,banded(window=5))", 3),
+        pytest.param(
+            *("fixed(stride=3,summary=1,part=2)", "heads(dense,banded(window=5))", 3),
+            marks=pytest.mark.slow,
+        ),
         ("prefix(length=4)", "banded(window=2)|prefix(length=3)", 3),
     ],
 )

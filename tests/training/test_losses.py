@@ -12,6 +12,7 @@ from gptjax.attention import parse
 from gptjax.models.gpt import GPT
 from gptjax.training.losses import counted_weights, cross_entropy, language_model, token_nats
 from tests.attention import oracle
+from tests.support.tiers import tiered
 
 # Patterns by position, two of which look ahead.
 ABSOLUTE = (
@@ -159,7 +160,13 @@ AHEAD = [
 ]
 
 
-@pytest.mark.parametrize("attention", [*AHEAD, *map(str, oracle.EXAMPLES)])
+@pytest.mark.parametrize(
+    ("attention",),
+    tiered(
+        [(attention,) for attention in (*AHEAD, *map(str, oracle.EXAMPLES))],
+        [(attention,) for attention in (*AHEAD, "banded(window=7)", "prefix(length=7)")],
+    ),
+)
 def test_no_loss_that_counts_depends_on_its_own_target(make_model, random_params, attention):
     """Row t of the batch has another token at t; what predicts t, from before it, is the same."""
     length = 8

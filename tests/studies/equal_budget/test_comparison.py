@@ -114,6 +114,7 @@ def test_another_comparison_is_refused(begun, make_config, trained, changes, opt
     assert trained == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_in_the_run_it_stopped_in(
     tmp_path, make_config, trained, measured, monkeypatch
 ):
