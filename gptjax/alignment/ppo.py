@@ -35,7 +35,7 @@ from gptjax.alignment.token_rewards import (
     token_rewards,
 )
 from gptjax.models.decoder import Decoder
-from gptjax.models.transformer import attention_cycle
+from gptjax.models.transformer import padding_segments
 from gptjax.pytrees import pytree
 from gptjax.training.gradients import GradientSums
 from gptjax.training.optimizers import update as updated
@@ -124,11 +124,8 @@ def answer_values(critic: RewardModel, params: Any, batch: Arrays) -> jax.Array:
 
 
 def _segments(model: Any, batch: Arrays) -> jax.Array | None:
-    """Segment ids that hide padding from patterns that look ahead; None where none does."""
-    if not any(pattern.looks_ahead for pattern in attention_cycle(model.config)):
-        return None
-    lengths = (batch["prompt_lengths"] + batch["answer_lengths"])[:, None]
-    return jnp.where(jnp.arange(batch["tokens"].shape[1])[None] < lengths, 0, -1)
+    lengths = batch["prompt_lengths"] + batch["answer_lengths"]
+    return padding_segments(model.config, lengths, batch["tokens"].shape[1])
 
 
 def _before(x: jax.Array, batch: Arrays) -> jax.Array:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from gptjax.alignment.ranking import pair_weights
 from gptjax.models.decoder import Decoder
+from gptjax.models.transformer import padding_segments
 from gptjax.training.losses import Batch, Loss, out_of_sight_of, token_nats
 
 
@@ -77,8 +78,9 @@ def answer_log_probs(model: Decoder, chunk: int | None = None) -> Callable[[Any,
         hidden = out_of_sight_of(made, model.config)
         if hidden is not None:
             answered &= hidden[None]
-            real = at - 1 < batch["lengths"][:, :, None]
-            made["segment_ids"] = jnp.where(real, 0, -1).reshape(rows * count, room)
+        segments = padding_segments(model.config, batch["lengths"].reshape(rows * count), room)
+        if segments is not None:
+            made["segment_ids"] = segments
         nats = nats_of(params, made, None)
         return -jnp.sum(jnp.where(answered, nats.reshape(rows, count, room), 0.0), axis=2)
 

@@ -22,7 +22,7 @@ from gptjax.models.gpt import GPT
 from gptjax.models.heads import ScalarHead
 from gptjax.models.layers import identity
 from gptjax.models.parameter_shapes import parameter_shapes
-from gptjax.models.transformer import Cache, attention_cycle, init_decoding
+from gptjax.models.transformer import Cache, attention_cycle, init_decoding, padding_segments
 
 
 class RewardModel(nn.Module):
@@ -57,9 +57,7 @@ class RewardModel(nn.Module):
         Returns:
           Rewards [B] float32. What stands in a row past its length changes nothing.
         """
-        segment_ids = None
-        if any(pattern.looks_ahead for pattern in attention_cycle(self.config)):
-            segment_ids = jnp.where(jnp.arange(tokens.shape[1])[None] < lengths[:, None], 0, -1)
+        segment_ids = padding_segments(self.config, lengths, tokens.shape[1])
         values = self.values(tokens, segment_ids=segment_ids, deterministic=deterministic)
         return _at(values, lengths - 1)
 

@@ -24,8 +24,8 @@ from gptjax.models.decoder import Decoder
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import (
     Cache,
-    attention_cycle,
     attention_of_layers,
+    looks_ahead,
     unstacked,
 )
 from gptjax.pytrees import pytree
@@ -89,8 +89,7 @@ def decoding_params(params: Any, dtype: Any) -> Any:
 
 def piece_size(config: ModelConfig, size: int, piece: int) -> int:
     """Tokens fed at once of texts of up to `size`: `piece`, or all if a pattern looks ahead."""
-    whole = any(pattern.looks_ahead for pattern in attention_cycle(config))
-    return size if whole else min(size, piece)
+    return size if looks_ahead(config) else min(size, piece)
 
 
 def begin(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gptjax.models.decoder import Decoder
-from gptjax.models.transformer import Cache, attention_cycle
+from gptjax.models.transformer import Cache, padding_segments
 
 LOGITS = 1 << 24  # that are held at once
 
@@ -28,9 +28,7 @@ def log_probs_whole(
 
     Other arguments and the result are those of `_log_probs`.
     """
-    segments = None
-    if any(pattern.looks_ahead for pattern in attention_cycle(model.config)):
-        segments = jnp.where(jnp.arange(inputs.shape[1])[None] < lengths[:, None], 0, -1)
+    segments = padding_segments(model.config, lengths, inputs.shape[1])
     variables = {"params": params}
     made: Any = model.apply(variables, inputs, segment_ids=segments, method="hidden")
     return _log_probs(model, params, made[0], targets, at)

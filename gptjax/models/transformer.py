@@ -55,6 +55,21 @@ def attention_cycle(config: ModelConfig) -> tuple[attention.Pattern, ...]:
     return cycle
 
 
+def looks_ahead(config: ModelConfig) -> bool:
+    """Whether some layer lets a token see what comes after it."""
+    return any(pattern.looks_ahead for pattern in attention_cycle(config))
+
+
+def padding_segments(config: ModelConfig, lengths: jax.Array, size: int) -> jax.Array | None:
+    """Segment ids [B, size] int32 that hide what follows the first `lengths` [B] tokens of rows.
+
+    None where no layer looks ahead, so that nothing sees it anyhow.
+    """
+    if not looks_ahead(config):
+        return None
+    return jnp.where(jnp.arange(size)[None] < lengths[:, None], 0, -1)
+
+
 def attention_of_layers(config: ModelConfig) -> tuple[attention.Pattern, ...]:
     """The pattern of each layer."""
     cycle = attention_cycle(config)

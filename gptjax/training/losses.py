@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from gptjax.attention.sight import out_of_sight
 from gptjax.config import ModelConfig
 from gptjax.models.decoder import Decoder
-from gptjax.models.transformer import attention_cycle
+from gptjax.models.transformer import attention_cycle, looks_ahead
 
 Batch = Mapping[str, jax.Array]
 Loss = Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
@@ -60,9 +60,9 @@ def out_of_sight_of(batch: Batch, *configs: ModelConfig) -> jax.Array | None:
     Returns:
       bool [B or 1, T]; None where no attention of the models looks ahead, so that all are.
     """
-    patterns = tuple(pattern for config in configs for pattern in attention_cycle(config))
-    if not any(pattern.looks_ahead for pattern in patterns):
+    if not any(map(looks_ahead, configs)):
         return None
+    patterns = tuple(pattern for config in configs for pattern in attention_cycle(config))
     hidden = out_of_sight(patterns, configs[0].context_length + 1)
     positions = batch.get("positions")
     if positions is None:

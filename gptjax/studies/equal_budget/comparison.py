@@ -10,7 +10,7 @@ from gptjax.atomic_files import write_json
 from gptjax.attention.sight import out_of_sight
 from gptjax.config import ExperimentConfig, ModelConfig
 from gptjax.data.batches.shards import PreparedCorpus
-from gptjax.models.transformer import attention_cycle
+from gptjax.models.transformer import attention_cycle, looks_ahead
 from gptjax.runs import inputs
 from gptjax.runs.kind import kind_of
 from gptjax.runs.provenance import provenance
@@ -99,8 +99,7 @@ def _on_common_targets(
     Variants that look ahead would else be judged by late targets alone, which are easier.
     """
     others = list({each.variant: each.config.model for each in trials}.values())
-    patterns = (pattern for model in others for pattern in attention_cycle(model))
-    if not any(pattern.looks_ahead for pattern in patterns):
+    if not any(map(looks_ahead, others)):
         return {}
     run, config = WorkDirectory(str(root / trial.directory)), trial.config
     evaluate = language_model_evaluator(
