@@ -1,9 +1,10 @@
-"""A model, its loss, the optimizer and the step together: it learns."""
+"""A model, its loss, the optimizer and the step together: it learns, or nothing of nothing."""
 
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from gptjax.config import ExperimentConfig, OptimizerConfig, batch_schedule, resolve
@@ -32,3 +33,9 @@ def test_a_gpt_starts_at_chance_and_learns_a_batch_by_heart(make_model, make_bat
     assert losses[0] == pytest.approx(math.log(50), rel=0.02)
     assert losses[-1] < 0.2
     assert int(state.step) == 60
+
+    before = jax.device_get(create(state.params, tx).params)
+    nothing = {**make_batch(), "loss_weights": np.zeros((8, 8), np.float32)}
+    fresh, metrics = train_step(create(state.params, tx), nothing)
+    assert (metrics["loss"], metrics["grad_norm"]) == (0, 0)  # not 0 / 0
+    jax.tree.map(np.testing.assert_array_equal, fresh.params, before)
