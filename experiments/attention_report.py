@@ -1,4 +1,4 @@
-"""Reports what attention patterns cost, how they look and how far implementations agree.
+r"""Reports what attention patterns cost, how they look and how far implementations agree.
 
 python -m experiments.attention_report --output=runs/attention
 python -m experiments.attention_report --output=runs/attention --lengths=1024,65536 \
@@ -15,24 +15,28 @@ from typing import Any
 from absl import flags
 
 from experiments.flags.command_line import run
+from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json
 from gptjax.attention import Pattern, parse
 from gptjax.attention.registered_patterns import registered_patterns
 from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.life.claim import claimed
 from gptjax.runs.provenance import provenance
 from gptjax.studies.attention_report import costs, parity, pictures, tables
 
-_OUTPUT = flags.DEFINE_string("output", None, "Directory for what the report makes.")
+_OUTPUT = define_path("output", None, "Directory that the report is written to. It must be given.")
 _PATTERNS = flags.DEFINE_string(
-    "patterns", None, "Specifications, with semicolons between; by default all registered patterns."
+    "patterns",
+    None,
+    "Attention patterns, separated by semicolons. By default all registered patterns are reported.",
 )
 _LENGTHS = flags.DEFINE_list(
-    "lengths", ["1024", "8192", "131072"], "Lengths in positions, with commas between."
+    "lengths", ["1024", "8192", "131072"], "Lengths of the text in positions, separated by commas."
 )
 
 
 def _lengths(texts: Sequence[str]) -> list[int]:
-    for text in texts:
+    for text in texts or [""]:
         if not re.fullmatch(r"[1-9]\d*", text):
             raise ValueError(f"--lengths: got {text!r}, expected whole numbers of 1 or more")
     return [int(text) for text in texts]
@@ -53,10 +57,14 @@ def main(argv: Sequence[str]) -> None:
     patterns = registered_patterns(large=64, small=4)
     if _PATTERNS.value is not None:
         patterns = [one for text in _PATTERNS.value.split(";") for one in parse(text)]
-    output = Path(_OUTPUT.value)
-    output.mkdir(parents=True, exist_ok=True)
     enable_compilation_cache()
+    output = Path(_OUTPUT.value)
+    with claimed(output, "--output"):
+        _report(patterns, lengths, output)
 
+
+def _report(patterns: Sequence[Pattern], lengths: list[int], output: Path) -> None:
+    """Writes the report and its pictures."""
     rows: list[dict[str, Any]] = []
     for number, pattern in enumerate(patterns, start=1):
         print(f"{number} of {len(patterns)}: {pattern}", flush=True)
@@ -83,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
         patterns, output / "patterns.png", panel=320, columns=min(4, len(patterns))
     )
     write_json(output / "report.json", report)
-    (output / "report.md").write_text(tables.markdown(report))
+    (output / "report.md").write_text(tables.markdown(report), "utf-8")
     print(f"{output}/report.md, report.json and {len(patterns) + 1} pictures are written")
 
 

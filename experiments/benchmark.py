@@ -1,8 +1,10 @@
 """Measures speed; the last line of output is one JSON object.
 
 python -m experiments.benchmark --suite=train
+python -m experiments.benchmark --suite=translation --pairs=tsv:deu.txt --seconds=900
 """
 
+import inspect
 import json
 from collections.abc import Sequence
 
@@ -11,15 +13,33 @@ from absl import flags
 from experiments.benchmarks import SUITES
 from experiments.benchmarks.figures import figure_lines
 from experiments.flags.command_line import run
+from experiments.flags.paths import define_path
 from gptjax.runs.provenance import provenance
 
-_SUITE = flags.DEFINE_string("suite", "train", f"One of: {', '.join(SUITES)}.")
+_SUITE = flags.DEFINE_string("suite", "train", f"Name of the suite: {', '.join(SUITES)}.")
+
+_PAIRS = define_path(
+    "pairs",
+    None,
+    "Sentence pairs of the suite translation, written like --config.translation.pairs.",
+)
+_SECONDS = flags.DEFINE_integer(
+    "seconds", 900, "Seconds for which each side of the suite translation trains.", lower_bound=1
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs a suite, prints its figures for people, then for programs."""
     del argv
-    figures = SUITES.get(_SUITE.value)()
+    suite, options = SUITES.get(_SUITE.value), {}
+    for flag in (_PAIRS, _SECONDS):
+        if flag.present:
+            if flag.name not in inspect.signature(suite).parameters:
+                raise ValueError(
+                    f"--{flag.name}: got {flag.value} with the suite {_SUITE.value}, expected none"
+                )
+            options[flag.name] = flag.value
+    figures = suite(**options)
     print("\n".join(figure_lines(figures)))
     print(json.dumps({"suite": _SUITE.value, **figures, **provenance()}))
 

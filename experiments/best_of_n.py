@@ -1,6 +1,6 @@
-r"""Best-of-n: draws n answers to each prompt and keeps the one that a judge likes best.
+r"""Best-of-n: draws n answers to each prompt and keeps the one of the highest reward.
 
-python -m experiments.best_of_n --workdir=runs/sft --judge=reward_model:runs/reward --n=16 \
+python -m experiments.best_of_n --workdir=runs/sft --rewards=reward_model:runs/reward --n=16 \
     --prompts=instructions:split=held_out,count=200 --output=runs/best.jsonl
 python -m experiments.best_of_n ... --save_conversations=runs/best_chats.jsonl --threshold=0.5
 python -m experiments.train ... --config.sft.conversations=jsonl:runs/best_chats.jsonl
@@ -20,24 +20,44 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.judging import draws_of_flags, given, prompts_of_flags, rewards_of_flags
+from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json_lines
 from gptjax.judging.best_answers import Chosen, best_answers, best_of_n_curve
 from gptjax.judging.policies import MOST_ANSWERS, Policy
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run whose model answers.")
-_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")
-_OUTPUT = flags.DEFINE_string("output", None, "The file to write, a JSON line for each prompt.")
-_N = flags.DEFINE_integer("n", 16, "Answers to a prompt.", lower_bound=1, upper_bound=MOST_ANSWERS)
-_UNFINISHED = flags.DEFINE_float(
-    "unfinished_reward", None, "Of answers that do not end; by default whatever they earn."
+_WORKDIR = define_path(
+    "workdir", None, "Work directory of the run whose model answers. It must be given."
 )
-_SAVE = flags.DEFINE_string(
-    "save_conversations", None, "A file for prompts and best answers, those that end, for sft."
+_STEP = flags.DEFINE_integer(
+    "restore_step", None, "Checkpoint to read. By default the run chooses."
+)
+_OUTPUT = define_path(
+    "output", None, "JSON lines file that is written, one line for each prompt. It must be given."
+)
+_N = flags.DEFINE_integer(
+    "n",
+    16,
+    "Number of answers that are drawn to each prompt.",
+    lower_bound=1,
+    upper_bound=MOST_ANSWERS,
+)
+_UNFINISHED = flags.DEFINE_float(
+    "unfinished_reward",
+    None,
+    "Reward of an answer that does not end. By default it is scored like any other.",
+)
+_SAVE = define_path(
+    "save_conversations",
+    None,
+    "File that the prompts and their best answers are written to, as conversations for sft. "
+    "Answers that do not end are left out.",
 )
 _THRESHOLD = flags.DEFINE_float(
-    "threshold", None, "With --save_conversations: keeps answers whose reward is above it."
+    "threshold",
+    None,
+    "With --save_conversations: only answers whose reward is above this are saved.",
 )
 
 

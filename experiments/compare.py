@@ -1,45 +1,64 @@
-r"""Trials at equal budget: trains attention variants on the same data and compares them.
+r"""Trials at equal budget: trains variants of an experiment on the same data and compares them.
 
     python -m experiments.compare --experiment=compare_smoke --workdir=runs/compare
     python -m experiments.compare --experiment=gpt2_small --workdir=runs/gpt2_attention \
         --variants="dense;dense,banded(window=256)" --budget=seconds --seeds=5
+    python -m experiments.compare --experiment=transformer_smoke --workdir=runs/heads \
+        --variants="base; one head: model.num_heads=1,model.d_head=64,model.d_value=64"
 
-A variant is an attention specification; semicolons stand between variants, since a specification
-is itself a list over layers. The first variant trains as the experiment says, for its `num_steps`,
-and so fixes the budget; the others train until they have spent as much of
+Semicolons stand between variants. A variant is a list of `section.field=value` of any fields that
+change what a run learns, with commas between them. An attention specification alone stands for
+`model.attention`, and `base` for the experiment as it is. `NAME:` before a variant names it.
 
-    tokens    training tokens: all take the same steps;
-    flops     executed training FLOPs (`models/costs.py`), to the nearest step;
+It works for every kind of run that learns from batches: pretrain, masked_lm, translation,
+classification, sft, reward_model, dpo. Fields that decide what is judged (corpus, tokenizer, sets,
+context) are refused, and so are those that the comparison sets itself (seed, number of steps).
+
+The first variant trains as the experiment says, for its `num_steps` or epochs, and so fixes the
+budget; the others train until they have spent as much of
+
+    tokens    training tokens: all see the same examples;
+    flops     executed training FLOPs, by the formulas of the kind of run, to the nearest step;
     seconds   training seconds, by the median of ten steps that are timed once for each variant and
               kept in `measured.json`, so that a comparison that goes on later is the same.
 
 Learning-rate schedules are laid over each run's own length; runs of one seed see the same examples
 in the same order. Each run is a work directory below `--workdir`, as experiments.train makes them:
 the same command goes on where it stopped, more variants or seeds add runs, and another
-configuration, budget or first variant is refused. comparison.json, .md and .png are written last.
+configuration, budget or first variant is refused. comparison.json, .md and .png are written last:
+every figure of the evaluations, and its paired difference to the first variant, with intervals.
 """
 
 from collections.abc import Sequence
 
 from absl import flags
-from rich.console import Console
 
 from experiments.flags.command_line import run
+from experiments.flags.paths import define_path
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.comparison import compare
-from gptjax.studies.equal_budget.plan import BUDGETS, parse_variants
-from gptjax.studies.equal_budget.report import comparison_table
+from gptjax.studies.equal_budget.plan import BUDGETS
+from gptjax.studies.equal_budget.report import comparison_tables
+from gptjax.studies.equal_budget.variants import parse_variants
+from gptjax.training.reporting.progress import Terminal
 
 FLAGS = flags.FLAGS
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the comparison lives; it resumes there.")
+_WORKDIR = define_path(
+    "workdir",
+    None,
+    "Work directory of the comparison. The same command resumes there. It must be given.",
+)
 _VARIANTS = flags.DEFINE_string(
     "variants",
     "dense;dense,banded(window=64);strided(stride=16)",
-    "Attention specifications, joined by semicolons.",
+    "Variants that are compared, with semicolons between them: section.field=value, or several "
+    "with commas between them; or an attention specification; or base. NAME: before one names it.",
 )
-_BUDGET = flags.DEFINE_enum("budget", "flops", list(BUDGETS), "What is equal.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each variant.", lower_bound=1)
+_BUDGET = flags.DEFINE_enum("budget", "flops", list(BUDGETS), "What is equal for all variants.")
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Number of runs of each variant, each with a seed of its own.", lower_bound=1
+)
 TABLE_WIDTH = 150
 
 
@@ -47,19 +66,16 @@ def main(argv: Sequence[str]) -> None:
     """Compares what the flags say."""
     del argv
     enable_compilation_cache()
-    variants = parse_variants(_VARIANTS.value, FLAGS.config.model.context_length)
+    variants = parse_variants(FLAGS.config, _VARIANTS.value)
     workdir = WorkDirectory(_WORKDIR.value)
     summary = compare(
         FLAGS.experiment, FLAGS.config, workdir, variants, _BUDGET.value, _SEEDS.value
     )
-    if summary is None:
-        print("stopped; the same command goes on there")
-        return
-    console = Console()
+    console = Terminal()
     console.width = max(console.width, TABLE_WIDTH)
-    console.print(comparison_table(summary))
+    console.print(comparison_tables(summary))
     print(f"{workdir.path}/comparison.json, .md and .png are written")
 
 
 if __name__ == "__main__":
-    run(main, with_experiment=True, kind="pretrain")
+    run(main, with_experiment=True)

@@ -1,13 +1,18 @@
-"""Converts a model directory of Hugging Face's to a work directory, and back.
+"""Converts models and adapters of Hugging Face's to work directories, and back; merges adapters.
 
-    python -m experiments.convert --from_huggingface=gpt2 --workdir=runs/gpt2
+    python -m experiments.convert --from_huggingface=downloads/gpt2 --workdir=runs/gpt2
     python -m experiments.convert --workdir=runs/gpt2 --to_huggingface=out --dtype=bfloat16
+    python -m experiments.convert --workdir=runs/lora --merge=runs/merged
+    python -m experiments.convert --workdir=runs/lora --to_peft=adapter
+    python -m experiments.convert --from_peft=adapter --base=downloads/gpt2 --workdir=runs/lora
 
-A model directory is what `save_pretrained` writes, or a download of a model's repository, of GPT-2
-or GPT-1, with its weights as safetensors; neither torch nor transformers is needed. What is written
-must be new or empty, and is there as a whole or not at all. A converted model is sampled from and
-evaluated by `--workdir`, and trained on by `--config.checkpoint.init_from=` (which takes a model
-directory, too). Models that `transformers` cannot be, as those with sparse attention, are refused.
+A model directory is what `save_pretrained` writes, or a download of a model's repository, of GPT-2,
+GPT-1 or BERT, with its weights as safetensors; neither torch, transformers nor peft is needed. What
+is written must be new or empty, and is there as a whole or not at all. A converted model is sampled
+from (a BERT: `experiments.fill_mask`) and evaluated by `--workdir`, and trained on by
+`--config.checkpoint.init_from=` (which takes a model directory, too). Of a run with LoRA a model
+directory has the adapters merged in. Models that `transformers` cannot be, as those with sparse
+attention, are refused.
 """
 
 from collections.abc import Sequence
@@ -16,88 +21,85 @@ from pathlib import Path
 from absl import flags
 
 from experiments.flags.command_line import run
-from gptjax.config import DataConfig, ExperimentConfig, resolve
-from gptjax.data.corpora.text import load_corpus
-from gptjax.interop.huggingface_directory import DTYPES, GIB, Pretrained, write_pretrained
-from gptjax.interop.new_directory import new_directory, refuse_used
-from gptjax.models.costs import parameter_count
+from experiments.flags.paths import define_path
+from gptjax.interop.huggingface_directory import DTYPES, GIB, Pretrained
+from gptjax.runs import conversion
+from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.settings import to_dict
-from gptjax.tokenization import load_tokenizer
-from gptjax.training.checkpoints.parameter_files import StoredParameters, write_parameters
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The work directory, made or read.")
-_FROM = flags.DEFINE_string("from_huggingface", None, "A model directory to make it from.")
-_TO = flags.DEFINE_string("to_huggingface", None, "A model directory to make of it.")
-_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "Of the weights that are written there.")
+_WORKDIR = define_path("workdir", None, "Work directory that is made, or read. It must be given.")
+_WAYS = [
+    define_path(
+        "from_huggingface",
+        None,
+        "Model directory of Hugging Face's that the work directory is made from.",
+    ),
+    define_path("to_huggingface", None, "Model directory that is made from the work directory."),
+    define_path(
+        "merge",
+        None,
+        "Work directory that is made from one with LoRA, with its adapters merged in.",
+    ),
+    define_path(
+        "to_peft", None, "Directory of PEFT's that is made from the adapters of the work directory."
+    ),
+    define_path("from_peft", None, "Directory of PEFT's that the work directory is made from."),
+]
+_STEP = flags.DEFINE_integer(
+    "restore_step", None, "Checkpoint to read. By default the run chooses."
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", DTYPES, "Number format of the weights in the model directory."
+)
 _MAX_SHARD = flags.DEFINE_float(
-    "max_shard_gib", 5.0, "The most weights in one file.", lower_bound=1e-6
+    "max_shard_gib", 5.0, "Largest size of a file of weights, in GiB.", lower_bound=1e-6
 )
-_TOKENIZER = flags.DEFINE_string(
-    "tokenizer", None, "As --config.data.tokenizer, for a model directory without one."
+_TOKENIZER = define_path(
+    "tokenizer",
+    None,
+    "Tokenizer for a model directory without one, written like --config.data.tokenizer.",
 )
-_CORPUS = flags.DEFINE_string(
-    "corpus", None, "As --config.data.corpus: what later commands are to take for its data."
+_CORPUS = define_path(
+    "corpus", None, "Corpus that later commands read by default, written like --config.data.corpus."
 )
-
-
-def from_huggingface(source: Pretrained, path: Path) -> None:
-    """Makes the work directory `path`, with the model as its checkpoint 0.
-
-    Raises:
-      ValueError: `path` is in use, or parts of the model are missing, damaged, or disagree.
-    """
-    refuse_used(path)
-    params = source.params()
-    tokenizer = load_tokenizer(_TOKENIZER.value) if _TOKENIZER.value else source.tokenizer()
-    if tokenizer.vocab_size != source.model.vocab_size:
-        raise ValueError(
-            f"{source.path}: got a tokenizer of {tokenizer.vocab_size} tokens, expected the "
-            f"model's {source.model.vocab_size}"
-        )
-    config = resolve(ExperimentConfig(model=source.model, data=DataConfig(corpus=_CORPUS.value)))
-    record = {"tokenizer_hash": tokenizer.content_hash()}
-    if _CORPUS.value is not None:
-        record["corpus_hash"] = load_corpus(_CORPUS.value).content_hash()
-    with new_directory(path) as unfinished:
-        made = WorkDirectory(str(unfinished))
-        made.begin(source.kind, config, record)
-        made.keep_tokenizer(tokenizer)
-        write_parameters(unfinished / "checkpoints", 0, params, to_dict(config))
-
-
-def to_huggingface(workdir: WorkDirectory, path: Path) -> None:
-    """Makes the model directory `path` of a checkpoint, or of the average that its run keeps."""
-    refuse_used(path)
-    workdir.model()  # refuses what is none of language
-    config, step = workdir.config(), workdir.resolve_step(_STEP.value)
-    write_pretrained(
-        path,
-        config.model,
-        StoredParameters(workdir.path / "checkpoints", step).read,
-        workdir.tokenizer(),
-        dtype=_DTYPE.value,
-        max_shard_bytes=int(_MAX_SHARD.value * GIB),
-    )
+_BASE = define_path(
+    "base",
+    None,
+    "Model directory or work directory that the adapters of --from_peft belong to. By default the "
+    "directory that they name.",
+)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Converts one way or the other."""
+    """Converts one way."""
     del argv
-    source, target = _FROM.value, _TO.value
-    if (source is None) == (target is None):
-        raise ValueError("expected one of --from_huggingface=DIR and --to_huggingface=DIR")
-    workdir = WorkDirectory(_WORKDIR.value)
-    if source is not None:
-        pretrained, made = Pretrained(Path(source)), workdir.path
-        from_huggingface(pretrained, made)
-        model = pretrained.model
+    given = [flag for flag in _WAYS if flag.value is not None]
+    if len(given) != 1:
+        got = " and ".join(f"--{flag.name}" for flag in given) or "none of them"
+        raise ValueError(
+            f"{', '.join(f'--{flag.name}' for flag in _WAYS)}: got {got}, expected one"
+        )
+    way, place = given[0].name, Path(given[0].value or "")
+    workdir, step = WorkDirectory(_WORKDIR.value), _STEP.value
+    made = workdir.path if way.startswith("from_") else place
+    if way == "from_huggingface":
+        source = Pretrained(place)
+        config = conversion.from_huggingface(source, made, _TOKENIZER.value, _CORPUS.value)
+    elif way == "to_huggingface":
+        max_shard = int(_MAX_SHARD.value * GIB)
+        config = conversion.to_huggingface(workdir, made, step, _DTYPE.value, max_shard)
+    elif way == "merge":
+        config = conversion.merge(workdir, made, step)
+    elif way == "to_peft":
+        config = conversion.to_peft(workdir, made, step)
     else:
-        assert target is not None
-        model, made = workdir.config().model, Path(target)
-        to_huggingface(workdir, made)
-    print(f"{made}: {parameter_count(model):,} parameters are written")
+        config = conversion.from_peft(place, made, _BASE.value)
+    what = (
+        "adapters"
+        if way.endswith("peft")
+        else f"{kind_of(config).costs(config).parameters:,} parameters"
+    )
+    print(f"{made}: {what} are written")
 
 
 if __name__ == "__main__":

@@ -7,23 +7,24 @@ import time
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from absl import flags
 
 from experiments.configs.demo import demo
 from experiments.flags.command_line import run
+from experiments.flags.paths import define_path
 from gptjax.config import resolve
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
-from gptjax.inference.text import TextStream, encode_prompt
 from gptjax.models.gpt import GPT
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.inputs import load_model_tokenizer
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tokenization import Tokenizer
+from gptjax.training.interruption import Interrupted
 from gptjax.training.state import rng
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where the run lives; it resumes there.")
+_WORKDIR = define_path(
+    "workdir", "runs/demo", "Work directory of the run. The same command resumes there."
+)
 
 PROMPT = "Return the"
 NEXT = """
@@ -35,15 +36,10 @@ What to try next:
 """
 
 
-def _show_sample(title: str, generator: Generator, tokenizer: Tokenizer) -> None:
-    (tokens,) = generator.generate(
-        [encode_prompt(tokenizer, PROMPT)],
-        max_new_tokens=80,
-        sampler=make_sampler(temperature=0.7, top_p=0.95),
-        stop_token=tokenizer.end_of_text,
-    )
-    text = TextStream(tokenizer)
-    print(f"\n--- {title} ---\n{PROMPT}{text.push(tokens)}{text.finish()}\n---\n", flush=True)
+def _show_sample(title: str, generator: Generator) -> None:
+    sampler = make_sampler(temperature=0.7, top_p=0.95)
+    (text,) = generator.generate([PROMPT], max_new_tokens=80, sampler=sampler)
+    print(f"\n--- {title} ---\n{PROMPT}{text}\n---\n", flush=True)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,18 +49,16 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     workdir = WorkDirectory(_WORKDIR.value)
     config = resolve(demo())
-    tokenizer = load_model_tokenizer(config)
     model = GPT(config.model)
     params = model.init(rng(config.training.seed, "params"), jnp.zeros((1, 1), jnp.int32))
-    generator = Generator(model, params["params"])
-    _show_sample("a sample before training", generator, tokenizer)
+    generator = Generator(model, params, load_model_tokenizer(config))
+    _show_sample("a sample before training", generator)
 
     outcome = train("demo", config, workdir)
     if outcome.interrupted_by is not None:
-        print(f"{outcome.interrupted_by}: saved; the same command goes on from there")
-        return
+        raise Interrupted(outcome.interrupted_by)
     generator.params = outcome.state.params
-    _show_sample("a sample after training", generator, tokenizer)
+    _show_sample("a sample after training", generator)
     figures = workdir.result()
     print(
         f"In {workdir.path}: checkpoints/, metrics.jsonl, result.json, tensorboard/, and the loss"

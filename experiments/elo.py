@@ -1,10 +1,10 @@
 r"""Rates checkpoints by judgements of their answers: Bradley-Terry on Elo's scale, with intervals.
 
-python -m experiments.elo --systems=sft=runs/sft,ppo=runs/ppo,early=runs/ppo@40 --judge=gold \
+python -m experiments.elo --systems=sft=runs/sft,ppo=runs/ppo,early=runs/ppo@40 --rewards=gold \
     --prompts=instructions:split=held_out,count=200 --output=runs/elo.json --page=runs/elo.html
 python -m experiments.elo --votes=votes.jsonl --output=runs/elo.json
 
-A judge scores an answer of each system to each prompt (--samples: several), and of every two the
+Rewards score an answer of each system to each prompt (--samples: several), and of every two the
 higher score wins; people's votes are rows {"a": NAME, "b": NAME, "winner": "a", "b" or "tie"}, with
 a "prompt" where several are about the same. Ratings are those of all judgements at once, of mean
 1000; rewards are the same with mean 0 and standard deviation 1. --page shows answers side by side.
@@ -18,6 +18,7 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.judging import draws_of_flags, given, prompts_of_flags, rewards_of_flags
+from experiments.flags.paths import define_path, define_paths
 from gptjax.alignment.rewards import Reward
 from gptjax.atomic_files import write_json
 from gptjax.data.dialogue.chat_format import Conversation
@@ -37,19 +38,27 @@ from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.provenance import provenance
 from gptjax.runs.workdir import WorkDirectory
 
-_SYSTEMS = flags.DEFINE_list("systems", [], "NAME=WORKDIR or NAME=WORKDIR@STEP, commas between.")
-_VOTES = flags.DEFINE_string("votes", None, "A file of votes, in place of systems and a judge.")
+_SYSTEMS = define_paths(
+    "systems", [], "Systems to rate, with commas between: NAME=WORKDIR or NAME=WORKDIR@STEP."
+)
+_VOTES = define_path(
+    "votes", None, "JSON lines file of people's votes, in place of --systems and --rewards."
+)
 _SAMPLES = flags.DEFINE_integer(
-    "samples", 1, "Answers to a prompt.", lower_bound=1, upper_bound=MOST_ANSWERS
+    "samples", 1, "Answers of a system to a prompt.", lower_bound=1, upper_bound=MOST_ANSWERS
 )
 _TIE_MARGIN = flags.DEFINE_float(
-    "tie_margin", 0.0, "Difference of rewards up to which answers tie.", lower_bound=0.0
+    "tie_margin", 0.0, "Answers tie when their rewards differ by this or less.", lower_bound=0.0
 )
 _PRIOR = flags.DEFINE_float(
-    "prior", None, "Deviation of ratings in points, which rates what never loses too."
+    "prior",
+    None,
+    "Standard deviation of a prior, in points, which rates a system that never loses, too.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write.")
-_PAGE = flags.DEFINE_string("page", None, "An HTML file, with the answers to the first prompts.")
+_OUTPUT = define_path("output", None, "JSON file to write. It must be given.")
+_PAGE = define_path(
+    "page", None, "HTML file to write, with the answers to the first prompts side by side."
+)
 _SHOWN = 100  # prompts on a page
 
 
@@ -76,15 +85,15 @@ def _of_systems() -> dict[str, Any]:
     """Draws, judges and rates, one system after another; only one is in memory."""
     systems, prompts = systems_of(_SYSTEMS.value), prompts_of_flags()
     enable_compilation_cache()
-    judges: dict[str, list[Reward]] = {}  # by the tokenizer whose answers they read
+    rewards: dict[str, list[Reward]] = {}  # by the tokenizer whose answers they read
     samples = {}
     for name, (path, step) in systems.items():
-        policy = Policy(WorkDirectory(path), step)
+        policy = Policy(WorkDirectory(path, f"--systems={name}"), step)
         tokenizer = policy.template.tokenizer
         key = tokenizer.content_hash()
-        if key not in judges:
-            judges[key] = rewards_of_flags(tokenizer)
-        samples[name] = score(_answers(policy, prompts), judges[key])
+        if key not in rewards:
+            rewards[key] = rewards_of_flags(tokenizer)
+        samples[name] = score(_answers(policy, prompts), rewards[key])
     shared = [prompt for prompt in prompts if all(prompt in of for of in samples.values())]
     if not shared:
         raise ValueError("--prompts: got none that fits all of --systems, expected shorter ones")

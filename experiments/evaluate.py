@@ -2,12 +2,15 @@
 
 python -m experiments.evaluate --workdir=runs/demo
 python -m experiments.evaluate --workdir=runs/sft          # held-out conversations, and text beside
-python -m experiments.evaluate --workdir=runs/demo --corpus=python_source --split=validation
+python -m experiments.evaluate --workdir=runs/demo --corpus=text:test.txt   # the whole of it
+python -m experiments.evaluate --workdir=runs/demo --split=train
 python -m experiments.evaluate --workdir=runs/demo --stride=32
 python -m experiments.evaluate --workdir=runs/demo --dtype=bfloat16   # what 16 bits cost
 
 It prints one JSON line a split. Without --corpus, --split and --stride the figures are those that
 training wrote at its evaluations, over the whole validation sets unless --batches says how much.
+`bits_per_byte` counts the bytes that `bytes_of` names: those of the documents, or, where the
+tokenizer loses some of the text, those of the text that the tokens decode to.
 """
 
 import json
@@ -16,25 +19,43 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments.flags.command_line import run
+from experiments.flags.paths import define_path
 from gptjax.config import ParallelismConfig
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.evaluations import evaluated_as_trained, evaluated_on_text
 from gptjax.runs.workdir import WorkDirectory
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
-_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")
-_CORPUS = flags.DEFINE_string("corpus", None, "Text to evaluate on; data.corpus by default.")
-_SPLIT = flags.DEFINE_enum("split", None, ["validation", "train"], "Which documents of the text.")
-_BATCHES = flags.DEFINE_integer("batches", None, "How many; all by default.", lower_bound=1)
+_WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
+_STEP = flags.DEFINE_integer(
+    "restore_step", None, "Checkpoint to read. By default the run chooses."
+)
+_CORPUS = define_path(
+    "corpus",
+    None,
+    "Text to evaluate on, such as text:PATH, all of it. By default it is the run's data.corpus, of "
+    "which the validation split is taken.",
+)
+_SPLIT = flags.DEFINE_enum(
+    "split",
+    None,
+    ["validation", "train"],
+    "Part of the text to evaluate on, as data.validation_fraction divides its documents.",
+)
+_BATCHES = flags.DEFINE_integer(
+    "batches", None, "Number of batches to evaluate on. By default all are taken.", lower_bound=1
+)
 _DTYPE = flags.DEFINE_enum(
-    "dtype", None, ["float32", "bfloat16"], "Of the computation; the run's own by default."
+    "dtype",
+    None,
+    ["float32", "bfloat16"],
+    "Number format of the computation. By default it is the run's own.",
 )
 _STRIDE = flags.DEFINE_integer(
     "stride",
     None,
-    "Windows of the context length start every so many tokens of the text, and each scores those "
-    "that the ones before have not: the smaller, the more each token has before it, and the longer "
-    "it takes. By default they do not overlap.",
+    "Number of tokens from the start of one window of the text to the next. Each window scores "
+    "only the tokens that earlier windows have not scored. A smaller stride gives each token "
+    "more context and takes longer. By default windows do not overlap.",
 )
 
 
@@ -49,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     config.parallelism = ParallelismConfig()
     on_text = (_CORPUS.value, _SPLIT.value, _STRIDE.value) != (None, None, None)
     if on_text:
-        text = (_CORPUS.value, _SPLIT.value or "validation", _STRIDE.value)
+        text = (_CORPUS.value, _SPLIT.value, _STRIDE.value)
         rows = evaluated_on_text(workdir, config, step, *text)
     else:
         rows = evaluated_as_trained(workdir, config, step)

@@ -16,19 +16,35 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.configs import PIPELINES
+from experiments.configs import EXPERIMENTS, PIPELINES, maker_named
 from experiments.flags.command_line import run
+from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.kind import Ended
+from gptjax.runs.learner import Ended
+from gptjax.runs.life.claim import claimed
 from gptjax.runs.provenance import provenance
+from gptjax.studies.instruct_pipeline.config import Pipeline
 from gptjax.studies.instruct_pipeline.judgement import judge_seed
 from gptjax.studies.instruct_pipeline.plan import stages
 from gptjax.studies.instruct_pipeline.report import report_lines, write_report
+from gptjax.training.interruption import Interrupted
 
-_EXPERIMENT = flags.DEFINE_string("experiment", "instruct_demo", "A pipeline.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where it lives; runs/EXPERIMENT by default.")
-_SEEDS = flags.DEFINE_integer("seeds", 1, "How often, each with a seed of its own.", lower_bound=1)
+_EXPERIMENT = flags.DEFINE_string(
+    "experiment",
+    "instruct_demo",
+    "Name of a pipeline that `python -m experiments.list` shows, or of a function of yours that "
+    "returns one: python:MODULE:FUNCTION.",
+)
+_WORKDIR = define_path(
+    "workdir", None, "Work directory of the pipeline. By default it is runs/EXPERIMENT."
+)
+_SEEDS = flags.DEFINE_integer(
+    "seeds",
+    1,
+    "Number of times that the pipeline is run, each with a seed of its own.",
+    lower_bound=1,
+)
 _SECONDS = "seconds.json"
 
 
@@ -37,8 +53,19 @@ def main(argv: Sequence[str]) -> None:
     del argv
     enable_compilation_cache()
     name = _EXPERIMENT.value
-    pipeline = PIPELINES.get(name)()
+    if name in EXPERIMENTS:
+        raise ValueError(
+            f"--experiment: got {name!r}, which is no pipeline, expected one of: "
+            f"{', '.join(PIPELINES)}; `python -m experiments.train` runs experiments"
+        )
+    pipeline = maker_named(name, PIPELINES, Pipeline)()
     root = Path(_WORKDIR.value or f"runs/{name}")
+    with claimed(root, "--workdir"):
+        _run(name, pipeline, root)
+
+
+def _run(name: str, pipeline: Pipeline, root: Path) -> None:
+    """Runs a pipeline below `root`, a seed after the other, and reports its results there."""
     results, verdict = [], None
     for seed in range(_SEEDS.value):
         below = root / f"seed{seed}"
@@ -46,8 +73,7 @@ def main(argv: Sequence[str]) -> None:
             print(f"seed {seed}: {stage.name}", flush=True)
             outcome = _timed(below, stage.name, stage.run)
             if outcome.interrupted_by is not None:
-                print(f"{outcome.interrupted_by}: stopped; the same command goes on there")
-                return
+                raise Interrupted(outcome.interrupted_by)
         started = time.monotonic()
         verdict = judge_seed(pipeline, below, seed)
         seconds = {**_seconds(below), "verdict": time.monotonic() - started}

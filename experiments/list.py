@@ -3,7 +3,9 @@
 python -m experiments.list
 python -m experiments.list --kind=sft                 # what such a run takes and gives
 python -m experiments.list --experiment=gpt3_small    # every field: its value, and what it means
+python -m experiments.list --experiment=python:mine:small # the same of one of your own
 python -m experiments.list --experiment=instruct_demo # the same of a pipeline, stage by stage
+python -m experiments.list --configuration > docs/configuration.md   # every field, as Markdown
 """
 
 import inspect
@@ -12,16 +14,21 @@ from typing import Any
 
 from absl import flags
 
-from experiments.configs import EXPERIMENTS, PIPELINES
+from experiments.configs import EXPERIMENTS, PIPELINES, experiment_named
 from experiments.flags.command_line import run
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.registry import unknown_name
-from gptjax.reports.configurations import explained
-from gptjax.runs.kind import Kind, kind_named
+from gptjax.reports.configurations import configuration_page, explained
+from gptjax.runs.kind import Kind, kind_named, kinds
 from gptjax.settings import fields, meaning
 
-_EXPERIMENT = flags.DEFINE_string("experiment", None, "Explains this experiment or pipeline.")
-_KIND = flags.DEFINE_string("kind", None, "Explains this kind of run.")
+_EXPERIMENT = flags.DEFINE_string(
+    "experiment", None, "Name of an experiment or pipeline whose fields are explained."
+)
+_KIND = flags.DEFINE_string("kind", None, "Name of a kind of run that is explained.")
+_CONFIGURATION = flags.DEFINE_bool(
+    "configuration", False, "Whether every field of every kind of run is listed, in Markdown."
+)
 _FIELDS = "Every field has its path, its value and what is allowed; its meaning is below."
 _FLAG = "The flag --config.PATH=VALUE changes a field."
 
@@ -30,7 +37,9 @@ def main(argv: Sequence[str]) -> None:
     """Prints one line an experiment, or one experiment, pipeline or kind of run in full."""
     del argv
     name = _EXPERIMENT.value
-    if _KIND.value is not None:
+    if _CONFIGURATION.value:
+        lines = _configuration()
+    elif _KIND.value is not None:
         lines = _kind(kind_named(_KIND.value))
     elif name is None:
         lines = _all()
@@ -50,9 +59,9 @@ def _all() -> Iterator[str]:
 
 def _experiment(name: str) -> Iterator[str]:
     """An experiment's docstring, the command that runs it, and its fields."""
-    if name not in EXPERIMENTS:
+    if name not in EXPERIMENTS and not name.startswith("python:"):
         raise unknown_name("experiment or pipeline", name, [*EXPERIMENTS, *PIPELINES])
-    make = EXPERIMENTS.get(name)
+    make = experiment_named(name)
     config = resolve(make())
     yield inspect.cleandoc(make.__doc__ or "")
     yield ""
@@ -71,6 +80,22 @@ def _pipeline(name: str) -> Iterator[str]:
     yield f"To run it:  python -m experiments.instruct --experiment={name} --workdir=DIR"
     yield _FIELDS
     yield from explained(make().resolved())
+
+
+def _configuration() -> Iterator[str]:
+    """The page docs/configuration.md."""
+    yield from (
+        "# Configuration",
+        "",
+        "This page lists every field of a run's configuration, with its default. The flag",
+        "`--config.SECTION.FIELD=VALUE` of `python -m experiments.train` changes a field, and",
+        "`python -m experiments.list --experiment=NAME` shows the values of an experiment.",
+        "The part `pretrain` lists the fields that all kinds of run have. Each other part lists",
+        "only the fields that its kind of run adds.",
+        "",
+        "`python -m experiments.list --configuration > docs/configuration.md` writes this page.",
+    )
+    yield from configuration_page({kind.name: kind.config() for kind in kinds()})
 
 
 def _kind(kind: Kind[Any]) -> Iterator[str]:

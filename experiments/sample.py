@@ -18,6 +18,7 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.decoding import prompt_of_flags, sampler_of_flags
+from experiments.flags.paths import define_path
 from experiments.flags.processes import connect
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
@@ -27,38 +28,40 @@ from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.partitioning import make_mesh
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run to sample from.")
-_STEP = flags.DEFINE_integer("restore_step", None, "The checkpoint; by default the run's choice.")
+_WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
+_STEP = flags.DEFINE_integer(
+    "restore_step", None, "Checkpoint to read. By default the run chooses."
+)
 _MAX_NEW_TOKENS = flags.DEFINE_integer(
-    "max_new_tokens", None, "By default all that fit in the context.", lower_bound=1
+    "max_new_tokens", None, "Most tokens to write. By default the context is filled.", lower_bound=1
 )
-_STOP = flags.DEFINE_multi_string("stop", [], "Text that ends a sample; may be given again.")
+_STOP = flags.DEFINE_multi_string("stop", [], "Text that ends a sample. It may be given again.")
 _SLIDING_WINDOW = flags.DEFINE_bool(
-    "sliding_window", False, "Takes a prompt's last tokens where it leaves no room in the context."
+    "sliding_window", False, "Whether a prompt that is too long is cut to its last tokens."
 )
-_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Texts to write.", lower_bound=1)
+_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Number of samples.", lower_bound=1)
 _BEST_OF = flags.DEFINE_integer(
-    "best_of", None, "Writes the most probable of that many samples.", lower_bound=1
+    "best_of", None, "Number of draws, of which the most probable is written.", lower_bound=1
 )
 _NUM_BEAMS = flags.DEFINE_integer(
-    "num_beams", None, "Searches with that many beams instead of drawing.", lower_bound=1
+    "num_beams", None, "Number of beams to search with. By default tokens are drawn.", lower_bound=1
 )
-_LENGTH_PENALTY = flags.DEFINE_float("length_penalty", 1.0, "Of beams: above 0 favours long texts.")
-_SEED = flags.DEFINE_integer(
-    "seed", 0, "Another seed, other samples.", lower_bound=0, upper_bound=2**31 - 1
+_LENGTH_PENALTY = flags.DEFINE_float(
+    "length_penalty", 1.0, "Exponent of a beam's length in its score. Above 0 favours long texts."
 )
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0, upper_bound=2**31 - 1)
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints prompt and continuation, `--num_samples` times."""
     del argv
-    connect()
     if _BEST_OF.value is not None and (_NUM_SAMPLES.value > 1 or _NUM_BEAMS.value is not None):
         raise ValueError("--best_of: got it with --num_samples or --num_beams, expected it alone")
     workdir = WorkDirectory(_WORKDIR.value)
+    connect(lambda: workdir.config().parallelism)
     tokenizer, model = workdir.tokenizer(), workdir.model()
-    sampler = sampler_of_flags(model.config.vocab_size, searching=_NUM_BEAMS.value is not None)
-    asked = prompt_of_flags(tokenizer)
+    asked, searching = prompt_of_flags(tokenizer), _NUM_BEAMS.value is not None
+    sampler = sampler_of_flags(model.config.vocab_size, searching, asked.banned)
     options = {
         "max_new_tokens": _MAX_NEW_TOKENS.value,
         "sampler": sampler,
@@ -96,14 +99,11 @@ def main(argv: Sequence[str]) -> None:
             best = generator.best_of(order.prompt, _BEST_OF.value, **options)
             texts = [best.text()]
         else:
-            indices = range(_NUM_SAMPLES.value)
-            texts = [
-                request.text()
-                for request in [
-                    generator.submit(order.prompt, sample_index=index, **options)
-                    for index in indices
-                ]
+            requests = [
+                generator.submit(order.prompt, sample_index=index, **options)
+                for index in range(_NUM_SAMPLES.value)
             ]
+            texts = [request.text() for request in requests]
 
     read = whole_text(tokenizer, order.prompt) if asked.said is None else f"{asked.said}\n"
     for number, text in enumerate(texts, start=1):

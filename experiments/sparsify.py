@@ -16,46 +16,40 @@ number of steps, and another order of the data.
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
-from rich.console import Console
 
 from experiments.flags.command_line import run
+from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json
-from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
+from gptjax.config import ExperimentConfig, ParallelismConfig
+from gptjax.data.batches.shards import PreparedCorpus
 from gptjax.runs import inputs
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.kind import kind_of
+from gptjax.runs.life.claim import claimed
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.studies.equal_budget.plan import trial_config
-from gptjax.studies.sparsification import kept_attention_table, plot, sparsify
+from gptjax.studies import sparsification
+from gptjax.training.interruption import Interrupted
 from gptjax.training.partitioning import make_mesh
+from gptjax.training.reporting.progress import Terminal
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run whose chosen checkpoint is judged.")
-_ATTENTION = flags.DEFINE_string("attention", None, "The new specification.", required=True)
+_WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
+_ATTENTION = flags.DEFINE_string(
+    "attention", None, "New attention specification. It must be given.", required=True
+)
 _BATCHES = flags.DEFINE_integer(
-    "batches", None, "Of held-out text; by default as many as the run's evaluations.", lower_bound=1
+    "batches", None, "Batches of held-out text. By default as many as the run took.", lower_bound=1
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Where the report goes, or the continued run.")
-_STEPS = flags.DEFINE_integer("continue_steps", None, "Trains on for so many.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float(
-    "learning_rate", None, "Of the continued run, at the peak; by default the run's own."
+_OUTPUT = define_path("output", None, "Directory to write to. By default --workdir.")
+_STEPS = flags.DEFINE_integer(
+    "continue_steps", None, "Number of steps to train on. By default none.", lower_bound=1
 )
-
-
-def continued(
-    workdir: WorkDirectory, specification: str, num_steps: int, learning_rate: float | None
-) -> ExperimentConfig:
-    """The configuration that trains on from the run in `workdir` under another attention."""
-    own = workdir.config()
-    config = trial_config(own, specification, num_steps, own.training.seed + 1)
-    config.checkpoint.init_from = str(workdir.path)
-    config.data.tokenizer = str(workdir.path / "tokenizer")
-    config.training.batch_ramp_start = config.training.batch_ramp_tokens = None
-    if learning_rate is not None:
-        config.optimizer.learning_rate = learning_rate
-    return resolve(config)
+_RATE = flags.DEFINE_float(
+    "learning_rate", None, "Peak learning rate of the continued run. By default the run's own."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -71,43 +65,54 @@ def main(argv: Sequence[str]) -> None:
     kind_of(config).check(judged)
     config.training.eval_batches = _BATCHES.value or config.training.eval_batches
     prepared = inputs.prepare_corpus(config, workdir.tokenizer())
-    output, longer = WorkDirectory(_OUTPUT.value or _WORKDIR.value), None
-    if _STEPS.value is not None:
-        longer = continued(workdir, specification, _STEPS.value, _LEARNING_RATE.value)
+    output = WorkDirectory(_OUTPUT.value or _WORKDIR.value, "--output")
+    if _STEPS.value is None:
+        with claimed(output.path, "--output"):
+            _judge(workdir, config, step, prepared, output)
+    else:
+        longer = sparsification.continued(workdir, specification, _STEPS.value, _RATE.value)
         longer.training.eval_batches = config.training.eval_batches
-        output.begin(specification, longer, prepared.hashes)
+        with output.claimed():
+            output.begin(specification, longer, prepared.hashes)
+            report = _judge(workdir, config, step, prepared, output)
+            _train_on(longer, report, output)
+    print(f"{output.path}/sparsify.json and .png are written")
 
-    report = sparsify(
+
+def _judge(
+    workdir: WorkDirectory,
+    config: ExperimentConfig,
+    step: int,
+    prepared: PreparedCorpus,
+    output: WorkDirectory,
+) -> dict[str, Any]:
+    """Reports what the new attention keeps, before any training."""
+    report = sparsification.sparsify(
         config,
         workdir.params(step),
-        specification,
+        _ATTENTION.value,
         inputs.validation_batches(config, prepared.validation),
         prepared.validation.bytes_per_target,
         make_mesh(ParallelismConfig()),
+        prepared.validation.bytes_of,
     )
     report |= {"workdir": str(workdir.path), "step": step}
-    output.path.mkdir(parents=True, exist_ok=True)
     write_json(output.path / "sparsify.json", report)
-    plot(report, output.path / "sparsify.png")
-    Console().print(kept_attention_table(report))
-    for name in ("loss", "bits_per_byte"):
-        own, new = report[name]["own"], report[name]["new"]
-        print(f"{name}: {own:.4f}, under the new attention {new:.4f} ({new - own:+.4f})")
-    print(f"KL(own || new): {report['kl']:.4f} nats a token")
+    sparsification.plot(report, output.path / "sparsify.png")
+    Terminal().print(sparsification.kept_attention_table(report))
+    print("\n".join(sparsification.figure_lines(report)))
+    return report
 
-    if longer is not None:
-        if train(specification, longer, output).interrupted_by is not None:
-            print("stopped; the same command goes on there")
-            return
-        after = output.result()
-        report["continued"] = {name: after[name] for name in ("step", "loss", "bits_per_byte")}
-        write_json(output.path / "sparsify.json", report)
-        loss = report["loss"]
-        print(
-            f"loss after {after['step']} steps: {after['loss']:.4f}, from {loss['new']:.4f}; "
-            f"{loss['own']:.4f} before the change"
-        )
-    print(f"{output.path}/sparsify.json and .png are written")
+
+def _train_on(longer: ExperimentConfig, report: dict[str, Any], output: WorkDirectory) -> None:
+    """Trains on in `output`, and adds to the report what came of it."""
+    ended = train(_ATTENTION.value, longer, output)
+    if ended.interrupted_by is not None:
+        raise Interrupted(ended.interrupted_by)
+    after = output.result()
+    report["continued"] = {name: after[name] for name in ("step", "loss", "bits_per_byte")}
+    write_json(output.path / "sparsify.json", report)
+    print(sparsification.continued_line(report))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from experiments.flags.command_line import run
+from experiments.flags.paths import define_path
 from experiments.flags.processes import connect
 from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.runs.caches import enable_compilation_cache
@@ -22,15 +23,30 @@ from gptjax.runs.replay import learner_in, replay, unchanged_in
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.reporting.metrics import read_metrics
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run.")
-_FROM_STEP = flags.DEFINE_integer("from_step", 0, "0, or the step of a checkpoint.", lower_bound=0)
-_TO_STEP = flags.DEFINE_integer("to_step", None, "By default the run's last row.", lower_bound=0)
-_TOLERANCE = flags.DEFINE_float(
-    "relative_tolerance", 0.0, "Up to which losses agree; 0: to the last bit.", lower_bound=0.0
+_WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
+_FROM_STEP = flags.DEFINE_integer(
+    "from_step", 0, "Step to start from: 0, or the step of a checkpoint.", lower_bound=0
 )
-_SINGLE = flags.DEFINE_bool("single", False, "Replays on one device, whatever the run took.")
+_TO_STEP = flags.DEFINE_integer(
+    "to_step",
+    None,
+    "Step to end at. By default it is the last step that the run has written.",
+    lower_bound=0,
+)
+_TOLERANCE = flags.DEFINE_float(
+    "relative_tolerance",
+    0.0,
+    "Largest relative difference at which two losses agree. 0 asks for the same bits.",
+    lower_bound=0.0,
+)
+_SINGLE = flags.DEFINE_bool(
+    "single", False, "Whether the steps are replayed on one device, whatever the run used."
+)
 _DOCUMENTS_OF_STEP = flags.DEFINE_integer(
-    "documents_of_step", None, "Lists what this step trained on instead.", lower_bound=1
+    "documents_of_step",
+    None,
+    "Step whose training documents are listed. Nothing is replayed then.",
+    lower_bound=1,
 )
 
 
@@ -62,15 +78,15 @@ def list_documents(workdir: WorkDirectory, config: ExperimentConfig, step: int) 
 def main(argv: Sequence[str]) -> None:
     """Prints a line a row, and a last one that says how many agree."""
     del argv
-    connect()
-    enable_compilation_cache()
     workdir = WorkDirectory(_WORKDIR.value)
+    connect(lambda: ParallelismConfig() if _SINGLE.value else workdir.config().parallelism)
     config = workdir.config()
+    if _SINGLE.value:
+        config.parallelism = ParallelismConfig()
+    enable_compilation_cache()
     if _DOCUMENTS_OF_STEP.value is not None:
         list_documents(workdir, config, _DOCUMENTS_OF_STEP.value)
         return
-    if _SINGLE.value:
-        config.parallelism = ParallelismConfig()
     first, last = _FROM_STEP.value, _TO_STEP.value
     if last is None:
         last = max((row["step"] for row in read_metrics(workdir.path / "metrics.jsonl")), default=0)
@@ -89,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
         )
     if not rows:
         raise ValueError(f"--to_step: got {last} from step {first}, expected rows between them")
-    print(f"steps {first} to {last}: {rows - differ} of {rows} rows agree")
+    print(f"steps {first} to {last}: {rows - differ} of {rows} rows agree", flush=True)
     sys.exit(1 if differ else 0)
 
 

@@ -26,12 +26,15 @@ class BatchSchedule:
       context_length: tokens a sequence.
       ramp_start: sequences in the first step; None for a constant batch.
       ramp_tokens: tokens over which the batch grows; None for a constant batch.
+      revision: of the learning rates and of the order of examples that go with these steps, see
+        `TrainingConfig.revision`.
     """
 
     batch_size: int
     context_length: int
     ramp_start: int | None = None
     ramp_tokens: int | None = None
+    revision: int = 2
 
     @functools.cached_property
     def stages(self) -> tuple[tuple[int, int], ...]:

@@ -1,8 +1,8 @@
 """The typed configuration of a run: one dataclass a section, every default visible.
 
-A run is a function of its configuration. Dataclasses are mutable until `resolve`, since
-command-line overrides set fields in place; `resolve` checks every field against its type hint
-and range, fills what follows from other fields, and returns a copy.
+A run is a function of its configuration. Command-line overrides set fields in place, so the
+dataclasses are mutable until `resolve`. `resolve` checks every field against its type hint and
+range, fills in the fields that follow from other fields, and returns a copy.
 
     config = resolve(ExperimentConfig(model=ModelConfig(num_layers=4)))
 """
@@ -12,94 +12,40 @@ import dataclasses
 from typing import Any, ClassVar, TypeVar
 
 from gptjax.batch_schedule import BatchSchedule
+from gptjax.lora_config import LoRAConfig
 from gptjax.model_config import ModelConfig
-from gptjax.settings import setting, validate
+from gptjax.optimizer_config import OptimizerConfig
+from gptjax.settings import fields, setting, take_home, validate
 
 
 @dataclasses.dataclass
 class DataConfig:
-    """The text of a run, and the tokenizer that makes tokens of it."""
+    """The text of a run, and its tokenizer."""
 
     corpus: str | None = setting(
         None,
-        "text to learn from: python_docs, text:PATH, jsonl:PATH#field, ...; none: it must be given "
-        "where a run reads text",
+        "text to learn from: python_docs, jsonl:PATH#field, text:PATH, ...; files of plain text "
+        "are cut into documents of at most 32 KiB; none: must be given if the run reads text",
     )
     tokenizer: str | None = setting(
         None,
-        "tokenizer of the model: bytes, gpt2:DIR, gpt1:DIR, sentencepiece:FILE, chat:INNER or a "
-        "folder with a saved one; none: it must be given",
+        "tokenizer of the model: bytes, gpt2:DIR, gpt1:DIR, sentencepiece:FILE, wordpiece:DIR, "
+        "huggingface:DIR, chat:INNER, task:INNER or a folder with a saved tokenizer; none: the "
+        "tokenizer of checkpoint.init_from; without init_from it must be given",
     )
     validation_fraction: float = setting(
         0.05,
-        "share of the documents or prompts that is held out, chosen by hash",
+        "share of documents or prompts that a hash holds out for validation; at least one",
         above=0.0,
         below=1.0,
     )
     invalid_utf8: str = setting(
         "error",
-        "what is done with bytes that are no UTF-8: refuse them, or put U+FFFD in their place",
+        "bytes that are not UTF-8 are refused (error), or become U+FFFD (replace)",
         choices=("error", "replace"),
     )
     document_masking: bool = setting(
         False, "whether documents in one row are hidden from each other"
-    )
-
-
-@dataclasses.dataclass
-class OptimizerConfig:
-    """The optimizer and its schedule; warm-up and decay in steps or in tokens, never both."""
-
-    name: str = setting("adamw", "method of the updates", choices=("adamw", "muon"))
-    learning_rate: float = setting(6e-4, "learning rate at its peak", above=0.0)
-    schedule: str = setting(
-        "cosine",
-        "shape of the learning rate after warm-up",
-        choices=("cosine", "linear", "constant"),
-    )
-    warmup_steps: int | None = setting(
-        None,
-        "steps of linear warm-up; none: as warmup_tokens says, or no warm-up",
-        low=0,
-        instead_of="warmup_tokens",
-    )
-    warmup_tokens: int | None = setting(
-        None,
-        "tokens of linear warm-up; none: as warmup_steps says",
-        low=0,
-        instead_of="warmup_steps",
-    )
-    decay_steps: int | None = setting(
-        None,
-        "steps until the decay ends; none: as decay_tokens says, or all steps",
-        low=1,
-        instead_of="decay_tokens",
-    )
-    decay_tokens: int | None = setting(
-        None,
-        "tokens until the decay ends; none: as decay_steps says",
-        low=1,
-        instead_of="decay_steps",
-    )
-    final_fraction: float = setting(
-        0.0, "learning rate after the decay, as a share of the peak", low=0.0, high=1.0
-    )
-    beta1: float = setting(0.9, "Adam's decay per step of the average gradient", low=0.0, below=1.0)
-    beta2: float = setting(
-        0.95, "Adam's decay per step of the average squared gradient", low=0.0, below=1.0
-    )
-    epsilon: float = setting(1e-8, "added to the denominator of Adam's update", above=0.0)
-    weight_decay: float = setting(
-        0.1, "decoupled weight decay; biases and gains have none", low=0.0
-    )
-    clip_norm: float | None = setting(
-        1.0, "greatest norm of the whole gradient; none: it is not clipped", above=0.0
-    )
-    ema_decay: float | None = setting(
-        None,
-        "decay per update of an average of the parameters; none: no average is kept",
-        above=0.0,
-        below=1.0,
     )
 
 
@@ -110,7 +56,7 @@ class TrainingConfig:
     num_steps: int = setting(1000, "steps of the run; of PPO, iterations", low=1)
     batch_size: int = setting(
         8,
-        "rows in a batch, over all devices: sequences, or the kind of run's rankings or answers",
+        "rows in a batch, over all devices: sequences, or rankings or answers in some runs",
         low=1,
     )
     batch_ramp_start: int | None = setting(
@@ -119,29 +65,51 @@ class TrainingConfig:
     batch_ramp_tokens: int | None = setting(
         None, "tokens until a batch has batch_size rows; none: no growth", low=1
     )
-    accumulate: int = setting(1, "microbatches, one after another, that make up a batch", low=1)
+    accumulate: int = setting(
+        1,
+        "microbatches, one after another, that make up a batch of batch_size; the smaller ones of "
+        "a ramp take fewer",
+        low=1,
+    )
     loss_chunk: int | None = setting(
-        None, "positions of a row whose logits exist at once; none: all", low=1
+        None, "positions of a row whose logits are in memory at the same time; none: all", low=1
     )
     seed: int = setting(
-        0, "seed of parameters, data order and all else that is random", low=0, high=2**31 - 1
+        0, "seed of parameters, data order and everything else random", low=0, high=2**31 - 1
+    )
+    revision: int = setting(
+        2,
+        "meaning of the other fields: 2, or 1 as in runs begun before this was a field, where the "
+        "last step of a decay has the final rate and a shuffle of 4^k + 1 windows leaves one out",
+        low=1,
+        high=2,
+        before=1,
     )
     skip_grad_norm: float | None = setting(
         None,
-        "skips steps whose gradient norm is over so many times the recent median; none: skips none",
+        "a step is skipped if its gradient norm is more than this many times the recent median; "
+        "none: no step is skipped",
         above=1.0,
     )
     rollback_after: int | None = setting(
         None,
-        "steps in a row with a loss or gradient that is not finite, after which the run goes back "
-        "to a checkpoint; none: the first such step ends the run",
+        "the run goes back to a checkpoint after this many steps in a row whose loss or gradient "
+        "is not finite; none: the first such step ends the run",
         low=1,
     )
-    skip_data: bool = setting(False, "whether going back leaves out the examples of those steps")
+    skip_data: bool = setting(
+        False, "whether the run leaves out the examples of those steps when it goes back"
+    )
     log_every: int = setting(10, "steps between two rows of metrics", low=1)
-    eval_every: int = setting(1000, "steps between evaluations; the last is always made", low=1)
+    eval_every: int = setting(1000, "steps between evaluations; the last step has one", low=1)
     statistics_every: int | None = setting(
         None, "steps between rows with each layer's gradient and output sizes; none: never", low=1
+    )
+    sample_tokens: int = setting(
+        64,
+        "largest number of tokens of the sample that a model writes at each evaluation (PPO: "
+        "ppo.max_answer_tokens limits it); 0: no sample",
+        low=0,
     )
     eval_batches: int | None = setting(
         None, "batches of an evaluation; none: the whole validation split", low=1
@@ -152,36 +120,39 @@ class TrainingConfig:
 class CheckpointConfig:
     """Which checkpoints are saved and kept, and where a new run starts."""
 
-    every_steps: int = setting(1000, "steps between checkpoints; the last is always saved", low=1)
-    keep: int = setting(2, "newest checkpoints that are kept, beside the best by validation", low=1)
+    every_steps: int = setting(1000, "steps between checkpoints; the last step has one", low=1)
+    keep: int = setting(
+        2, "newest checkpoints to keep, in addition to the best by validation", low=1
+    )
     keep_every: int | None = setting(
-        None, "checkpoints at multiples of so many steps are kept for good; none: no others", low=1
+        None, "checkpoints at multiples of this step are never removed; none: no others", low=1
     )
     init_from: str | None = setting(
         None,
-        "work directory, or Hugging Face model directory, that a new run starts from; none: random "
-        "parameters, where the kind of run allows them",
+        "work directory, or Hugging Face model directory, that a new run starts from; the run "
+        "takes its parameters, model sizes and tokenizer; none: random parameters, if the kind of "
+        "run allows them",
     )
 
 
 @dataclasses.dataclass
 class ParallelismConfig:
-    """The division over devices: the sizes of a mesh's axes, whose product is their number."""
+    """The mesh of a run. The product of the sizes of its axes is the number of devices."""
 
     strategy: str = setting(
         "single",
-        "one device (single), the mesh of the axes below, or a copy on each device (pmap)",
+        "one device (single), a mesh of the axes below, or a copy on each device (pmap)",
         choices=("single", "mesh", "pmap"),
     )
     data: int | None = setting(
-        None, "shares of a batch; none: all devices that the other axes leave", low=1
+        None, "parts of a batch; none: all devices that the other axes leave", low=1
     )
-    fsdp: int = setting(1, "shares of the parameters, and of a batch besides", low=1)
-    tensor: int = setting(1, "shares of heads, feed-forward and vocabulary", low=1)
-    sequence: int = setting(1, "shares of a row's positions", low=1)
+    fsdp: int = setting(1, "parts of the parameters and, in addition, of a batch", low=1)
+    tensor: int = setting(1, "parts of heads, feed-forward and vocabulary", low=1)
+    sequence: int = setting(1, "parts of the positions of a row", low=1)
     sequence_attention: str = setting(
         "gather",
-        "how devices get each other's keys and values: all at once, or in a ring",
+        "how devices exchange keys and values: all at once (gather), or in a ring (ring)",
         choices=("gather", "ring"),
     )
 
@@ -190,29 +161,30 @@ class ParallelismConfig:
 class ProfileConfig:
     """A trace that TensorBoard's profiler opens, written to the work directory."""
 
-    start_step: int = setting(10, "steps before the trace, from where the run starts", low=0)
+    start_step: int = setting(10, "steps from each start of the run to the trace", low=0)
     num_steps: int = setting(0, "steps in the trace; 0: no trace", low=0)
 
 
 @dataclasses.dataclass
 class ExperimentConfig:
-    """A run of a language model that learns from a corpus; other kinds of run add sections."""
+    """A run that trains a language model on a corpus. Other kinds of run add sections."""
 
-    kind: ClassVar[str] = "pretrain"  # names the kind of run that is so configured
+    kind: ClassVar[str] = "pretrain"  # the kind of run that this class configures
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    lora: LoRAConfig = dataclasses.field(default_factory=LoRAConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     parallelism: ParallelismConfig = dataclasses.field(default_factory=ParallelismConfig)
     profile: ProfileConfig = dataclasses.field(default_factory=ProfileConfig)
 
     @property
-    def counts_epochs(self) -> bool:
-        """Whether a section's `epochs` decide how many steps there are, not `num_steps`."""
-        sections = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return any(getattr(section, "epochs", None) is not None for section in sections)
+    def epochs_field(self) -> str | None:
+        """Path of the `epochs` that decide the number of steps; None: `training.num_steps` does."""
+        given = (path for path, value in fields(self).items() if value is not None)
+        return next((path for path in given if path.endswith(".epochs")), None)
 
 
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -226,6 +198,7 @@ def batch_schedule(config: ExperimentConfig) -> BatchSchedule:
         config.model.tokens_per_row,
         training.batch_ramp_start,
         training.batch_ramp_tokens,
+        training.revision,
     )
 
 
@@ -250,7 +223,7 @@ def check_warmup(config: ExperimentConfig) -> None:
 
 
 def _check_parallelism(config: ExperimentConfig) -> None:
-    """Refuses axes that a strategy does not have, and what cannot be divided exactly."""
+    """Refuses axes that a strategy does not have, and sizes that do not divide exactly."""
     model, parallelism = config.model, config.parallelism
     strategy, sequence = parallelism.strategy, parallelism.sequence
     without = {
@@ -289,6 +262,7 @@ def resolve(config: Config) -> Config:
     """
     validate(config)
     config = copy.deepcopy(config)
+    take_home(config)
     model, optimizer, training = config.model, config.optimizer, config.training
     model.resolve()
     _at_most_one("optimizer", optimizer, "warmup_steps", "warmup_tokens")
@@ -296,9 +270,9 @@ def resolve(config: Config) -> Config:
     if optimizer.warmup_steps is None and optimizer.warmup_tokens is None:
         optimizer.warmup_steps = 0
     decays = optimizer.decay_steps is not None or optimizer.decay_tokens is not None
-    if not decays and not config.counts_epochs:
+    if not decays and not config.epochs_field:
         optimizer.decay_steps = training.num_steps
-    if not config.counts_epochs:
+    if not config.epochs_field:
         check_warmup(config)
     if training.loss_chunk is not None and model.context_length % training.loss_chunk:
         raise ValueError(

@@ -1,21 +1,25 @@
-"""The configuration of a model, whichever run it is made by.
+"""The configuration of a model, for all kinds of run.
 
-config = ModelConfig(num_layers=4, attention="dense,banded(window=256)")
-config.resolve()
+config = ModelConfig(num_layers=4, attention="dense,banded(window=256)").resolved()
 """
 
 import dataclasses
+from typing import Any
 
-from gptjax.settings import setting
+from gptjax.settings import setting, validate
 
 
 @dataclasses.dataclass
 class ModelConfig:
-    """A decoder; its fields are all that the papers' models differ in."""
+    """A decoder. The papers' models differ in these fields only."""
 
     vocab_size: int = setting(50257, "tokens in the vocabulary, as the tokenizer has", low=2)
-    vocab_multiple: int = setting(128, "embedding rows are padded to a multiple of it", low=1)
-    context_length: int = setting(1024, "tokens in a row: the most that the model sees", low=1)
+    vocab_multiple: int = setting(
+        128, "the number of embedding rows is padded to a multiple of this", low=1
+    )
+    context_length: int = setting(
+        1024, "tokens in a row, which is the longest context of the model", low=1
+    )
     num_layers: int = setting(12, "number of layers", low=1)
     num_heads: int = setting(12, "query heads in a layer", low=1)
     num_kv_heads: int | None = setting(
@@ -27,9 +31,15 @@ class ModelConfig:
     )
     d_value: int | None = setting(None, "width of a value head; none: d_head", low=1)
     d_ff: int | None = setting(None, "width of the feed-forward layers; none: 4 d_model", low=1)
+    trunk: str = setting(
+        "transformer",
+        "what lies between embeddings and logits: layers of attention, or num_layers of LSTM, "
+        "which have no heads, no positions and no norm",
+        choices=("transformer", "lstm"),
+    )
     positions: str = setting(
         "learned",
-        "how the model is told where a token stands",
+        "how the model encodes the position of a token",
         choices=("learned", "sinusoidal", "rotary", "none"),
     )
     rotary_base: float = setting(10000.0, "base of the rotary frequencies", above=1.0)
@@ -43,15 +53,18 @@ class ModelConfig:
     )
     rotary_original_context: int | None = setting(
         None,
-        "tokens of context that yarn extends; none: context_length / rotary_factor under yarn",
+        "context length in tokens before yarn extends it; none: context_length / rotary_factor "
+        "under yarn",
         low=1,
     )
     attention: str = setting(
-        "dense", "attention patterns, cycled over the layers, as dense,banded(window=256)"
+        "dense",
+        "attention patterns that the layers cycle through, such as dense,banded(window=256)",
     )
     score: str = setting(
         "none",
-        "changes of the attention scores, in order, as soft_cap(cap=30),alibi; none: no change",
+        "changes of the attention scores, in order, such as soft_cap(cap=30),alibi; none: no "
+        "change",
     )
     attention_impl: str = setting(
         "auto",
@@ -63,7 +76,9 @@ class ModelConfig:
         "LayerNorm before each branch (pre) or after each residual addition (post)",
         choices=("pre", "post"),
     )
-    layer_norm_epsilon: float = setting(1e-5, "added to the variance in LayerNorm", above=0.0)
+    layer_norm_epsilon: float = setting(
+        1e-5, "number added to the variance in LayerNorm", above=0.0
+    )
     activation: str = setting(
         "gelu_tanh",
         "activation function of the feed-forward layers",
@@ -75,13 +90,13 @@ class ModelConfig:
         True, "whether residual projections start at init_std / sqrt(2 num_layers)"
     )
     embedding_dropout: float = setting(
-        0.0, "share of the embedded inputs' entries that training drops", low=0.0, below=1.0
+        0.0, "dropout rate of the embedded inputs in training", low=0.0, below=1.0
     )
     attention_dropout: float = setting(
-        0.0, "share of the attention weights that training drops", low=0.0, below=1.0
+        0.0, "dropout rate of the attention weights in training", low=0.0, below=1.0
     )
     residual_dropout: float = setting(
-        0.0, "share of each branch's output entries that training drops", low=0.0, below=1.0
+        0.0, "dropout rate of each branch's output in training", low=0.0, below=1.0
     )
     dtype: str = setting(
         "float32",
@@ -90,7 +105,8 @@ class ModelConfig:
     )
     remat: str = setting(
         "none",
-        "computed again in the backward pass: whole layers (block), all but matrix products (dots)",
+        "what the backward pass computes again instead of keeping it: whole layers (block), or "
+        "all but matrix products (dots)",
         choices=("none", "block", "dots"),
     )
 
@@ -99,8 +115,15 @@ class ModelConfig:
         """The tokens that a row of a batch counts for in schedules."""
         return self.context_length
 
+    def resolved(self) -> "ModelConfig":
+        """A copy that is checked field by field, then as `resolve` does."""
+        validate(self, "config.model.")
+        copy = dataclasses.replace(self)
+        copy.resolve()
+        return copy
+
     def resolve(self) -> None:
-        """Checks the fields that speak of each other, and fills in those that follow from others.
+        """Checks fields that depend on each other, and fills in those that follow from others.
 
         Raises:
           ValueError: fields that contradict each other.
@@ -120,11 +143,86 @@ class ModelConfig:
                 f"config.model.num_kv_heads: got {self.num_kv_heads}, expected a divisor of "
                 f"num_heads = {self.num_heads}"
             )
+        if self.trunk == "lstm":
+            _check_lstm(self)
         _resolve_positions(self)
 
 
+@dataclasses.dataclass
+class BertConfig(ModelConfig):
+    """An encoder, as BERT: each position sees all of its text."""
+
+    trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+
+    heads: str = setting(
+        "pretraining",
+        "what stands on the encoder: a pooler, a masked-LM and a next-sentence head (pretraining), "
+        "a masked-LM head alone (masked_lm), or a pooler alone (encoder), which no run can train",
+        choices=("pretraining", "masked_lm", "encoder"),
+    )
+
+
+@dataclasses.dataclass
+class EncoderDecoderConfig(ModelConfig):
+    """An encoder and a decoder, of the same widths. Other fields of layers are the decoder's."""
+
+    trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+
+    encoder_layers: int | None = setting(
+        None, "layers of the encoder; none: num_layers, as many as the decoder has", low=1
+    )
+    encoder_attention: str = setting(
+        "dense", "attention patterns that the encoder's layers cycle through"
+    )
+    cross_attention: str = setting(
+        "dense",
+        "attention patterns, from positions of the target to those of the source, that the "
+        "decoder's layers cycle through",
+    )
+
+    def resolve(self) -> None:
+        """Resolves as a decoder does, and fills in the encoder's layers."""
+        super().resolve()
+        self.encoder_layers = self.encoder_layers or self.num_layers
+        if not self.tied_embeddings:
+            raise ValueError(
+                "config.model.tied_embeddings: got False, expected True: source, target and logits "
+                "share one table"
+            )
+
+    def encoder(self) -> ModelConfig:
+        """The encoder's stack, as the configuration of a `Transformer`."""
+        return self._stack(num_layers=self.encoder_layers, attention=self.encoder_attention)
+
+    def crossing(self) -> ModelConfig:
+        """A stack whose attention is the decoder's cross attention, to count pairs by."""
+        return self._stack(attention=self.cross_attention, score="none")
+
+    def _stack(self, **changes: Any) -> ModelConfig:
+        names = (field.name for field in dataclasses.fields(ModelConfig))
+        return ModelConfig(**{name: getattr(self, name) for name in names} | changes)
+
+
+def _check_lstm(model: ModelConfig) -> None:
+    """Refuses fields that ask for what an LSTM does not have."""
+    absent = {
+        "positions": "none",
+        "attention": "dense",
+        "score": "none",
+        "attention_dropout": 0.0,
+        "remat": "none",
+    }
+    for name, allowed in absent.items():
+        got = getattr(model, name)
+        if got != allowed:
+            raise ValueError(
+                f"config.model.{name}: got {got} with trunk=lstm, expected {allowed}: it has no "
+                "attention, no positions, and keeps what its backward pass reads"
+            )
+
+
 def _resolve_positions(model: ModelConfig) -> None:
-    """Checks the fields that the kind of positions speaks to, and fills what follows from them."""
+    """Checks the fields that depend on `positions`, and fills in those that follow from others."""
     kind, scaling = model.positions, model.rotary_scaling
     width = "d_model" if kind == "sinusoidal" else "d_head"
     in_pairs = kind in ("sinusoidal", "rotary")

@@ -6,13 +6,15 @@ Command-line overrides set fields in place and check nothing, hence `validate`.
 """
 
 import dataclasses
+import functools
 import inspect
 import math
 import types
 import typing
+from collections.abc import Collection
 from typing import Any, TypeVar
 
-from gptjax.registry import unknown_name
+from gptjax.registry import unknown_name, with_home
 
 C = TypeVar("C")
 
@@ -28,7 +30,9 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] | None = None,
-    instead_of: str | None = None,
+    gives_way_to: str | None = None,
+    formerly: str | None = None,
+    before: Any = None,
 ) -> Any:
     """A dataclass field with its meaning and its range.
 
@@ -37,10 +41,15 @@ def setting(
       meaning: one phrase that says what the value does, with its unit, and what None stands for.
       low, high, above, below: low <= x <= high, above < x < below.
       choices: all values that a string may have.
-      instead_of: the field beside it whose value a command line that gives this one drops.
+      gives_way_to: the field beside it; a command line that gives that one, and not this one, makes
+        this one None.
+      formerly: the name that it had before, which configurations on disk may have.
+      before: its value in configurations on disk that were written before it was a field; None:
+        the default.
     """
     limits = {"low": low, "high": high, "above": above, "below": below, "choices": choices}
-    metadata = {"meaning": meaning, "instead_of": instead_of, **limits}
+    history = {"formerly": formerly, "before": before}
+    metadata = {"meaning": meaning, "gives_way_to": gives_way_to, **history, **limits}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -53,6 +62,54 @@ def fields(config: Any, prefix: str = "") -> dict[str, Any]:
             fields(value, path + ".") if dataclasses.is_dataclass(value) else {path: value}
         )
     return leaves
+
+
+def take_home(config: Any) -> None:
+    """Puts the home in place of ~ where a text in `config` has a path that begins with it."""
+    for path, value in fields(config).items():
+        if isinstance(value, str):
+            *sections, name = path.split(".")
+            setattr(functools.reduce(getattr, sections, config), name, with_home(value))
+
+
+def check_field(config: Any, path: str) -> None:
+    """Refuses (ValueError, with the nearest name) a dotted `path` that is no leaf of `config`."""
+    leaves, section = list(fields(config)), path.partition(".")[0]
+    sections = list(dict.fromkeys(leaf.partition(".")[0] for leaf in leaves))
+    if section not in sections:
+        meant = (leaf for leaf in leaves if leaf.rpartition(".")[2] == path)
+        raise unknown_name("config section", section, sections, next(meant, None))
+    if path not in leaves:
+        fields_there = [leaf for leaf in leaves if leaf.startswith(f"{section}.")]
+        before = {limits_of(config, leaf)[1].get("formerly"): leaf for leaf in fields_there}
+        meant = before.get(path.partition(".")[2])
+        raise unknown_name("config field", path, fields_there, meant)
+
+
+def drop_replaced(config: Any, given: Collection[str]) -> None:
+    """Drops, in place, the value of a field that gives way to one of the paths `given`."""
+    leaves = fields(config)
+    for path in leaves.keys() - given:
+        section, _, name = path.rpartition(".")
+        beside = f"{section}.{limits_of(config, path)[1].get('gives_way_to')}"
+        if beside in given and leaves[beside] is not None:
+            setattr(getattr(config, section), name, None)
+
+
+def from_text(text: str, hint: Any) -> Any:
+    """The value of type `hint` that `text` writes, as "none", "true", "12" or "0.5".
+
+    Raises:
+      ValueError: `text` is no such value.
+    """
+    options = typing.get_args(hint) or (hint,)
+    if text == "none" and types.NoneType in options:
+        return None
+    if bool in options:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"got {text!r}, expected true or false")
+        return text.lower() == "true"
+    return next(option for option in (int, float, str) if option in options)(text)
 
 
 def limits_of(config: Any, path: str) -> tuple[Any, typing.Mapping[str, Any]]:
@@ -133,10 +190,20 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[C], values: typing.Mapping[str, Any], prefix: str = "config.") -> C:
-    """Builds config dataclass `kind` from what `to_dict` gave; unknown fields raise ValueError."""
+    """Builds config dataclass `kind` from what `to_dict` gave; unknown fields raise ValueError.
+
+    A field may have the name that it had before, and one that is missing has the value that it
+    had before it was a field (`setting`).
+    """
     hints = typing.get_type_hints(kind)
     if not isinstance(values, typing.Mapping):
         raise ValueError(f"{prefix.rstrip('.')}: got {values!r}, expected a section of fields")
+    declared = dataclasses.fields(typing.cast(Any, kind))
+    renamed = {field.metadata.get("formerly"): field.name for field in declared}
+    before = {
+        f.name: f.metadata["before"] for f in declared if f.metadata.get("before") is not None
+    }
+    values = before | {str(renamed.get(name, name)): value for name, value in values.items()}
     for name in values:
         if name not in hints:
             raise unknown_name("field", prefix + name, [prefix + hint for hint in hints])

@@ -8,6 +8,7 @@ XLA's fusions are emitted by the plainer of its two ways, which takes two fifths
 
 import gc
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 
 USER_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+MOST_MAPPINGS = 45_000
 
 XLA_FLAGS = ["--xla_backend_optimization_level=0"]
 if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
@@ -47,6 +50,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     del session
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Lets go of compiled programs between files, before the process has too many memory mappings.
+
+    Each program takes some ten, and Linux allows 65,530 (vm.max_map_count): XLA crashes at more.
+    The tests of one file add 10,000 at most.
+    """
+    if nextitem is None or nextitem.path == item.path or sys.platform != "linux":
+        return
+    with open("/proc/self/maps") as maps:
+        if sum(1 for _ in maps) < MOST_MAPPINGS:
+            return
+    import jax  # after the environment above
+
+    jax.clear_caches()
+    gc.collect()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -128,6 +128,23 @@ def test_from_dict_refuses_unknown_fields_and_broken_sections():
     assert text == "config.model: got 3, expected a section of fields"
 
 
+def test_from_dict_takes_a_field_by_the_name_that_it_had():
+    @dataclasses.dataclass
+    class Renamed:
+        width: int = setting(1, "how wide", formerly="breadth")
+
+    assert from_dict(Renamed, {"breadth": 3}) == from_dict(Renamed, {"width": 3}) == Renamed(3)
+
+
+def test_from_dict_fills_in_what_a_field_meant_before_it_was_there():
+    @dataclasses.dataclass
+    class Grown:
+        revision: int = setting(2, "which one", before=1)
+
+    assert from_dict(Grown, {}) == Grown(1)
+    assert from_dict(Grown, {"revision": 2}) == Grown() == Grown(2)
+
+
 def test_differences_are_named_within_the_sections():
     ours, theirs = ExperimentConfig(), ExperimentConfig()
     ours.model.num_layers, ours.training.seed, ours.profile.num_steps = 3, 1, 5

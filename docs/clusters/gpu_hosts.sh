@@ -3,7 +3,7 @@
 # hosts see under the same path:
 #
 #   HOSTS="host0 host1" docs/clusters/gpu_hosts.sh \
-#     --experiment=gpt2_small --workdir=/shared/runs/small
+#     --experiment=gpt2_small --workdir=/shared/runs/small --config.parallelism.strategy=mesh
 #
 # Ctrl-C has all of them save and leave. PORT (8476) is free on the first host; BINARY (train) is
 # what runs; PYTHON: the interpreter, if it is not that of `make setup`.

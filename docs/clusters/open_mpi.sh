@@ -2,7 +2,7 @@
 # Open MPI, a process a GPU. From the repository, which all hosts see under the same path:
 #
 #   HOSTS=host0:8,host1:8 docs/clusters/open_mpi.sh \
-#     --experiment=gpt2_small --workdir=/shared/runs/small
+#     --experiment=gpt2_small --workdir=/shared/runs/small --config.parallelism.strategy=mesh
 #
 # Open MPI 4 would do with --coordinator=detect; 5 does not say where process 0 is. PORT (8476) is
 # free on the first host; BINARY (train) is what runs; PYTHON: the interpreter, if it is not that

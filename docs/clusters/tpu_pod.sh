@@ -2,7 +2,7 @@
 # A Cloud TPU pod slice, a process a host. From anywhere with gcloud:
 #
 #   TPU=my-pod ZONE=us-east5-a docs/clusters/tpu_pod.sh \
-#     --experiment=gpt2_small --workdir=/shared/runs/small
+#     --experiment=gpt2_small --workdir=/shared/runs/small --config.parallelism.strategy=mesh
 #
 # BINARY (train) is what runs; REPOSITORY (gptjax) where the hosts have it, below their home
 # directory; PYTHON: the interpreter there, if it is not that of `make setup EXTRAS=tpu`.

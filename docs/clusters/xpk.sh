@@ -2,7 +2,8 @@
 # TPU slices of a GKE cluster, by xpk, a process a host. From anywhere with xpk and gcloud:
 #
 #   CLUSTER=my-cluster PROJECT=my-project ZONE=us-east5-a TPU_TYPE=v5litepod-16 NAME=small \
-#     IMAGE=REGISTRY/gptjax docs/clusters/xpk.sh --experiment=gpt2_small --workdir=/shared/runs/1
+#     IMAGE=REGISTRY/gptjax docs/clusters/xpk.sh --experiment=gpt2_small --workdir=/shared/runs/1 \
+#     --config.parallelism.strategy=mesh
 #
 # IMAGE is made by docs/clusters/Dockerfile; the work directory is on storage that `xpk storage`
 # has attached. BINARY (train) is what runs. Pods that are lost are started again and go on

@@ -4,7 +4,7 @@
 def train() -> dict[str, Any]: ...
 """
 
-from experiments.benchmarks import attention, generate, ppo, startup, train
+from experiments.benchmarks import attention, encoders, generate, ppo, startup, train, translation
 from experiments.benchmarks.registry import SUITES
 
-__all__ = ["SUITES", "attention", "generate", "ppo", "startup", "train"]
+__all__ = ["SUITES", "attention", "encoders", "generate", "ppo", "startup", "train", "translation"]

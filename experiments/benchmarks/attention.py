@@ -20,8 +20,8 @@ import jax
 from experiments.benchmarks.attention_programs import AttentionProgram, Shape
 from experiments.benchmarks.figures import Target, with_targets
 from experiments.benchmarks.interleaved import TimedProgram, interleaved, medians, ratio
+from experiments.benchmarks.pytorch.program import torch_program
 from experiments.benchmarks.registry import SUITES
-from experiments.benchmarks.torch_program import torch_program
 from gptjax.attention import Pattern, attend, parse
 from gptjax.attention.blocks import count_pairs
 from gptjax.attention.costs import backward_flops, executed_pairs, forward_flops
@@ -219,7 +219,7 @@ def _with_torch(
     with contextlib.ExitStack() as stack:
         try:
             run, version = stack.enter_context(
-                torch_program("torch_attention", program=program, **arguments)
+                torch_program("attention", program=program, **arguments)
             )
         except ValueError as error:
             yield {program: str(error)}

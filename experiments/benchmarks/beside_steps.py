@@ -17,12 +17,13 @@ import numpy as np
 from rich.console import Console
 
 from experiments.benchmarks.training_program import TrainingProgram
-from gptjax.data.batches.shards import TokenizedSplit
+from gptjax.data.batches.token_stream import TokenizedSplit
 from gptjax.runs import inputs
 from gptjax.settings import to_dict
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import put_batch
-from gptjax.training.reporting.metrics import MetricsWriter, Progress
+from gptjax.training.reporting.metrics import MetricsWriter
+from gptjax.training.reporting.progress import Progress
 
 TOKENS = 2_000_000
 TIMES = 50

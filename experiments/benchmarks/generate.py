@@ -14,8 +14,8 @@ import numpy as np
 
 from experiments.benchmarks.figures import Target, with_targets
 from experiments.benchmarks.interleaved import TimedProgram, interleaved, medians, ratio
+from experiments.benchmarks.pytorch.program import torch_program
 from experiments.benchmarks.registry import SUITES
-from experiments.benchmarks.torch_program import torch_program
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
@@ -136,7 +136,7 @@ def _beside_transformers(
     }
     tokens = rows * sizes.new
     try:
-        with torch_program("torch_generate", **arguments) as (theirs, version):
+        with torch_program("generate", **arguments) as (theirs, version):
             seconds = interleaved({"ours": ours, "transformers": theirs}, sizes.rounds)
     except ValueError as error:
         seconds = interleaved({"ours": ours}, sizes.rounds)

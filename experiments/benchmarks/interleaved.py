@@ -5,6 +5,7 @@ ratio(seconds, "theirs", "ours")   # how many times faster ours is
 """
 
 import statistics
+import sys
 from collections.abc import Callable, Mapping
 
 TimedProgram = Callable[[], float]  # runs once and returns its seconds
@@ -12,7 +13,8 @@ Seconds = dict[str, list[float]]  # by program, one of each round
 
 
 def interleaved(programs: Mapping[str, TimedProgram], rounds: int) -> Seconds:
-    """Runs all programs one after another, `rounds` times."""
+    """Runs all programs one after another, `rounds` times; says on standard error that it does."""
+    print(f"timing {', '.join(programs)}: {rounds} rounds", file=sys.stderr, flush=True)
     seconds: Seconds = {name: [] for name in programs}
     for _ in range(rounds):
         for name, program in programs.items():

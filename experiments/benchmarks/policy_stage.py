@@ -94,8 +94,10 @@ class PolicyStage:
         scoring = RewardModel(config.model)
         self.policy = jax.jit(GPT(config.model).init)(jax.random.key(0), token)["params"]
         self.scoring = jax.jit(scoring.init)(jax.random.key(1), token, length)["params"]
-        judge = ModelReward(scoring, self.scoring, self.template, width=config.model.context_length)
-        self.rewards: list[Reward] = [BatchReward("reward_model", judge)]
+        model_reward = ModelReward(
+            scoring, self.scoring, self.template, width=config.model.context_length
+        )
+        self.rewards: list[Reward] = [BatchReward("reward_model", model_reward)]
         self.networks = ActorCritic(config, self.rewards, self.mesh)
 
     def environment(self) -> Environment:
@@ -118,7 +120,7 @@ class PolicyStage:
             rewards=self.rewards,
             mesh=self.mesh,
         )
-        return PolicyEnvironment(given, WorkDirectory("")).as_environment()
+        return PolicyEnvironment(given, WorkDirectory("")).as_environment(lambda *_: None)
 
 
 @contextlib.contextmanager

@@ -47,7 +47,8 @@ from gptjax.tasks.policy_optimisation.plan import update_batches
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.loop import RunIO
 from gptjax.training.partitioning import put_batch
-from gptjax.training.reporting.metrics import MetricsWriter, Progress
+from gptjax.training.reporting.metrics import MetricsWriter
+from gptjax.training.reporting.progress import Progress
 
 TARGETS: dict[str, Target] = {
     "rollouts.over_engine": ("at least", 0.8),

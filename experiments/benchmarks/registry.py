@@ -5,4 +5,4 @@ from typing import Any
 
 from gptjax.registry import Registry
 
-SUITES: Registry[Callable[[], dict[str, Any]]] = Registry("benchmark suite")
+SUITES: Registry[Callable[..., dict[str, Any]]] = Registry("benchmark suite")

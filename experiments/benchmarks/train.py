@@ -16,13 +16,12 @@ from typing import Any
 import jax
 
 from experiments.benchmarks.beside_steps import beside_steps, memory_over_saves
+from experiments.benchmarks.beside_torch import beside_torch
 from experiments.benchmarks.figures import Target, with_targets
 from experiments.benchmarks.interleaved import TimedProgram, interleaved, ratio
 from experiments.benchmarks.registry import SUITES
-from experiments.benchmarks.torch_program import torch_program
 from experiments.benchmarks.training_program import TrainingProgram
 from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, resolve
-from gptjax.training.reporting.throughput import matmul_peak_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,48 +109,16 @@ def train() -> dict[str, Any]:
 
 def measure_train(sizes: TrainSizes) -> dict[str, Any]:
     """Runs the suite's parts, without targets."""
-    models = {name: _model(shape, rounds) for name, (shape, rounds) in sizes.models.items()}
+    models = {
+        name: beside_torch(
+            TrainingProgram(shape.config), rounds, "gpt", **dataclasses.asdict(shape)
+        )
+        for name, (shape, rounds) in sizes.models.items()
+    }
     return models | {
         "compilation": _compilation(sizes.depth, sizes.depths),
         "beside_steps": beside_steps(TrainingProgram(sizes.beside.config)),
         "saves": memory_over_saves(TrainingProgram(sizes.saved.config), sizes.saves),
-    }
-
-
-def _model(shape: Shape, rounds: int) -> dict[str, Any]:
-    """Measures our step against PyTorch's two and the matmul peak."""
-    ours = TrainingProgram(shape.config)
-    first = ours()
-    programs: dict[str, TimedProgram] = {
-        "ours": ours,
-        "matmul_flop": lambda: 1 / matmul_peak_flops(shape.dtype),
-    }
-    figures: dict[str, Any] = {}
-    over, seconds, shares = [], [], []
-    for name, compiled in (("torch_eager", False), ("torch_compiled", True)):
-        arguments = dataclasses.asdict(shape) | {"compiled": compiled}
-        try:
-            with torch_program("torch_gpt", **arguments) as (theirs, version):
-                timed = interleaved(programs | {name: theirs}, rounds)
-        except ValueError as error:
-            figures[name] = str(error)
-            timed = interleaved(programs, rounds)
-        else:
-            figures["torch"] = version
-            figures[f"{name}_tokens_per_second"] = ours.tokens / statistics.median(timed[name])
-            over.append(ratio(timed, name, "ours"))
-        seconds += timed["ours"]
-        shares.append(ratio(timed, "matmul_flop", "ours"))
-    if over:
-        figures["over_torch"] = min(over)
-    share = statistics.mean(shares)
-    return figures | {
-        "tokens_per_second": ours.tokens / statistics.median(seconds),
-        "mfu": ours.flops * share,
-        "executed_mfu": ours.executed_flops * share,
-        "compile_seconds": ours.compile_seconds,
-        "first_step_seconds": first,
-        "bytes": ours.bytes,
     }
 
 

@@ -3,10 +3,10 @@
 import importlib
 import pkgutil
 
-from experiments.configs.registry import EXPERIMENTS
+from experiments.configs.registry import EXPERIMENTS, experiment_named, maker_named
 from gptjax.studies.instruct_pipeline.config import PIPELINES
 
-__all__ = ["EXPERIMENTS", "PIPELINES"]
+__all__ = ["EXPERIMENTS", "PIPELINES", "experiment_named", "maker_named"]
 
 for module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{module.name}")

@@ -46,40 +46,56 @@ def _gpt2(num_layers: int, d_model: int, num_heads: int, learning_rate: float) -
 
 @EXPERIMENTS.register("gpt2_small")
 def gpt2_small() -> ExperimentConfig:
-    """GPT-2 small, 124M parameters (Table 2; "117M" in the paper).
+    r"""GPT-2 small, 124M parameters (Table 2; "117M" in the paper).
 
-    Expected (Table 3, zero-shot): LAMBADA perplexity 35.13, WikiText-103 perplexity 37.50.
-    About a day on 8 A100 at 40% utilisation.
+    Expected (Table 3, zero-shot): LAMBADA perplexity 35.13, WikiText-103 perplexity 37.50. About a
+    day on 8 A100 of 80 GB at 40% utilisation:
+
+        python -m experiments.train --experiment=gpt2_small --workdir=runs/gpt2_small \
+            --config.model.dtype=bfloat16 --config.training.accumulate=4 \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=8
     """
     return _gpt2(12, 768, 12, 6.0e-4)
 
 
 @EXPERIMENTS.register("gpt2_medium")
 def gpt2_medium() -> ExperimentConfig:
-    """GPT-2 medium, 355M parameters (Table 2; "345M" in the paper).
+    r"""GPT-2 medium, 355M parameters (Table 2; "345M" in the paper).
 
-    Expected (Table 3, zero-shot): LAMBADA perplexity 15.60, WikiText-103 perplexity 26.37.
-    About 3 days on 8 A100 at 40% utilisation.
+    Expected (Table 3, zero-shot): LAMBADA perplexity 15.60, WikiText-103 perplexity 26.37. About 3
+    days on 8 A100 of 80 GB at 40% utilisation:
+
+        python -m experiments.train --experiment=gpt2_medium --workdir=runs/gpt2_medium \
+            --config.model.dtype=bfloat16 --config.training.accumulate=8 \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=8
     """
     return _gpt2(24, 1024, 16, 3.0e-4)
 
 
 @EXPERIMENTS.register("gpt2_large")
 def gpt2_large() -> ExperimentConfig:
-    """GPT-2 large, 774M parameters (Table 2; "762M" in the paper).
+    r"""GPT-2 large, 774M parameters (Table 2; "762M" in the paper).
 
-    Expected (Table 3, zero-shot): LAMBADA perplexity 10.87, WikiText-103 perplexity 22.05.
-    About 6 days on 8 A100 at 40% utilisation.
+    Expected (Table 3, zero-shot): LAMBADA perplexity 10.87, WikiText-103 perplexity 22.05. About 6
+    days on 8 A100 of 80 GB at 40% utilisation:
+
+        python -m experiments.train --experiment=gpt2_large --workdir=runs/gpt2_large \
+            --config.model.dtype=bfloat16 --config.training.accumulate=16 \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=8
     """
     return _gpt2(36, 1280, 20, 2.5e-4)
 
 
 @EXPERIMENTS.register("gpt2_xl")
 def gpt2_xl() -> ExperimentConfig:
-    """GPT-2 XL, 1,558M parameters (Table 2; "1542M" in the paper).
+    r"""GPT-2 XL, 1,558M parameters (Table 2; "1542M" in the paper).
 
-    Expected (Table 3, zero-shot): LAMBADA perplexity 8.63, WikiText-103 perplexity 17.48.
-    About 12 days on 8 A100 at 40% utilisation.
+    Expected (Table 3, zero-shot): LAMBADA perplexity 8.63, WikiText-103 perplexity 17.48. About 12
+    days on 8 A100 of 80 GB at 40% utilisation:
+
+        python -m experiments.train --experiment=gpt2_xl --workdir=runs/gpt2_xl \
+            --config.model.dtype=bfloat16 --config.training.accumulate=16 \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=8
     """
     return _gpt2(48, 1600, 25, 2.0e-4)
 

@@ -41,44 +41,62 @@ def _sft(pretrained: ExperimentConfig, batch_size: int, learning_rate: float) ->
 
 @EXPERIMENTS.register("sft_1.3b")
 def sft_1_3b() -> SFTConfig:
-    """InstructGPT's supervised fine-tuning of GPT-3 1.3B (section 3.5, appendix C.1).
+    r"""InstructGPT's supervised fine-tuning of GPT-3 1.3B (section 3.5, appendix C.1).
 
     Differs from the paper: several demonstrations share a row of 2,048 tokens, so that a batch of
     32 rows holds more than 32 of them; the checkpoint is chosen by validation loss, which the paper
-    says is lowest after one epoch. With `sft.choose=reward` and `sft.judges=reward_model:DIR` it is
-    chosen by a reward model's score, as there. Expected: no figure is published. About an hour on 8
-    A100 at 40% utilisation.
+    says is lowest after one epoch. With `sft.choose=reward` and `sft.rewards=reward_model:DIR` a
+    reward model's score chooses it, as there. Expected: no figure is published. About an hour on 8
+    A100 of 80 GB at 40% utilisation:
+
+        python -m experiments.train --experiment=sft_1.3b --workdir=runs/sft_1.3b \
+            --config.model.dtype=bfloat16 --config.training.accumulate=4 \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=8
     """
     return _sft(gpt3_xl(), 32, 9.65e-6)
 
 
 @EXPERIMENTS.register("sft_6b")
 def sft_6b() -> SFTConfig:
-    """InstructGPT's supervised fine-tuning of GPT-3 6.7B (section 3.5, appendix C.1).
+    r"""InstructGPT's supervised fine-tuning of GPT-3 6.7B (section 3.5, appendix C.1).
 
     Differs from the paper as `sft_1.3b`. Expected: no figure is published. About five hours on 8
-    A100 at 40% utilisation.
+    A100 of 80 GB at 40% utilisation:
+
+        python -m experiments.train --experiment=sft_6b --workdir=runs/sft_6b \
+            --config.model.dtype=bfloat16 --config.model.remat=block \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=8
     """
     return _sft(gpt3_6_7b(), 32, 9.65e-6)
 
 
 @EXPERIMENTS.register("sft_175b")
 def sft_175b() -> SFTConfig:
-    """InstructGPT's supervised fine-tuning of GPT-3 175B (section 3.5, appendix C.1).
+    r"""InstructGPT's supervised fine-tuning of GPT-3 175B (section 3.5, appendix C.1).
 
     Differs from the paper as `sft_1.3b`. Expected: no figure is published; 4.9 petaflop/s-days
-    (section 5.1), about 10 hours on 96 A100 at 40% utilisation.
+    (section 5.1), about 10 hours on 96 A100 of 80 GB at 40% utilisation:
+
+        python -m experiments.train --experiment=sft_175b --workdir=runs/sft_175b \
+            --config.model.dtype=bfloat16 --config.model.remat=block \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=8 \
+            --config.parallelism.tensor=12
     """
     return _sft(gpt3_175b(), 8, 5.03e-6)
 
 
 @EXPERIMENTS.register("reward_model_6b")
 def reward_model_6b() -> RewardModelConfig:
-    """InstructGPT's reward model, of 6B parameters (section 3.5, appendix C.2).
+    r"""InstructGPT's reward model, of 6B parameters (section 3.5, appendix C.2).
 
     It starts from the model that `sft_6b` makes. Expected: 72.4 +- 0.4% of the comparisons of
     labellers it was trained on predicted, 69.6 +- 0.9% of others' (section 4.1), where labellers
-    agree with each other 72.6 +- 1.5% of the time (section 3.4). A few hours on 8 A100.
+    agree with each other 72.6 +- 1.5% of the time (section 3.4). A few hours on 8 A100 of 80 GB:
+
+        python -m experiments.train --experiment=reward_model_6b --workdir=runs/reward_model_6b \
+            --config.model.dtype=bfloat16 --config.model.remat=block \
+            --config.training.accumulate=8 --config.parallelism.strategy=mesh \
+            --config.parallelism.fsdp=8
     """
     return RewardModelConfig(
         model=dataclasses.replace(gpt3_6_7b().model, vocab_size=VOCAB),

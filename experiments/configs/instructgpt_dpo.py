@@ -19,12 +19,17 @@ from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
 
 @EXPERIMENTS.register("dpo_6b")
 def dpo_6b() -> DPOConfig:
-    """DPO of InstructGPT's 6B model (arXiv 2305.18290, section 4 and appendix B).
+    r"""DPO of InstructGPT's 6B model (arXiv 2305.18290, section 4 and appendix B).
 
     It starts from the model that `sft_6b` makes. Differs from the paper: AdamW without decay in
     place of RMSprop; K answers a prompt are learned from at once. Expected: no figure is published
     of this model; GPT-J 6B's summaries win about 61% against references (section 6.2). A few hours
-    on 8 A100.
+    on 8 A100 of 80 GB:
+
+        python -m experiments.train --experiment=dpo_6b --workdir=runs/dpo_6b \
+            --config.model.dtype=bfloat16 --config.model.remat=block \
+            --config.training.accumulate=8 --config.parallelism.strategy=mesh \
+            --config.parallelism.fsdp=8
     """
     return DPOConfig(
         model=dataclasses.replace(gpt3_6_7b().model, vocab_size=VOCAB),

@@ -49,31 +49,53 @@ def _ppo(pretrained: ExperimentConfig, value_learning_rate: float) -> PPOConfig:
 
 @EXPERIMENTS.register("ppo_ptx_1.3b")
 def ppo_ptx_1_3b() -> PPOConfig:
-    """InstructGPT's PPO-ptx of the 1.3B policy (section 3.5, appendix C.4).
+    r"""InstructGPT's PPO-ptx of the 1.3B policy (section 3.5, appendix C.4).
 
     256,000 episodes in 500 iterations of 512, eight minibatches each, and eight times as many rows
     of pretraining text. It starts from the model of `sft_1.3b` and takes `reward_model_6b` as the
     reward and as the start of the value network. Differs from the paper: its start was fine-tuned
     with 10% of pretraining data (`sft.pretraining_share=0.1`), and the policy's rate is not
-    published. Expected: no loss is published; labellers prefer it to GPT-3 175B (figure 1).
+    published. Expected: no loss is published; labellers prefer it to GPT-3 175B (figure 1). On 8
+    A100 of 80 GB, with the reward model that the command of `reward_model_6b` makes:
+
+        python -m experiments.train --experiment=ppo_ptx_1.3b --workdir=runs/ppo_ptx_1.3b \
+            --config.ppo.rewards=reward_model:runs/reward_model_6b --config.ppo.rollout_slots=64 \
+            --config.model.dtype=bfloat16 --config.model.remat=block \
+            --config.training.accumulate=8 --config.training.loss_chunk=256 \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=8
     """
     return _ppo(gpt3_xl(), 9e-6)
 
 
 @EXPERIMENTS.register("ppo_ptx_6b")
 def ppo_ptx_6b() -> PPOConfig:
-    """InstructGPT's PPO-ptx of the 6B policy; as `ppo_ptx_1.3b`.
+    r"""InstructGPT's PPO-ptx of the 6B policy; as `ppo_ptx_1.3b`.
 
-    Expected: no loss is published; labellers prefer it to GPT-3 175B (figure 1).
+    Expected: no loss is published; labellers prefer it to GPT-3 175B (figure 1). On 64 A100 of
+    80 GB:
+
+        python -m experiments.train --experiment=ppo_ptx_6b --workdir=runs/ppo_ptx_6b \
+            --config.ppo.rewards=reward_model:runs/reward_model_6b --config.model.dtype=bfloat16 \
+            --config.model.remat=block --config.training.accumulate=8 \
+            --config.training.loss_chunk=256 --config.parallelism.strategy=mesh \
+            --config.parallelism.fsdp=8 --config.parallelism.tensor=8
     """
     return _ppo(gpt3_6_7b(), 9e-6)
 
 
 @EXPERIMENTS.register("ppo_ptx_175b")
 def ppo_ptx_175b() -> PPOConfig:
-    """InstructGPT's PPO-ptx of the 175B policy; as `ppo_ptx_1.3b`.
+    r"""InstructGPT's PPO-ptx of the 175B policy; as `ppo_ptx_1.3b`.
 
-    Expected: 60 petaflop/s-days (section 5.1), about five days on 96 A100 at 40% utilisation.
+    Expected: 60 petaflop/s-days (section 5.1), about two days on 256 A100 of 80 GB at 40%
+    utilisation:
+
+        python -m experiments.train --experiment=ppo_ptx_175b --workdir=runs/ppo_ptx_175b \
+            --config.ppo.rewards=reward_model:runs/reward_model_6b --config.ppo.rollout_slots=64 \
+            --config.model.dtype=bfloat16 --config.model.remat=block \
+            --config.training.accumulate=8 --config.training.loss_chunk=256 \
+            --config.parallelism.strategy=mesh --config.parallelism.fsdp=64 \
+            --config.parallelism.tensor=4
     """
     return _ppo(gpt3_175b(), 5e-6)
 

@@ -3,28 +3,36 @@
 if __name__ == "__main__":
     run(main)                       # plain absl flags
     run(main, with_experiment=True) # --experiment=NAME and --config.section.field=VALUE too
-    run(main, with_experiment=True, kind="pretrain")  # of experiments of one kind
 """
 
 import difflib
+import io
 import os
+import re
 import select
 import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.configs import EXPERIMENTS
+from experiments.configs import EXPERIMENTS, PIPELINES, experiment_named
+from experiments.flags.help import allowed_by, help_lines
 from gptjax.config import ExperimentConfig, resolve
-from gptjax.registry import unknown_name
+from gptjax.models.layers import refuse_float64
+from gptjax.runs.caches import provide_home
+from gptjax.runs.initial.inherited import inherit
 from gptjax.runs.kind import kind_of
-from gptjax.settings import expected, fields, limits_of
+from gptjax.settings import check_field, drop_replaced, expected, fields, limits_of
+from gptjax.training.interruption import Interrupted
 
 FLAGS = flags.FLAGS
+HELP = ("--help", "-help", "-h", "-?", "--helpshort")
+
+T = TypeVar("T")
 
 
 class _FieldParser(flags.ArgumentParser):
@@ -47,55 +55,38 @@ class _FieldParser(flags.ArgumentParser):
 
 def _check_override_names(argv: Sequence[str], config: ExperimentConfig) -> set[str]:
     """The fields that the command line gives; refuses those that there are not."""
-    leaves = list(fields(config))
-    sections, given = list(dict.fromkeys(leaf.partition(".")[0] for leaf in leaves)), set()
+    given = set()
     for argument in argv:
-        name, _, value = argument.removeprefix("--").removeprefix("no").partition("=")
-        if not argument.startswith("--") or name.partition(".")[0] != "config":
+        name, _, value = re.sub("^--?(no)?", "", argument).partition("=")
+        if not argument.startswith("-") or name.partition(".")[0] != "config":
             continue
         path = name.partition(".")[2]
-        section = path.partition(".")[0]
-        if not section:
+        if not path:
             raise ValueError(f"--config: got {value!r}, expected --config.section.field=value")
-        if section not in sections:
-            raise unknown_name("config section", section, sections)
-        if path not in leaves:
-            fields_there = [leaf for leaf in leaves if leaf.startswith(f"{section}.")]
-            raise unknown_name("config field", path, fields_there)
+        check_field(config, path)
         given.add(path)
     return given
 
 
-def _drop_replaced(config: ExperimentConfig, given: set[str]) -> None:
-    """Drops what the experiment says in place of a field that is given."""
-    for path in given:
-        section = path.rpartition(".")[0]
-        beside, value = limits_of(config, path)[1].get("instead_of"), fields(config)[path]
-        if beside is not None and value is not None and f"{section}.{beside}" not in given:
-            setattr(getattr(config, section), beside, None)
-
-
-def _names(kind: str | None) -> list[str]:
-    """The experiments of a kind of run; all of them where it is None."""
-    return [name for name in EXPERIMENTS if kind in (None, EXPERIMENTS.get(name)().kind)]
-
-
-def _parse_experiment(argv: Sequence[str], kind: str | None) -> list[str]:
-    """Defines --config from --experiment, one of `kind` if there is one, then parses all."""
+def _experiment_in(argv: Sequence[str]) -> str | None:
     early = flags.FlagValues()
     flags.DEFINE_string("experiment", None, "", flag_values=early)
-    early([flag for flag in argv if not flag.startswith("--help")], known_only=True)
-    name = early["experiment"].value
+    early(argv, known_only=True)
+    return early["experiment"].value
+
+
+def _parse_experiment(argv: Sequence[str]) -> list[str]:
+    """Defines --config from --experiment, then parses all."""
+    name = _experiment_in(argv)
     if name is None:
-        if any(flag.startswith("--help") for flag in argv):
-            return FLAGS(argv)
-        raise ValueError(f"--experiment: got none, expected one of: {', '.join(_names(kind))}")
-    config = EXPERIMENTS.get(name)()
-    if kind not in (None, config.kind):
+        FLAGS([flag for flag in argv if not re.match(r"--(no)?config\.", flag)])  # misspelt?
+        raise ValueError(f"--experiment: got none, expected one of: {', '.join(EXPERIMENTS)}")
+    if name in PIPELINES:
         raise ValueError(
-            f"--experiment: got {name!r} of kind {config.kind}, expected one of: "
-            f"{', '.join(_names(kind))}"
+            f"--experiment: got the pipeline {name!r}, expected one experiment; "
+            "`python -m experiments.instruct` runs pipelines"
         )
+    config = experiment_named(name)()
     given = _check_override_names(argv, config)
     config_flags.DEFINE_config_dataclass("config", config, sys_argv=list(argv))
     for path in fields(config):
@@ -103,20 +94,39 @@ def _parse_experiment(argv: Sequence[str], kind: str | None) -> list[str]:
             flag = FLAGS[f"config.{path}"]
             flag.parser = _FieldParser(flag.parser, *limits_of(config, path))
     rest = FLAGS(argv)
-    _drop_replaced(FLAGS.config, given)
+    drop_replaced(FLAGS.config, given)
+    inherit(FLAGS.config, given, FLAGS["workdir"].value if "workdir" in FLAGS else None)
     return rest
 
 
 def _explain(error: Exception) -> str:
     if isinstance(error, flags.UnrecognizedFlagError):
-        near = difflib.get_close_matches(error.flagname, [*list(FLAGS), "config"], n=1, cutoff=0.5)
-        section, _, rest = error.flagname.partition(".")
-        if rest:
-            near = difflib.get_close_matches(section, ["config"], n=1, cutoff=0.5)
-            near = [f"{near[0]}.{rest}"] if near else []
-        hint = f" (did you mean --{near[0]}?)" if near else ""
+        near = _meant(error.flagname)
+        hint = f" (did you mean --{near}?)" if near else ""
         return f"unknown flag --{error.flagname}{hint}; --help lists the flags"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    if missing := re.search(r"Flag --(\w+) must have a value other than None", text):
+        wanted = FLAGS[missing[1]].help.removesuffix(" It must be given.")
+        return f"--{missing[1]}: got none, expected a value: {wanted}"
+    wrong = re.match(r"flag --(\w+)=(.*?): ", text)
+    if isinstance(error, flags.IllegalFlagValueError) and wrong:
+        return f"flag --{wrong[1]}={wrong[2]}: expected {allowed_by(FLAGS[wrong[1]])}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return text or type(error).__name__
+
+
+def _meant(name: str) -> str | None:
+    """The flag that is nearest to an unknown one, or that is it but for what it begins with."""
+    if "config" in FLAGS:
+        for path in fields(FLAGS["config"].value):
+            if name in (path, path.rpartition(".")[2]):
+                return f"config.{path}"
+    section, _, rest = name.partition(".")
+    if rest:
+        near = difflib.get_close_matches(section, ["config"], cutoff=0.5)
+        return f"config.{rest}" if near else None
+    return next(iter(difflib.get_close_matches(name, [*FLAGS, "config"], n=1, cutoff=0.5)), None)
 
 
 def _reader_has_left() -> bool:
@@ -126,56 +136,87 @@ def _reader_has_left() -> bool:
     return bool(poll.poll(0))
 
 
+def _guarded(call: Callable[[Sequence[str]], T], *errors: type[Exception]) -> Callable[..., T]:
+    """`call`, after which `errors` are one line and exit code 2, and a reader may have left."""
+
+    def guarded(argv: Sequence[str]) -> T:
+        try:
+            try:
+                result = call(argv)
+            except SystemExit:
+                print(end="", flush=True)
+                raise
+            print(end="", flush=True)  # a closed pipe is met here, not while Python ends
+            return result
+        except errors as error:
+            if isinstance(error, BrokenPipeError) and _reader_has_left():
+                # Python flushes once more while it ends, and would complain.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(128 + signal.SIGPIPE)
+            logging.vlog(1, "traceback:", exc_info=error)
+            print(f"error: {_explain(error)}", file=sys.stderr)
+            sys.exit(2)
+        except Interrupted as error:
+            print(error, flush=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+
+    return guarded
+
+
 def run(
     main: Callable[[Sequence[str]], None],
     *,
     with_experiment: bool = False,
-    kind: str | None = None,
 ) -> None:
     """Parses the command line and calls `main`; a user's error is one line and exit code 2.
 
-    An experiment must be of `kind`, where one is given.
+    --help shows the binary's flags and, of an experiment, its fields.
 
     A `ValueError` or `OSError` is a user's error; --verbosity=1 shows its traceback too. All other
-    exceptions are ours and keep theirs. Where the reader of the output leaves, as `| head` does,
-    the exit code is the shell's for that, 141, and nothing is said.
+    exceptions are ours and keep theirs. Where a signal ends a run, the exit code is 128 + its
+    number, so that nothing takes the run for ended. Where the reader of the output leaves, as
+    `| head` does, the exit code is the shell's for that, 141, and nothing is said.
+    Characters that a terminal does not have are written as escapes.
     """
+    provide_home()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if with_experiment:
-        flags.DEFINE_string("experiment", None, "A name that `python -m experiments.list` shows.")
+        flags.DEFINE_string(
+            "experiment",
+            None,
+            "Name of an experiment that `python -m experiments.list` shows, or of a function of "
+            "yours that returns one: python:MODULE:FUNCTION.",
+        )
 
-    def parse(argv: Sequence[str]) -> list[str]:
-        rest = _parse_experiment(argv, kind) if with_experiment else FLAGS(argv)
+    def checked(argv: Sequence[str]) -> list[str]:
+        refuse_float64()
+        rest = _parse_experiment(argv) if with_experiment else FLAGS(argv)
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}; expected flags, as --name=value")
         if with_experiment:
             config = resolve(FLAGS.config)
             kind_of(config).check(config)
+        return rest
+
+    def parse(argv: Sequence[str]) -> list[str]:
+        others = [argument for argument in argv if argument not in HELP]
+        if len(others) < len(argv):
+            config = None
+            if with_experiment and _experiment_in(others) is not None:
+                checked(others)
+                config = resolve(FLAGS.config)
+            print("\n".join(help_lines(main, with_experiment, config)), flush=True)
+            sys.exit(0)
+        rest = checked(argv)
         if FLAGS["verbosity"].using_default_value:
             FLAGS.verbosity = logging.WARNING  # absl would make it INFO
         return rest
 
-    def fail(error: Exception) -> typing.NoReturn:
-        logging.vlog(1, "traceback:", exc_info=error)
-        print(f"error: {_explain(error)}", file=sys.stderr)
-        sys.exit(2)
-
-    def guarded_parse(argv: Sequence[str]) -> list[str]:
-        try:
-            return parse(argv)
-        except (flags.Error, KeyError, ValueError) as error:
-            fail(error)
-
-    def guarded_main(argv: Sequence[str]) -> None:
-        try:
-            main(argv)
-            sys.stdout.flush()  # what is left meets a closed pipe here, not while Python ends
-        except (ValueError, OSError) as error:
-            if isinstance(error, BrokenPipeError) and _reader_has_left():
-                # Python flushes once more while it ends, and would complain.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                sys.exit(128 + signal.SIGPIPE)
-            fail(error)
-        except KeyboardInterrupt:
-            sys.exit(130)
-
-    app.run(guarded_main, flags_parser=guarded_parse)
+    app.run(
+        _guarded(main, ValueError, OSError),
+        flags_parser=_guarded(parse, flags.Error, KeyError, ValueError, OSError),
+    )

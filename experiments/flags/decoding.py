@@ -6,40 +6,66 @@ sampler = sampler_of_flags(vocab_size)
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
+from experiments.flags.paths import define_path
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.inference.text import encode_prompt
 from gptjax.tokenization import ChatTokenizer, Tokenizer
 
 _PROMPT = flags.DEFINE_string(
-    "prompt", None, "Text to continue, by default what is piped in; empty: a text from nothing."
+    "prompt",
+    None,
+    "Text to continue. By default it is read from standard input. An empty text is allowed.",
 )
-_PROMPT_FILE = flags.DEFINE_string(
-    "prompt_file", None, "File that holds the prompt, less a last newline; - for standard input."
+_PROMPT_FILE = define_path(
+    "prompt_file",
+    None,
+    "File that holds the prompt. A newline at its end is dropped. - stands for standard input.",
 )
 _CHAT = flags.DEFINE_bool(
     "chat",
     None,
-    "Takes the prompt as a user's turn and ends with the assistant's; by default with the "
-    "tokenizers that have the marks of a chat.",
+    "Whether the prompt is a user's turn, which the model answers. By default it is with a chat "
+    "tokenizer.",
 )
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", None, "0 for the most probable token each time; by default 1."
+    "temperature",
+    None,
+    "Temperature of the draws. 0 takes the most probable token each time. By default it is 1.",
 )
-_TOP_K = flags.DEFINE_integer("top_k", None, "Draws from that many most probable tokens.")
-_TOP_P = flags.DEFINE_float("top_p", None, "Draws from the tokens that hold this share.")
-_MIN_P = flags.DEFINE_float("min_p", None, "Least probability, as a share of the greatest.")
+_TOP_K = flags.DEFINE_integer(
+    "top_k", None, "Number of most probable tokens to draw from. By default all."
+)
+_TOP_P = flags.DEFINE_float(
+    "top_p", None, "Total probability of the most probable tokens to draw from. By default 1."
+)
+_MIN_P = flags.DEFINE_float(
+    "min_p", None, "Least probability of a token to draw, as a share of the greatest. By default 0."
+)
 _REPETITION = flags.DEFINE_float(
-    "repetition_penalty", 1.0, "Above 1 makes tokens of the text less probable."
+    "repetition_penalty",
+    1.0,
+    "Factor that makes tokens of the text less probable, where it is above 1.",
 )
-_PRESENCE = flags.DEFINE_float("presence_penalty", 0.0, "Taken from logits of tokens written.")
-_FREQUENCY = flags.DEFINE_float("frequency_penalty", 0.0, "The same, for each time written.")
-_BANNED = flags.DEFINE_multi_integer("banned_token", [], "A token never drawn; again for more.")
+_PRESENCE = flags.DEFINE_float(
+    "presence_penalty",
+    0.0,
+    "Number that is subtracted from the logit of each token that has been written.",
+)
+_FREQUENCY = flags.DEFINE_float(
+    "frequency_penalty",
+    0.0,
+    "Number that is subtracted from a token's logit for each time it has been written.",
+)
+_BANNED = flags.DEFINE_multi_integer(
+    "banned_token", [], "Id of a token that is never drawn. The flag may be given several times."
+)
 
 
 def read_prompt() -> str:
@@ -68,10 +94,18 @@ def read_prompt() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """Tokens [n] int32 to continue, the token that ends what follows, and a user's words."""
+    """What is continued.
+
+    Attributes:
+      tokens: [n] int32.
+      stop_token: that ends what follows.
+      banned: tokens that it never holds.
+      said: a user's words, where it is a turn of a chat.
+    """
 
     tokens: np.ndarray
     stop_token: int | None
+    banned: tuple[int, ...] = ()
     said: str | None = None
 
 
@@ -86,15 +120,19 @@ def prompt_of_flags(tokenizer: Tokenizer) -> Prompt:
         return Prompt(encode_prompt(tokenizer, text), tokenizer.end_of_text)
     template = ChatTemplate(tokenizer)
     turn = template.prompt([Message("user", text)])
-    return Prompt(turn, template.tokenizer.end_of_turn, text)
+    marks = template.tokenizer
+    return Prompt(turn, marks.end_of_turn, marks.outside_answers, text)
 
 
-def sampler_of_flags(vocab_size: int, searching: bool = False) -> Sampler:
+def sampler_of_flags(
+    vocab_size: int, searching: bool = False, banned: Sequence[int] = ()
+) -> Sampler:
     """Makes the sampler that the flags describe.
 
     Args:
       vocab_size: of the model.
       searching: by beams, which draw nothing.
+      banned: tokens that are never drawn, besides those of the flags.
 
     Raises:
       ValueError: values out of range, or that contradict each other.
@@ -113,6 +151,6 @@ def sampler_of_flags(vocab_size: int, searching: bool = False) -> Sampler:
         repetition_penalty=_REPETITION.value,
         presence_penalty=_PRESENCE.value,
         frequency_penalty=_FREQUENCY.value,
-        banned_tokens=_BANNED.value,
+        banned_tokens=[*_BANNED.value, *banned],
         vocab_size=vocab_size,
     )

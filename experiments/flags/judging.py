@@ -1,4 +1,4 @@
-"""Flags of binaries that have answers to prompts drawn and judged.
+"""Flags of binaries that draw answers to prompts and score them.
 
 rewards, prompts = rewards_of_flags(tokenizer), prompts_of_flags()
 answers = policy.answers(prompts, 4, **draws_of_flags())
@@ -8,29 +8,43 @@ from typing import Any
 
 from absl import flags
 
+from experiments.flags.paths import define_path
 from gptjax.alignment.rewards import Reward
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.data.dialogue.records import Records
-from gptjax.judging.judges import load_judge
+from gptjax.judging.named_rewards import load_rewards
 from gptjax.tokenization import Tokenizer
 
-_JUDGE = flags.DEFINE_string(
-    "judge",
+_REWARDS = define_path(
+    "rewards",
     None,
-    "reward_model:WORKDIR, rubric:FILE, gold or python:MODULE:FUNCTION; WEIGHT*X + Y for a sum.",
+    "What scores the answers: reward_model:WORKDIR, rubric:FILE, gold, python:MODULE:FUNCTION, "
+    "or a sum such as reward_model:WORKDIR + 0.5*gold. It must be given.",
 )
-_PROMPTS = flags.DEFINE_string(
-    "prompts", None, "A set: jsonl:PATH, instructions:split=held_out, or any other of the readers."
+_PROMPTS = define_path(
+    "prompts",
+    None,
+    "Set of prompts: jsonl:PATH, instructions:split=held_out, or another set. It must be given.",
 )
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", 1.0, "Of answers; 0 takes the most probable tokens.", lower_bound=0.0
+    "temperature",
+    1.0,
+    "Temperature at which answers are drawn. 0 takes the most probable tokens.",
+    lower_bound=0.0,
 )
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Another seed, other answers.", lower_bound=0, upper_bound=2**31 - 1
+    "seed",
+    0,
+    "Seed of the draws. Another seed gives other answers.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
 )
 _MAX_NEW_TOKENS = flags.DEFINE_integer(
-    "max_new_tokens", None, "Of an answer; by default all that fit in the context.", lower_bound=1
+    "max_new_tokens",
+    None,
+    "Largest number of tokens in an answer. By default the context is filled.",
+    lower_bound=1,
 )
 
 
@@ -46,9 +60,9 @@ def given(flag: flags.FlagHolder[str | None], expected: str) -> str:
 
 
 def rewards_of_flags(tokenizer: Tokenizer) -> list[Reward]:
-    """Loads the judge for answers in this tokenizer; ValueError as `load_judge`, or without it."""
+    """Loads --rewards for answers in this tokenizer; ValueError as `load_rewards`, or without."""
     expected = "reward_model:WORKDIR, rubric:FILE, gold or python:MODULE:FUNCTION"
-    return load_judge(given(_JUDGE, expected), tokenizer)
+    return load_rewards(given(_REWARDS, expected), tokenizer)
 
 
 def prompts_of_flags() -> Records[Conversation]:

@@ -4,36 +4,45 @@ train_as_flags_say()   # in `main`, where --experiment names one
 """
 
 import itertools
-import json
 import sys
 from typing import Any
 
 from absl import flags
 
+from experiments.flags.dry_run import dry_run_as_flags_say, is_dry_run
+from experiments.flags.paths import define_path
 from experiments.flags.processes import connect
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.dry_run import dry_run, dry_run_lines
 from gptjax.runs.kind import kind_of
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.training.interruption import Interrupted
+from gptjax.training.reporting.trackers import load_trackers
 
 FLAGS = flags.FLAGS
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; it resumes there.")
+_WORKDIR = define_path(
+    "workdir",
+    None,
+    "Work directory of the run. The same command resumes there. It must be given to train.",
+)
 _RESTORE_STEP = flags.DEFINE_integer(
-    "restore_step", None, "Resumes from this checkpoint and removes later ones.", lower_bound=0
-)
-_DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Says what the run would take, on any mesh, and starts nothing."
-)
-_DEVICE_MEMORY_GIB = flags.DEFINE_float(
-    "device_memory_gib", None, "With --dry_run: what to compare with.", lower_bound=0.0
+    "restore_step",
+    None,
+    "Step of the checkpoint to resume from, once. Later checkpoints are removed.",
+    lower_bound=0,
 )
 _SHOW_EXAMPLES = flags.DEFINE_integer(
     "show_examples",
     None,
-    "Prints so many rows of what is trained on, with + before what is learned, and starts nothing.",
+    "Number of training rows to print, with + before what is learned. Nothing is trained.",
     lower_bound=1,
+)
+_TRACKER = flags.DEFINE_list(
+    "tracker",
+    "tensorboard",
+    "What is told the figures: tensorboard, wandb, mlflow, python:MODULE:CLASS, several joined by "
+    "commas, or none.",
 )
 
 
@@ -42,26 +51,25 @@ def train_as_flags_say() -> None:
 
     Raises:
       ValueError: what the run, its kind or `dry_run` refuses, or processes that do not meet.
+      Interrupted: a signal ended the run.
     """
-    connect()
     config = config_of_flags()
     if _SHOW_EXAMPLES.value is not None:
         _show_examples(config, _SHOW_EXAMPLES.value)
         return
-    if _DRY_RUN.value:
-        figures = dry_run(config, _DEVICE_MEMORY_GIB.value)
-        print("\n".join(dry_run_lines(figures)))
-        print(json.dumps({"experiment": FLAGS.experiment, **figures}))
+    if is_dry_run():
+        dry_run_as_flags_say(config)
         return
-    enable_compilation_cache()
+    trackers = load_trackers([name for name in _TRACKER.value if name != "none"])
     workdir = WorkDirectory(_WORKDIR.value)
-    ended = train(FLAGS.experiment, config, workdir, _RESTORE_STEP.value)
+    connect(lambda: config.parallelism)
+    enable_compilation_cache()
+    ended = train(FLAGS.experiment, config, workdir, _RESTORE_STEP.value, trackers)
     step = int(ended.state.step)
-    if ended.interrupted_by is None:
-        picture = f"{kind_of(config).curve[0]}.png"
-        print(f"step {step}: {workdir.path}/result.json, {picture} and checkpoints are written")
-    else:
-        print(f"{ended.interrupted_by}: stopped at step {step}; the same command goes on there")
+    if ended.interrupted_by is not None:
+        raise Interrupted(ended.interrupted_by, f"stopped at step {step}")
+    picture = kind_of(config).picture
+    print(f"step {step}: {workdir.path}/result.json, {picture} and checkpoints are written")
 
 
 def _show_examples(config: ExperimentConfig, count: int) -> None:
@@ -84,9 +92,10 @@ def config_of_flags() -> ExperimentConfig:
       ValueError: fields that contradict each other; both steps and epochs.
     """
     config: ExperimentConfig = resolve(FLAGS.config)
-    if config.counts_epochs and "config.training.num_steps" in FLAGS:
+    if config.epochs_field and "config.training.num_steps" in FLAGS:
         raise ValueError(
             f"--config.training.num_steps: got {config.training.num_steps} with epochs, which "
-            "decide the steps, expected one of the two (epochs=none lets num_steps decide)"
+            f"decide the steps, expected one of the two (--config.{config.epochs_field}=none lets "
+            "num_steps decide)"
         )
     return config

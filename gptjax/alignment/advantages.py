@@ -1,6 +1,6 @@
 """Advantages of drawn tokens: generalised advantage estimation, whitening, explained variance.
 
-Arrays [B, T] and `mask` are those of `token_rewards`: what is off the mask changes nothing.
+Arrays [B, T] and `mask` are those of `token_rewards`: entries off the mask change nothing.
 
     advantages, returns = estimate(rewards, values, mask, discount=1.0, decay=0.95)
     advantages = whitened(advantages, mask)
@@ -50,8 +50,8 @@ def estimate(
 def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
     """Mean of `x` over the mask, float32; 0 of an empty one.
 
-    Of equal numbers it is that number: they are added up as differences from the largest, so that
-    a spread made of rounding is never divided by.
+    The mean of equal numbers is exactly that number, because it adds up differences from the
+    largest. So nothing is ever divided by a spread that is only rounding.
     """
     count = jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
     largest = jnp.max(x, where=mask, initial=-jnp.inf)
@@ -67,8 +67,9 @@ def masked_variance(x: jax.Array, mask: jax.Array) -> jax.Array:
 def whitened(x: jax.Array, mask: jax.Array, *, centre: bool = True) -> jax.Array:
     """`x` [B, T] float32 with variance 1 over the mask, and mean 0 or its own; 0 off the mask.
 
-    Mean and variance are over all that is passed, the whole batch of answers: minibatches come
-    after. The variance is the population's, plus 1e-8. Equal numbers become exactly 0, or stay.
+    Mean and variance are over the whole batch of answers, before it is cut into minibatches. The
+    variance is the population's, plus 1e-8. Equal numbers become exactly 0, or stay as they are if
+    `centre` is false.
 
     Source: the code of Ziegler et al. 2019 (arXiv 1909.08593); InstructGPT does not say.
     """
@@ -80,7 +81,8 @@ def whitened(x: jax.Array, mask: jax.Array, *, centre: bool = True) -> jax.Array
 def explained_variance(values: jax.Array, returns: jax.Array, mask: jax.Array) -> jax.Array:
     """1 - var(returns - values) / var(returns) over the mask; 0 where returns do not vary.
 
-    1 is a perfect value network, 0 one that is no better than a constant, less is worse.
+    It is 1 for a perfect value network, 0 for one no better than a constant, and below 0 for one
+    worse than a constant.
     """
     variance = masked_variance(returns, mask)
     unexplained = masked_variance(jnp.where(mask, returns - values, 0.0), mask)

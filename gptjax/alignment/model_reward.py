@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from gptjax.alignment.reward_model import RewardModel
+from gptjax.compiled import compiled
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
 
 
@@ -41,14 +42,12 @@ class ModelReward:
         self.model, self.params, self._template = model, params, template
         self._width, self._batch_size = width, batch_size
         self._context = model.config.context_length
-        self._apply = jax.jit(
-            lambda params, tokens, lengths: model.apply({"params": params}, tokens, lengths)
-        )
+        self._apply = compiled(_rewards, model)
 
     def __call__(self, prompts: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """The reward of each response, [N] float32.
 
-        Of a text longer than the model's context the end is not read.
+        If a text is longer than the model's context, its end is not read.
 
         Raises:
           ValueError: a prompt that fills the context by itself.
@@ -67,7 +66,7 @@ class ModelReward:
         return self.of_tokens(tokens, np.array([len(text) for text in texts], np.int32))
 
     def of_tokens(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """The reward of texts that are tokens already, [N] float32, as they are: ended or not.
+        """The reward of texts given as tokens, [N] float32, whether or not they end.
 
         Args:
           tokens: int32 [N, T], texts at the front of their rows.
@@ -94,5 +93,9 @@ class ModelReward:
 
 
 def _power_of_two(count: int) -> int:
-    """The least that is not below `count`."""
+    """The smallest power of two that is not below `count`."""
     return 1 << (count - 1).bit_length()
+
+
+def _rewards(model: RewardModel, params: Any, tokens: jax.Array, lengths: jax.Array) -> Any:
+    return model.apply({"params": params}, tokens, lengths)

@@ -2,9 +2,9 @@
 
 Schulman et al. 2017 (arXiv 1707.06347); InstructGPT (arXiv 2203.02155, section 3.5, equation 2).
 Arrays [B, T] are those of `token_rewards`. Losses are sums with their weight, as in
-`training.losses`: what asked for them divides once. `weights` [B, T] float32 is 0 off the answers,
-where nothing changes anything, and elsewhere what a token counts: 1 for the mean over tokens, 1
-over the answer's length for the mean over answers.
+`training.losses`: the caller divides once. `weights` [B, T] float32 is 0 off the answers; values
+there change nothing. Elsewhere it is the weight of a token: 1 for the mean over tokens, 1 over the
+answer's length for the mean over answers.
 
     log_probs = token_log_probs(logits, tokens, temperature)
     loss_sum, weight, metric_sums = policy_loss(log_probs, old, advantages, weights, clip=0.2)
@@ -86,15 +86,15 @@ def policy_loss(
 
     Args:
       log_probs: [B, T] float32 nats, by the policy that learns.
-      old_log_probs: [B, T] float32 nats, by the policy before the update, from a forward pass such
-        as this one: the sampler's own differ by rounding.
+      old_log_probs: [B, T] float32 nats, by the policy before the update, from the same forward
+        pass; the sampler's own log-probabilities differ by rounding.
       advantages: [B, T] float32, whitened or not.
       weights: [B, T] float32.
       clip: epsilon, 0.2 in InstructGPT (appendix C.4).
 
     Returns:
       Sums over tokens of the loss, of the weights, and of the metrics: `clip_fraction`, the share
-      of tokens whose clipped term holds, with no gradient; `kl_k1` and `kl_k3`, estimates of
+      of tokens that take the clipped term, which has no gradient; `kl_k1` and `kl_k3`, estimates of
       KL(old || new), nats a token.
 
     Source: arXiv 1707.06347, equation 7.
@@ -136,20 +136,20 @@ def value_loss(
 ) -> Sums:
     """Half the squared error of the value network, the larger of plain and clipped.
 
-    1/2 max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2): a value that has come nearer to
-    its return by more than `clip` learns no more from it, one that has gone away from it does.
+    1/2 max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2): a value that has moved towards
+    its return by more than `clip` has no gradient, and a value that has moved away from it has one.
 
     Args:
       values: [B, T] float32, by the network that learns.
       old_values: [B, T] float32, by the network before the update.
       returns: [B, T] float32, from `advantages.estimate`.
       weights: [B, T] float32.
-      clip: how far values may move; None: the plain squared error. 0.2 is that of the code of
-        Ziegler et al. 2019 (arXiv 1909.08593); InstructGPT does not say.
+      clip: how far values may move; None: the plain squared error. 0.2 in the code of Ziegler et
+        al. 2019 (arXiv 1909.08593); InstructGPT does not say.
 
     Returns:
       Sums over tokens of the loss, of the weights, and of `value_clip_fraction`, the share of
-      tokens whose clipped term holds, with no gradient.
+      tokens that take the clipped term, which has no gradient.
     """
     real = weights > 0.0
     values, old_values = jnp.where(real, values, 0.0), jnp.where(real, old_values, 0.0)

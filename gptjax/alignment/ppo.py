@@ -10,9 +10,9 @@ that starts from the reward model. One iteration, of a batch of answers:
     # of each minibatch
     state, figures = programs.update(state, {**batch, **targets}, text)
 
-What the policy assigned to its tokens before the update is measured by the forward pass that the
-update has, minibatch by minibatch, so that the first ratios are 1 but for rounding. All arrays
-[b, A] are of drawn tokens, as `token_rewards` has them. Dropout is off throughout.
+The log-probabilities before the update come from the update's own forward pass, minibatch by
+minibatch, so that the first ratios are 1 up to rounding. All arrays [b, A] are of drawn tokens, as
+`token_rewards` has them. Dropout is off throughout.
 """
 
 import dataclasses
@@ -34,6 +34,7 @@ from gptjax.alignment.token_rewards import (
     scaled_scores,
     token_rewards,
 )
+from gptjax.models.adapters import Base, joined
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import padding_segments
 from gptjax.pytrees import pytree
@@ -46,13 +47,30 @@ Arrays = Mapping[str, jax.Array]
 
 @pytree
 @dataclasses.dataclass(frozen=True)
+class Bases:
+    """Frozen parameters that adapters stand beside; None where all of a network is trained.
+
+    Attributes:
+      policy: of the policy; its parameters are the reference's, too.
+      critic: of the value network.
+    """
+
+    policy: Base | None = None
+    critic: Base | None = None
+
+
+WITHOUT_LORA = Bases()
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
 class PPOState:
     """Training state besides the policy's parameters: the `opt_state` of its `TrainState`.
 
     Attributes:
       optimizer: of the policy.
-      critic: parameters of the value network; empty without one.
-      critic_optimizer: its own.
+      critic: trained parameters of the value network; empty without one.
+      critic_optimizer: of the value network.
       kl_coefficient: float32 scalar, beta of the next iteration.
       moments: of all scores so far.
     """
@@ -73,13 +91,13 @@ def initial_state(
     kl_coefficient: float,
     with_ema: bool,
 ) -> TrainState:
-    """The state before the first iteration, of which `step` counts iterations.
+    """The state before the first iteration; its `step` counts iterations.
 
-    Its arrays are copies: the update donates them, while what is given stays the reference.
+    Its arrays are copies, because the update donates them, and `params` stays the reference.
 
     Args:
-      params: of the policy.
-      critic: of the value network; {} for none.
+      params: the trained parameters of the policy.
+      critic: the trained parameters of the value network; {} for none.
       tx: optimizer of the policy.
       critic_tx: of the value network.
       kl_coefficient: beta.
@@ -239,8 +257,8 @@ def make_update(
     critic_tx: optax.GradientTransformation,
     pretraining: GradientSums | None,
     ema_decay: float | None,
-) -> Callable[[TrainState, Arrays, Arrays | None], tuple[TrainState, dict[str, jax.Array]]]:
-    """Makes the pure update of a minibatch, `(state, batch, text) -> (state, figures)`.
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """Makes the pure update of a minibatch, `(state, batch, text, bases) -> (state, figures)`.
 
     Args:
       settings: of the algorithm.
@@ -253,8 +271,8 @@ def make_update(
       ema_decay: of the average of the policy, an update; None where none is kept.
     """
 
-    def policy_objective(params: Any, batch: Arrays, kl_coefficient: jax.Array):
-        logits = answer_logits(policy, params, batch)
+    def policy_objective(params: Any, base: Any, batch: Arrays, kl_coefficient: jax.Array):
+        logits = answer_logits(policy, joined(params, base), batch)
         log_probs = policy_gradient.token_log_probs(logits, batch["answers"], settings.temperature)
         old, weights = batch["log_probs"], batch["weights"]
         total, weight, sums = policy_gradient.policy_loss(
@@ -268,10 +286,10 @@ def make_update(
         figures = {name: x / weight for name, x in sums.items()}
         return total / weight, figures | {"ratio_min": least, "ratio_max": greatest}
 
-    def value_objective(params: Any, batch: Arrays):
+    def value_objective(params: Any, base: Any, batch: Arrays):
         assert critic is not None
         total, weight, sums = policy_gradient.value_loss(
-            answer_values(critic, params, batch),
+            answer_values(critic, joined(params, base), batch),
             batch["values"],
             batch["returns"],
             batch["weights"],
@@ -279,15 +297,17 @@ def make_update(
         )
         return total / weight, {name: x / weight for name, x in sums.items()}
 
-    def update(state: TrainState, batch: Arrays, text: Arrays | None):
+    def update(state: TrainState, batch: Arrays, text: Arrays | None, bases: Bases = WITHOUT_LORA):
         ppo_state = state.opt_state
         (loss, figures), grads = jax.value_and_grad(policy_objective, has_aux=True)(
-            state.params, batch, ppo_state.kl_coefficient
+            state.params, bases.policy, batch, ppo_state.kl_coefficient
         )
         figures |= {"policy_loss": loss, "grad_norm": optax.tree.norm(grads)}
         if pretraining is not None:
             assert text is not None
-            (nats, weight, _), of_text = pretraining(state.params, text, jax.random.key(0))
+            (nats, weight, _), of_text = pretraining(
+                state.params, text, jax.random.key(0), bases.policy
+            )
             figures["pretraining_loss"] = nats / weight
             grads = policy_gradient.with_pretraining(
                 grads,
@@ -298,7 +318,7 @@ def make_update(
         ppo_state = dataclasses.replace(ppo_state, optimizer=optimizer)
         if critic is not None:
             (loss, of_critic), grads = jax.value_and_grad(value_objective, has_aux=True)(
-                ppo_state.critic, batch
+                ppo_state.critic, bases.critic, batch
             )
             figures |= of_critic
             figures |= {"value_loss": loss, "value_grad_norm": optax.tree.norm(grads)}

@@ -4,7 +4,8 @@
     outcome = optimise(state, reference, programs, environment, config, config.ppo, ...)
 
 An iteration draws answers, has them scored, measures them and takes an update for each minibatch.
-It is a function of the state before it, the configuration and its number: runs go on bit for bit.
+It depends only on the state before it, the configuration and its number, so that runs resume bit
+for bit.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -20,11 +22,13 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gptjax.alignment import ppo
+from gptjax.alignment.ppo import WITHOUT_LORA, Bases
 from gptjax.alignment.ppo_settings import PPOSettings, StopSettings
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.alignment.rollouts import Rollouts
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.shards import HostBatch
+from gptjax.data.batches.token_stream import HostBatch
+from gptjax.models.adapters import joined
 from gptjax.models.decoder import Decoder
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
@@ -39,7 +43,7 @@ class Programs:
     """Compiled functions of a run: `ppo.make_measure`, `ppo.learning_targets`, `ppo.make_update`.
 
     Attributes:
-      mesh: over which the rows of a minibatch are divided; what is measured is whole everywhere.
+      mesh: over which the rows of a minibatch are divided; every process has all measured arrays.
     """
 
     measure: Callable[..., dict[str, jax.Array]]
@@ -115,6 +119,7 @@ def optimise(
     settings: PPOSettings,
     stops: StopSettings,
     io: RunIO,
+    bases: Bases = WITHOUT_LORA,
 ) -> PPOOutcome:
     """Takes iterations from `state.step` to `config.training.num_steps`.
 
@@ -129,25 +134,34 @@ def optimise(
       settings: of the algorithm.
       stops: what ends the run early.
       io: has a row for each iteration.
+      bases: of the policy and the value network, with LoRA.
 
     Raises:
-      ValueError: a figure is not finite or past `stops`, or a reward fails. Nothing of that
-        iteration is saved. The last good checkpoint, which is named, is of a policy whose own
-        figures were: one that an iteration before this one began with.
+      ValueError: a figure is not finite or beyond a limit of `stops`, or a reward fails. Nothing of
+        that iteration is saved. The message names the last good checkpoint: a policy that an
+        earlier iteration began with, and whose figures were good.
     """
     total, first = config.training.num_steps, int(state.step)
     done = saved = first
+    tokens = io.data_record.get("tokens") if first else 0  # None: the checkpoint does not say
     rate = learning_rate(config.optimizer, batch_schedule(config))
     with Interruption() as interruption:
         if first == 0:
-            environment.show(state.eval_params, 0)
+            environment.show(joined(state.eval_params, bases.policy), 0)
         while done < total and not interruption.requested(done):
-            state, row = _iteration(state, reference, programs, environment, config, settings, done)
+            name = "compiling, and the first iteration"
+            with io.progress.phase(name) if done == first else nullcontext():
+                state, row = _iteration(
+                    state, reference, programs, environment, config, settings, done, bases
+                )
             done += 1
             state = dataclasses.replace(
                 state, step=jax.device_put(np.int32(done), state.step.sharding)
             )
             row = {"step": done, "learning_rate": float(rate(np.int32(done - 1))), **row}
+            drawn = row.pop("tokens")
+            if tokens is not None:
+                row["tokens"] = tokens = tokens + drawn  # of all answers by now
             try:
                 _check(row, stops)
             except ValueError as error:
@@ -158,12 +172,13 @@ def optimise(
             io.writer.write(row)
             io.progress.update(row)
             if done % config.training.eval_every == 0 or done == total:
-                environment.show(state.eval_params, done)
+                environment.show(joined(state.eval_params, bases.policy), done)
+                io.redraw()
             if done % config.checkpoint.every_steps == 0 or done == total:
                 saved = done
-                io.save(done, state, config)
+                io.save(done, state, config, tokens=tokens)
         if saved < done:
-            io.save(done, state, config)
+            io.save(done, state, config, tokens=tokens)
         io.checkpoints.wait()
     return PPOOutcome(state, done - first, interruption.name)
 
@@ -176,13 +191,17 @@ def _iteration(
     config: ExperimentConfig,
     settings: PPOSettings,
     iteration: int,
+    bases: Bases,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """One iteration: the state after it, but for its number, and its figures."""
+    """One iteration: its figures, and the state after it, which still has the old number."""
     began = time.monotonic()
-    rollouts = environment.draw(state.params, iteration)
+    policy = joined(state.params, bases.policy)
+    rollouts = environment.draw(policy, iteration)
     drawn = time.monotonic()
     scores, parts = environment.score(rollouts, iteration)
-    measured = _measured(state, reference, programs, rollouts, settings)
+    critic = joined(state.opt_state.critic, bases.critic)
+    measured = _measured(policy, reference, critic, programs, rollouts, settings)
+    del policy, critic  # the update donates what they are of
     targets, figures, coefficient, moments = jax.device_get(
         programs.learning_targets(
             measured,
@@ -200,6 +219,7 @@ def _iteration(
         environment.text(iteration),
         settings,
         (config.training.seed, iteration),
+        bases,
     )
     ppo_state = dataclasses.replace(
         state.opt_state,
@@ -214,6 +234,7 @@ def _iteration(
         **{f"rewards/{name}": float(np.mean(part)) for name, part in parts.items()},
         **{name: float(value) for name, value in figures.items()},
         **_lengths(rollouts),
+        "tokens": int(rollouts.answer_lengths.sum()),
         "seconds_rollout": drawn - began,
         "seconds_scoring": scored - drawn,
         "seconds_update": learned - scored,
@@ -222,12 +243,16 @@ def _iteration(
 
 
 def _measured(
-    state: TrainState, reference: Any, programs: Programs, rollouts: Rollouts, settings: PPOSettings
+    policy: Any,
+    reference: Any,
+    critic: Any,
+    programs: Programs,
+    rollouts: Rollouts,
+    settings: PPOSettings,
 ) -> dict[str, np.ndarray]:
     """Log-probabilities and values of each answer, computed in the minibatches of the update."""
-    critic = state.opt_state.critic
     parts = [
-        jax.device_get(programs.measure(state.params, reference, critic, _put(rows, programs)))
+        jax.device_get(programs.measure(policy, reference, critic, _put(rows, programs)))
         for rows in _minibatches(rollouts.arrays(), settings.minibatches)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -240,11 +265,12 @@ def _updated(
     text: HostBatch | None,
     settings: PPOSettings,
     seed: tuple[int, int],
+    bases: Bases,
 ) -> tuple[TrainState, list[dict[str, jax.Array]]]:
     """The state after all updates of an iteration, and the figures of each.
 
-    The first epoch takes answers as they come, which the order of prompts has shuffled; later ones
-    in an order drawn from `seed`.
+    The first epoch takes answers in their order, because their prompts are shuffled already. Later
+    epochs take them in an order drawn from `seed`.
     """
     texts = [None] * settings.minibatches
     if text is not None:
@@ -256,7 +282,7 @@ def _updated(
             order = np.random.default_rng([*seed, epoch]).permutation(len(learned["tokens"]))
             rows = {name: x[order] for name, x in learned.items()}
         for minibatch, of_text in zip(_minibatches(rows, settings.minibatches), texts, strict=True):
-            state, made = programs.update(state, _put(minibatch, programs), of_text)
+            state, made = programs.update(state, _put(minibatch, programs), of_text, bases)
             figures.append(made)
     return state, figures
 
@@ -297,7 +323,7 @@ def _like(value: np.ndarray, array: jax.Array) -> jax.Array:
 
 
 def _check(row: dict[str, Any], stops: StopSettings) -> None:
-    """Refuses to go on from figures of a policy that is lost.
+    """Ends the run if a figure of the policy is not finite, or beyond a limit.
 
     Raises:
       ValueError: naming the figure, what it is, and what was expected.

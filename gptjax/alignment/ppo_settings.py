@@ -1,11 +1,11 @@
-"""Settings of PPO and of its relatives without a value network; defaults are InstructGPT's.
+"""Settings of PPO, GRPO and RLOO. The defaults are those of InstructGPT.
 
 settings = PPOSettings(pretraining_coefficient=27.8)   # PPO-ptx
 settings = PPOSettings(advantages="grpo", answers_per_prompt=8)
 
-Source: InstructGPT (arXiv 2203.02155, section 3.5 and appendix C.4). Not published there, and those
-of the code of Ziegler et al. 2019 (arXiv 1909.08593): gae_decay, value_clip, whiten and
-unfinished_score.
+Source: InstructGPT (arXiv 2203.02155, section 3.5 and appendix C.4). It does not publish
+gae_decay, value_clip, whiten and unfinished_score: their defaults are those of the code of Ziegler
+et al. 2019 (arXiv 1909.08593).
 """
 
 import dataclasses
@@ -19,28 +19,33 @@ class PPOSettings:
 
     advantages: str = setting(
         "gae",
-        "a value network's estimates (gae), or comparison with other answers to the same prompt",
+        "how advantages are found: by a value network (gae), or by comparison with other answers "
+        "to the same prompt (grpo, rloo)",
         choices=("gae", "grpo", "rloo"),
     )
     answers_per_prompt: int = setting(1, "answers drawn for each prompt", low=1)
     minibatches: int = setting(
-        8, "parts of a batch of answers, each of which makes one update", low=1
+        8,
+        "parts that the answers of an iteration are divided into; each part makes one update",
+        low=1,
     )
     inner_epochs: int = setting(1, "passes over the answers of an iteration", low=1)
     temperature: float = setting(
-        1.0, "temperature at which answers are drawn and their probabilities taken", above=0.0
+        1.0, "temperature of the draws and of the probabilities", above=0.0
     )
     kl_coefficient: float = setting(
-        0.02, "beta, the price of a nat of divergence from the reference", low=0.0
+        0.02, "beta, the penalty for each nat of divergence from the reference", low=0.0
     )
     kl_target: float | None = setting(
-        None, "nats an answer that beta is adapted to keep; none: beta is fixed", above=0.0
+        None,
+        "divergence, in nats an answer, that beta is adapted to reach; none: beta is fixed",
+        above=0.0,
     )
     unfinished_score: float | None = setting(
-        -1.0, "score of an answer without end; none: the score that judges give it"
+        -1.0, "score of an answer that does not end; none: the score that the rewards give it"
     )
     scale_scores: bool = setting(
-        False, "whether scores are divided by the standard deviation of all so far"
+        False, "whether scores are divided by the standard deviation of all scores so far"
     )
     whiten: bool = setting(True, "whether the advantages of gae get mean 0 and variance 1")
     discount: float = setting(
@@ -54,10 +59,14 @@ class PPOSettings:
         below=1.0,
     )
     value_clip: float | None = setting(
-        0.2, "most that a value may move from its old one; none: it is not clipped", above=0.0
+        0.2,
+        "largest change of a value in an iteration before the loss clips it; none: no clipping",
+        above=0.0,
     )
     value_learning_rate: float = setting(
-        9e-6, "peak learning rate of the value network; all else is as in optimizer", above=0.0
+        9e-6,
+        "peak learning rate of the value network; its other settings are those of optimizer",
+        above=0.0,
     )
     pretraining_coefficient: float = setting(
         0.0, "gamma of PPO-ptx, the weight of the loss on text; 0: no text is read", low=0.0
@@ -67,21 +76,21 @@ class PPOSettings:
 
 @dataclasses.dataclass
 class StopSettings:
-    """Limits that end a run early, with the reason and the last good checkpoint; none: no limit."""
+    """Limits that end a run early. The message gives the reason and the last good checkpoint."""
 
     max_kl: float | None = setting(
-        None, "most nats an answer of divergence from the reference; none: no limit", above=0.0
+        None, "largest divergence from the reference, in nats an answer; none: no limit", above=0.0
     )
     min_entropy: float | None = setting(
         0.01, "least entropy of the policy, in nats a token; none: no limit", low=0.0
     )
     max_empty: float | None = setting(
-        0.9, "largest share of answers that say nothing; none: no limit", low=0.0, high=1.0
+        0.9, "largest share of empty answers; none: no limit", low=0.0, high=1.0
     )
 
 
 def check(settings: PPOSettings, batch_size: int) -> None:
-    """Refuses what contradicts itself or a batch of so many answers.
+    """Refuses settings that contradict each other or do not fit a batch of `batch_size` answers.
 
     Raises:
       ValueError: naming the field of `config.ppo`.

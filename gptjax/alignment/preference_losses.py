@@ -28,7 +28,7 @@ def dpo_loss(
     Args:
       log_ratio_margins: float32 nats, log(policy / reference) of the chosen answer less that of
         the rejected one, each a sum over the answer's tokens.
-      beta: how dear it is to leave the reference.
+      beta: strength of the pull towards the reference.
       label_smoothing: share of preferences taken to be the wrong way round: conservative DPO
         (the same paper's authors, 2023), -(1 - s) log sigmoid(beta h) - s log sigmoid(-beta h).
 
@@ -40,7 +40,7 @@ def dpo_loss(
 
 
 def ipo_loss(log_ratio_margins: jax.Array, tau: float = 0.1) -> jax.Array:
-    """(h - 1 / (2 tau))^2, of the shape of h: a margin to reach, not one to grow without end.
+    """(h - 1 / (2 tau))^2, of the shape of h: the margin has a target, and stops growing there.
 
     Arguments are those of `dpo_loss`; sums over tokens, as the paper has them, not means.
 
@@ -54,13 +54,13 @@ def answer_log_probs(model: Decoder, chunk: int | None = None) -> Callable[[Any,
 
     The batch is that of `ranking.ranking` with whole texts: tokens [B, K, T], lengths [B, K] and
     prompt_lengths [B] int32. An answer is what follows the prompt up to the text's length, the end
-    of the turn included; one that is not there, of length 0, has 0 nats. Dropout is off. Under
-    attention that looks ahead, padding is hidden, and tokens that earlier ones may see have 0 nats.
+    of the turn included; a missing one, of length 0, has 0 nats. Dropout is off. Under attention
+    that looks ahead, padding is hidden, and tokens that earlier ones may see have 0 nats.
 
     Args:
       model: the decoder.
-      chunk: positions whose logits exist at a time, as in `losses.language_model`; T is filled up
-        to a multiple, which must not exceed a table of learned positions.
+      chunk: positions whose logits exist at a time, as in `losses.language_model`; T is padded to a
+        multiple of it, which must not exceed a table of learned positions.
     """
     nats_of = token_nats(model, chunk)
 
@@ -117,7 +117,7 @@ def _preference(
     it is in the reference.
 
     Metrics are over pairs: `accuracy`, the share whose better answer gained more over the
-    reference, an equal gain being half right; `chosen_reward` and `rejected_reward`, log(policy /
+    reference, where an equal gain counts half; `chosen_reward` and `rejected_reward`, log(policy /
     reference) of the better and of the worse answer, and `margin`, their difference, by `scale`.
     """
 
@@ -143,7 +143,7 @@ def grpo_advantages(scores: jax.Array, *, scale: bool = True) -> jax.Array:
 
     Args:
       scores: [B, G] float32, of G answers to each prompt.
-      scale: whether to divide; without, easy and hard prompts count by their spread (Liu et al.
+      scale: whether to divide; otherwise prompts count by the spread of their scores (Liu et al.
         2025, arXiv 2503.20783).
 
     Returns:

@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gptjax.alignment.reward_model import RewardModel
-from gptjax.training.losses import Batch, Loss
+from gptjax.training.losses import Batch, Loss, dropout_from
 
 
 def pair_weights(preferred: jax.Array, num_answers: jax.Array) -> jax.Array:
     """Weight of each ordered pair of answers in the loss.
 
     A prompt of K answers has C(K, 2) pairs, each counting 1 / C(K, 2), divided over its annotators.
-    An annotator's tie leaves the pair out, of the sum and of the prompt's weight, while the
-    divisor stays C(K, 2): all pairs of prompts of K answers count alike, and the mean loss of a
-    model that knows nothing is ln 2 whatever is tied. (Published: ties are dropped; not what
-    becomes of the divisor.)
+    If an annotator ties a pair, the pair is left out of the sum and of the prompt's weight, but the
+    divisor stays C(K, 2). So all pairs of prompts of K answers count alike, and with any ties the
+    mean loss of a model that knows nothing is ln 2. (The paper drops ties; it does not say what
+    happens to the divisor.)
 
     Args:
       preferred: [B, K, K] float32, share of a prompt's annotators that prefer i to j; 0 both ways
@@ -53,7 +53,7 @@ def ranking_sums(
     Returns:
       Sums over prompts: of the loss, in nats a pair; of the weights, 1 a prompt without ties; and
       of the metrics, over those weights: `accuracy`, the share of pairs in the annotator's order,
-      equal rewards being half right, and `margin`, the mean of r(better) - r(worse).
+      where equal rewards count half, and `margin`, the mean of r(better) - r(worse).
     """
     weights = pair_weights(preferred, num_answers)
     margins = jnp.where(weights > 0.0, rewards[:, :, None] - rewards[:, None, :], 0.0)
@@ -92,8 +92,7 @@ def answer_rewards(
 ) -> Callable[[Any, Batch, jax.Array | None], jax.Array]:
     """The rewards of all answers, as a function (params, batch, rng) -> [B, K] float32.
 
-    What it gives where a prompt has no answer means nothing. Arguments and batch are those of
-    `ranking`.
+    Entries of missing answers mean nothing. Arguments and batch are those of `ranking`.
     """
     c = model.config
     dropout = max(c.embedding_dropout, c.attention_dropout, c.residual_dropout)
@@ -114,8 +113,7 @@ def answer_rewards(
             {"params": params},
             batch["tokens"].reshape(rows * count, length),
             batch["lengths"].reshape(rows * count),
-            deterministic=rng is None,
-            rngs=None if rng is None else {"dropout": rng},
+            **dropout_from(rng),
         )
         return rewards.reshape(rows, count)
 
@@ -146,7 +144,7 @@ def calibration(margins: npt.ArrayLike, weights: npt.ArrayLike, bins: int = 10) 
 
     Args:
       margins: r(better) - r(worse), of any shape; equal rewards count as half right.
-      weights: of the same shape, what each pair counts; of weight 0 anything may stand.
+      weights: of the same shape, what each pair counts; a pair of weight 0 may have any margin.
       bins: number of bins.
 
     Raises:

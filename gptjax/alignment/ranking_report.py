@@ -25,8 +25,8 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
 
     Args:
       rankings: one or more.
-      rewards: what their answers are given, [K] each. With the answers' true quality the accuracy
-        is what a perfect reward model reaches on these annotators.
+      rewards: of their answers, [K] each. If these are the answers' true quality, the accuracy is
+        that of a perfect reward model on these annotators.
 
     Returns:
       `rankings` and `comparisons`, the untied pairs of all annotators; `accuracy`, the share of
@@ -75,13 +75,14 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
 def wilson_interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, float]:
     """95% interval of sum(right) / sum(total), with all comparisons of one prompt as one cluster.
 
-    Wilson's interval (1927) of as many comparisons as would, each by itself, have the variance that
-    the ratio has over prompts (Cochran 1977, "Sampling Techniques", equation 6.13). Where that is 0
-    each prompt counts as one comparison.
+    It is Wilson's interval (1927) of an effective number of comparisons: the number of independent
+    comparisons that would have the variance which the ratio has over prompts (Cochran 1977,
+    "Sampling Techniques", equation 6.13). If that variance is 0, each prompt counts as one
+    comparison.
 
     Args:
-      right: [N], of each prompt the comparisons in the annotators' order.
-      total: [N], all of them.
+      right: [N], the number of each prompt's comparisons in the annotators' order.
+      total: [N], the number of each prompt's comparisons.
     """
     right, total = np.asarray(right, np.float64), np.asarray(total, np.float64)
     prompts, comparisons = np.count_nonzero(total), total.sum()

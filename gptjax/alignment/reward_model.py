@@ -17,24 +17,22 @@ from flax import linen as nn
 
 from gptjax import attention
 from gptjax.attention.cache import KVCache
-from gptjax.config import ModelConfig
 from gptjax.models.gpt import GPT
 from gptjax.models.heads import ScalarHead
-from gptjax.models.layers import identity
+from gptjax.models.layers import Configured, identity
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import Cache, attention_cycle, init_decoding, padding_segments
 
 
-class RewardModel(nn.Module):
+class RewardModel(Configured):
     """A decoder with a scalar head, its parameters named as those of `GPT`.
 
     Attributes:
-      config: a resolved `ModelConfig`.
+      config: as of `GPT`.
       attend: as of `GPT`.
       constrain: as of `GPT`.
     """
 
-    config: ModelConfig
     attend: Callable[..., jax.Array] = attention.attend
     constrain: Callable[..., jax.Array] = identity
 
@@ -55,7 +53,7 @@ class RewardModel(nn.Module):
           deterministic: whether dropout is off; if not, the rng "dropout" is needed.
 
         Returns:
-          Rewards [B] float32. What stands in a row past its length changes nothing.
+          Rewards [B] float32. Tokens of a row past its length change nothing.
         """
         segment_ids = padding_segments(self.config, lengths, tokens.shape[1])
         values = self.values(tokens, segment_ids=segment_ids, deterministic=deterministic)
@@ -109,7 +107,7 @@ class RewardModel(nn.Module):
         if ahead:
             raise ValueError(
                 f"score_answers: got attention {ahead[0]}, by which prompts attend to their "
-                "answers, expected one that looks back alone (or score whole texts)"
+                "answers, expected one that looks back only (or score whole texts)"
             )
         rows, size = prompts.shape
         _, count, width = answers.shape

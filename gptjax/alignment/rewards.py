@@ -34,7 +34,7 @@ class Reward:
     Attributes:
       name: under which it is logged.
       function: (prompt, response) -> float, a `RuleBased` among them.
-      weight: its share of the total; 0 logs it alone.
+      weight: its factor in the total; with 0 it is only logged.
       content_hash: of the parameters that it is made of; empty where it has none.
     """
 
@@ -183,7 +183,7 @@ def composed(
       row_name: what a message calls a row.
 
     Returns:
-      Totals [N] float32; and of each reward what it gave, unweighted, [N] float32.
+      Totals [N] float32; and by name each reward, unweighted, [N] float32.
 
     Raises:
       ValueError: no rewards, a name twice, a weight that is not finite, more or fewer responses

@@ -69,13 +69,13 @@ def draw_rollouts(
     temperature: float,
     seed: int,
 ) -> Rollouts:
-    """Draws an answer to each prompt, from all of the policy's distribution.
+    """Draws an answer to each prompt from the policy's full distribution.
 
     Args:
       generator: of the policy.
       prompts: B of token ids [n], each with the assistant's mark at its end.
-      episodes: the number of each answer in the run; (seed, episode) is its randomness, whatever
-        else is drawn beside it.
+      episodes: number of each answer in the run; its draws depend on (seed, episode), and not on
+        other answers.
       template: says which token ends a turn, and which is padding.
       rows: P and A, the most tokens of a prompt and of an answer.
       temperature: above 0.

@@ -4,9 +4,9 @@ Ziegler et al. 2019 (arXiv 1909.08593, section 2), InstructGPT (arXiv 2203.02155
 
     R(x, y) = r(x, y) - beta log(policy(y | x) / reference(y | x))
 
-Arrays [B, T] here are of drawn tokens: entry t holds the log-probability of one token, the value
-of what stood before it and its reward. `mask` says which entries are an answer's own; what stands
-elsewhere changes nothing, not even if it is NaN.
+Arrays [B, T] here are of drawn tokens: entry t holds the log-probability of one token, the value of
+what stood before it and its reward. `mask` marks the entries of the answer; all others change
+nothing, not even NaN.
 
     rewards = token_rewards(
         log_probs, reference, rollouts.mask, scores, rollouts.finished, kl_coefficient=0.02
@@ -41,8 +41,8 @@ def token_rewards(
 ) -> jax.Array:
     """Rewards of single tokens: -beta (log policy - log reference), and the score at the end.
 
-    The score comes once, at the answer's last token: its end token, or the last that there was
-    room for. There `unfinished_score`, if given, stands in for the score.
+    The score comes once, at the answer's last token: its end token, or the last that there was room
+    for. If the answer has no end token, `unfinished_score`, if given, replaces the score.
 
     Args:
       log_probs: [B, T] float32 nats, by the policy that drew the tokens, at the temperature it
@@ -52,8 +52,8 @@ def token_rewards(
       scores: [B] float32, of whole answers.
       finished: [B] bool, whether an answer has its end token.
       kl_coefficient: beta, 0.02 in InstructGPT (appendix C.4).
-      unfinished_score: what an answer without end token gets in place of its score, -1 in the
-        code of Ziegler et al.; None: its score, whatever a reward model says of half an answer.
+      unfinished_score: what an answer without end token gets in place of its score, -1 in the code
+        of Ziegler et al.; None: its score, which a reward model gives to half an answer.
 
     Returns:
       [B, T] float32, 0 off the mask.
@@ -83,7 +83,7 @@ def next_coefficient(
     Args:
       coefficient: beta of this iteration.
       kl: mean `answer_kl` of this iteration, nats an answer.
-      target: what it is to be, nats an answer; None: beta is fixed, as in InstructGPT.
+      target: wanted KL, nats an answer; None: beta is fixed, as in InstructGPT.
       gain: 0.1 in the paper; its code has episodes an iteration over a horizon of episodes.
 
     Source: Ziegler et al. 2019 (arXiv 1909.08593, section 2.2).
@@ -117,7 +117,7 @@ class ScoreMoments:
     def with_scores(self, scores: jax.Array) -> "ScoreMoments":
         """Moments of the scores so far and of `scores` [B] float32 (Chan et al. 1979).
 
-        Of equal scores the deviations are exactly 0: no mean of them is rounded.
+        The deviations of equal scores are exactly 0, because their mean is not rounded.
         """
         size = jnp.float32(scores.size)
         count = self.count + size
@@ -135,12 +135,12 @@ class ScoreMoments:
 def scaled_scores(
     scores: jax.Array, moments: ScoreMoments, *, centre: bool = False, limit: float | None = None
 ) -> jax.Array:
-    """Scores [B] float32 over the standard deviation of all so far; optional, not InstructGPT's.
+    """Scores [B] float32 divided by the standard deviation of all so far; not InstructGPT's.
 
     Args:
       scores: of whole answers.
       moments: with these scores in it.
-      centre: whether the mean of all is taken off first.
+      centre: whether the mean of all is subtracted first.
       limit: the largest magnitude that is left; None: any.
 
     Source: Engstrom et al. 2020 (arXiv 2005.12729, section 2) for the scale; Zheng et al. 2023

@@ -1,6 +1,6 @@
 """Attention: what may attend (patterns) and how it is computed (implementations), apart.
 
-    out = attend(q, k, v, parse("banded(window=256)")[0])
+    out = attend(q, k, v, "banded(window=256)")
 
 Dimension letters, here and in every einsum of the project:
 

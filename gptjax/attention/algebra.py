@@ -66,7 +66,7 @@ class Pattern(abc.ABC):
         """Whether each query may attend to each key.
 
         Args:
-          q_pos: integer array (NumPy or JAX) of query positions.
+          q_pos: query positions, int32 of JAX or int64 of NumPy.
           k_pos: the same of key positions, broadcasting against `q_pos`.
 
         Returns:

@@ -14,7 +14,7 @@ from gptjax.attention.algebra import EMPTY, FULL, PARTIAL, UNKNOWN, Pattern, in_
 
 __all__ = ["EMPTY", "FULL", "PARTIAL", "block_map", "count_pairs", "density", "visited_pairs"]
 
-PAIRS_AT_ONCE = 1 << 22
+PAIRS_AT_ONCE = 1 << 20
 COUNTED_BLOCK, LARGEST_COUNTED_BLOCK = 256, 4096
 
 

@@ -3,7 +3,7 @@
 Each implementation says what it refuses; one asked for by name that cannot compute a call raises,
 naming those that can, and "auto" chooses among those that do not refuse. Nothing falls back.
 
-    out = attend(q, k, v, parse("banded(window=256)")[0])
+    out = attend(q, k, v, "banded(window=256)")
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from gptjax.attention.implementations.fused import FUSED
 from gptjax.attention.implementations.implementation import Call, Implementation
 from gptjax.attention.implementations.on_mesh import on_mesh
 from gptjax.attention.implementations.reference import reference
+from gptjax.attention.patterns import parse_one
 from gptjax.attention.restarts import asks_for_positions, within_segments
 from gptjax.attention.rules import Rules, Score
 from gptjax.registry import Registry, unknown_name
@@ -43,7 +44,7 @@ def attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    pattern: Pattern,
+    pattern: Pattern | str,
     *,
     causal: bool = True,
     impl: str = "auto",
@@ -62,7 +63,7 @@ def attend(
       q: queries [B, T, H, D].
       k: keys [B, S, K, D], H a multiple of K (grouped queries).
       v: values [B, S, K, D].
-      pattern: who may attend, by positions.
+      pattern: who may attend, by positions; or its expression, as "banded(window=256)".
       causal: adds k_pos <= q_pos to every part of the pattern that states no order.
       impl: a name in IMPLEMENTATIONS, or "auto".
       segment_ids: int32 [B, T] (or a pair [B, T], [B, S]); attention stays within equal ids,
@@ -84,8 +85,9 @@ def attend(
       to nothing.
 
     Raises:
-      ValueError: in one line, for shapes, dtypes or values that do not fit, for an unknown
-        implementation, and for one that cannot compute the call.
+      ValueError: in one line, for shapes, dtypes or values that do not fit, for an expression
+        that cannot be read, for an unknown implementation, and for one that cannot compute the
+        call.
     """
     return _attend(
         q,
@@ -107,7 +109,7 @@ def attend(
 
 
 def attend_with_lse(
-    q: jax.Array, k: jax.Array, v: jax.Array, pattern: Pattern, **options: Any
+    q: jax.Array, k: jax.Array, v: jax.Array, pattern: Pattern | str, **options: Any
 ) -> tuple[jax.Array, jax.Array]:
     """Attends as `attend` does, and returns the log-sum-exp of each query's scores as well.
 
@@ -124,7 +126,7 @@ def _attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    pattern: Pattern,
+    pattern: Pattern | str,
     *,
     lse: bool,
     causal: bool = True,
@@ -159,6 +161,7 @@ def _attend(
         raise ValueError(
             f"attend: got score {score!r}, expected a registered pytree of floating-point arrays"
         )
+    pattern = parse_one(pattern) if isinstance(pattern, str) else pattern
     pattern = in_order(pattern) if causal else pattern
     restarts = segment_ids is not None and not paired and q_positions is k_positions is None
     restarts = restarts and asks_for_positions(pattern, score)

@@ -39,6 +39,7 @@ class _Reader:
     what: str
 
     def read(self) -> tuple[Any, ...]:
+        self.refuse_unpaired_parentheses()
         try:
             body = ast.parse(self.text, mode="eval").body
         except SyntaxError as error:
@@ -48,6 +49,18 @@ class _Reader:
         if not parts:
             raise self.unreadable(0, f"expressions of: {', '.join(self.registry)}")
         return tuple(self.expression(part) for part in parts)
+
+    def refuse_unpaired_parentheses(self) -> None:
+        opened: list[int] = []
+        for column, character in enumerate(self.text):
+            if character == "(":
+                opened.append(column)
+            elif character == ")":
+                if not opened:
+                    raise self.unreadable(column, "a '(' before it")
+                opened.pop()
+        if opened:
+            raise self.unreadable(opened[-1], "a ')' that closes this '('")
 
     def expression(self, node: ast.expr) -> Any:
         match node:

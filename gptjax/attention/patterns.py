@@ -19,6 +19,7 @@ section 3.2.3.
 """
 
 import dataclasses
+import functools
 from typing import Any, ClassVar, Literal
 
 from gptjax.attention.algebra import PATTERNS, Causal, Heads, Pattern, at_least, in_order
@@ -35,7 +36,7 @@ from gptjax.attention.primitives import (
     SameBlock,
 )
 
-__all__ = ["PATTERNS", "Pattern", "in_order", "parse"]
+__all__ = ["PATTERNS", "Pattern", "in_order", "parse", "parse_one"]
 
 PATTERNS.register("heads")(Heads)
 
@@ -56,6 +57,18 @@ def parse(text: str) -> tuple[Pattern, ...]:
       ValueError: in one line, with where in `text` and what was expected.
     """
     return read(text, PATTERNS, "attention")
+
+
+@functools.cache
+def parse_one(text: str) -> Pattern:
+    """Reads one pattern from an expression such as "banded(window=256)"; errors as of `parse`."""
+    first, *others = parse(text)
+    if others:
+        raise ValueError(
+            f"attention {text!r}: got {1 + len(others)} patterns, expected one (commas make a "
+            "list, which a model cycles over its layers)"
+        )
+    return first
 
 
 @PATTERNS.register("dense")

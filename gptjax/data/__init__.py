@@ -1,5 +1,6 @@
 """Text to training batches: corpora (documents) -> shards (token files) -> loader (batches)."""
 
-from gptjax.data.corpora import images, instructions_text
+from gptjax.data.corpora import images, instructions_text, pairs  # noqa: F401, to register their corpora
+from gptjax.data.corpora.text import CORPORA, Corpus, Document, load_corpus
 
-__all__ = ["images", "instructions_text"]  # imported to register their corpora
+__all__ = ["CORPORA", "Corpus", "Document", "load_corpus"]

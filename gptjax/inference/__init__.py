@@ -1,1 +1,21 @@
 """Sampling from trained models: prompts to texts, step by step with a key-value cache."""
+
+from gptjax.inference.beam import BeamSearch
+from gptjax.inference.generate import Generator
+from gptjax.inference.requests import Request
+from gptjax.inference.sampling import Sampler, make_sampler
+from gptjax.inference.scoring import Score, Scorer
+from gptjax.inference.speculative import SpeculativeGenerator
+from gptjax.inference.text import TextStream
+
+__all__ = [
+    "BeamSearch",
+    "Generator",
+    "Request",
+    "Sampler",
+    "Score",
+    "Scorer",
+    "SpeculativeGenerator",
+    "TextStream",
+    "make_sampler",
+]

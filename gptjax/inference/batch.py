@@ -8,7 +8,6 @@ text and the pieces that prompts are fed in are powers of two, so that few progr
     batch.advance(params, num_steps=8, until_one_ends=False)
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from gptjax.compiled import compiled
 from gptjax.inference import decoding
 from gptjax.inference.decoding import Decoding
 from gptjax.inference.prefill import Prefill, bucket
@@ -42,12 +42,10 @@ class RunningBatch:
         self._samplers = by_row([None])
         self._state: Decoding | None = None
         self._prefill = Prefill(model, piece)
-        self._begin = jax.jit(decoding.begin, donate_argnames="cache")
-        self._advance = jax.jit(functools.partial(decoding.advance, model), donate_argnames="state")
-        self._insert = jax.jit(decoding.insert, donate_argnames="state")
-        self._arranged = jax.jit(
-            functools.partial(decoding.arranged, model), static_argnames=("size", "piece")
-        )
+        self._begin = compiled(decoding.begin, donate_argnames="cache")
+        self._advance = compiled(decoding.advance, model, donate_argnames="state")
+        self._insert = compiled(decoding.insert, donate_argnames="state")
+        self._arranged = compiled(decoding.arranged, model, static_argnames=("size", "piece"))
 
     @property
     def free(self) -> int:

@@ -12,7 +12,6 @@ encoder; `transformers` for the length penalty and early stopping.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gptjax.compiled import compiled
 from gptjax.inference import decoding
 from gptjax.inference.filters import Filter, Text
 from gptjax.inference.prefill import PIECE, Prefill, Prompts, pad_prompts
@@ -42,7 +42,7 @@ EARLY_STOPPING = (True, False, "never")
 
 @pytree
 @dataclasses.dataclass(frozen=True)
-class _Rules:
+class Rules:
     """Rules of a search, as arguments of the compiled program.
 
     Attributes:
@@ -106,7 +106,7 @@ class _Beams:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Stop:
+class Stop:
     """Strings that end a text; equal ones share a compiled search."""
 
     tokenizer: Tokenizer | None
@@ -138,7 +138,7 @@ class BeamSearch:
         """Makes `params` ready for decoding.
 
         Args:
-          model: of a resolved configuration.
+          model: what writes.
           params: its parameters.
           tokenizer: its own; what stop strings are found with.
           batch_size: prompts that are searched at the same time.
@@ -148,13 +148,10 @@ class BeamSearch:
           ValueError: no batch, or parameters of another model.
         """
         check_number("batch_size", batch_size, 1)
-        decoding.check_params(model, params)
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
-        self._params = decoding.decoding_params(params, model.config.dtype)
+        self._params = decoding.decoding_params(model, params)
         self._prefill = Prefill(model, piece)
-        self._search = jax.jit(
-            functools.partial(_search, model), static_argnames=("num_beams", "stop")
-        )
+        self._search = compiled(search_beams, model, static_argnames=("num_beams", "stop"))
 
     def __call__(
         self,
@@ -208,7 +205,7 @@ class BeamSearch:
         if not prompts:
             raise ValueError("prompts: got none, expected one or more")
         added, divisor = NORMALIZATIONS[normalization]
-        rules = _Rules(
+        rules = Rules(
             stop_token=np.int32(decoding.NEVER if stop_token is None else stop_token),
             penalty=np.float32(length_penalty),
             added=np.float32(added),
@@ -231,14 +228,14 @@ class BeamSearch:
                 sampler.filters,
                 rules,
                 num_beams=num_beams,
-                stop=_Stop(self._tokenizer, tuple(stop)) if stop else None,
+                stop=Stop(self._tokenizer, tuple(stop)) if stop else None,
             )
             found, scores, lengths = jax.device_get(made)
-            results += _hypotheses(batch, found, scores, lengths, num_best)
+            results += hypotheses(batch, found, scores, lengths, num_best)
         return results[: len(prompts)]
 
 
-def _hypotheses(
+def hypotheses(
     batch: Prompts, found: np.ndarray, scores: np.ndarray, lengths: np.ndarray, num_best: int
 ) -> list[list[Hypothesis]]:
     """The texts of each row that were found; a prompt that fills the context has an empty one."""
@@ -256,22 +253,32 @@ def _hypotheses(
     return results
 
 
-def _search(
+def search_beams(
     model: Decoder,
     params: Any,
     prompts: Prompts,
     cache: Cache,
     filters: tuple[Filter, ...],
-    rules: _Rules,
+    rules: Rules,
     *,
     num_beams: int,
-    stop: _Stop | None,
+    stop: Stop | None = None,
+    context: Any = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Finished texts [B, n, S], their scores [B, n] and the lengths [B, n] of what is new."""
+    """Finished texts [B, n, S], their scores [B, n] and the lengths [B, n] of what is new.
+
+    `context` is what an `EncoderDecoder` translates, as its `contexts` give it for B sentences; all
+    beams of a sentence read the same.
+    """
     batch, size = prompts.tokens.shape
     vocab, room = model.config.vocab_size, prompts.limits - prompts.lengths
     lengths = jnp.asarray(prompts.lengths)
     rows, ranks = jnp.arange(batch)[:, None], jnp.arange(2 * num_beams)[None]
+
+    def of_beams(tree: Any) -> Any:
+        return jax.tree.map(lambda x: jnp.repeat(x, num_beams, axis=0), tree)
+
+    read = {} if context is None else {"context": of_beams(context)}
 
     def next_log_probs(state: _Beams) -> tuple[jax.Array, Cache]:
         """Filtered log-probabilities [B, n, V] of each beam's next token, and the longer cache."""
@@ -279,7 +286,7 @@ def _search(
         tokens = state.tokens.reshape(-1, size)
         last = jnp.take_along_axis(tokens, length[:, None] - 1, axis=1)
         positions = jnp.where(jnp.repeat(state.open, num_beams), length - 1, -1)[:, None]
-        logits, cache = decoding.decode(model, params, state.cache, last, positions)
+        logits, cache = decoding.decode(model, params, state.cache, last, positions, **read)
         keys = jnp.broadcast_to(jax.random.key(0), length.shape)  # for filters; none is drawn from
         texts = Text(tokens, length, jnp.repeat(lengths, num_beams), keys)
         log_probs = jax.nn.log_softmax(logits[:, 0])
@@ -334,7 +341,7 @@ def _search(
         lengths=jnp.zeros((batch, num_beams), jnp.int32),
         open=jnp.asarray(room > 0),
         count=jnp.int32(0),
-        cache=jax.tree.map(lambda x: jnp.repeat(x, num_beams, axis=0), cache),
+        cache=of_beams(cache),
     )
     end = jax.lax.while_loop(lambda state: state.open.any(), step, start)
     return end.found, end.scores, end.lengths

@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gptjax.attention.cache import resized
 from gptjax.config import ModelConfig
 from gptjax.inference.filters import Text
 from gptjax.inference.sampling import RowSamplers
@@ -24,8 +23,8 @@ from gptjax.models.decoder import Decoder
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import (
     Cache,
-    attention_of_layers,
     looks_ahead,
+    resized_decoding,
     unstacked,
 )
 from gptjax.pytrees import pytree
@@ -58,25 +57,33 @@ class Decoding:
         return self.texts.length < self.limits
 
 
-def check_params(model: Decoder, params: Any) -> None:
-    """Refuses the parameters of another model, which might decode to something all the same.
+def checked_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) -> Any:
+    """The parameters of a model, given as such or as `{"params": ...}`, which `init` makes.
+
+    `inputs` are those of `parameter_shapes`.
 
     Raises:
-      ValueError: one is missing or of another shape.
+      ValueError: one is missing or of another shape: another model's might decode to something
+        all the same.
     """
-    if isinstance(params["trunk"]["layers"], tuple):  # checked when they were stacked
-        return
+    params = params.get("params", params)
+    if isinstance(params.get("trunk", {}).get("layers"), tuple):  # checked when they were stacked
+        return params
     shapes = {path: leaf.shape for path, leaf in jax.tree.leaves_with_path(params)}
-    for path, leaf in jax.tree.leaves_with_path(parameter_shapes(model)):
+    for path, leaf in jax.tree.leaves_with_path(parameter_shapes(model, *inputs)):
         if shapes.get(path) != leaf.shape:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             got = shapes.get(path, "none")
             raise ValueError(f"params: got {name} of {got}, expected {leaf.shape}, as the model's")
+    return params
 
 
-def decoding_params(params: Any, dtype: Any) -> Any:
-    """`params` as decoding reads them: layer by layer, kernels and embeddings in `dtype`."""
-    params = unstacked(params)
+def decoding_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) -> Any:
+    """`checked_params` as decoding reads them: layer by layer, and in the model's dtype.
+
+    Kernels and embeddings are; the rest stays float32.
+    """
+    params, dtype = unstacked(checked_params(model, params, *inputs)), model.config.dtype
     if jnp.dtype(dtype) == jnp.float32:
         return params
 
@@ -129,14 +136,20 @@ def feed(
 
 
 def decode(
-    model: Decoder, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
+    model: Decoder,
+    params: Any,
+    cache: Cache,
+    tokens: jax.Array,
+    positions: jax.Array,
+    **read: Any,
 ) -> tuple[jax.Array, Cache]:
     """Logits [B, T, V] float32 after each of tokens [B, T], and the cache with them in it.
 
-    Negative positions [B, T] are padding.
+    Negative positions [B, T] are padding. `read` are further arguments of the model's `decode`.
     """
-    variables = {"params": params}
-    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method="decode")
+    made: Any = model.apply(
+        {"params": params}, tokens, positions=positions, cache=cache, method="decode", **read
+    )
     return made
 
 
@@ -227,10 +240,7 @@ def arranged(
         pad = max(0, size - x.shape[1])
         return jnp.pad(x[:, :size], ((0, 0), (0, pad)))
 
-    cache = tuple(
-        resized(layer, pattern, size, piece_size(model.config, size, piece))
-        for layer, pattern in zip(state.cache, attention_of_layers(model.config), strict=True)
-    )
+    cache = resized_decoding(model.config, state.cache, size, piece_size(model.config, size, piece))
     texts = dataclasses.replace(texts, tokens=columns(texts.tokens))
     whole = dataclasses.replace(state, texts=texts, log_probs=columns(state.log_probs), cache=cache)
     taken = jax.tree.map(lambda x: x.at[rows].get(mode="clip"), whole)

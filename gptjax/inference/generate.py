@@ -4,7 +4,7 @@ Prompts are fed in pieces, tokens come from one compiled loop, and between two s
 batch is filled from the queue. A text is the same as if it ran alone.
 
     generator = Generator(model, params, tokenizer)
-    texts = generator.generate(prompts, sampler=make_sampler(0.8), seed=1, stop_token=0)
+    texts = generator.generate(["The", "A list"], sampler=make_sampler(0.8), seed=1)
     for piece in generator.submit(prompt, stop=("\n",)).text():
         ...
 
@@ -19,12 +19,12 @@ import dataclasses
 import itertools
 import threading
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from gptjax.inference.batch import RunningBatch
-from gptjax.inference.decoding import check_params, decoding_params
+from gptjax.inference.decoding import decoding_params
 from gptjax.inference.prefill import PIECE
 from gptjax.inference.requests import (
     Request,
@@ -35,6 +35,7 @@ from gptjax.inference.requests import (
     room_after,
 )
 from gptjax.inference.sampling import Sampler, kind_of
+from gptjax.inference.text import encode_prompt
 from gptjax.models.decoder import Decoder
 from gptjax.tokenization import Tokenizer
 
@@ -58,8 +59,8 @@ class Generator:
         """Makes `params` ready for decoding.
 
         Args:
-          model: of a resolved configuration.
-          params: its parameters.
+          model: what writes.
+          params: its parameters, as such or as `{"params": ...}`.
           tokenizer: needed for text and stop strings.
           slots: texts that are written at the same time.
           max_queue: requests that may wait besides; None for any number.
@@ -88,6 +89,8 @@ class Generator:
         config = dataclasses.replace(model.config, dtype=dtype or model.config.dtype)
         self._model = model = model.clone(config=config)
         self._tokenizer, self._slots = tokenizer, slots
+        end = None if tokenizer is None else tokenizer.end_of_text
+        self._end_of_text = end if end is not None and end < config.vocab_size else None
         self._max_queue, self._chunk = max_queue, chunk
         self.params = params
         self._lock = threading.RLock()
@@ -102,20 +105,19 @@ class Generator:
 
     @params.setter
     def params(self, params: Any) -> None:
-        check_params(self._model, params)
-        self._params = decoding_params(params, self._model.config.dtype)
+        self._params = decoding_params(self._model, params)
 
-    def room(self, prompt: np.ndarray) -> int:
+    def room(self, prompt: np.ndarray | str) -> int:
         """The most new tokens that fit in the context after `prompt`.
 
         Raises:
           ValueError: the prompt is longer than the context.
         """
-        return room_after(prompt, self._model.config)
+        return room_after(self._tokens(prompt), self._model.config)
 
     def submit(
         self,
-        prompt: np.ndarray,
+        prompt: np.ndarray | str,
         *,
         max_new_tokens: int | None = None,
         sampler: Sampler | None = None,
@@ -128,12 +130,14 @@ class Generator:
         """Asks for a continuation; it is written while it, or another one, is read.
 
         Args:
-          prompt: token ids [n], at least one and at most the context.
+          prompt: text, or token ids [n], at least one and at most the context. Of an empty text
+            it is end-of-text, where documents start.
           max_new_tokens: None, and what exceeds the context, is all that fits.
           sampler: draws from the unfiltered distribution by default.
           seed: 0 or more, below 2**31.
           sample_index: equal (prompt, seed, sample index) give equal texts.
-          stop_token: ends the text, as its last token; usually end-of-text.
+          stop_token: ends the text, as its last token; None: end-of-text ends what continues
+            text, and nothing what continues tokens.
           stop: strings that end it, found across tokens too; needs a tokenizer.
           sliding_window: of a prompt that leaves no room in the context for `max_new_tokens`, or
             half of the context, takes the last tokens that do; else such a prompt is refused, or
@@ -144,9 +148,12 @@ class Generator:
             a full queue.
         """
         check_stop(stop, self._tokenizer is not None)
+        tokens = self._tokens(prompt)
+        if isinstance(prompt, str) and stop_token is None:
+            stop_token = self._end_of_text
         order = make_order(
             self._model.config,
-            prompt,
+            tokens,
             sample_index=sample_index,
             max_new_tokens=max_new_tokens,
             sampler=sampler,
@@ -169,9 +176,20 @@ class Generator:
             self._queue.append(request)
         return request
 
+    def _tokens(self, prompt: np.ndarray | str) -> np.ndarray:
+        """The tokens of a prompt."""
+        if not isinstance(prompt, str):
+            return prompt
+        if self._tokenizer is None:
+            raise ValueError(
+                f"prompt: got {prompt!r} without a tokenizer, expected tokens, or a generator with "
+                "a tokenizer"
+            )
+        return encode_prompt(self._tokenizer, prompt)
+
     def complete(
         self,
-        prompts: Sequence[np.ndarray],
+        prompts: Sequence[np.ndarray | str],
         *,
         sample_indices: Sequence[int] | None = None,
         **options: Any,
@@ -192,15 +210,28 @@ class Generator:
                 self.step(self._model.config.context_length)
         return requests
 
-    def generate(self, prompts: Sequence[np.ndarray], **options: Any) -> list[np.ndarray]:
-        """The new tokens [n] int32 of each prompt; arguments are those of `complete`."""
-        return [request.result() for request in self.complete(prompts, **options)]
+    @overload
+    def generate(self, prompts: Sequence[str], **options: Any) -> list[str]: ...
 
-    def best_of(self, prompt: np.ndarray, count: int, **options: Any) -> Request:
+    @overload
+    def generate(self, prompts: Sequence[np.ndarray], **options: Any) -> list[np.ndarray]: ...
+
+    def generate(self, prompts: Sequence[np.ndarray | str], **options: Any) -> list[Any]:
+        """What follows each prompt: text after text, tokens [n] int32 after tokens.
+
+        Arguments are those of `complete`.
+        """
+        made = zip(prompts, self.complete(prompts, **options), strict=True)
+        return [
+            "".join(request.text()) if isinstance(prompt, str) else request.result()
+            for prompt, request in made
+        ]
+
+    def best_of(self, prompt: np.ndarray | str, count: int, **options: Any) -> Request:
         """The sample, of `count`, whose tokens are the most probable on average.
 
         Args:
-          prompt: token ids [n].
+          prompt: text, or token ids [n].
           count: samples, of indices 0, 1, 2, ...
           **options: of `submit`.
         """
@@ -211,7 +242,7 @@ class Generator:
 
     def stream(
         self,
-        prompts: Sequence[np.ndarray],
+        prompts: Sequence[np.ndarray | str],
         *,
         sample_indices: Sequence[int] | None = None,
         **options: Any,
@@ -262,10 +293,12 @@ class Generator:
 
     def _submit_all(
         self,
-        prompts: Sequence[np.ndarray],
+        prompts: Sequence[np.ndarray | str],
         sample_indices: Sequence[int] | None,
         options: dict[str, Any],
     ) -> list[Request]:
+        if isinstance(prompts, str):
+            raise ValueError(f"prompts: got the text {prompts!r}, expected a list of texts")
         indices = range(len(prompts)) if sample_indices is None else sample_indices
         if not prompts or len(indices) != len(prompts):
             raise ValueError(

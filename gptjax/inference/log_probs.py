@@ -47,7 +47,7 @@ def log_probs_after(
 
     Other arguments and the result are those of `_log_probs`.
     """
-    beside = inputs.shape[0] // cache[0].positions.shape[0]
+    beside = inputs.shape[0] // jax.tree.leaves(cache)[0].shape[0]
     cache = jax.tree.map(lambda x: jnp.repeat(x, beside, axis=0), cache)
     variables = {"params": params}
     made: Any = model.apply(variables, inputs, positions=positions, cache=cache, method="hidden")

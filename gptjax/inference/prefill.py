@@ -5,13 +5,12 @@ cache = Prefill(model)(params, prompts.tokens, prompts.lengths - 1)
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
+from gptjax.compiled import compiled
 from gptjax.config import ModelConfig
 from gptjax.inference import decoding
 from gptjax.inference.requests import check_number, make_order
@@ -66,8 +65,8 @@ class Prefill:
         """`piece`: tokens of a text that are fed at once; ValueError if none."""
         check_number("piece", piece, 1)
         self._model, self._piece = model, piece
-        self._empty = jax.jit(model.init_cache, static_argnums=(0, 1, 2))
-        self._feed = jax.jit(functools.partial(decoding.feed, model), donate_argnames="cache")
+        self._empty = compiled(_empty, model, static_argnums=(0, 1, 2))
+        self._feed = compiled(decoding.feed, model, donate_argnames="cache")
 
     def __call__(
         self,
@@ -100,6 +99,10 @@ class Prefill:
             cache = self._feed(params, cache, part, np.where(at < counts[:, None], at, -1))
             start += piece
         return cache
+
+
+def _empty(model: Decoder, batch: int, length: int, chunk: int) -> Cache:
+    return model.init_cache(batch, length, chunk)
 
 
 def bucket(length: int) -> int:

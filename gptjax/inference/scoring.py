@@ -14,7 +14,6 @@ evaluation of `transformers`.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +23,8 @@ import numpy as np
 
 from gptjax.attention.cache import check_decodable
 from gptjax.attention.sight import out_of_sight
+from gptjax.compiled import compiled
+from gptjax.inference.decoding import checked_params
 from gptjax.inference.log_probs import log_probs_after, log_probs_whole
 from gptjax.inference.prefill import PIECE, Prefill, bucket
 from gptjax.inference.requests import check_number, check_tokens
@@ -84,19 +85,20 @@ class Scorer:
         """A scorer.
 
         Args:
-          model: of a resolved configuration.
+          model: what scores.
           params: its parameters.
           batch_size: texts that are scored at the same time.
           piece: most tokens that are fed at once of a prefix that answers share.
 
         Raises:
-          ValueError: no batch.
+          ValueError: no batch, or parameters of another model.
         """
         check_number("batch_size", batch_size, 1)
-        self._model, self._params, self._batch_size = model, params, batch_size
+        self._params = checked_params(model, params)
+        self._model, self._batch_size = model, batch_size
         self._prefill = Prefill(model, piece)
-        self._whole = jax.jit(functools.partial(log_probs_whole, model))
-        self._shared = jax.jit(functools.partial(log_probs_after, model))
+        self._whole = compiled(log_probs_whole, model)
+        self._shared = compiled(log_probs_after, model)
 
     def score(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Score]:
         """The scores of continuations, each after a prefix of its own.

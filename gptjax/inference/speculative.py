@@ -15,7 +15,6 @@ Source: Leviathan et al. 2022 (arXiv 2211.17192, algorithm 1); Chen et al. 2023 
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gptjax.attention.cache import rollback
-from gptjax.inference.decoding import NEVER, check_params, decode, decoding_params
+from gptjax.compiled import compiled
+from gptjax.inference.decoding import NEVER, decode, decoding_params
 from gptjax.inference.filters import Text
 from gptjax.inference.prefill import PIECE, Prefill, pad_prompts
 from gptjax.inference.requests import check_number, check_sampler, check_stop_token
@@ -100,7 +100,7 @@ class SpeculativeGenerator:
         """Makes the parameters of both ready for decoding.
 
         Args:
-          model: the target, of a resolved configuration.
+          model: the target.
           params: its parameters.
           draft: a model of the same vocabulary, much faster.
           draft_params: its parameters.
@@ -116,16 +116,19 @@ class SpeculativeGenerator:
             got, expected = getattr(draft.config, name), getattr(model.config, name)
             if got != expected and (name == "vocab_size" or got < expected):
                 raise ValueError(f"draft: got {name}={got}, expected {expected}, as the target's")
+        for name, each in (("model", model), ("draft", draft)):
+            if each.config.trunk == "lstm":
+                raise ValueError(
+                    f"{name}: got an LSTM, which cannot take tokens back, expected a Transformer"
+                )
         for name, value in (("num_proposals", num_proposals), ("batch_size", batch_size)):
             check_number(name, value, 1)
-        check_params(model, params)
-        check_params(draft, draft_params)
         self._model, self._draft = model, draft
-        self._params = decoding_params(params, model.config.dtype)
-        self._draft_params = decoding_params(draft_params, draft.config.dtype)
+        self._params = decoding_params(model, params)
+        self._draft_params = decoding_params(draft, draft_params)
         self._num_proposals, self._batch_size = num_proposals, batch_size
         self._prefill, self._draft_prefill = Prefill(model, piece), Prefill(draft, piece)
-        self._write = jax.jit(functools.partial(_write, model, draft, num_proposals))
+        self._write = compiled(_write, model, draft, static_argnames="num_proposals")
 
     def generate(
         self,
@@ -179,7 +182,14 @@ class SpeculativeGenerator:
                 self._draft_prefill(self._draft_params, *fed),
             )
             stop = np.int32(NEVER if stop_token is None else stop_token)
-            state = self._write(self._params, self._draft_params, state, sampler, stop)
+            state = self._write(
+                self._params,
+                self._draft_params,
+                state,
+                sampler,
+                stop,
+                num_proposals=self._num_proposals,
+            )
             tokens, ends = jax.device_get((state.texts.tokens, state.texts.length))
             counts = jax.device_get((state.rounds, state.judged, state.accepted))
             results += [
@@ -192,12 +202,13 @@ class SpeculativeGenerator:
 def _write(
     model: Decoder,
     draft: Decoder,
-    num_proposals: int,
     params: Any,
     draft_params: Any,
     state: _Pair,
     sampler: Sampler,
     stop_token: jax.Array,
+    *,
+    num_proposals: int,
 ) -> _Pair:
     """Takes all texts to their ends."""
     batch, size = state.texts.tokens.shape

@@ -1,6 +1,6 @@
 r"""Conversion between text and a generator's tokens: prompts, and text shown as it comes.
 
-tokens = encode_prompt(tokenizer, "The")
+tokens = encode_prompt(tokenizer, "The")      # as `Generator` does of a text
 stream = TextStream(tokenizer, stop=("\n\n",))
 print(stream.push(tokens), stream.push(new_tokens), stream.finish())
 """

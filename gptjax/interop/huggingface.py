@@ -81,7 +81,7 @@ OUTSIDE_LAYERS = {"pre": GPT2, "post": GPT1}  # by ModelConfig.norm
 HEAD = {"lm_head.weight": Target(("head/kernel",), 1)}
 PREFIX = "transformer."  # of all but the head; OpenAI's first uploads lack it
 NOT_PARAMETERS = r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)"  # causal masks
-PADDED = ("token_embedding", "head/kernel")  # with rows past the vocabulary
+PADDED = {"token_embedding", "head/kernel"}  # with rows past the vocabulary
 _PIECE = 2**24  # bytes of a tensor that are copied at once
 
 
@@ -93,20 +93,27 @@ class TensorRow(NamedTuple):
       shape: of each of them.
       parts: path and width of each of our leaves in the tensor's last axis.
       stacked: whether our leaves have a leading axis of layers.
+      axes: of each of our leaves, less its layers: the sizes that are rows there, and columns.
     """
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
     parts: dict[str, int]
     stacked: bool
+    axes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
 
-def params_from_huggingface(state: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, Any]:
+def params_from_huggingface(
+    state: Mapping[str, np.ndarray], config: ModelConfig, table_rows: int | None = None
+) -> dict[str, Any]:
     """Our parameter tree, from the tensors of a Hugging Face checkpoint.
 
     Args:
-      state: tensors by name, all with the leading "transformer." or none.
+      state: tensors by name, all with the leading "transformer." or none. The table of a tied model
+        may have the name of the embedding, of the output layer, or both.
       config: a resolved `ModelConfig`; `norm` says whether they are GPT-2's ("pre") or GPT-1's.
+      table_rows: of their tables of tokens, whose rows past the vocabulary are left out; None: as
+        many as the vocabulary has tokens.
 
     Returns:
       What `GPT(config).init` makes, as float32 NumPy arrays; the embedding rows that pad the
@@ -117,21 +124,29 @@ def params_from_huggingface(state: Mapping[str, np.ndarray], config: ModelConfig
         for nothing here, of another shape, not of floats, or an output layer that differs from the
         embedding it is tied to.
     """
-    return jax.tree.map(lambda leaf: leaf.read(), deferred_params(state, config))
+    return jax.tree.map(lambda leaf: leaf.read(), deferred_params(state, config, table_rows))
 
 
-def deferred_params(state: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, Any]:
+def deferred_params(
+    state: Mapping[str, np.ndarray], config: ModelConfig, table_rows: int | None = None
+) -> dict[str, Any]:
     """Converts as `params_from_huggingface` does, to `Deferred` arrays that are made when read."""
     refuse_other_layers(config)
     prefix = PREFIX if any(name.startswith(PREFIX) for name in state) else ""
     shapes = _leaf_shapes(config)
     rows = _rows(config, shapes, prefix)
+    (head,), (table,) = HEAD, rows[0].names
+    tied = config.tied_embeddings and head in state
+    if tied and table not in state:
+        rows[0], tied = rows[0]._replace(names=(head,)), False
     _check_names(state, rows)
+    of_tokens = (table_rows or config.vocab_size, config.d_model)
     for row in rows:
         for name in row.names:
-            _check_tensor(name, state[name], row.shape)
-    (head,) = HEAD
-    if config.tied_embeddings and head in state:
+            padded = not PADDED.isdisjoint(row.parts)
+            _check_tensor(name, state[name], of_tokens if padded else row.shape)
+    if tied:
+        _check_tensor(head, state[head], of_tokens)
         _check_tied(state, head, rows[0])
     leaves = {
         path: Deferred(shapes[path], lambda row=row, path=path: _leaf(state, row, path, shapes))
@@ -174,6 +189,17 @@ def tensors_for_huggingface(
         del leaves
 
 
+def layer_kernels(config: ModelConfig) -> list[TensorRow]:
+    """The rows of the layers' kernels, whose tensors are [in, out].
+
+    Raises:
+      ValueError: a config that their models do not compute.
+    """
+    refuse_other_layers(config)
+    rows = _rows(config, _leaf_shapes(config), PREFIX)
+    return [row for row in rows if row.stacked and len(row.shape) == 2]
+
+
 def _leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     leaves: dict[str, Any] = traverse_util.flatten_dict(parameter_shapes(GPT(config)), sep="/")
     return {path: leaf.shape for path, leaf in leaves.items()}
@@ -191,7 +217,10 @@ def _rows(
         inputs = parts[first][: target.inputs]
         height = (config.vocab_size if first in PADDED else math.prod(inputs),) if inputs else ()
         widths = {ours: math.prod(shape[target.inputs :]) for ours, shape in parts.items()}
-        return TensorRow(names, (*height, sum(widths.values())), widths, stacked)
+        axes = {
+            ours: (shape[: target.inputs], shape[target.inputs :]) for ours, shape in parts.items()
+        }
+        return TensorRow(names, (*height, sum(widths.values())), widths, stacked, axes)
 
     layers = range(config.num_layers)
     rows = [row((prefix + name,), target) for name, target in OUTSIDE_LAYERS[config.norm].items()]
@@ -225,7 +254,6 @@ def _check_tensor(name: str, theirs: np.ndarray, shape: tuple[int, ...]) -> None
 
 
 def _check_tied(state: Mapping[str, np.ndarray], head: str, embedding: TensorRow) -> None:
-    _check_tensor(head, state[head], embedding.shape)
     (table,) = embedding.names
     for piece in _pieces(embedding.shape):
         if not np.array_equal(state[head][piece], state[table][piece]):
@@ -251,6 +279,6 @@ def _leaf(
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices of a tensor's first axis, each of about `_PIECE` bytes."""
+    """Slices of a tensor's first axis, each of about `_PIECE` bytes, up to `shape[0]`."""
     step = max(1, _PIECE // (4 * math.prod(shape[1:])))
-    return (slice(start, start + step) for start in range(0, shape[0], step))
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))

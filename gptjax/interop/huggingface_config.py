@@ -3,9 +3,10 @@
 The fields are those of `GPT2Config` and `OpenAIGPTConfig` in `transformers`.
 
     config = model_config({"model_type": "gpt2", "n_layer": 12, ...})
-    fields = huggingface_config(config, "float32", end_of_text=50256)
+    fields = huggingface_config(config, "float32")
 """
 
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,38 +70,67 @@ def model_config(hf_config: Mapping[str, Any]) -> ModelConfig:
     kind = hf_config.get("model_type")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise ValueError(f"model_type: got {kind!r}, expected one of {', '.join(ARCHITECTURES)}")
-    missing = [name for name in REQUIRED if name not in hf_config]
-    if missing:
-        raise ValueError(f"{kind} config: got no {', '.join(missing)}, expected an integer each")
-    for name, value in UNSUPPORTED.items():
-        if hf_config.get(name, value) != value:
-            raise ValueError(f"{kind} config {name}: got {hf_config[name]}, expected {value}")
-    name, default = ACTIVATION[kind]
-    activation = hf_config.get(name, default)
-    if not isinstance(activation, str) or activation not in ACTIVATIONS[kind]:
-        choices = ", ".join(ACTIVATIONS[kind])
-        raise ValueError(f"{kind} config {name}: got {activation!r}, expected one of {choices}")
-    fields = {ours: hf_config[theirs] for theirs, ours in REQUIRED.items()}
-    fields |= {ours: hf_config.get(theirs, value) for theirs, (ours, value) in OPTIONAL.items()}
+    fields = read_fields(kind, hf_config, REQUIRED, OPTIONAL, UNSUPPORTED)
     model = ModelConfig(
         **fields,
         d_ff=hf_config.get("n_inner") if kind == "gpt2" else None,
-        activation=ACTIVATIONS[kind][activation],
+        activation=read_activation(kind, hf_config, *ACTIVATION[kind], ACTIVATIONS[kind]),
         norm="pre" if kind == "gpt2" else "post",
         scaled_residual_init=kind == "gpt2",
     )
     return resolve(ExperimentConfig(model=model)).model
 
 
-def huggingface_config(
-    config: ModelConfig, dtype: str, end_of_text: int | None = None
+def read_fields(
+    kind: str,
+    hf_config: Mapping[str, Any],
+    required: Mapping[str, str],
+    optional: Mapping[str, tuple[str, Any]],
+    unsupported: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The config.json of a resolved `ModelConfig`.
+    """Our fields of a config.json, by our names.
+
+    Args:
+      kind: of the model, for messages.
+      hf_config: the config.json.
+      required: our name of each field that must be there.
+      optional: our name and the default of each field that may be absent.
+      unsupported: the one value that our model computes, of each field that it does not have.
+
+    Raises:
+      ValueError: a field that is missing, or a setting that our model does not have.
+    """
+    missing = [name for name in required if name not in hf_config]
+    if missing:
+        raise ValueError(f"{kind} config: got no {', '.join(missing)}, expected an integer each")
+    for name, value in unsupported.items():
+        if hf_config.get(name, value) != value:
+            raise ValueError(f"{kind} config {name}: got {hf_config[name]!r}, expected {value!r}")
+    fields = {ours: hf_config[theirs] for theirs, ours in required.items()}
+    return fields | {ours: hf_config.get(name, value) for name, (ours, value) in optional.items()}
+
+
+def read_activation(
+    kind: str, hf_config: Mapping[str, Any], name: str, default: str, ours: Mapping[str, str]
+) -> str:
+    """Our name of the activation in the field `name`; `ours` has it by theirs.
+
+    Raises:
+      ValueError: an activation that our model does not have.
+    """
+    theirs = hf_config.get(name, default)
+    if not isinstance(theirs, str) or theirs not in ours:
+        choices = ", ".join(ours)
+        raise ValueError(f"{kind} config {name}: got {theirs!r}, expected one of {choices}")
+    return ours[theirs]
+
+
+def huggingface_config(config: ModelConfig, dtype: str) -> dict[str, Any]:
+    """The config.json of a resolved `ModelConfig`, less the ids of special tokens.
 
     Args:
       config: resolved.
       dtype: of the weights, by name.
-      end_of_text: the id that ends a text, None where there is none.
 
     Raises:
       ValueError: a model that theirs cannot be, with the reason.
@@ -130,12 +160,24 @@ def huggingface_config(
     if kind == "gpt2":
         fields |= {"n_inner": config.d_ff, **UNSUPPORTED}
     fields[ACTIVATION[kind][0]] = names[0]
-    return fields | {"bos_token_id": end_of_text, "eos_token_id": end_of_text, "dtype": dtype}
+    return fields | {"dtype": dtype}
 
 
-def refuse_other_layers(config: ModelConfig) -> None:
-    """Raises ValueError, with the reason, where their layers cannot hold our parameters."""
-    checks = {
+def refuse_other_layers(
+    config: ModelConfig,
+    theirs: str = THEIRS,
+    more: Mapping[str, tuple[Any, str]] = types.MappingProxyType({}),
+) -> None:
+    """Raises ValueError, with the reason, where their layers cannot hold our parameters.
+
+    Args:
+      config: resolved.
+      theirs: their models, for messages.
+      more: the value that theirs must have, and the reason, of other fields than those of all.
+    """
+    checks: dict[str, tuple[Any, str]] = {
+        **more,
+        "trunk": ("transformer", "have layers of attention"),
         "positions": ("learned", "learn a table of positions"),
         "score": ("none", "leave attention scores as they are"),
         "num_kv_heads": (config.num_heads, "have a key head for every query head"),
@@ -147,5 +189,5 @@ def refuse_other_layers(config: ModelConfig) -> None:
             expected = f"{value:g}" if isinstance(value, float) else value
             raise ValueError(
                 f"config.model.{name}: got {getattr(config, name)}, expected {expected}: "
-                f"{THEIRS} {reason}"
+                f"{theirs} {reason}"
             )

@@ -5,6 +5,7 @@ source.model, source.tokenizer(), source.params()
 write_pretrained(Path("out"), config, stored.read, tokenizer, dtype="bfloat16")
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from gptjax.config import ModelConfig
-from gptjax.interop.huggingface import deferred_params, tensor_shapes, tensors_for_huggingface
-from gptjax.interop.huggingface_config import COMPUTED, huggingface_config, model_config
-from gptjax.interop.huggingface_tokenizer import read_tokenizer, tokenizer_files
+from gptjax.interop.families import FAMILIES, family_of
+from gptjax.interop.huggingface_config import COMPUTED
+from gptjax.interop.huggingface_special_tokens import GENERATION
+from gptjax.interop.huggingface_special_tokens import MODEL as CONFIG
 from gptjax.interop.new_directory import new_directory
 from gptjax.interop.safetensors_files import (
     HOW_TO_CONVERT,
@@ -26,7 +28,6 @@ from gptjax.interop.safetensors_files import (
 )
 from gptjax.tokenization import Tokenizer
 
-CONFIG, GENERATION = "config.json", "generation_config.json"
 DTYPES = ("float32", "bfloat16", "float16")
 GIB = 2**30
 
@@ -34,7 +35,7 @@ GIB = 2**30
 def is_pretrained(path: Path) -> bool:
     """Whether `path` is a model directory of Hugging Face's, whatever the model."""
     try:
-        described = json.loads((path / CONFIG).read_text())
+        described = json.loads((path / CONFIG).read_text("utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(described, dict) and "model_type" in described
@@ -46,7 +47,9 @@ class Pretrained:
     Attributes:
       path: of the directory.
       kind: its `model_type`.
-      model: our configuration of it, resolved.
+      makes: its model, in words for messages, as `Kind.makes`.
+      model: our configuration of it, resolved. Its tables may have rows past the tokenizer's
+        tokens; `fitted` is without them.
     """
 
     def __init__(self, path: Path):
@@ -59,10 +62,13 @@ class Pretrained:
         if path.suffix in PICKLES:
             raise ValueError(f"{path}: got a pickle, which is never opened; {HOW_TO_CONVERT}")
         if not path.is_dir():
-            raise ValueError(f"{path}: got no directory, expected one with a {CONFIG}")
+            raise ValueError(
+                f"{path}: got no directory, expected a downloaded model: a directory with {CONFIG} "
+                "and *.safetensors, as `hf download NAME --local-dir=DIR` makes one"
+            )
         self.path = path
         try:
-            described = json.loads((path / CONFIG).read_text())
+            described = json.loads((path / CONFIG).read_text("utf-8"))
         except OSError as error:
             raise ValueError(
                 f"{path}: cannot read {CONFIG} ({error.strerror}), expected that of a model"
@@ -72,11 +78,13 @@ class Pretrained:
         if not isinstance(described, dict):
             raise ValueError(f"{path / CONFIG}: got no JSON object, expected a model's settings")
         try:
-            self.model = model_config(described)
+            self._family = family_of(described.get("model_type"))
+            model = self._family.model_config(described)
         except ValueError as error:
             raise ValueError(f"{path / CONFIG}: {error}") from error
-        self.kind = str(described["model_type"])
+        self.kind, self.makes = str(described["model_type"]), self._family.makes
         self._tensors = SafeTensors(path)
+        self.model: ModelConfig = self._family.completed(model, self._tensors)
 
     def content_hash(self) -> str:
         """SHA-256 over config.json and the weights; ValueError where one cannot be read."""
@@ -92,28 +100,42 @@ class Pretrained:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; ValueError where its files are missing, damaged or of another kind."""
-        return read_tokenizer(self.path, self.kind)
+        return self._family.read_tokenizer(self.path, self.kind)
+
+    def fitted(self, tokenizer: Tokenizer) -> ModelConfig:
+        """`model` with the vocabulary of its tokenizer; ValueError where that has more tokens.
+
+        Rows of the tables past the tokenizer's tokens are left out: no text has them, and none of
+        them is ever to be drawn.
+        """
+        if tokenizer.vocab_size > self.model.vocab_size:
+            raise ValueError(
+                f"{self.path}: got a tokenizer of {tokenizer.vocab_size} tokens, expected at most "
+                f"the model's {self.model.vocab_size}"
+            )
+        return dataclasses.replace(self.model, vocab_size=tokenizer.vocab_size)
 
     def params(self, config: ModelConfig | None = None) -> dict[str, Any]:
         """Our parameter tree of `Deferred` arrays, each made when it is read.
 
         Args:
           config: resolved; by default `model`. It may differ in what weights are not made for,
-            such as attention and dropout.
+            such as attention and dropout, and have fewer tokens.
 
         Raises:
           ValueError: weights and config.json disagree, or `config` is of another model.
         """
-        config = config or self.model
+        config, rows = config or self.model, self.model.vocab_size
+        own = dataclasses.replace(self.model, vocab_size=min(config.vocab_size, rows))
         different = [
-            f"{name} {getattr(self.model, name)}, not {getattr(config, name)}"
+            f"{name} {getattr(own, name)}, not {getattr(config, name)}"
             for name in COMPUTED
-            if getattr(self.model, name) != getattr(config, name)
+            if getattr(own, name) != getattr(config, name)
         ]
         if different:
             raise ValueError(f"{self.path}: another model, with {'; '.join(different)}")
         try:
-            return deferred_params(self._tensors, config)
+            return self._family.deferred_params(self._tensors, config, rows)
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
 
@@ -124,6 +146,7 @@ def write_pretrained(
     read: Callable[[str], np.ndarray],
     tokenizer: Tokenizer,
     *,
+    makes: str = "language model",
     dtype: str = "float32",
     max_shard_bytes: int = 5 * GIB,
 ) -> None:
@@ -134,6 +157,7 @@ def write_pretrained(
       config: resolved.
       read: gives a leaf of our parameters by its path; each is read once.
       tokenizer: of the model.
+      makes: what the model is, one of FAMILIES.
       dtype: of the weights, one of DTYPES.
       max_shard_bytes: of the weights in one file.
 
@@ -142,21 +166,23 @@ def write_pretrained(
         dtype cannot hold a weight; or `path` cannot be written.
     """
     assert dtype in DTYPES, dtype
-    end = tokenizer.end_of_text
-    described = huggingface_config(config, dtype, end)
-    files = tokenizer_files(tokenizer, config.context_length)
+    family = FAMILIES[makes]
+    described = family.huggingface_config(config, dtype)
+    files = family.tokenizer_files(tokenizer, config.context_length)
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(
             f"tokenizer: got {tokenizer.vocab_size} tokens, expected the model's "
             f"{config.vocab_size}"
         )
-    generation = {} if end is None else {"bos_token_id": end, "eos_token_id": end}
-    files |= {
-        CONFIG: (json.dumps(described, indent=2) + "\n").encode(),
-        GENERATION: (json.dumps(generation, indent=2) + "\n").encode(),
-    }
+    described |= family.model_ids(tokenizer, CONFIG)
+    files[CONFIG] = (json.dumps(described, indent=2) + "\n").encode()
+    if family.generates:
+        ids = family.model_ids(tokenizer, GENERATION)
+        generation = {name: index for name, index in ids.items() if index is not None}
+        files[GENERATION] = (json.dumps(generation, indent=2) + "\n").encode()
     with new_directory(path) as unfinished:
         for name, content in files.items():
             (unfinished / name).write_bytes(content)
-        tensors = tensors_for_huggingface(read, config)
-        write_safetensors(unfinished, tensor_shapes(config), dtype, max_shard_bytes, tensors)
+        tensors = family.tensors_for_huggingface(read, config)
+        shapes = family.tensor_shapes(config)
+        write_safetensors(unfinished, shapes, dtype, max_shard_bytes, tensors)

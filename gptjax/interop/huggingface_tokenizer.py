@@ -2,7 +2,8 @@
 
 A directory has `tokenizer.json`, the format of the `tokenizers` library, or else `vocab.json` and
 `merges.txt`, which are GPT-2's and GPT-1's published files under other names. Written are all three
-and `tokenizer_config.json`, which tells `AutoTokenizer` the class.
+and `tokenizer_config.json`, which tells `AutoTokenizer` the class. Added tokens, in these and other
+files, are those of `huggingface_special_tokens`.
 
     tokenizer = read_tokenizer(directory, "gpt2")
     files = tokenizer_files(tokenizer, context_length=1024)   # name -> content
@@ -16,8 +17,9 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders
 
+from gptjax.interop.huggingface_special_tokens import read_added_tokens, special_token_files
 from gptjax.tokenization import GPT1BPE, ByteLevelBPE, RawBytes, Tokenizer
-from gptjax.tokenization.merges import END_OF_WORD, MergesTokenizer
+from gptjax.tokenization.merges import END_OF_WORD, MergesTokenizer, read_merges
 from gptjax.tokenization.protocol import read_bytes, read_json
 
 LIBRARY, VOCAB, MERGES, CONFIG = (
@@ -53,7 +55,7 @@ def read_tokenizer(directory: Path, kind: str) -> Tokenizer:
         that ours do not.
     """
     if (directory / LIBRARY).is_file():
-        return _from_library(directory / LIBRARY)
+        return _from_library(directory, directory / LIBRARY)
     absent = [name for name in (VOCAB, MERGES) if not (directory / name).is_file()]
     if absent:
         raise ValueError(
@@ -63,44 +65,44 @@ def read_tokenizer(directory: Path, kind: str) -> Tokenizer:
     described = read_json(directory / CONFIG) if (directory / CONFIG).is_file() else {}
     named = str(described.get("tokenizer_class")).removesuffix("Fast")
     by_class = {name: our for our, name in CLASSES.items()}
-    return by_class.get(named, BY_MODEL[kind]).load(directory, VOCAB, MERGES)
+    made = by_class.get(named, BY_MODEL[kind])
+    vocab, added = read_added_tokens(directory, read_json(directory / VOCAB))
+    try:
+        return made(vocab, read_merges(directory / MERGES), added)
+    except ValueError as error:
+        raise ValueError(f"{directory}: {VOCAB} and {MERGES} do not fit: {error}") from error
 
 
-def tokenizer_files(tokenizer: Tokenizer, context_length: int) -> dict[str, bytes]:
-    """The files of a tokenizer, by name.
-
-    Args:
-      tokenizer: of any kind but SentencePiece; raw bytes become a byte-level BPE without merges.
-      context_length: the most tokens that the model takes.
+def merges_tokenizer(tokenizer: Tokenizer) -> MergesTokenizer:
+    """The tokenizer as theirs has it: raw bytes become a byte-level BPE without merges.
 
     Raises:
       ValueError: theirs cannot be that tokenizer.
     """
     if isinstance(tokenizer, RawBytes):
-        tokenizer = ByteLevelBPE.of_bytes()
+        return ByteLevelBPE.of_bytes()
     if not isinstance(tokenizer, MergesTokenizer):
         raise ValueError(
             f"tokenizer: got {tokenizer.kind}, expected byte_level_bpe, gpt1_bpe or bytes: "
             "transformers' GPT-2 and GPT-1 tokenizers apply merges"
         )
+    return tokenizer
+
+
+def tokenizer_files(tokenizer: Tokenizer, context_length: int) -> dict[str, bytes]:
+    """The files of a tokenizer, by name; `context_length` is the most tokens that the model takes.
+
+    Raises:
+      ValueError: as `merges_tokenizer`.
+    """
+    tokenizer = merges_tokenizer(tokenizer)
     library = tokenizer.library()
     library.decoder = DECODERS[type(tokenizer)]
-    end = next(
-        (
-            name
-            for name, index in tokenizer.special_tokens.items()
-            if index == tokenizer.end_of_text
-        ),
-        None,
-    )
-    unknown = "<unk>" if isinstance(tokenizer, GPT1BPE) else end
+    special, files = special_token_files(tokenizer)
     described = {
         "tokenizer_class": CLASSES[type(tokenizer)],
         "model_max_length": context_length,
-        "bos_token": end,
-        "eos_token": end,
-        "unk_token": unknown,
-        "pad_token": None,
+        **special,
     }
     ours = tokenizer.files()
     return {
@@ -108,17 +110,18 @@ def tokenizer_files(tokenizer: Tokenizer, context_length: int) -> dict[str, byte
         MERGES: ours[tokenizer.merges_file],
         LIBRARY: library.to_str().encode(),
         CONFIG: (json.dumps(described, indent=2) + "\n").encode(),
+        **files,
     }
 
 
-def _from_library(path: Path) -> Tokenizer:
+def _from_library(directory: Path, path: Path) -> Tokenizer:
     """Our tokenizer of a `tokenizer.json`, which must agree with the library's own reading."""
     content = read_json(path)
     try:
         model: dict[str, Any] = content["model"]
         vocab = dict(model["vocab"])
         merges = [_merge(entry) for entry in model["merges"]]
-        vocab |= {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
+        listed = list(content.get("added_tokens") or ())
         splits = str((content.get("pre_tokenizer") or {}).get("type"))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: got no BPE of a vocabulary and merges, expected one") from error
@@ -128,16 +131,19 @@ def _from_library(path: Path) -> Tokenizer:
     for name, allowed in UNSUPPORTED.items():
         if model.get(name, allowed[0]) not in allowed:
             raise ValueError(f"{path}: got {name} {model[name]}, expected {allowed[0]}")
+    vocab, added = read_added_tokens(directory, vocab, listed)
     try:
-        tokenizer = BY_PRE_TOKENIZER[splits](vocab, merges)
+        tokenizer = BY_PRE_TOKENIZER[splits](vocab, merges, added)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     try:
         library = tokenizers.Tokenizer.from_str(read_bytes(path).decode())
     except Exception as error:  # the library raises nothing narrower
         raise ValueError(f"{path}: {error}; expected a file of the tokenizers library") from error
-    theirs = library.encode(PROBE, add_special_tokens=False).ids
-    if not np.array_equal(tokenizer.encode(PROBE), theirs):
+    found = (token.content for token in tokenizer.added_tokens.values() if not token.special)
+    probe = " x ".join([PROBE, *found, ""])
+    theirs = library.encode(probe, add_special_tokens=False).ids
+    if not np.array_equal(tokenizer.encode(probe), theirs):
         raise ValueError(
             f"{path}: it splits text otherwise than GPT-2's and GPT-1's tokenizers, such as with a "
             "prefix space or another normalizer; expected one of theirs"

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from gptjax.training.checkpoints import lock
+from gptjax import locks
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     refuse_used(path)
     _remove_leftovers(path)
     hidden = path.absolute().with_name(f".{path.absolute().name}.{os.getpid()}")
-    unfinished, own = hidden / path.absolute().name, lock.DirectoryLock(hidden)
+    unfinished, own = hidden / path.absolute().name, locks.DirectoryLock(hidden)
     try:
         own.take()
         unfinished.mkdir()
@@ -56,9 +56,9 @@ def _remove_leftovers(path: Path) -> None:
     """Removes unfinished directories of `path` that no process fills any more."""
     path = path.absolute()
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if not leftover.suffix[1:].isdigit() or not (leftover / lock.NAME).is_file():
+        if not leftover.suffix[1:].isdigit() or not (leftover / locks.NAME).is_file():
             continue  # somebody else's
-        taken = lock.DirectoryLock(leftover)
+        taken = locks.DirectoryLock(leftover)
         with contextlib.suppress(OSError):
             taken.take()
             shutil.rmtree(leftover)

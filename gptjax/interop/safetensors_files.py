@@ -56,13 +56,15 @@ class SafeTensors(Mapping[str, np.ndarray]):
     """The tensors of a model directory; headers are read and checked, tensors when asked for."""
 
     def __init__(self, directory: Path):
-        """Reads all headers.
+        """Reads all headers; `directory` may be one file.
 
         Raises:
           ValueError: there are no safetensors, or only pickles, which are never opened; a file is
             missing, cut short or damaged; the index and the files disagree.
         """
-        if (directory / SINGLE).is_file():
+        if directory.is_file():
+            self._places = _read_header(directory)
+        elif (directory / SINGLE).is_file():
             self._places = _read_header(directory / SINGLE)
         elif (directory / INDEX).is_file():
             self._places = _read_shards(directory)
@@ -220,7 +222,7 @@ def _read_shards(directory: Path) -> dict[str, Place]:
     """The places of the tensors that the index names, and of no others."""
     index = directory / INDEX
     try:
-        named = dict(json.loads(index.read_text())["weight_map"])
+        named = dict(json.loads(index.read_text("utf-8"))["weight_map"])
         files = sorted(set(named.values()))
         foreign = [file for file in files if Path(file).name != file]
     except (ValueError, TypeError, KeyError) as error:

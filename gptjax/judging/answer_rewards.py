@@ -16,7 +16,7 @@ from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import check_answerable
-from gptjax.judging.judges import scored
+from gptjax.judging.named_rewards import scored
 from gptjax.models.decoder import Decoder
 from gptjax.training.evaluation import Evaluator
 
@@ -34,7 +34,7 @@ def answer_reward_evaluator(
 ) -> Evaluator:
     """An evaluator that draws an answer, at temperature 1, to each of the first `count` prompts.
 
-    The draws are the same at every evaluation: of two models the difference is not theirs.
+    The draws are the same at every evaluation, so that they do not add to differences of models.
 
     Args:
       model: whose parameters are judged.

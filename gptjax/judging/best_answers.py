@@ -1,6 +1,6 @@
-"""The best of n answers to each prompt, by what a judge gives: best-of-n and rejection sampling.
+"""The best of n answers to each prompt, by rewards: best-of-n and rejection sampling.
 
-for chosen in best_answers(policy, load_judge("gold", tokenizer), prompts, 16):
+for chosen in best_answers(policy, load_rewards("gold", tokenizer), prompts, 16):
     print(chosen.answer.text, chosen.reward)
 """
 
@@ -26,9 +26,9 @@ class Chosen:
     Attributes:
       prompt: what was asked.
       answer: the best.
-      reward: what it earned, all parts weighted and added up.
-      parts: of those, each unweighted, by name.
-      rewards: [n] float32, of all answers, in the order they were drawn.
+      reward: of the best answer, the weighted sum of all parts.
+      parts: the rewards in that sum, unweighted, by name.
+      rewards: [n] float32, of all answers, in the order of the draws.
     """
 
     prompt: Conversation
@@ -38,7 +38,7 @@ class Chosen:
     rewards: np.ndarray
 
     def row(self) -> dict[str, Any]:
-        """All of it as JSON values, with the divergence of such choices from one answer, nats."""
+        """All fields as JSON values, with the divergence of best-of-n from one answer, in nats."""
         return {
             "prompt": as_field(self.prompt),
             "answer": self.answer.text,
@@ -70,16 +70,17 @@ def best_answers(
 
     Args:
       policy: draws them.
-      rewards: judge them, as `load_judge` makes them.
+      rewards: score them, as `load_rewards` makes them.
       prompts: that fit the policy.
       n: 1 to `policies.MOST_ANSWERS`.
       temperature: of the draws.
       seed: of the draws.
       max_new_tokens: of an answer; None: all that fit.
-      unfinished_reward: of an answer that does not end its turn; None: whatever it earns.
+      unfinished_reward: of an answer that does not end its turn; None: it is scored like others.
 
     Raises:
-      ValueError: what a reward raises, naming it, and the answer and the prompt by number, from 0.
+      ValueError: a reward fails; the message names it, and gives the numbers of the answer and the
+        prompt, from 0.
     """
     size = max(1, _AT_ONCE // n)
     for first in range(0, len(prompts), size):
@@ -114,18 +115,18 @@ def best_answers(
 
 
 def best_of_n_curve(
-    choosing: np.ndarray, judges: Mapping[str, np.ndarray]
+    choosing: np.ndarray, rewards: Mapping[str, np.ndarray]
 ) -> list[dict[str, float]]:
     """Mean rewards of the best of 1, 2, 4, ... n answers, and their KL divergence, as JSON values.
 
     Args:
       choosing: [N, n], by which the best of n answers to each prompt is chosen.
-      judges: by name, each [N, n], what is averaged of the chosen answers.
+      rewards: by name, each [N, n]; those of the chosen answers are averaged.
     """
     count = choosing.shape[1]
     sizes = sorted({1 << i for i in range(count.bit_length())} | {count})
     return [
         {"n": n, "kl": kl_of_best(n)}
-        | {name: float(expected_best(choosing, n, of).mean()) for name, of in judges.items()}
+        | {name: float(expected_best(choosing, n, of).mean()) for name, of in rewards.items()}
         for n in sizes
     ]

@@ -13,6 +13,7 @@ import numpy as np
 
 from gptjax import attention
 from gptjax.alignment.preference_losses import answer_log_probs
+from gptjax.compiled import compiled
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.inference.batch import fetched
 from gptjax.inference.generate import Generator
@@ -26,7 +27,7 @@ class Divergence:
     Attributes:
       kl: nats an answer, the mean over prompts.
       standard_error: of it, over prompts; 0 of a single one.
-      answers: that it is of.
+      answers: number of them.
     """
 
     kl: float
@@ -46,11 +47,11 @@ def divergence(
     seed: int = 0,
     batch_size: int = 32,
 ) -> Divergence:
-    """Draws answers from the policy, and compares what both give to each as a whole.
+    """Draws answers from the policy, and compares the log-probabilities of both models.
 
     The mean of log(policy / reference) over the policy's own answers, k1 of Schulman 2020
-    ("Approximating KL divergence"): without bias, and of a variance that the standard error says.
-    Answers that do not end are cut where the context, or `max_answer_tokens`, ends.
+    ("Approximating KL divergence"). It is unbiased; the standard error shows its variance. Answers
+    that do not end are cut where the context, or `max_answer_tokens`, ends.
 
     Args:
       model: of both.
@@ -80,7 +81,7 @@ def divergence(
     lengths, starts = np.zeros((len(tokens), 1), np.int32), np.zeros(len(tokens), np.int32)
     for row, (prompt, text) in enumerate(zip(repeated, texts, strict=True)):
         tokens[row, 0, : len(text)], lengths[row], starts[row] = text, len(text), len(prompt)
-    score = jax.jit(answer_log_probs(model))
+    score = compiled(_of_answers, model)
     gained = np.zeros(len(tokens))
     for first in range(0, len(tokens), size):
         part = slice(first, first + size)
@@ -90,3 +91,7 @@ def divergence(
     of_prompts = gained[: len(texts)].reshape(len(prompts), count).mean(1)
     error = of_prompts.std(ddof=1) / np.sqrt(len(prompts)) if len(prompts) > 1 else 0.0
     return Divergence(float(of_prompts.mean()), float(error), len(texts))
+
+
+def _of_answers(model: Decoder, params: Any, batch: Any) -> jax.Array:
+    return answer_log_probs(model)(params, batch)

@@ -8,7 +8,7 @@ answers[0][3].text, answers[0][3].finished   # the fourth answer to the first pr
 import dataclasses
 from collections.abc import Sequence
 
-from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
+from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.prompts import prompt_rows
 from gptjax.data.dialogue.records import Records
 from gptjax.inference.generate import Generator
@@ -46,11 +46,7 @@ class Policy:
         Raises:
           ValueError: there is no such run or checkpoint, or it is one of another kind.
         """
-        model, tokenizer = workdir.model(), workdir.tokenizer()
-        try:
-            self.template = ChatTemplate(tokenizer)
-        except ValueError as error:
-            raise ValueError(f"--workdir: {workdir.path}: {error}") from error
+        model, self.template = workdir.model(), workdir.chat_template()
         self.context_length = model.config.context_length
         params = workdir.params(workdir.resolve_step(step))
         self._generator = Generator(model, params, slots=slots)
@@ -58,7 +54,7 @@ class Policy:
     def fitting(
         self, prompts: Records[Conversation], max_new_tokens: int | None = None
     ) -> Records[Conversation]:
-        """The prompts that leave room for so many tokens, or one; others are dropped, and counted.
+        """The prompts that leave room for `max_new_tokens`, or one token; drops and counts others.
 
         Raises:
           ValueError: none is left.
@@ -82,22 +78,25 @@ class Policy:
           prompts: N that fit.
           count: n answers to each, 1 to MOST_ANSWERS.
           temperature: 0 for the most probable tokens.
-          seed: of the draws. Which answer to which prompt decides the rest: with more answers, or
-            more prompts after these, the first ones stay the same.
+          seed: of the draws. A draw also depends on the numbers of its prompt and its answer, and
+            on nothing else: more answers or prompts at the end do not change the first ones.
           max_new_tokens: of an answer; None: all that fit in the context.
-          first: number of the first prompt among all, where they come in parts.
+          first: number of the first prompt, if the prompts come in parts.
 
         Returns:
           N lists of n.
         """
+        marks = self.template.tokenizer
         numbers = [first + i for i in range(len(prompts)) for _ in range(count)]
         requests = self._generator.complete(
             [self.template.prompt(prompt) for prompt in prompts for _ in range(count)],
             sample_indices=[number * MOST_ANSWERS + i % count for i, number in enumerate(numbers)],
-            sampler=make_sampler(temperature),
+            sampler=make_sampler(
+                temperature, banned_tokens=marks.outside_answers, vocab_size=marks.vocab_size
+            ),
             seed=seed,
             max_new_tokens=max_new_tokens,
-            stop_token=self.template.tokenizer.end_of_turn,
+            stop_token=marks.end_of_turn,
         )
         answers = [
             Answer(*self.template.response(request.result()), tuple(request.tokens))

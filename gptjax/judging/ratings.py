@@ -1,7 +1,7 @@
-"""Ratings of checkpoints: who is judged, by a judge's scores or by people's votes, and the table.
+"""Ratings of checkpoints, by rewards of their answers or by people's votes, and the table.
 
 contest = votes_of("votes.jsonl")
-contest = judged(answers, rewards)    # answers: by system, by prompt
+contest = judge_pairs({name: score(answers, rewards) for name, answers in systems.items()})
 figures = report(contest)
 """
 
@@ -18,7 +18,7 @@ from gptjax.alignment.ratings.elo_clusters import clustered
 from gptjax.alignment.ratings.win_rate import outcomes
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.data.dialogue.chat_format import Conversation
-from gptjax.data.dialogue.records import read_rows
+from gptjax.data.dialogue.records import Row, log_dropped, read_records
 from gptjax.judging.policies import Answer
 from gptjax.reports.markdown import markdown_table
 from gptjax.reports.samples import Sample
@@ -65,30 +65,37 @@ def systems_of(specs: Sequence[str]) -> dict[str, tuple[str, int | None]]:
 def votes_of(location: str) -> Contest:
     """Reads rows {"a", "b", "winner"}: two systems' names, and "a", "b" or "tie".
 
-    A field "prompt", of any text, says which votes are about the same one; where no row has it,
-    all are independent.
+    A field "prompt" with any text marks the votes about the same prompt. If no row has it, all
+    votes are independent.
 
     Raises:
-      ValueError: no such file, or a row that is not as it should be, named.
+      ValueError: there is no such file, or a row has another form; the message names the row.
     """
-    judgements, clusters = [], []
-    for row in read_rows(f"votes:{location}", location):
+
+    def read(row: Row) -> Iterator[tuple[Judgement, str | None]]:
         winner = row.text("winner")
         if winner not in _WINNERS:
             raise row.wrong("'winner'", repr(winner), "'a', 'b' or 'tie'")
         first, second = row.text("a"), row.text("b")
         if first == second:
             raise row.wrong("'a' and 'b'", f"{first!r} twice", "two systems")
-        judgements.append(Judgement(first, second, _WINNERS[winner]))
-        clusters.append(row.text("prompt") if "prompt" in row.fields else len(clusters))
-    return Contest(judgements, clusters if any(isinstance(c, str) for c in clusters) else None)
+        prompt = None if row.fields.get("prompt") is None else row.text("prompt")
+        yield Judgement(first, second, _WINNERS[winner]), prompt
+
+    votes = read_records(f"votes:{location}", location, read)
+    log_dropped(votes)
+    clusters = [i if prompt is None else prompt for i, (_, prompt) in enumerate(votes)]
+    return Contest(
+        [judgement for judgement, _ in votes],
+        clusters if any(isinstance(c, str) for c in clusters) else None,
+    )
 
 
 Answers = Mapping[Conversation, Sequence[Answer]]
 
 
 def score(answers: Answers, rewards: Sequence[Reward]) -> dict[Conversation, list[Sample]]:
-    """Answers with what they earn; the total, called TOTAL, comes first.
+    """Answers with their rewards; the total, called TOTAL, comes first.
 
     Raises:
       ValueError: what a reward raises.
@@ -111,7 +118,7 @@ def judge_pairs(
     """Compares the answers of every two systems to each prompt, the first with the first and so on.
 
     Args:
-      samples: by system, of the same prompts, as many of each.
+      samples: by system; all have the same prompts, with equally many answers.
       tie_margin: difference of rewards up to which answers tie.
     """
     judgements, clusters = [], []

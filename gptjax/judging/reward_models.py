@@ -20,25 +20,25 @@ def load_reward_model(
 
     Args:
       workdir: of a run that has ended.
-      tokenizer: of what is to be judged, as a policy writes it.
+      tokenizer: of the policy whose answers are scored.
       mesh: what the parameters are divided over; by default they are on the first device.
 
     Raises:
-      ValueError: it is another kind of run, or one that has not ended or has gone back since, or
-        the reward model has another tokenizer.
+      ValueError: the run is of another kind, has not ended, or has gone back since it ended; or the
+        reward model has another tokenizer.
     """
     config, path = workdir.config(), workdir.path
     kind = kind_of(config)
     if kind.makes != "reward model":
         raise ValueError(
             f"reward model: got {path}, a run of kind {kind.name}, which makes a {kind.makes}, "
-            "expected one of a reward model"
+            "expected a run that makes a reward model"
         )
     theirs, ours = workdir.record().get("tokenizer_hash", ""), tokenizer.content_hash()
     if theirs != ours:
         raise ValueError(
-            f"reward model: got {path} of the tokenizer {theirs[:12]}, expected one of "
-            f"{ours[:12]}, the policy's"
+            f"reward model: got {path} of the tokenizer {theirs[:12]}, expected "
+            f"{ours[:12]}, the policy's tokenizer"
         )
     if not workdir.has_result():
         raise ValueError(f"reward model: {path} has not ended; expected its result.json")
@@ -46,7 +46,7 @@ def load_reward_model(
     if result.get("step") != step:
         raise ValueError(
             f"reward model: got {path} with a result.json of step {result.get('step')}, "
-            f"expected one of step {step}, its newest checkpoint's: run it to its end again"
+            f"expected step {step}, as its newest checkpoint has: run it to its end again"
         )
     model: Any = kind.model(config)
     return model, rescaled(workdir.restored(step, mesh), **result["normalisation"])

@@ -1,15 +1,15 @@
-"""Rubrics that a language model of ours judges by: rule-based rewards in GPT-4's manner.
+"""Rubrics by which a language model of ours scores answers: GPT-4's rule-based rewards.
 
     reward = rubric_reward(Path("refusal.json"))
 
 The file is one JSON object; `reads_prompt` may be left out:
 
     {"rubric": "Does the answer refuse? Say yes or no.", "scores": {"yes": 1.0, "no": -0.5},
-     "model": "runs/judge", "reads_prompt": true}
+     "model": "runs/classifier", "reads_prompt": true}
 
-`model` is a run of SFT, PPO or DPO, of any chat tokenizer. A user asks it `question`,
-and the class is the name that it would most probably reply, by the sum of the log-probabilities of
-the name's tokens and the end of the turn. To train a judge, fine-tune on such conversations.
+`model` is a run of SFT, PPO or DPO, of any chat tokenizer. It gets `question` as a user's turn. The
+class is the name that it would most probably reply: the sum of the log-probabilities of the name's
+tokens and the end of the turn decides. To train a classifier, fine-tune on such conversations.
 
 Source: arXiv 2303.08774, section 6. Differs from the paper: its classifier is GPT-4, zero-shot.
 """
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.alignment.rewards import BatchReward, BatchRuleBased, Reward
+from gptjax.data.corpora.text_files import open_text
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message, plain_text
 from gptjax.data.dialogue.records import Row
 from gptjax.inference.scoring import Scorer
@@ -37,26 +38,22 @@ _MOST = float(np.finfo(np.float32).max)  # that a reward may be
 
 
 def rubric_reward(path: Path) -> Reward:
-    """The reward of a file, named as it is; prompts are conversations.
+    """The reward that a file describes, with the file's name; prompts are conversations.
 
     Raises:
-      ValueError: what is no such file, or names no run of a language model of a chat.
+      ValueError: the file has another form, or its `model` is not a chat's language model.
     """
     fields = on_first(lambda: _read(path))
-    workdir = WorkDirectory(fields.pop("model"))
-    try:
-        model, tokenizer = workdir.model(), workdir.tokenizer()
-        template, step = ChatTemplate(tokenizer), workdir.resolve_step(None)
-        classify = Classifier(model, workdir.params(step), template, list(fields["scores"]))
-    except ValueError as error:
-        raise ValueError(f"{path}: 'model': {error}") from error
+    workdir = WorkDirectory(fields.pop("model"), f"{path}: 'model'")
+    model, template, step = workdir.model(), workdir.chat_template(), workdir.resolve_step(None)
+    classify = Classifier(model, workdir.params(step), template, list(fields["scores"]))
     rule = BatchRuleBased(**fields, classify=classify)
     of_checkpoint = on_first(lambda: content_hash(workdir.path / "checkpoints" / str(step)))
-    judged_by = json.dumps([fields, of_checkpoint, tokenizer.content_hash()])
+    scored_by = json.dumps([fields, of_checkpoint, template.tokenizer.content_hash()])
     return BatchReward(
         path.stem,
         lambda prompts, responses: rule([plain_text(prompt) for prompt in prompts], responses),
-        content_hash=hashlib.sha256(judged_by.encode()).hexdigest(),
+        content_hash=hashlib.sha256(scored_by.encode()).hexdigest(),
     )
 
 
@@ -78,7 +75,7 @@ class Classifier:
     def __call__(
         self, rubric: str, prompts: Sequence[str] | None, responses: Sequence[str]
     ) -> list[str]:
-        """The class of each response, with its prompt or alone; of equals the first.
+        """The class of each response, with its prompt or without; the first of equal ones.
 
         Raises:
           ValueError: a question that does not fit in the model's context, naming the row.
@@ -101,10 +98,10 @@ class Classifier:
 
 def _read(path: Path) -> dict[str, Any]:
     """Reads all fields of a file, checked."""
+    with open_text(path) as file:
+        content = file.read()
     try:
-        fields = json.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise ValueError(f"{path}: got {error.strerror}, expected a rubric's JSON file") from error
+        fields = json.loads(content.decode())
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); expected an object") from error
     if not isinstance(fields, dict):

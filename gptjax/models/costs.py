@@ -8,11 +8,15 @@ Kaplan et al. 2020 (arXiv 2001.08361, section 2.1) and Chowdhery et al. 2022 (Pa
     training_flops_per_token(config) * tokens_per_second / peak   # model FLOPs utilisation
 """
 
+import dataclasses
 import math
 
 from gptjax.attention import scores
 from gptjax.attention.costs import executed_pairs
 from gptjax.config import ModelConfig
+from gptjax.model_config import BertConfig, EncoderDecoderConfig
+from gptjax.models.bert import TOKEN_TYPES
+from gptjax.models.lstm import GATES
 from gptjax.models.transformer import attention_cycle
 
 
@@ -30,6 +34,8 @@ def _head_widths(config: ModelConfig) -> tuple[int, int, int, int]:
 
 def _layer_matmul_parameters(config: ModelConfig) -> int:
     assert config.d_ff, "resolve the config first"
+    if config.trunk == "lstm":
+        return 2 * GATES * config.d_model**2
     return (sum(_head_widths(config)) + 2 * config.d_ff) * config.d_model
 
 
@@ -47,6 +53,8 @@ def parameter_count(config: ModelConfig, *, scalar_head: bool = False) -> int:
     assert config.d_ff, "resolve the config first"
     biases = sum(_head_widths(config)[:3]) + config.d_ff + 2 * config.d_model
     norm = 2 * config.d_model
+    if config.trunk == "lstm":
+        biases, norm = GATES * config.d_model, 0
     layer = _layer_matmul_parameters(config) + biases + 2 * norm
     tables = 1 if config.tied_embeddings or scalar_head else 2
     scalar = config.d_model + 1 if scalar_head else 0
@@ -70,7 +78,12 @@ def training_flops_per_token(config: ModelConfig, *, scalar_head: bool = False) 
 
 
 def _pair_width(config: ModelConfig) -> int:
-    """Multiplications for a pair of positions over all heads: D for the score, D for the value."""
+    """Multiplications for a pair of positions over all heads: D for the score, D for the value.
+
+    None in an LSTM, which reads a position once.
+    """
+    if config.trunk == "lstm":
+        return 0
     queries, _, _, outputs = _head_widths(config)
     return queries + outputs
 
@@ -93,3 +106,83 @@ def executed_training_flops_per_token(
             pairs += len(range(head, heads, len(per_head))) * computed
     attention = _pair_width(config) * pairs / (heads * length)
     return 6 * (matmul_parameters(config, scalar_head=scalar_head) + attention)
+
+
+def encoder_decoder_parameter_count(config: EncoderDecoderConfig) -> int:
+    """Parameters of an encoder and a decoder that share one table, with the true vocabulary."""
+    table = config.vocab_size * config.d_model
+    biases = sum(_head_widths(config)[:3]) + config.d_model
+    norm = 2 * config.d_model
+    cross = config.num_layers * (_cross_matmul_parameters(config) + biases + norm)
+    return parameter_count(config) + cross + parameter_count(config.encoder()) - table
+
+
+def encoder_decoder_matmul_parameters(config: EncoderDecoderConfig) -> int:
+    """Parameters that multiply a token of the source or one of the target."""
+    table = config.vocab_size * config.d_model
+    cross = config.num_layers * _cross_matmul_parameters(config)
+    return matmul_parameters(config) + cross + matmul_parameters(config.encoder()) - table
+
+
+def encoder_decoder_flops_per_token(config: EncoderDecoderConfig) -> tuple[float, float]:
+    """Training FLOPs on one token: as if attention were dense, and as it is executed.
+
+    A token is one of the source or of the target, which are equally long in a batch: half of what
+    a token of each costs together, in sentences as long as the context.
+    """
+    stacks = ((config, True), (config.encoder(), False), (config.crossing(), False))
+    dense = executed = 6.0 * encoder_decoder_matmul_parameters(config)
+    for stack, causal in stacks:
+        matmuls = 6 * matmul_parameters(stack)
+        dense += training_flops_per_token(stack) - matmuls
+        executed += executed_training_flops_per_token(stack, causal=causal) - matmuls
+    return dense / 2, executed / 2
+
+
+def _cross_matmul_parameters(config: EncoderDecoderConfig) -> int:
+    return sum(_head_widths(config)) * config.d_model
+
+
+def bert_parameter_count(config: BertConfig) -> int:
+    """Parameters of BERT and the heads that it has, with the true vocabulary."""
+    width, norm = config.d_model, 2 * config.d_model
+    dense = width * width + width
+    parts = {
+        "pooler": dense,
+        "masked_lm": dense + norm + config.vocab_size,
+        "next_sentence": 2 * width + 2,
+    }
+    absent = {"encoder": ("masked_lm", "next_sentence"), "masked_lm": ("pooler", "next_sentence")}
+    heads = sum(size for name, size in parts.items() if name not in absent.get(config.heads, ()))
+    embedded = TOKEN_TYPES * width + norm
+    tied = dataclasses.replace(config, tied_embeddings=True)
+    return parameter_count(tied) + embedded + heads
+
+
+def bert_training_flops_per_token(config: BertConfig, length: int, masked: int) -> float:
+    """FLOPs of training BERT on one token of a row, as if every layer were dense.
+
+    Args:
+      config: resolved.
+      length: tokens of a row, padding included.
+      masked: positions of a row that the masked-LM head computes.
+    """
+    row = dataclasses.replace(config, context_length=length)
+    encoder = training_flops_per_token(row, scalar_head=True)
+    return encoder + _of_bert_heads(config, length, masked)
+
+
+def bert_executed_training_flops_per_token(config: BertConfig, length: int, masked: int) -> float:
+    """The same, with only the pairs that blockwise attention computes."""
+    row = dataclasses.replace(config, context_length=length)
+    encoder = executed_training_flops_per_token(row, scalar_head=True, causal=False)
+    return encoder + _of_bert_heads(config, length, masked)
+
+
+def _of_bert_heads(config: BertConfig, length: int, masked: int) -> float:
+    """FLOPs of the heads a token of a row, less those of the scalar head that stood for them."""
+    width = config.d_model
+    row = 0 if config.heads == "encoder" else masked * (width + config.vocab_size) * width
+    row += 0 if config.heads == "masked_lm" else width * width
+    row += 2 * width if config.heads == "pretraining" else 0
+    return 6 * (row / length - width)

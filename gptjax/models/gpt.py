@@ -1,5 +1,7 @@
 """The decoder of GPT-1, GPT-2 and GPT-3: embeddings, trunk, language-model head.
 
+The trunk is a Transformer, or the LSTM that GPT-1 compares it with.
+
 GPT-1 (Radford et al. 2018), GPT-2 (Radford et al. 2019, section 2.3), GPT-3 (arXiv 2005.14165,
 section 2.1). What they differ in are fields of `ModelConfig`.
 
@@ -17,23 +19,22 @@ from jax.core import Tracer
 
 from gptjax import attention
 from gptjax.attention.cache import refuse_split
-from gptjax.config import ModelConfig
 from gptjax.models.heads import LanguageModelHead, padded_vocab_size
-from gptjax.models.layers import identity
+from gptjax.models.layers import Configured, identity
+from gptjax.models.lstm import LSTM, init_states
 from gptjax.models.positions import sinusoidal
 from gptjax.models.transformer import Cache, Transformer, attention_cycle, init_decoding
 
 
-class GPT(nn.Module):
+class GPT(Configured):
     """A decoder: token embeddings, positions, trunk and head.
 
     Attributes:
-      config: a resolved `ModelConfig`.
+      config: as of `Configured`.
       attend: what computes attention; the contract is `attention.attend`'s.
       constrain: `(x, axes) -> x`, where activations live; axes are names such as "batch".
     """
 
-    config: ModelConfig
     attend: Callable[..., jax.Array] = attention.attend
     constrain: Callable[..., jax.Array] = identity
 
@@ -48,7 +49,8 @@ class GPT(nn.Module):
             self.position_embedding = self.param(
                 "position_embedding", table, (c.context_length, c.d_model), jnp.float32
             )
-        self.trunk = Transformer(c, attend=self.attend, constrain=self.constrain)
+        trunk = Transformer if c.trunk == "transformer" else LSTM
+        self.trunk = trunk(c, attend=self.attend, constrain=self.constrain)
         self.head = LanguageModelHead(c)
         self.dropout = nn.Dropout(c.embedding_dropout)
 
@@ -94,7 +96,7 @@ class GPT(nn.Module):
         x = self._positioned(x, positions).astype(dtype)
         x = self.dropout(x, deterministic=deterministic)
         x = self.constrain(x, ("batch", "sequence", "embed"))
-        if cache is not None and positions is not None:
+        if cache is not None and positions is not None and c.trunk == "transformer":
             for pattern, held in zip(attention_cycle(c), cache, strict=False):
                 if pattern.looks_ahead:
                     refuse_split(pattern, held.positions, positions)
@@ -126,8 +128,11 @@ class GPT(nn.Module):
     def init_cache(self, batch: int, length: int, chunk: int | None = None) -> Cache:
         """Empty caches of texts of up to `length` tokens, fed at most `chunk` at once; None: all.
 
-        Keys and values have `config.dtype`; see `transformer.init_decoding`.
+        Keys and values have `config.dtype`; see `transformer.init_decoding`. An LSTM keeps a state
+        of one size, `lstm.init_states`.
         """
+        if self.config.trunk == "lstm":
+            return init_states(self.config, batch)
         return init_decoding(self.config, batch, length, jnp.dtype(self.config.dtype), chunk)
 
     def __call__(self, inputs: jax.Array, **context: Any) -> jax.Array:

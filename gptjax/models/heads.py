@@ -3,12 +3,15 @@
 logits = LanguageModelHead(config).apply({"params": params}, hidden, table)
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from gptjax.config import ModelConfig
-from gptjax.models.projections import rows_product
+from gptjax.models.layers import ACTIVATIONS, LayerNorm
+from gptjax.models.projections import Projection, rows_product
 
 
 def padded_vocab_size(config: ModelConfig) -> int:
@@ -41,6 +44,30 @@ class LanguageModelHead(nn.Module):
         return logits
 
 
+class MaskedLMHead(nn.Module):
+    """Logits of hidden tokens: dense, activation, norm, and the embedding table with a bias.
+
+    Source: google-research/bert, run_pretraining.py, get_masked_lm_output.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array, table: jax.Array) -> jax.Array:
+        """Maps hidden [B, P, E] and table [V', E] to logits [B, P, V'] in float32.
+
+        V' is the padded vocabulary; logits of padded rows are minus infinity.
+        """
+        c = self.config
+        hidden = ACTIVATIONS[c.activation](
+            Projection((c.d_model,), c.init_std, name="dense")(hidden)
+        )
+        hidden = LayerNorm(c, name="norm")(hidden)
+        bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,), jnp.float32)
+        bias = jnp.pad(bias, (0, table.shape[0] - c.vocab_size), constant_values=-jnp.inf)
+        return rows_product(hidden, table.astype(hidden.dtype)) + bias[None, None]
+
+
 class ScalarHead(nn.Module):
     """One number for each position: a reward, or what a value network expects.
 
@@ -58,3 +85,28 @@ class ScalarHead(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, ())
         hidden = hidden.astype(jnp.float32)
         return jnp.einsum("bte,e->bt", hidden, kernel, preferred_element_type=jnp.float32) + bias
+
+
+class TaskHead(nn.Module):
+    """Numbers from vectors of a sequence: classes, a regression, a score, or ends of a span.
+
+    Attributes:
+      config: its `init_std` is the standard deviation of the initial kernel.
+      num_outputs: C.
+      initializer: of the kernel, given the standard deviation; GPT-1's is normal, BERT's is cut at
+        two standard deviations (google-research/bert, run_classifier.py).
+    """
+
+    config: ModelConfig
+    num_outputs: int
+    initializer: Callable[[float], nn.initializers.Initializer] = nn.initializers.normal
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps K features of each example [B, K, E] to [B, K, C], computed in float32."""
+        initial = self.initializer(self.config.init_std)
+        kernel = self.param("kernel", initial, (features.shape[-1], self.num_outputs))
+        bias = self.param("bias", nn.initializers.zeros, (self.num_outputs,))
+        features = features.astype(jnp.float32)
+        outputs = jnp.einsum("bke,ec->bkc", features, kernel, preferred_element_type=jnp.float32)
+        return outputs + bias[None, None]

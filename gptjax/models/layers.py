@@ -19,8 +19,9 @@ from gptjax import attention
 from gptjax.attention.cache import KVCache, cached_attend
 from gptjax.attention.rules import Score
 from gptjax.config import ModelConfig
+from gptjax.models.cross_attention import Context, CrossAttention
 from gptjax.models.positions import Rotation, rotate
-from gptjax.models.projections import Projection, transposed
+from gptjax.models.projections import Projection, head_shapes, transposed
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
@@ -50,6 +51,38 @@ def identity(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
     """The default `constrain`: leaves where `x` lives to the compiler."""
     del axes
     return x
+
+
+def refuse_float64() -> None:
+    """Raises ValueError where JAX makes 64-bit numbers by default, which change what models do."""
+    if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
+        raise ValueError(
+            "JAX_ENABLE_X64: got true, from the environment or jax.config.update, expected it "
+            "unset or 0: models compute in float32 or bfloat16, as config.model.dtype says"
+        )
+
+
+def sizes(x: jax.Array) -> dict[str, jax.Array]:
+    """Root mean square and largest magnitude of all numbers of `x`, float32."""
+    x = x.astype(jnp.float32)
+    return {"rms": jnp.sqrt(jnp.mean(jnp.square(x))), "max": jnp.max(jnp.abs(x))}
+
+
+class Configured(nn.Module):
+    """A module of a `ModelConfig`, which it has as a resolved copy.
+
+    Attributes:
+      config: resolved or not. ValueError: a field out of range, or fields that contradict each
+        other; or `refuse_float64`.
+    """
+
+    config: ModelConfig
+
+    def __post_init__(self) -> None:
+        """Resolves the configuration."""
+        refuse_float64()
+        self.config = self.config.resolved()
+        super().__post_init__()
 
 
 class LayerNorm(nn.Module):
@@ -129,13 +162,7 @@ class Attention(nn.Module):
 
     def _projected(self, x: jax.Array) -> list[jax.Array]:
         """Queries [B, T, H, D], keys [B, T, K, D] and values [B, T, K, V]."""
-        c = self.config
-        assert c.d_head and c.d_value and c.num_kv_heads, "resolve the config first"
-        shapes = {
-            "query": (c.num_heads, c.d_head),
-            "key": (c.num_kv_heads, c.d_head),
-            "value": (c.num_kv_heads, c.d_value),
-        }
+        c, shapes = self.config, head_shapes(self.config)
         if JOINT not in self.variables.get("params", {}):
             return [Projection(shapes[name], c.init_std, name=name)(x) for name in shapes]
         sizes = [math.prod(shape) for shape in shapes.values()]
@@ -167,6 +194,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """One layer: attention and feed-forward, each a residual branch with a LayerNorm.
 
+    A decoder under an encoder has cross attention between the two, of the pattern `cross`.
     `config.norm` is "pre" (GPT-2: x + f(norm(x))) or "post" (GPT-1: norm(x + f(x))).
     """
 
@@ -175,12 +203,14 @@ class Block(nn.Module):
     causal: bool = True
     attend: Callable[..., jax.Array] = attention.attend
     constrain: Callable[..., jax.Array] = identity
+    cross: attention.Pattern | None = None
 
     @nn.compact
     def __call__(
         self,
         x: jax.Array,
         *,
+        context: Context | None = None,
         segment_ids: jax.Array | None = None,
         cache: KVCache | None = None,
         positions: jax.Array | None = None,
@@ -192,6 +222,7 @@ class Block(nn.Module):
 
         Args:
           x: [B, T, E] in the dtype of the computation.
+          context: what cross attention attends to, if there is any.
           segment_ids: [B, T] int32, or None for one document a row.
           cache: this layer's keys and values so far, or None to attend within `x` alone.
           positions: [B, T] int32 indices of the rows of `x` in the cache; negative is padding.
@@ -202,7 +233,7 @@ class Block(nn.Module):
         c = self.config
         residual_std = c.init_std
         if c.scaled_residual_init:
-            residual_std /= (2 * c.num_layers) ** 0.5
+            residual_std /= ((2 if self.cross is None else 3) * c.num_layers) ** 0.5
 
         mix = Attention(
             c,
@@ -217,7 +248,7 @@ class Block(nn.Module):
         norm = LayerNorm(c, name="attention_norm")
         feed_forward_norm = LayerNorm(c, name="feed_forward_norm")
         dropout = nn.Dropout(c.residual_dropout, deterministic=deterministic)
-        context: dict[str, Any] = {
+        calls: dict[str, Any] = {
             "segment_ids": segment_ids,
             "cache": cache,
             "positions": positions,
@@ -226,11 +257,27 @@ class Block(nn.Module):
             "deterministic": deterministic,
         }
         if c.norm == "pre":
-            branch, cache = mix(norm(x), **context)
+            branch, cache = mix(norm(x), **calls)
             x = x + dropout(branch)
+        else:
+            branch, cache = mix(x, **calls)
+            x = norm(x + dropout(branch))
+        if self.cross is not None:
+            assert context is not None, "cross attention needs an encoder's output"
+            cross = CrossAttention(
+                c, self.cross, residual_std, self.attend, self.constrain, name="cross_attention"
+            )
+            cross_norm = LayerNorm(c, name="cross_attention_norm")
+            options: dict[str, Any] = {
+                "positions": None if cache is None else positions,
+                "deterministic": deterministic,
+            }
+            if c.norm == "pre":
+                x = x + dropout(cross(cross_norm(x), context, **options))
+            else:
+                x = cross_norm(x + dropout(cross(x, context, **options)))
+        if c.norm == "pre":
             x = x + dropout(feed_forward(feed_forward_norm(x)))
         else:
-            branch, cache = mix(x, **context)
-            x = norm(x + dropout(branch))
             x = feed_forward_norm(x + dropout(feed_forward(x)))
         return self.constrain(x, ("batch", "sequence", "embed")), cache

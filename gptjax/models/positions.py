@@ -29,7 +29,8 @@ FAST, SLOW = 32, 1
 def sinusoidal(positions: jax.Array, d_model: int) -> jax.Array:
     """Sines and cosines of positions, in turn.
 
-    Differs from the paper: the token embeddings they are added to are not multiplied by sqrt(E).
+    Differs from the paper in `GPT`: the embeddings that they are added to are not multiplied by
+    sqrt(E). Those of `EncoderDecoder` are.
 
     Args:
       positions: integers [B, T].

@@ -11,13 +11,26 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from gptjax.config import ModelConfig
+from gptjax.models import adapters
+
 # Of up to so many tokens a product costs what reading the kernel costs.
 FEW_TOKENS = 32
 _MOST_PARTS = 32
 
 
+def head_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """Heads and their widths: of queries (H, D), keys (K, D) and values (K, V)."""
+    assert config.d_head and config.d_value and config.num_kv_heads, "resolve the config first"
+    return {
+        "query": (config.num_heads, config.d_head),
+        "key": (config.num_kv_heads, config.d_head),
+        "value": (config.num_kv_heads, config.d_value),
+    }
+
+
 class Projection(nn.Module):
-    """An affine map of the last axes of its input.
+    """An affine map of the last axes of its input, which may have an adapter (`models.adapters`).
 
     Attributes:
       features: sizes of the axes that it puts in their place.
@@ -41,6 +54,12 @@ class Projection(nn.Module):
             kernel = self.param("kernel", self._initial_kernel, inputs + self.features)
             axes = tuple(range(len(free), x.ndim)), tuple(range(self.num_axes))
             y = jax.lax.dot_general(x, kernel.astype(x.dtype), (axes, ((), ())))
+            if self.has_variable("params", adapters.A):
+                a, b = (
+                    self.get_variable("params", name).astype(x.dtype)
+                    for name in (adapters.A, adapters.B)
+                )
+                y += jnp.tensordot(jax.lax.dot_general(x, a, (axes, ((), ()))), b, 1)
         bias = self.param("bias", nn.initializers.zeros, self.features).astype(x.dtype)
         return y + bias.reshape((1,) * len(free) + self.features)
 
@@ -55,7 +74,8 @@ def transposed(params: Any) -> Any:
     if "kernel" not in params:
         return {name: transposed(of_part) for name, of_part in params.items()}
     bias = params["bias"]
-    return {"transposed": params["kernel"].reshape(-1, bias.size).T, "bias": bias}
+    kernel = adapters.merged_kernel(params)
+    return {"transposed": kernel.reshape(-1, bias.size).T, "bias": bias}
 
 
 def rows_product(x: jax.Array, rows: jax.Array) -> jax.Array:

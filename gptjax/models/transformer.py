@@ -15,6 +15,7 @@ Where the collection "statistics" is mutable, the sizes of what each layer puts 
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,9 +25,17 @@ from flax import linen as nn
 
 from gptjax import attention
 from gptjax.attention import scores
-from gptjax.attention.cache import KVCache, init_cache
+from gptjax.attention.cache import KVCache, init_cache, resized
 from gptjax.config import ModelConfig
-from gptjax.models.layers import Block, LayerNorm, for_decoding, identity
+from gptjax.models.cross_attention import Context, context_heads
+from gptjax.models.layers import (
+    Block,
+    Configured,
+    LayerNorm,
+    for_decoding,
+    identity,
+    sizes,
+)
 from gptjax.models.positions import rotation
 
 # Up to here the scan is unrolled: XLA then copies neither parameters nor activations in and out of
@@ -40,7 +49,7 @@ REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
-Cache = tuple[KVCache, ...]  # one a layer
+Cache = tuple[Any, ...]  # a pytree for each layer: a `KVCache`, or what another trunk keeps
 
 
 def attention_cycle(config: ModelConfig) -> tuple[attention.Pattern, ...]:
@@ -65,8 +74,11 @@ def padding_segments(config: ModelConfig, lengths: jax.Array, size: int) -> jax.
 
     None where no layer looks ahead, so that nothing sees it anyhow.
     """
-    if not looks_ahead(config):
-        return None
+    return segments_of_lengths(lengths, size) if looks_ahead(config) else None
+
+
+def segments_of_lengths(lengths: jax.Array, size: int) -> jax.Array:
+    """Segment ids [B, size] int32: 0 of the first `lengths` [B] tokens of rows, -1 of padding."""
     return jnp.where(jnp.arange(size)[None] < lengths[:, None], 0, -1)
 
 
@@ -97,10 +109,24 @@ def init_decoding(
     )
 
 
+def resized_decoding(config: ModelConfig, cache: Cache, length: int, chunk: int) -> Cache:
+    """Caches of the same texts with room for `length` tokens, fed at most `chunk` at once.
+
+    What is no `KVCache` has one size, and stays.
+    """
+    return tuple(
+        resized(held, pattern, length, chunk) if isinstance(held, KVCache) else held
+        for held, pattern in zip(cache, attention_of_layers(config), strict=True)
+    )
+
+
 def unstacked(params: Any) -> Any:
-    """`params` of a model for decoding: each layer's in a tree of its own, and as it reads them."""
-    trunk = params["trunk"]
-    if isinstance(trunk["layers"], tuple):
+    """`params` of a model for decoding: each layer's in a tree of its own, and as it reads them.
+
+    Those of a model without a stack of blocks stay as they are.
+    """
+    trunk = params.get("trunk", {})
+    if "attention" not in trunk.get("layers", ()):
         return params
     num_layers = jax.tree.leaves(trunk["layers"])[0].shape[0]
     return params | {"trunk": trunk | {"layers": _split(trunk["layers"], num_layers)}}
@@ -111,19 +137,26 @@ def _split(layers: Any, num_layers: int) -> tuple[Any, ...]:
     return tuple(for_decoding(_layer_of(layers, i)) for i in range(num_layers))
 
 
-class Transformer(nn.Module):
-    """`num_layers` blocks and, when they normalise before their branches, a last LayerNorm."""
+class Transformer(Configured):
+    """`num_layers` blocks and, when they normalise before their branches, a last LayerNorm.
 
-    config: ModelConfig
+    Attributes:
+      causal: False for an encoder.
+      cross: the patterns that the layers' cross attention cycles through; none: it has none.
+      others: as of `GPT`.
+    """
+
     causal: bool = True
     attend: Callable[..., jax.Array] = attention.attend
     constrain: Callable[..., jax.Array] = identity
+    cross: tuple[attention.Pattern, ...] = ()
 
     @nn.compact
     def __call__(
         self,
         x: jax.Array,
         *,
+        context: Context | tuple[Context, ...] | None = None,
         segment_ids: jax.Array | None = None,
         positions: jax.Array | None = None,
         cache: Cache | None = None,
@@ -132,13 +165,10 @@ class Transformer(nn.Module):
         """Maps [B, T, E] to hidden states [B, T, E] and the cache with T more entries.
 
         Arguments are those of `Block`, the cache that of `init_decoding`; `positions`, 0..T-1 by
-        default, are what queries and keys are rotated by. A cache allows no dropout.
+        default, are what queries and keys are rotated by. A cache allows no dropout. `context` is
+        an encoder's output for all layers, or what `contexts_of_layers` makes of it, one a layer.
         """
-        c = self.config
-        blocks = [
-            Block(c, pattern, self.causal, self.attend, self.constrain, parent=None)
-            for pattern in attention_cycle(c)
-        ]
+        c, blocks = self.config, self._blocks()
         params = self._layers(x.dtype)
         score = self._score()
         if self.is_initializing():  # `_layers` has made all that blocks have
@@ -150,10 +180,18 @@ class Transformer(nn.Module):
         dropping = not deterministic and max(c.residual_dropout, c.attention_dropout) > 0.0
         rngs = jax.random.split(self.make_rng("dropout"), c.num_layers) if dropping else None
 
-        def layer(i: int, x: jax.Array, params: Any, rng: Any, cache: KVCache | None = None):
+        def layer(
+            i: int,
+            x: jax.Array,
+            params: Any,
+            rng: Any,
+            cache: KVCache | None = None,
+            context: Any = context,
+        ):
             return blocks[i].apply(
                 {"params": params},
                 x,
+                context=context,
                 segment_ids=segment_ids,
                 positions=positions,
                 rotation=turned,
@@ -167,7 +205,8 @@ class Transformer(nn.Module):
             updated: list[Any] = []
             for i, held in enumerate(cache):
                 of_layer = params[i] if isinstance(params, tuple) else _layer_of(params, i)
-                x, new = layer(i % len(blocks), x, of_layer, None, held)
+                crossed = context[i] if isinstance(context, tuple) else context
+                x, new = layer(i % len(blocks), x, of_layer, None, held, crossed)
                 updated.append(new)
             return self._final(x), tuple(updated)
 
@@ -181,7 +220,7 @@ class Transformer(nn.Module):
             seen: list[Any] = []
             for i in range(len(blocks)):
                 x, _ = layer(i, x, *_layer_of(layers, i))
-                seen.append(_sizes(x) if observing else None)
+                seen.append(sizes(x) if observing else None)
             return x, seen
 
         cycles = c.num_layers // len(blocks)
@@ -197,11 +236,28 @@ class Transformer(nn.Module):
             seen.append(in_order)
         for i in range(c.num_layers - scanned):
             x, _ = layer(i, x, *_layer_of(stack, scanned + i))
-            seen.append(jax.tree.map(jnp.ravel, _sizes(x)) if observing else None)
+            seen.append(jax.tree.map(jnp.ravel, sizes(x)) if observing else None)
         if observing:
             layers = jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen)
             self.sow("statistics", "layers", layers)
         return self._final(x), None
+
+    def _blocks(self) -> list[Block]:
+        """The blocks that the layers cycle through: as often as both attentions' cycles meet."""
+        c = self.config
+        cycle, cross = attention_cycle(c), self.cross or (None,)
+        return [
+            Block(
+                c,
+                cycle[i % len(cycle)],
+                self.causal,
+                self.attend,
+                self.constrain,
+                cross[i % len(cross)],
+                parent=None,
+            )
+            for i in range(math.lcm(len(cycle), len(cross)))
+        ]
 
     def _final(self, x: jax.Array) -> jax.Array:
         return LayerNorm(self.config, name="final_norm")(x) if self.config.norm == "pre" else x
@@ -230,17 +286,29 @@ class Transformer(nn.Module):
 
     def _init_layers(self, rng: jax.Array, dtype: Any) -> Any:
         c = self.config
-        block = Block(c, attention_cycle(c)[0], parent=None)  # one token needs no mesh
+        cross = self.cross[0] if self.cross else None
+        block = Block(c, attention_cycle(c)[0], cross=cross, parent=None)  # a token needs no mesh
         token = jnp.zeros((1, 1, c.d_model), dtype)
+        context = Context(jnp.zeros((1, 1), jnp.int32), token)
         keys = jax.random.split(rng, c.num_layers)
-        return jax.vmap(lambda key: block.init(key, token)["params"])(keys)
+        return jax.vmap(lambda key: block.init(key, token, context=context)["params"])(keys)
+
+
+def contexts_of_layers(config: ModelConfig, params: Any, context: Context) -> tuple[Context, ...]:
+    """What each layer's cross attention reads of an encoder's output, computed once.
+
+    Args:
+      config: resolved, of the decoder.
+      params: of its `Transformer`, with layers stacked or `unstacked`.
+      context: with hidden states.
+    """
+    layers = params["layers"]
+    each = (
+        layers[i] if isinstance(layers, tuple) else _layer_of(layers, i)
+        for i in range(config.num_layers)
+    )
+    return tuple(context_heads(config, layer["cross_attention"], context) for layer in each)
 
 
 def _layer_of(stack: Any, i: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[i], stack)
-
-
-def _sizes(x: jax.Array) -> dict[str, jax.Array]:
-    """Root mean square and largest magnitude of all numbers of `x`, float32."""
-    x = x.astype(jnp.float32)
-    return {"rms": jnp.sqrt(jnp.mean(jnp.square(x))), "max": jnp.max(jnp.abs(x))}

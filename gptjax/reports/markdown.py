@@ -6,8 +6,11 @@ print("\n".join(table(("name", "value"), [["a", "1"]])))
 from collections.abc import Iterable, Iterator, Sequence
 
 
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table; all columns but the first are aligned to the right."""
-    for row in (headings, ["---"] + ["---:"] * (len(headings) - 1), *rows):
+def markdown_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = True
+) -> Iterator[str]:
+    """The lines of a table; `right` aligns all columns but the first, which hold numbers."""
+    rule = ["---"] + ["---:" if right else "---"] * (len(headings) - 1)
+    for row in (headings, rule, *rows):
         # A bar within a cell would end it.
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"

@@ -4,14 +4,36 @@ enable_compilation_cache()
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
 
 
+def provide_home() -> None:
+    """Gives a process whose user has no home one in the folder for temporary files, as $HOME.
+
+    So it is in a container that runs under a mere number. Libraries ask for a home, too.
+    """
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = str(_temporary())
+
+
 def cache_directory() -> Path:
-    """Directory of cached tokens and compiled programs: $GPTJAX_CACHE, or ~/.cache/gptjax."""
-    return Path(os.environ.get("GPTJAX_CACHE") or Path.home() / ".cache" / "gptjax")
+    """Directory of cached tokens and compiled programs: $GPTJAX_CACHE, or ~/.cache/gptjax.
+
+    Where there is no home, or it cannot be written, they are in the folder for temporary files.
+    """
+    if given := os.environ.get("GPTJAX_CACHE"):
+        return Path(given).expanduser()
+    provide_home()
+    kept = Path.home() / ".cache" / "gptjax"
+    nearest = next(each for each in (kept, *kept.parents) if each.exists())
+    return kept if os.access(nearest, os.W_OK) else _temporary()
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"gptjax-{os.getuid()}"
 
 
 def enable_compilation_cache() -> None:

@@ -4,9 +4,12 @@ prepared = prepare_corpus(config, load_model_tokenizer(config))
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
 
 import jax
+import numpy as np
 
 from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
@@ -17,15 +20,34 @@ from gptjax.data.batches.loader import (
     train_batches,
 )
 from gptjax.data.batches.mixture import Rows
-from gptjax.data.batches.shards import HostBatch, PreparedCorpus, TokenizedSplit, prepare
+from gptjax.data.batches.shards import PreparedCorpus, prepare
 from gptjax.data.batches.skipping import Ranges
+from gptjax.data.batches.token_stream import HostBatch, TokenizedSplit
 from gptjax.data.corpora.text import load_corpus
-from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
+from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, plain_text
 from gptjax.data.dialogue.held_out import hold_out
 from gptjax.data.dialogue.records import Item, Records
+from gptjax.inference.samples import SamplePrompt
+from gptjax.inference.text import whole_text
+from gptjax.interop.huggingface_directory import Pretrained
+from gptjax.registry import with_home
 from gptjax.runs.caches import cache_directory
 from gptjax.tokenization import Tokenizer, load_tokenizer
+from gptjax.tokenization.loading import MARKED
 from gptjax.training.processes import check_alike, on_first, together
+
+PROMPT_TOKENS = 8  # of held-out text, from which samples go on
+MOST_PROMPTS = 16  # of held-out conversations; samples go on from the first that fits
+
+
+def tokenizer_named(spec: str) -> Tokenizer:
+    """As `load_tokenizer`; `huggingface:DIR` names the tokenizer of a Hugging Face directory."""
+    before, _, inner = spec.rpartition("huggingface:")
+    marks = before.removesuffix(":")
+    if "huggingface:" not in spec or marks not in ("", *MARKED):
+        return load_tokenizer(spec)
+    tokenizer = Pretrained(Path(with_home(inner))).tokenizer()
+    return MARKED[marks](tokenizer) if marks else tokenizer
 
 
 def load_model_tokenizer(config: ExperimentConfig) -> Tokenizer:
@@ -37,10 +59,10 @@ def load_model_tokenizer(config: ExperimentConfig) -> Tokenizer:
     if config.data.tokenizer is None:
         raise ValueError(
             "config.data.tokenizer: got none, expected bytes, gpt2:DIR (with the encoder.json and "
-            "vocab.bpe that OpenAI published), gpt1:DIR, sentencepiece:FILE, or a directory made "
-            "by `python -m experiments.train_tokenizer`"
+            "vocab.bpe that OpenAI published), gpt1:DIR, sentencepiece:FILE, wordpiece:DIR, "
+            "huggingface:DIR, or a directory made by `python -m experiments.train_tokenizer`"
         )
-    tokenizer = load_tokenizer(config.data.tokenizer)
+    tokenizer = tokenizer_named(config.data.tokenizer)
     if tokenizer.vocab_size != config.model.vocab_size:
         raise ValueError(
             f"config.model.vocab_size: got {config.model.vocab_size}, expected "
@@ -62,6 +84,19 @@ def load_chat_template(config: ExperimentConfig) -> ChatTemplate:
         raise ValueError(f"config.data.{error}") from error
 
 
+class Hashed(Protocol):
+    """What a hash of its content tells from others."""
+
+    def content_hash(self) -> str: ...
+
+
+def content_hashes(**contents: Hashed) -> dict[str, str]:
+    """Hashes by name, of what all processes must have read alike; ValueError where they differ."""
+    hashes = {name: content.content_hash() for name, content in contents.items()}
+    check_alike(hashes)
+    return hashes
+
+
 def learned_and_held_out(
     load: Callable[[str], Records[Item]],
     learned: str,
@@ -69,17 +104,17 @@ def learned_and_held_out(
     conversation_of: Callable[[Item], Conversation],
     fraction: float,
 ) -> tuple[Records[Item], Records[Item]]:
-    """The set to learn from, and one to judge by.
+    """Loads the set to learn from and the held-out set.
 
     Args:
       load: reads a set.
-      learned: the specification of what is learned from.
-      validation: that of what is held out; None: a fraction of the other, by `hold_out`.
-      conversation_of: what an item begins with.
+      learned: specification of the set to learn from.
+      validation: specification of the held-out set; None: `hold_out` takes a fraction of the other.
+      conversation_of: gives the conversation that an item begins with.
       fraction: share that is held out.
 
     Raises:
-      ValueError: there is no such set, or nothing in one.
+      ValueError: a set cannot be read or is empty.
     """
     records = load(learned)
     if validation is not None:
@@ -88,10 +123,28 @@ def learned_and_held_out(
 
 
 def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCorpus:
-    """Both splits of the corpus `config.data.corpus`, tokenised.
+    """Both splits of the corpus `config.data.corpus`, tokenised, to train on.
 
     Raises:
-      ValueError: the corpus is not given, missing, empty, unreadable, or too short.
+      ValueError: as `tokenised`, or the training split is shorter than a window.
+    """
+    prepared = tokenised(config, tokenizer, config.data.validation_fraction)
+    prepared.train.full_windows(config.model.context_length)
+    return prepared
+
+
+def tokenised(
+    config: ExperimentConfig, tokenizer: Tokenizer, validation_fraction: float
+) -> PreparedCorpus:
+    """Both splits of the corpus `config.data.corpus`, tokenised, however short.
+
+    Args:
+      config: names the corpus.
+      tokenizer: of the model.
+      validation_fraction: share of the documents that is held out; 1: all, for judging.
+
+    Raises:
+      ValueError: the corpus is not given, missing, empty or unreadable.
     """
     if config.data.corpus is None:
         raise ValueError(
@@ -101,16 +154,30 @@ def prepare_corpus(config: ExperimentConfig, tokenizer: Tokenizer) -> PreparedCo
     corpus = load_corpus(config.data.corpus, invalid_utf8=config.data.invalid_utf8)
 
     def make() -> PreparedCorpus:
-        return prepare(
-            corpus, tokenizer, cache_directory() / "tokens", config.data.validation_fraction
-        )
+        return prepare(corpus, tokenizer, cache_directory() / "tokens", validation_fraction)
 
     if jax.process_count() > 1:
         on_first(lambda: make().corpus_hash)  # where they share a cache, the others find it there
     prepared = together(make)
     check_alike(prepared.hashes)
-    prepared.train.full_windows(config.model.context_length)
     return prepared
+
+
+def text_prompt(split: TokenizedSplit, tokenizer: Tokenizer) -> SamplePrompt:
+    """The first tokens of a split, for a model to continue."""
+    tokens = split.tokens[:PROMPT_TOKENS].astype(np.int32)
+    return SamplePrompt(whole_text(tokenizer, tokens), tokens, tokenizer.end_of_text)
+
+
+def chat_prompts(
+    template: ChatTemplate, conversations: Iterable[Conversation]
+) -> list[SamplePrompt]:
+    """The first conversations up to the assistant's turn, for a model to take it."""
+    end, banned = template.tokenizer.end_of_turn, template.tokenizer.outside_answers
+    return [
+        SamplePrompt(plain_text(each), template.prompt(each), end, banned)
+        for each in itertools.islice(conversations, MOST_PROMPTS)
+    ]
 
 
 def training_batches(
@@ -145,7 +212,7 @@ def validation_batches(
 ) -> Callable[[], Iterator[HostBatch]]:
     """Makes, at each call, the batches of `split` anew: `training.eval_batches` of them, or all.
 
-    Of the rows of each it makes a `share`: which parts, and of how many.
+    `share` says which parts of each batch it makes, and of how many parts.
     """
 
     def batches() -> Iterator[HostBatch]:
@@ -164,7 +231,7 @@ def validation_batches(
 def row_batches(
     config: ExperimentConfig, rows: Rows, share: BatchShare = ALL
 ) -> Callable[[], Iterator[HostBatch]]:
-    """Makes, at each call, the batches of `rows` anew, as `validation_batches` those of a split."""
+    """Makes, at each call, the batches of `rows` anew; see `validation_batches`."""
 
     def batches() -> Iterator[HostBatch]:
         whole = evaluation_rows(rows, config.training.batch_size, share=share)

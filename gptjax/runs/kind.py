@@ -1,10 +1,10 @@
-"""Kinds of run: one object holds all in which pretraining, fine-tuning, PPO and others differ.
+"""Kinds of run: one object holds everything in which pretraining, fine-tuning and PPO differ.
 
     kind = kind_of(config)
     kind.check(config)
     model = kind.model(config)
 
-Whatever runs, resumes, plans, replays or lists a run asks its kind and names none. To add one,
+Code that runs, resumes, plans, replays or lists a run asks its kind, and names no kind. To add one,
 write a module of `tasks/` with a subclass and its one instance, `KIND`, and a line in `KINDS`.
 """
 
@@ -12,8 +12,8 @@ import abc
 import dataclasses
 import importlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Generic, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic
 
 import jax
 import jax.numpy as jnp
@@ -22,15 +22,17 @@ from gptjax.attention import scores
 from gptjax.config import Config, ExperimentConfig
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
-from gptjax.models.transformer import attention_cycle
+from gptjax.models.transformer import attention_cycle, looks_ahead
 from gptjax.registry import unknown_name
-from gptjax.runs.costs import Costs, Shapes, array, costs_of_model
+from gptjax.runs.learner import Learner, Prepared
+from gptjax.runs.life.moved import Content
+from gptjax.runs.planning.costs import Costs, Plan, Shapes, array, costs_of_model
 from gptjax.tokenization import Tokenizer
-from gptjax.training.evaluation import Evaluator
-from gptjax.training.loop import RunIO
+from gptjax.training.lora import adapter_count, targeted_kernels
 from gptjax.training.losses import Loss, language_model
-from gptjax.training.state import TrainState
+from gptjax.training.reporting.curves import Curves
 
+Saving = tuple[str, Any, str]  # a field by its path, a value that takes less memory, and its price
 Check = tuple[str, bool, str]  # a field by its path, whether its value fits, and what would
 
 
@@ -39,8 +41,8 @@ class Best:
     """Rule by which later commands choose a checkpoint.
 
     Attributes:
-      figure: of the validation, that is lowest or highest of the best; None: the newest is taken.
-      highest: whether more is better.
+      figure: of the validation, which is compared; None: the newest checkpoint is taken.
+      highest: whether the highest figure is the best; otherwise the lowest is.
     """
 
     figure: str | None = None
@@ -50,102 +52,45 @@ class Best:
 NEWEST = Best()
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Memory and FLOPs of a run on a mesh, by the names of a dry run's figures.
-
-    Attributes:
-      trees: shapes of the arrays that are held throughout, which say where they live.
-      outside: the names of those that the largest compiled program does not take.
-      bytes: on each device, of what is held outside that program besides.
-      flops: of a step.
-    """
-
-    trees: Mapping[str, Any]
-    outside: tuple[str, ...]
-    bytes: Mapping[str, int]
-    flops: Mapping[str, float]
-
-
-class Prepared(Protocol):
-    """Training inputs, read and checked: `Task`, or those of a kind with a loop of its own."""
-
-    @property
-    def config(self) -> Any: ...
-    @property
-    def tokenizer(self) -> Tokenizer: ...
-    @property
-    def hashes(self) -> dict[str, str]: ...
-
-
-class Ended(Protocol):
-    """End of a run, with the figures of this start for its result."""
-
-    @property
-    def state(self) -> TrainState: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def interrupted_by(self) -> str | None: ...
-    @property
-    def figures(self) -> Mapping[str, Any]: ...
-
-
-class Learner(Protocol):
-    """Training loop of one run."""
-
-    @property
-    def target(self) -> TrainState:
-        """The shapes of the state's arrays, and where each lives."""
-        ...
-
-    @property
-    def evaluators(self) -> Mapping[str, Evaluator]:
-        """Evaluators of parameters, by split."""
-        ...
-
-    def on_start(self) -> None:
-        """Called at every start, once the directory is claimed and before there is a state."""
-        ...
-
-    def initial_state(self) -> TrainState:
-        """The state before the first step."""
-        ...
-
-    def learn(self, state: TrainState, io: RunIO) -> Ended:
-        """Takes steps from `state.step` to the last; raises what `training.loop.fit` does."""
-        ...
-
-    def final_metrics(self, params: Any) -> dict[str, Any]:
-        """Metrics of the evaluation parameters, for the result of an ended run; JSON values."""
-        ...
-
-
 class Kind(abc.ABC, Generic[Config]):
     """One kind of run; its docstring is what `experiments.list --kind=` shows.
 
     Attributes:
       config: the class of its configurations, which names the kind.
-      identity: the beginnings of paths, in sections of its own, that make a run what it is.
-      free: the beginnings of those that a run may change when it goes on.
-      follows: the kind that a new run starts from; None: random parameters do.
-      makes: what its model is.
-      curve: the figure that is drawn against steps, and its axis.
+      identity: beginnings of paths of fields in its own sections; a run resumes only if these
+        fields are the same.
+      free: beginnings of paths of fields that may change when a run resumes.
+      contents: the fields that name data whose content is recorded as a hash.
+      follows: kind of the run that a new run starts from; None: it may start at random.
+      marks: the kind of tokenizer that adds marks to another, such as chat; None: it needs none.
+      makes: its model, in words for messages.
+      takes: the model that its runs may start from, in the same words.
+      curves: the figures that are drawn against steps, and their axes; the first names the picture.
+      chunks_loss: whether `training.loss_chunk` acts on its loss; if not, it is refused.
       can_replay: whether `experiments.verify` can train it again.
     """
 
     config: ClassVar[type[ExperimentConfig]]
     identity: ClassVar[tuple[str, ...]] = ()
     free: ClassVar[tuple[str, ...]] = ()
+    contents: ClassVar[tuple[Content, ...]] = (Content("data.corpus", "corpus_hash"),)
     follows: ClassVar[str | None] = None
+    marks: ClassVar[str | None] = None
     makes: ClassVar[str] = "language model"
-    curve: ClassVar[tuple[str, str]] = ("loss", "loss (nats per token)")
+    takes: ClassVar[str] = "language model"
+    curves: ClassVar[Curves] = (("loss", "loss (nats per token)"),)
+    chunks_loss: ClassVar[bool] = True
     can_replay: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         """Name of the kind in config.json and in messages."""
         return self.config.kind
+
+    @property
+    def picture(self) -> str:
+        """Name of the file with its curves."""
+        return f"{self.curves[0][0]}.png"
 
     def model(self, config: Config, **attributes: Any) -> Any:
         """The model, a Linen module, with what a mesh asks of it: `attend` and `constrain`."""
@@ -171,7 +116,13 @@ class Kind(abc.ABC, Generic[Config]):
 
     def costs(self, config: Config) -> Costs:
         """Parameters, and FLOPs a token."""
-        return costs_of_model(config.model)
+        return costs_of_model(config.model, adapters=self.adapter_parameters(config))
+
+    def adapter_parameters(self, config: Config) -> int | None:
+        """Number of parameters of a run's adapters; None without LoRA."""
+        if config.lora.rank is None:
+            return None
+        return adapter_count(config.lora, self.shapes(config))
 
     def largest_batch(self, config: Config) -> Shapes:
         """Shapes of the arrays of the largest batch, as the loss takes them."""
@@ -182,9 +133,23 @@ class Kind(abc.ABC, Generic[Config]):
         weights = {"loss_weights": array(*shape, dtype=jnp.float32)}
         return weights | {name: array(*shape) for name in names}
 
+    def attention_calls(self, config: Config) -> Sequence[Mapping[str, Any]]:
+        """What a training step gives its attention calls: fields of `Call`, but for the model's."""
+        if config.model.trunk == "lstm":
+            return ()
+        batch = self.largest_batch(config)
+        length = batch["tokens"].shape[-1]
+        padded = "lengths" in batch and looks_ahead(config.model)  # see `padding_segments`
+        segments = "segment_ids" in batch or padded
+        return [{"num_queries": length, "num_keys": length, "segments": segments}]
+
     def tokens(self, batch: Mapping[str, Any]) -> int:
-        """The tokens that are computed of a batch, or of its shapes; padding counts."""
+        """Number of tokens that are computed in a batch, or in its shapes; padding counts."""
         return math.prod(batch["tokens"].shape)
+
+    def rows(self, batch: Mapping[str, Any]) -> int:
+        """Rows of `training.batch_size` that a batch amounts to, of which microbatches are made."""
+        return len(next(iter(batch.values())))
 
     def checks(self, config: Config) -> Iterable[Check]:
         """Checks of a resolved configuration of this kind."""
@@ -200,9 +165,19 @@ class Kind(abc.ABC, Generic[Config]):
             max(len(pattern.per_head()) for pattern in cycle) <= model.num_heads,
             f"at most {model.num_heads} patterns in heads(...), as many as heads",
         )
+        fits = self.chunks_loss or config.training.loss_chunk is None
+        yield "training.loss_chunk", fits, f"none for the kind of run {self.name}"
+        if model.trunk == "lstm":
+            yield "lora.rank", config.lora.rank is None, "none with model.trunk=lstm"
+            one = config.parallelism.sequence == 1
+            yield "parallelism.sequence", one, "1 with model.trunk=lstm, which reads in order"
+        if config.lora.rank is not None:
+            targeted_kernels(config.lora, self.shapes(config))
+            allowed = f"at most {model.d_model}, d_model, or none"
+            yield "lora.rank", config.lora.rank <= model.d_model, allowed
 
     def check(self, config: Config) -> None:
-        """Refuses what a resolved `config` of this kind cannot have, before anything is read.
+        """Refuses fields that this kind of run cannot have, before anything is read.
 
         Raises:
           ValueError: naming the field, what it got and what is allowed.
@@ -212,6 +187,17 @@ class Kind(abc.ABC, Generic[Config]):
                 section, name = field.split(".")
                 got = getattr(getattr(config, section), name)
                 raise ValueError(f"config.{field}: got {got}, expected {allowed}")
+
+    def savings(self, config: Config) -> Iterable[Saving]:
+        """Changes by which a run takes less memory, besides microbatches and a mesh; best first."""
+        if config.model.remat != "block" and config.model.trunk != "lstm":
+            yield "model.remat", "block", "slower: layers are computed again in the backward pass"
+        if config.model.dtype == "float32":
+            yield "model.dtype", "bfloat16", "losses differ from those in float32"
+        chunk = math.gcd(config.model.context_length, 256)
+        held = config.training.loss_chunk or config.model.context_length
+        if self.chunks_loss and held > chunk:
+            yield "training.loss_chunk", chunk, "the same results"
 
     def starts_at_random(self, config: Config) -> bool:
         """Whether a new run without `checkpoint.init_from` begins at random parameters."""
@@ -223,8 +209,13 @@ class Kind(abc.ABC, Generic[Config]):
         del config
         return NEWEST
 
+    def averaged(self, config: Config) -> int:
+        """Number of the last checkpoints whose parameters later commands average."""
+        del config
+        return 1
+
     def fitting_tokenizers(self, ours: Tokenizer) -> list[str]:
-        """Content hashes of tokenizers, of which a run with `ours` may take a model over."""
+        """Content hashes of the tokenizers whose models a run with `ours` may start from."""
         return [ours.content_hash()]
 
     def adopt(self, config: Config, read: Callable[[Any], Any], target: Any) -> Any:
@@ -232,7 +223,7 @@ class Kind(abc.ABC, Generic[Config]):
 
         Args:
           config: resolved.
-          read: gives parameters of what the run starts from, of their shapes and places.
+          read: reads the source's parameters, given their shapes and places.
           target: shapes and places of this run's parameters.
         """
         del config
@@ -243,7 +234,7 @@ class Kind(abc.ABC, Generic[Config]):
         """Reads what a run of a resolved `config` learns from.
 
         Raises:
-          ValueError: what the configuration names cannot be had, or nothing of it fits.
+          ValueError: data that the configuration names cannot be read, or nothing of it fits.
         """
         ...
 
@@ -273,6 +264,11 @@ KINDS: dict[str, str] = {
     "reward_model": "gptjax.tasks.reward_modelling",
     "ppo": "gptjax.tasks.policy_optimisation.kind",
     "dpo": "gptjax.tasks.preference_optimisation",
+    "masked_lm": "gptjax.tasks.masked_lm",
+    "classification": "gptjax.tasks.classification.kind",
+    "bert_classification": "gptjax.tasks.classification.bert",
+    "question_answering": "gptjax.tasks.question_answering.kind",
+    "translation": "gptjax.tasks.translation",
 }
 
 

@@ -12,8 +12,10 @@ from jax.sharding import Mesh
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.runs.kind import kind_of
 from gptjax.training import optimizers, partitioning
-from gptjax.training.gradients import gradient_sums, on_each_device
+from gptjax.training.gradients import Sums, gradient_sums, on_each_device
 from gptjax.training.loop import make_train_step
+from gptjax.training.lora import base_of, trained_params
+from gptjax.training.losses import Batch
 from gptjax.training.reporting.statistics import layer_statistics
 from gptjax.training.spikes import skipping_outliers
 from gptjax.training.state import TrainState, create, rng
@@ -24,12 +26,14 @@ class Program:
 
     Attributes:
       mesh: where state and batches live.
-      model: of the configuration, with what the mesh asks of it.
+      model: of the configuration, divided over the mesh.
       loss: of training and of evaluation.
       tx: the optimizer.
+      params: the shapes of all the model's parameters, and where each lives.
+      base: of these, what adapters stand beside; None without LoRA.
       target: the shapes of the state's arrays, and where each lives.
-      train_step: jitted `(state, batch) -> (state, metrics)`; it donates the state.
-      statistics: jitted `(state, batch) -> ` sizes of each layer's gradient and output.
+      train_step: jitted `(state, batch, base) -> (state, metrics)`; it donates the state.
+      statistics: jitted `(state, batch, base) -> ` sizes of each layer's gradient and output.
     """
 
     def __init__(self, config: ExperimentConfig, mesh: Mesh | None = None):
@@ -48,15 +52,12 @@ class Program:
         self.tx = skipping_outliers(
             optimizers.make_optimizer(optimizer, schedule), training.skip_grad_norm
         )
-        self.target = partitioning.placed(
-            jax.eval_shape(self.fresh, kind.shapes(config)), self.mesh
-        )
-        sums = gradient_sums(self.loss, training.accumulate)
-        if config.parallelism.strategy == "pmap":
-            sums = on_each_device(sums, self.mesh)
-        self.statistics = layer_statistics(sums, self.model, training.seed, self.mesh)
+        self.params = partitioning.placed(kind.shapes(config), self.mesh)
+        self.base = base_of(config.lora, self.params)
+        self.target = partitioning.placed(jax.eval_shape(self.fresh, self.params), self.mesh)
+        self.statistics = layer_statistics(self._sums, self.model, training.seed, self.mesh)
         self.train_step = make_train_step(
-            sums,
+            self._sums,
             self.tx,
             schedule,
             training.seed,
@@ -64,8 +65,21 @@ class Program:
             jax.tree.map(lambda leaf: leaf.sharding, self.target),
         )
 
+    def _sums(
+        self, params: Any, batch: Batch, rng: jax.Array, base: Any = None
+    ) -> tuple[Sums, Any]:
+        """Sums of the loss over a batch and their gradient, in microbatches as the batch needs."""
+        rows = self._kind.rows(batch)
+        count = partitioning.microbatches(self._config, self.mesh, rows)
+        sums = gradient_sums(self.loss, count)
+        if self._config.parallelism.strategy == "pmap":
+            sums = on_each_device(sums, self.mesh)
+        return sums(params, batch, rng, base)
+
     def fresh(self, params: Any = None) -> TrainState:
         """The state before the first step, of `params` or else of random parameters."""
+        config, seed = self._config, self._config.training.seed
         if params is None:
-            params = self._kind.init(self._config, rng(self._config.training.seed, "params"))
-        return create(params, self.tx, with_ema=self._config.optimizer.ema_decay is not None)
+            params = self._kind.init(config, rng(seed, "params"))
+        trained = trained_params(config.lora, params, rng(seed, "lora"))
+        return create(trained, self.tx, with_ema=config.optimizer.ema_decay is not None)

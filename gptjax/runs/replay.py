@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gptjax.config import ExperimentConfig
-from gptjax.runs.kind import Prepared, kind_of
+from gptjax.runs.kind import kind_of
+from gptjax.runs.learner import Prepared
 from gptjax.runs.supervised import SupervisedLearner
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.checkpoints.start import resume
@@ -21,13 +22,13 @@ from gptjax.training.reporting.metrics import read_metrics
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A loss as it was written, and as it is now; in nats, None where it is not finite.
+    """A recorded loss, and the loss of the replay; in nats, None if it is not finite.
 
     Attributes:
       step: of the row.
       split: "train", or what an evaluator judges.
-      recorded: what the row says.
-      replayed: what came now.
+      recorded: the loss of the row.
+      replayed: the loss of the replay.
     """
 
     step: int
@@ -37,7 +38,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Difference relative to the recorded loss; infinite where one alone is finite."""
+        """Difference relative to the recorded loss; infinite if only one of the two is finite."""
         if self.recorded == self.replayed:
             return 0.0
         if self.recorded is None or self.replayed is None:
@@ -50,17 +51,17 @@ def prepared_in(workdir: WorkDirectory, config: ExperimentConfig) -> Prepared:
 
     Args:
       workdir: of a run.
-      config: the run's, but that it may compute elsewhere.
+      config: of the run; `parallelism` may differ.
 
     Raises:
-      ValueError: what it reads cannot be had.
+      ValueError: its data cannot be read.
     """
     config.data.tokenizer = str(workdir.path / "tokenizer")
     return kind_of(config).prepare(config)
 
 
 def changes_since(workdir: WorkDirectory, hashes: Mapping[str, str]) -> list[str]:
-    """Says which of the content `hashes`, by name, are not as the run in `workdir` has them."""
+    """Says which of the content `hashes`, by name, differ from those of the run in `workdir`."""
     record = workdir.record()
     return [
         f"{workdir.path}: {name}: got {value[:12]} as it is now, expected "
@@ -89,8 +90,8 @@ def learner_in(workdir: WorkDirectory, config: ExperimentConfig) -> SupervisedLe
     kind = kind_of(config)
     if not kind.can_replay:
         raise ValueError(
-            f"--workdir: got {workdir.path}, a run of kind {kind.name}, whose steps cannot be "
-            "trained again; expected a run of another kind"
+            f"{workdir.given_as}: got {workdir.path}, a run of kind {kind.name}, whose steps "
+            "cannot be trained again; expected a run of another kind"
         )
     learner: Any = kind.learner(unchanged_in(workdir, config), workdir)
     return learner
@@ -101,10 +102,10 @@ def replay(
 ) -> Iterator[Comparison]:
     """Trains from a kept checkpoint, or from the start, and compares every row on the way.
 
-    Nothing is written. Ranges of examples that the run left out are left out.
+    Nothing is written. The replay skips the examples that the run skipped.
 
     Args:
-      learner: of the run; where it may compute, `config.parallelism`, need not be the run's.
+      learner: of the run; its `config.parallelism` may differ from the run's.
       workdir: the run's.
       from_step: 0, or the step of a checkpoint.
       to_step: the last step whose rows are compared.
@@ -128,13 +129,13 @@ def replay(
         replayed = loss if math.isfinite(loss) else None
         return Comparison(step, split, recorded[step, split], replayed)
 
-    share = batch_share(program.mesh)
+    share, evaluators = batch_share(program.mesh), learner.evaluators_of_state()
     batches = learner.task.batches(from_step, workdir.skipped_examples(), share)
     for step in range(from_step, to_step + 1):
         if step > from_step:
-            state, metrics = program.train_step(state, put_batch(next(batches), program.mesh))
+            state, metrics = learner.train_step(state, put_batch(next(batches), program.mesh))
             if (step, "train") in recorded:
                 yield compare(step, "train", float(metrics["loss"]))
-        for split, evaluate in learner.evaluators.items():
+        for split, evaluate in evaluators.items():
             if (step, split) in recorded:
                 yield compare(step, split, evaluate(state.eval_params)["loss"])

@@ -1,31 +1,56 @@
-"""Kinds of run that the one supervised loop trains: what they share besides `Kind`.
+"""What those kinds of run share that the supervised loop trains.
 
 class FineTuning(Supervised[SFTConfig]): ...
 """
 
 import abc
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax
 
-from gptjax.config import Config
-from gptjax.runs.initial_params import initial_params
+from gptjax.config import Config, batch_schedule
+from gptjax.inference.samples import SamplePrompt, TextSamples, check_sampled
+from gptjax.models.adapters import Base, joined
+from gptjax.models.layers import identity
+from gptjax.runs.initial.params import initial_params
 from gptjax.runs.kind import Kind, Plan
 from gptjax.runs.program import Program
 from gptjax.runs.task import Task
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.checkpoints.start import initial_state
+from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import Outcome, RunIO, fit
+from gptjax.training.lora import base_of
+from gptjax.training.losses import Batch
 from gptjax.training.memory import planned_bytes
-from gptjax.training.partitioning import batch_sharding, batch_share, num_chips
-from gptjax.training.reporting.throughput import Throughput, matmul_peak_flops
+from gptjax.training.partitioning import (
+    batch_sharding,
+    batch_share,
+    model_attributes,
+    num_chips,
+)
+from gptjax.training.reporting.progress import Progress
+from gptjax.training.reporting.throughput import Peak, Throughput, flops_a_second, peak_flops
 from gptjax.training.state import TrainState
 
 
 class Supervised(Kind[Config]):
-    """A kind whose runs are batches, a loss and evaluators: `prepare` gives a `Task`."""
+    """A kind whose runs are batches, a loss and evaluators: `prepare` gives a `Task`.
 
+    Attributes:
+      judged_on: beginnings of paths of fields that decide what its runs are judged on, besides
+        those of `contents`.
+      loss_fields: beginnings of paths of fields that change what `loss` measures. Runs that differ
+        in them are compared by the other figures of their evaluations, first by the second of
+        `curves`.
+      predicts_next: whether the loss is that of the next token, which attention may look ahead to.
+    """
+
+    judged_on: ClassVar[tuple[str, ...]] = ()
+    loss_fields: ClassVar[tuple[str, ...]] = ()
+    predicts_next: ClassVar[bool] = False
     can_replay = True
 
     @abc.abstractmethod
@@ -39,11 +64,13 @@ class Supervised(Kind[Config]):
 
     def plan(self, config: Config, mesh: Any) -> Plan:
         """Parameters, optimizer and average, and the FLOPs of the largest batch."""
-        state = Program(config, mesh).target
+        program = Program(config, mesh)
+        state, base = program.target, program.base
         tokens, costs = self.tokens(self.largest_batch(config)), self.costs(config)
         return Plan(
             trees={
                 "parameter_bytes": state.params,
+                **({} if base is None else {"base_bytes": base}),
                 "optimizer_bytes": state.opt_state,
                 "average_bytes": state.ema,
             },
@@ -64,7 +91,9 @@ class Supervised(Kind[Config]):
             )
             for name, array in self.largest_batch(config).items()
         }
-        return planned_bytes(program.train_step.lower(program.target, batch).compile())
+        return planned_bytes(
+            program.train_step.lower(program.target, batch, program.base).compile()
+        )
 
 
 class SupervisedLearner:
@@ -74,7 +103,7 @@ class SupervisedLearner:
       task: what it learns from.
       program: what it computes.
       target: the shapes of the state's arrays, and where each lives.
-      evaluators: what judges parameters, by split.
+      evaluators: what judges the parameters of a model, by split.
     """
 
     def __init__(self, kind: Kind[Any], task: Task, workdir: WorkDirectory):
@@ -90,20 +119,93 @@ class SupervisedLearner:
 
     def initial_state(self) -> TrainState:
         """The state before the first step, of what the run started from."""
-        init_from = initial_params(self.task.config, self._workdir.initial_checkpoint())
-        return initial_state(self.program.fresh, self.target, init_from)
+        params = self._initial_params() if self.base is None else self.base.params
+        return initial_state(self.program.fresh, self.target, params)
+
+    @functools.cached_property
+    def base(self) -> Base | None:
+        """What adapters stand beside: what the run started from; None without LoRA."""
+        lora = self.task.config.lora
+        return None if lora.rank is None else base_of(lora, self._initial_params())
+
+    def _initial_params(self) -> Any:
+        read = initial_params(self.task.config, self._workdir.initial_checkpoint())
+        return None if read is None else read(self.program.params)
+
+    def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+        """The state after the step of `batch`, and its metrics; it donates the state."""
+        return self.program.train_step(state, batch, self.base)
+
+    def evaluators_of_state(self) -> dict[str, Evaluator]:
+        """The evaluators as functions of `TrainState.eval_params`."""
+        return {
+            split: lambda params, evaluate=evaluate: evaluate(joined(params, self.base))
+            for split, evaluate in self.evaluators.items()
+        }
+
+    @property
+    def header(self) -> dict[str, str]:
+        """Data, a step, what MFU is a share of, and the samples of a language model."""
+        config, peak = self.task.config, self._peak
+        known = peak.of_devices(num_chips(self.program.mesh))
+        stages = batch_schedule(config).stages
+        rows = " to ".join(f"{size:,}" for size in dict.fromkeys((stages[0][1], stages[-1][1])))
+        row, last = self.task.tokens_a_row or config.model.tokens_per_row, stages[-1][1]
+        lines = {
+            "data": self.task.data,
+            "a step": f"{rows} rows of {row:,} tokens, {last * row:,} together",
+            "peak": peak.source if known is None else f"{flops_a_second(known)}, {peak.source}",
+        }
+        if self.task.prompts:
+            count, sampled = config.training.sample_tokens, self._sampled
+            some = f"{count} tokens at each evaluation"
+            lines["samples"] = sampled if isinstance(sampled, str) else some
+        return lines
+
+    @functools.cached_property
+    def _peak(self) -> Peak:
+        return peak_flops(self.task.config.model.dtype)
 
     @functools.cached_property
     def _throughput(self) -> Throughput:
         config = self.task.config
         costs, row = self._kind.costs(config), config.model.tokens_per_row
-        peak = matmul_peak_flops(config.model.dtype) * num_chips(self.program.mesh)
         return Throughput(
             costs.flops_per_token,
             costs.executed_flops_per_token,
-            peak,
+            self._peak.of_devices(num_chips(self.program.mesh)),
             scale=(self.task.tokens_a_row or row) / row,
         )
+
+    @functools.cached_property
+    def _sampled(self) -> SamplePrompt | str:
+        """The prompt that is continued at evaluations, or why there is none."""
+        config, refusals = self.task.config, []
+        for prompt in self.task.prompts if config.training.sample_tokens else ():
+            try:
+                check_sampled(config, prompt)
+            except ValueError as error:
+                refusals.append(f"none: {error}")
+            else:
+                return prompt
+        return next(iter(refusals), "none")
+
+    def _samples(self, step: int, progress: Progress) -> Callable[[int, Any], None]:
+        """Writes a text at each evaluation, of a run that goes on from `step`."""
+        prompt, config = self._sampled, self.task.config
+        if isinstance(prompt, str):
+            return lambda step, params: None
+        constrain = model_attributes(config, self.program.mesh).get("constrain", identity)
+        samples = TextSamples(
+            self._kind.model(config, constrain=constrain),
+            prompt,
+            self.task.tokenizer,
+            config,
+            self._workdir.path / "samples.jsonl",
+            progress.sample,
+        )
+        samples.truncate_after(step)
+        return lambda step, params: samples(step, joined(params, self.base))
 
     def learn(self, state: TrainState, io: RunIO) -> Outcome:
         """Takes steps from `state.step` to the last; see `fit`."""
@@ -111,16 +213,17 @@ class SupervisedLearner:
         skipped = io.data_record["skipped_examples"]
         return fit(
             state,
-            program.train_step,
+            self.train_step,
             self.task.batches(int(state.step), skipped, share),
             self.task.config,
             io,
             mesh=program.mesh,
-            evaluators=self.evaluators,
+            evaluators=self.evaluators_of_state(),
             throughput=self._throughput,
-            statistics=program.statistics,
+            statistics=functools.partial(program.statistics, base=self.base),
+            show=self._samples(int(state.step), io.progress),
         )
 
     def final_metrics(self, params: Any) -> dict[str, Any]:
         """Figures of the result besides the last row."""
-        return self.task.final_metrics(self.program, params, self._workdir)
+        return self.task.final_metrics(self.program, joined(params, self.base), self._workdir)

@@ -4,63 +4,89 @@ workdir = WorkDirectory("runs/demo")
 config, params = workdir.config(), workdir.params()
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 from jax.sharding import Mesh
 
+from gptjax import locks
 from gptjax.atomic_files import write_json
-from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
+from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.data.batches.skipping import Ranges
-from gptjax.registry import unknown_name
-from gptjax.runs.kind import KINDS, kind_named, kind_of
+from gptjax.data.dialogue.chat_format import ChatTemplate
+from gptjax.runs.initial.stored import mean_params, stored_params
+from gptjax.runs.kind import kind_of
+from gptjax.runs.life.claim import claimed
 from gptjax.runs.provenance import provenance
-from gptjax.runs.run_identity import changes
-from gptjax.settings import from_dict, to_dict
+from gptjax.runs.run_file import (
+    CONFIG,
+    STARTED_FROM,
+    InitialCheckpoint,
+    config_of,
+    initial_checkpoint_of,
+    read_run,
+)
+from gptjax.runs.run_identity import changes, moved_data
+from gptjax.settings import to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
+from gptjax.training.checkpoints.retention import StepDirectories
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import make_mesh, placed
 from gptjax.training.processes import on_first
 from gptjax.training.reporting.metrics import read_metrics
 
-STARTED_FROM = "started_from"  # in config.json
 MADE = ("metrics.jsonl", "checkpoints/[0-9]*", "measured.json")  # show that a run has begun
-
-
-@dataclasses.dataclass(frozen=True)
-class InitialCheckpoint:
-    """Initial parameters of a run, recorded at its first start and the same at every later one.
-
-    A run goes back to its start when no checkpoint comes before steps that were not finite, and
-    `experiments.verify` replays it from there. Its source may have been trained on since, or
-    replaced.
-
-    Attributes:
-      path: the work directory, or the model directory of Hugging Face's, that the parameters
-        before the first step were read from; None: they were random.
-      step: of the work directory's checkpoint; None of a model directory.
-      sha256: of the checkpoint's manifest, or over the model directory's files; empty without.
-    """
-
-    path: str | None = None
-    step: int | None = None
-    sha256: str = ""
 
 
 class WorkDirectory:
     """config.json, metrics.jsonl, result.json, checkpoints/, tokenizer/, tensorboard/, loss.png."""
 
-    def __init__(self, path: str | None):
-        """`path` as the user gave it; None is refused."""
+    def __init__(self, path: str | None, given_as: str = "--workdir"):
+        """Nothing is read or made yet.
+
+        Args:
+          path: as the user gave it; None is refused.
+          given_as: the flag or the field that gave it, with which messages begin.
+        """
         if path is None:
-            raise ValueError("--workdir: got none, expected a directory for what the run makes")
-        self.path = Path(path)
-        self._config_file = self.path / "config.json"
+            raise ValueError(f"{given_as}: got none, expected the directory of a run")
+        self.path, self.given_as = Path(path), given_as
+        self._config_file = self.path / CONFIG
+        self._is_claimed = False
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Gives this run alone the right to write here; within the block it may be asked again.
+
+        Raises:
+          ValueError: as `life.claim.claimed`, or the directory holds something that is not a run.
+        """
+        if self._is_claimed:
+            yield
+            return
+        on_first(self._refuse_other_files)
+        with claimed(self.path, self.given_as):
+            self._is_claimed = True
+            try:
+                yield
+            finally:
+                self._is_claimed = False
+
+    def _refuse_other_files(self) -> None:
+        if self._config_file.exists() or not self.path.is_dir():
+            return
+        if locks.holds_files(self.path):
+            raise ValueError(
+                f"{self.given_as}: {self.path} holds files but no config.json; expected a new "
+                "or empty directory, or one of this run"
+            )
 
     def begin(
         self,
@@ -68,23 +94,30 @@ class WorkDirectory:
         config: ExperimentConfig,
         record: dict[str, Any],
         find_initial_checkpoint: Callable[[], InitialCheckpoint] | None = None,
+        restore_step: int | None = None,
     ) -> None:
         """Makes this the directory of a run, or checks that the same run is already there.
 
-        A run that has made none of MADE, such as one whose model could not be built, is not there
-        yet.
+        A run that has written none of the files in MADE does not count as a run. An example is a
+        run whose model could not be built.
 
         Args:
           experiment: the name the configuration was made from.
           config: resolved.
-          record: what else is to be the same: content hashes of what the run reads.
+          record: content hashes of the run's data, which must be the same too.
           find_initial_checkpoint: finds what a new run starts from; an older run has recorded it.
+          restore_step: the checkpoint that it is to go on from; by default the newest.
 
         Raises:
-          ValueError: the directory holds another run (says how they differ), or something that
-            is not a run, or cannot be written; or `find_initial_checkpoint` raises it.
+          ValueError: as `claimed`; the directory holds another run (says how they differ), or
+            cannot be written; or `find_initial_checkpoint` raises it.
         """
-        on_first(lambda: self._begin_here(experiment, config, record, find_initial_checkpoint))
+        with self.claimed():
+            on_first(
+                lambda: self._begin_here(
+                    experiment, config, record, find_initial_checkpoint, restore_step
+                )
+            )
 
     def _begin_here(
         self,
@@ -92,32 +125,30 @@ class WorkDirectory:
         config: ExperimentConfig,
         record: dict[str, Any],
         find_initial_checkpoint: Callable[[], InitialCheckpoint] | None,
+        restore_step: int | None,
     ) -> None:
         try:
             initial = None
-            if self._config_file.exists():
-                if any(any(self.path.glob(made)) for made in MADE):
-                    self._refuse_another(config, record)
-                    initial = self._run().get(STARTED_FROM)
-            elif self.path.is_dir() and any(self.path.iterdir()):
-                raise ValueError(
-                    f"--workdir: {self.path} holds files but no config.json; expected a new or "
-                    "empty directory, or one of this run"
-                )
+            if self._config_file.exists() and self.has_begun():
+                self._refuse_another(config, record, restore_step)
+                initial = self._run().get(STARTED_FROM)
             if initial is None and find_initial_checkpoint is not None:
                 initial = dataclasses.asdict(find_initial_checkpoint())
-            self.path.mkdir(parents=True, exist_ok=True)
             kind = {} if config.kind == ExperimentConfig.kind else {"task": config.kind}
             run = {"experiment": experiment, **kind, "config": to_dict(config), **record}
             write_json(self._config_file, run | ({STARTED_FROM: initial} if initial else {}))
         except OSError as error:
             raise ValueError(
-                f"--workdir: cannot write {self.path}: {error.strerror}; expected a writable "
+                f"{self.given_as}: cannot write {self.path}: {error.strerror}; expected a writable "
                 "directory with space left"
             ) from error
 
+    def has_begun(self) -> bool:
+        """Whether a run has written something here besides its configuration."""
+        return any(any(self.path.glob(made)) for made in MADE)
+
     def keep_tokenizer(self, tokenizer: Tokenizer) -> None:
-        """Copies the run's tokenizer here, so that what lies there is whole whenever it is."""
+        """Copies the run's tokenizer here; the copy appears only when it is complete."""
         on_first(lambda: self._keep_here(tokenizer))
 
     def _keep_here(self, tokenizer: Tokenizer) -> None:
@@ -127,40 +158,42 @@ class WorkDirectory:
         shutil.rmtree(kept, ignore_errors=True)
         unfinished.rename(kept)
 
-    def _refuse_another(self, config: ExperimentConfig, record: dict[str, Any]) -> None:
+    def _refuse_another(
+        self, config: ExperimentConfig, record: dict[str, Any], restore_step: int | None
+    ) -> None:
         run, theirs = self._run(), self.config()
         if theirs.kind != config.kind:
             raise ValueError(
-                f"--workdir: {self.path} holds a run of kind {theirs.kind}; expected one of kind "
-                f"{config.kind}, or another directory"
-            )
-        changed = changes(config, record, theirs, run)
-        if changed:
-            raise ValueError(
-                f"--workdir: {self.path} holds another run; expected the same configuration or "
-                f"another directory; this one has {'; '.join(changed)}"
+                f"{self.given_as}: {self.path} holds a run of kind {theirs.kind}; expected one of "
+                f"kind {config.kind}, or another directory"
             )
 
-    def _run(self) -> dict[str, Any]:
-        try:
-            return json.loads(self._config_file.read_text())
-        except OSError as error:
+        directories = StepDirectories(self.path / "checkpoints")
+        newest = max(directories.steps(), default=0)
+        kept = newest if restore_step is None else restore_step
+        changed = changes(config, record, theirs, run, kept)
+        if changed:
             raise ValueError(
-                f"--workdir: no run in {self.path} ({self._config_file.name}: {error.strerror}); "
-                "expected the directory of a run of experiments.train"
-            ) from error
-        except ValueError as error:
-            raise ValueError(f"{self._config_file} is damaged: {error}; expected JSON") from error
+                f"{self.given_as}: {self.path} holds another run; expected the same configuration "
+                f"or another directory; this one has {'; '.join(changed)}"
+            )
+        for line in moved_data(config, record, theirs, run)[1]:
+            logging.warning("%s: data has moved, its content is the same: %s", self.path, line)
+        if restore_step is not None and config.training.num_steps > theirs.training.num_steps:
+            # The steps that the longer run would have taken otherwise go before it is written down.
+            self.resolve_step(restore_step)
+            directories.acquire_lock()
+            try:
+                directories.remove_after(restore_step)
+            finally:
+                directories.release()
+
+    def _run(self) -> dict[str, Any]:
+        return read_run(self.path, self.given_as)
 
     def config(self) -> ExperimentConfig:
         """The run's resolved configuration."""
-        run = self._run()
-        if "config" not in run:
-            raise ValueError(f"{self._config_file} is damaged: it has no 'config'")
-        name = run.get("task", ExperimentConfig.kind)
-        if name not in KINDS:
-            raise unknown_name(f"kind of run in {self._config_file}:", name, KINDS)
-        return resolve(from_dict(kind_named(name).config, run["config"]))
+        return config_of(self._run(), self.path)
 
     def record(self) -> dict[str, str]:
         """Content hashes of all that the run was made with: its tokenizer, its corpus or sets."""
@@ -168,13 +201,7 @@ class WorkDirectory:
 
     def initial_checkpoint(self) -> InitialCheckpoint:
         """Initial parameters of the run, as `begin` recorded them."""
-        run = self._run()
-        if STARTED_FROM not in run:
-            raise ValueError(
-                f"{self._config_file}: got no {STARTED_FROM!r}, expected that of a run which has "
-                "been started"
-            )
-        return InitialCheckpoint(**run[STARTED_FROM])
+        return initial_checkpoint_of(self._run(), self.path)
 
     def skipped_examples(self) -> Ranges:
         """The ranges of examples that the run has left out by now, as its rows say."""
@@ -197,7 +224,7 @@ class WorkDirectory:
     def chosen_step(self) -> int | None:
         """The checkpoint that later commands take unless they name one; None without any.
 
-        It is the newest, or the best of those that were judged where the kind of run says so.
+        It is the newest, or, if the kind of run says so, the best of the evaluated ones.
         """
         config = self.config()
         with self.checkpoints() as checkpoints:
@@ -206,12 +233,17 @@ class WorkDirectory:
                 best = checkpoints.best_step()
             return checkpoints.latest_step() if best is None else best
 
+    def chosen(self, params: Any, last: int, mesh: Mesh) -> tuple[int | None, Any]:
+        """The step that later commands take, and its parameters; `params` are those of `last`."""
+        step = self.chosen_step()
+        return step, params if step == last else self.restored(step, mesh)
+
     def resolve_step(self, step: int | None) -> int:
-        """The checkpoint that `step` names; None is the chosen one, and there must be one."""
+        """The checkpoint that `step` names; None: the chosen one. ValueError without any."""
         with self.checkpoints() as checkpoints:
             steps = checkpoints.steps()
         if not steps:
-            raise ValueError(f"--workdir: {self.path} has no checkpoint yet")
+            raise ValueError(f"{self.given_as}: {self.path} has no checkpoint yet")
         if step is not None and step not in steps:
             choices = ", ".join(map(str, steps))
             raise ValueError(
@@ -223,23 +255,34 @@ class WorkDirectory:
 
     def tokenizer(self) -> Tokenizer:
         """The run's own copy of its tokenizer; ValueError where it is not the one trained with."""
-        tokenizer = load_tokenizer(str(self.path / "tokenizer"))
-        expected, got = self.record().get("tokenizer_hash"), tokenizer.content_hash()
+        expected, kept = self.record().get("tokenizer_hash"), self.path / "tokenizer"
+        if not kept.is_dir():
+            raise ValueError(f"{kept}: got no directory, expected the run's copy of its tokenizer")
+        tokenizer = load_tokenizer(str(kept))
+        got = tokenizer.content_hash()
         if got != expected:
             raise ValueError(
-                f"{self.path}/tokenizer: got the tokenizer {got[:12]}, expected {expected}, with "
+                f"{kept}: got the tokenizer {got[:12]}, expected {expected}, with "
                 "which the model was trained"
             )
         return tokenizer
 
-    def model(self) -> Any:
-        """The run's model, which is to be one of language."""
+    def chat_template(self) -> ChatTemplate:
+        """The format of conversations by the run's tokenizer; ValueError where it has no chat."""
+        tokenizer = self.tokenizer()
+        try:
+            return ChatTemplate(tokenizer)
+        except ValueError as error:
+            raise ValueError(f"{self.given_as}: {self.path}: {error}") from error
+
+    def model(self, makes: str = "language model") -> Any:
+        """The run's model; ValueError if it is not what `makes` says, in the words of its kind."""
         config = self.config()
         kind = kind_of(config)
-        if kind.makes != "language model":
+        if kind.makes != makes:
             raise ValueError(
-                f"--workdir: got {self.path}, which holds a {kind.makes}, expected a run of a "
-                "language model"
+                f"{self.given_as}: got {self.path}, which holds a {kind.makes}, expected a run of "
+                f"a {makes}"
             )
         return kind.model(config)
 
@@ -256,15 +299,31 @@ class WorkDirectory:
         self.model()  # refuses what is none
         return self.restored(step, mesh)
 
-    def restored(self, step: int | None = None, mesh: Mesh | None = None) -> Any:
-        """Restores as `params` does, for a run of any kind."""
+    def restored(
+        self, step: int | None = None, mesh: Mesh | None = None, average: int | None = None
+    ) -> Any:
+        """Restores as `params` does, for a run of any kind; adapters are merged into their base.
+
+        `average` is the number of the last checkpoints up to `step` whose parameters are averaged;
+        None: as many as the kind of run says.
+        """
         config = self.config()
         kind = kind_of(config)
         if mesh is None:
             mesh = make_mesh(ParallelismConfig(), jax.local_devices())
+        target = placed(kind.shapes(config), mesh)
         step = self.chosen_step() if step is None else step
+        count = kind.averaged(config) if average is None else average
+        if count == 1 or step is None:
+            return stored_params(self.path, step, target)
         with self.checkpoints() as checkpoints:
-            return checkpoints.restore_eval_params(step, placed(kind.shapes(config), mesh))
+            steps = [each for each in checkpoints.steps() if each <= step]
+        if len(steps) < count:
+            raise ValueError(
+                f"{self.given_as}: got {len(steps)} checkpoints up to step {step} in {self.path}, "
+                f"expected the {count} whose parameters are to be averaged"
+            )
+        return mean_params(self.path, steps[-count:], target)
 
     def has_result(self) -> bool:
         """Whether the run has ended."""
@@ -275,13 +334,14 @@ class WorkDirectory:
         return json.loads((self.path / "result.json").read_text())
 
     def write_result(self, figures: dict[str, Any]) -> None:
-        """Writes result.json: the run's figures, and what made them."""
+        """Writes result.json: the run's figures and their provenance."""
         write_json(self.path / "result.json", {**figures, **provenance()})
 
     def drop_result_of_another_step(self, step: int) -> None:
-        """Removes result.json where it is not of `step`, to which the run has gone back."""
+        """Removes result.json if it is not of `step`, or if `step` is no longer the last step."""
         on_first(lambda: self._drop_here(step))
 
     def _drop_here(self, step: int) -> None:
-        if self.has_result() and self.result().get("step") != step:
+        last = self.config().training.num_steps
+        if self.has_result() and not self.result().get("step") == step == last:
             (self.path / "result.json").unlink()

@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,10 +23,13 @@ from rich.table import Table
 
 from gptjax import attention
 from gptjax.attention.patterns import in_order
-from gptjax.config import ExperimentConfig, ModelConfig
+from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.decoder import Decoder
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import attention_cycle
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.studies.equal_budget.plan import trial_config
+from gptjax.studies.equal_budget.variants import ATTENTION, Variant
 from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.losses import Batch, Loss, counted_weights
 from gptjax.training.partitioning import put_batch
@@ -120,6 +123,7 @@ def sparsify(
     batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
     bytes_per_target: float,
     mesh: Mesh,
+    bytes_of: str = "documents",
 ) -> dict[str, Any]:
     """Judges a trained model under another attention on held-out text.
 
@@ -128,19 +132,20 @@ def sparsify(
       params: the trained parameters; they load under any specification.
       specification: the attention to judge.
       batches: makes the batches anew at each call.
-      bytes_per_target: bytes of the documents over targets in them.
+      bytes_per_target: bytes of the text over targets in it.
       mesh: where batches go.
+      bytes_of: the text whose bytes are counted, see `TokenizedSplit.bytes_of`.
 
     Returns:
       JSON values: `attention`, `loss` (nats a token) and `bits_per_byte`, each of the run's `own`
-      and of the `new` attention; `kl`, the mean over tokens of KL(own || new) of the predictions
-      (nats); `kept` [L][H], the share of the run's own attention that the new one keeps, the
-      mean over queries.
+      and of the `new` attention; `bytes_of` as given; `kl`, the mean over tokens of
+      KL(own || new) of the predictions (nats); `kept` [L][H], the share of the run's own attention
+      that the new one keeps, the mean over queries.
     """
     new = copy.deepcopy(config.model)
     new.attention = specification
     loss = divergence_loss(GPT(config.model), GPT(new))
-    figures = language_model_evaluator(loss, batches, bytes_per_target, mesh)(params)
+    figures = language_model_evaluator(loss, batches, bytes_per_target, mesh, bytes_of)(params)
 
     measure = jax.jit(functools.partial(kept_attention, config.model, specification))
     parts = [jax.device_get(measure(params, put_batch(batch, mesh))) for batch in batches()]
@@ -150,9 +155,27 @@ def sparsify(
         "attention": {"own": config.model.attention, "new": specification},
         "loss": {"own": figures["own_loss"], "new": figures["loss"]},
         "bits_per_byte": {"own": bits * figures["own_loss"], "new": figures["bits_per_byte"]},
+        "bytes_of": figures["bytes_of"],
         "kl": figures["kl"],
         "kept": (kept / np.maximum(queries, 1)).tolist(),
     }
+
+
+def figure_lines(report: dict[str, Any]) -> Iterator[str]:
+    """The figures of a report, a line each."""
+    for name in ("loss", "bits_per_byte"):
+        own, new = report[name]["own"], report[name]["new"]
+        yield f"{name}: {own:.4f}, under the new attention {new:.4f} ({new - own:+.4f})"
+    yield f"KL(own || new): {report['kl']:.4f} nats a token"
+
+
+def continued_line(report: dict[str, Any]) -> str:
+    """What training on came to, where the report has its figures as `continued`."""
+    after, loss = report["continued"], report["loss"]
+    return (
+        f"loss after {after['step']} steps: {after['loss']:.4f}, from {loss['new']:.4f}; "
+        f"{loss['own']:.4f} before the change"
+    )
 
 
 def kept_attention_table(report: dict[str, Any]) -> Table:
@@ -186,3 +209,18 @@ def plot(report: dict[str, Any], path: str | os.PathLike[str]) -> None:
     axes.set(xlabel="head", ylabel="layer", xticks=range(heads), yticks=range(layers))
     axes.set_title(f"{names['new']}\nof the attention of {names['own']}", fontsize=10)
     figure.savefig(path)
+
+
+def continued(
+    workdir: WorkDirectory, specification: str, num_steps: int, learning_rate: float | None
+) -> ExperimentConfig:
+    """The configuration that trains on from the run in `workdir` under another attention."""
+    own = workdir.config()
+    variant = Variant(specification, {ATTENTION: specification})
+    config = trial_config(own, variant, num_steps, own.training.seed + 1)
+    config.checkpoint.init_from = str(workdir.path)
+    config.data.tokenizer = str(workdir.path / "tokenizer")
+    config.training.batch_ramp_start = config.training.batch_ramp_tokens = None
+    if learning_rate is not None:
+        config.optimizer.learning_rate = learning_rate
+    return resolve(config)

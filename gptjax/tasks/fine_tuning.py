@@ -7,29 +7,28 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.loader import ALL, mixture_batches
+from gptjax.data.batches.loader import ALL, batches_of
 from gptjax.data.batches.mixture import Mixture, Rows, WindowRows
 from gptjax.data.batches.packing import PackedRows, pack
-from gptjax.data.batches.shards import HostBatch, PreparedCorpus
-from gptjax.data.batches.skipping import Ranges
-from gptjax.data.dialogue.chat_format import Conversation
+from gptjax.data.batches.shards import PreparedCorpus
+from gptjax.data.dialogue.chat_format import Conversation, before_answer
 from gptjax.data.dialogue.chat_view import show_row
 from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.prompts import prompt_rows, prompts_of
 from gptjax.data.dialogue.records import Records
 from gptjax.judging.answer_rewards import answer_reward_evaluator
-from gptjax.judging.judges import judges_hash, load_judge
+from gptjax.judging.named_rewards import load_rewards, rewards_hash, without_places
 from gptjax.runs import inputs
-from gptjax.runs.costs import Shapes, array
 from gptjax.runs.kind import NEWEST, Best, Check
+from gptjax.runs.life.moved import Content
+from gptjax.runs.planning.costs import Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_examples
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import setting
-from gptjax.tasks.shared_checks import follows_a_work_directory, leaves_targets
+from gptjax.tasks.shared_checks import leaves_targets, saves_what_is_judged
 from gptjax.tokenization import ChatTokenizer, Tokenizer
 from gptjax.training.evaluation import Evaluator, language_model_evaluator
 from gptjax.training.partitioning import batch_share
@@ -41,7 +40,7 @@ CONVERSATIONS, PRETRAINING = "conversations", "pretraining"
 
 @dataclasses.dataclass
 class SFTSection:
-    """Supervised fine-tuning: what is learned from, for how long, and which model it makes."""
+    """Supervised fine-tuning: its data, its length, and the checkpoint that later commands take."""
 
     conversations: str | None = setting(
         None,
@@ -51,6 +50,7 @@ class SFTSection:
         None,
         "set of conversations that are held out; none: data.validation_fraction of the prompts in "
         "sft.conversations",
+        gives_way_to="conversations",
     )
     epochs: int | None = setting(
         None, "passes over the conversations; none: training.num_steps decides", low=1
@@ -60,17 +60,24 @@ class SFTSection:
     )
     choose: str = setting(
         "loss",
-        "checkpoint that later commands take: of the lowest loss, the highest reward, or the "
-        "newest",
+        "checkpoint that later commands take: the one of the lowest loss, the highest reward, or "
+        "the newest",
         choices=("loss", "reward", "newest"),
     )
-    judges: str | None = setting(
+    rewards: str | None = setting(
         None,
-        "judges of its answers and their weights, as in ppo.rewards; none: answers are not judged",
+        "rewards that score the model's answers, with weights, as in ppo.rewards; none: answers "
+        "are not scored",
+        formerly="judges",
     )
-    judged_prompts: int = setting(256, "held-out prompts whose answers are judged, at most", low=1)
+    reward_prompts: int = setting(
+        256,
+        "largest number of held-out prompts whose answers are scored",
+        low=1,
+        formerly="judged_prompts",
+    )
     random_start: bool = setting(
-        False, "whether a run without checkpoint.init_from starts at random parameters"
+        False, "whether a run without checkpoint.init_from starts from random parameters"
     )
 
 
@@ -88,31 +95,40 @@ class FineTuning(Supervised[SFTConfig]):
 
     python -m experiments.train --experiment=sft_smoke --workdir=runs/sft
     python -m experiments.train --experiment=sft_6b --workdir=runs/sft \
-        --config.checkpoint.init_from=runs/gpt3_6.7b --config.data.tokenizer=chat:gpt2:data/gpt2 \
+        --config.checkpoint.init_from=runs/gpt3_6.7b \
         --config.sft.conversations="jsonl:chats/*.jsonl"
     python -m experiments.train --experiment=sft_smoke --show_examples=3
 
-    A row is a whole conversation or several, which do not see each other, or a window of text,
-    whose documents do unless `data.document_masking` hides them. The loss counts every target
-    alike: an assistant's tokens, and all of the text's.
+    A row holds one or several whole conversations, which do not see each other, or a window of
+    text. Documents in a window see each other unless `data.document_masking` hides them. Targets
+    are the assistant's tokens and all tokens of text, and the loss counts them alike.
 
-    It starts from the parameters of a work directory, whose tokenizer may be the one inside
-    `chat:INNER`; experiments.convert makes one of a model of Hugging Face's. Epochs decide the
-    steps, or, with `--config.sft.epochs=none`, `training.num_steps` does; to give both is refused.
+    It starts from a work directory or a Hugging Face model directory. If that model has no marks of
+    a chat, the run adds them and draws their embeddings. `sft.epochs` decides the number of steps;
+    with `--config.sft.epochs=none`, `training.num_steps` does. Giving both is refused.
 
-    Later commands take the checkpoint that `sft.choose` says: of those that are saved and judged
-    the one of the lowest loss on held-out conversations or, as in the paper, of the highest reward
-    of its answers by `sft.judges`; or else the newest. That may be changed once the run has ended,
-    by the same command; `chosen_step` in result.json is what it said at the end.
+    `sft.choose` says which checkpoint later commands take: the one of the lowest loss on held-out
+    conversations; as in the paper, the one whose answers have the highest reward by `sft.rewards`;
+    or the newest. You may change it after the run has ended, by the same command. `chosen_step` in
+    result.json is the choice at the end.
     """
 
     config = SFTConfig
     identity = (
         *("sft.conversations", "sft.validation", "sft.epochs", "sft.pretraining_share"),
-        "sft.judge",  # judges, and how many prompts they judge
+        "sft.reward",  # rewards, and of the answers to how many prompts
     )
     free = ("sft.choose", "sft.random_start")
+    contents = (
+        *Supervised.contents,
+        Content("sft.conversations", "conversations_hash"),
+        Content("sft.validation", "validation_hash"),
+        Content("sft.rewards", "rewards_hash", besides=without_places),
+    )
     follows = ExperimentConfig.kind
+    marks = "chat"
+    judged_on = ("sft.reward",)
+    predicts_next = True
 
     def starts_at_random(self, config: SFTConfig) -> bool:
         return config.sft.random_start
@@ -134,19 +150,13 @@ class FineTuning(Supervised[SFTConfig]):
 
     def checks(self, config: SFTConfig) -> Iterable[Check]:
         yield from super().checks(config)
-        yield follows_a_work_directory(config)
         yield leaves_targets(config)
-        saved, judged = config.checkpoint.every_steps, config.training.eval_every
+        if config.sft.choose != "newest":
+            yield saves_what_is_judged(config, " (or sft.choose=newest)")
         yield (
-            "checkpoint.every_steps",
-            config.sft.choose == "newest" or saved % judged == 0 or judged % saved == 0,
-            f"a multiple or a divisor of training.eval_every = {judged}, so that what is judged is "
-            "saved (or sft.choose=newest)",
-        )
-        yield (
-            "sft.judges",
-            config.sft.choose != "reward" or config.sft.judges is not None,
-            "judges such as reward_model:WORKDIR with sft.choose=reward",
+            "sft.rewards",
+            config.sft.choose != "reward" or config.sft.rewards is not None,
+            "rewards such as reward_model:WORKDIR with sft.choose=reward",
         )
 
     def prepare(self, config: SFTConfig) -> Task:
@@ -167,9 +177,9 @@ class FineTuning(Supervised[SFTConfig]):
             prepared = inputs.prepare_corpus(config, template.tokenizer)
             hashes |= prepared.hashes
         of_answers: list[Evaluator] = []
-        if config.sft.judges is not None:
-            rewards = load_judge(config.sft.judges, template.tokenizer)
-            hashes["judges_hash"] = judges_hash(rewards)
+        if config.sft.rewards is not None:
+            rewards = load_rewards(config.sft.rewards, template.tokenizer)
+            hashes["rewards_hash"] = rewards_hash(rewards)
             prompts = prompt_rows(prompts_of(held_out), template, max_prompt_tokens=length // 2)
             of_answers.append(
                 answer_reward_evaluator(
@@ -177,7 +187,7 @@ class FineTuning(Supervised[SFTConfig]):
                     template,
                     prompts,
                     rewards,
-                    count=config.sft.judged_prompts,
+                    count=config.sft.reward_prompts,
                     seed=seed,
                 )
             )
@@ -187,9 +197,7 @@ class FineTuning(Supervised[SFTConfig]):
             of_conversations = 1.0 - config.sft.pretraining_share
             config = with_examples(config, config.sft.epochs * len(rows) / of_conversations)
         schedule = batch_schedule(config)
-
-        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
-            return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
+        batches = batches_of(mixture, schedule)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
             share, made = batch_share(program.mesh), {}
@@ -197,7 +205,7 @@ class FineTuning(Supervised[SFTConfig]):
                 text = prepared.validation
                 windows = inputs.validation_batches(config, text, share)
                 made[PRETRAINING] = language_model_evaluator(
-                    program.loss, windows, text.bytes_per_target, program.mesh
+                    program.loss, windows, text.bytes_per_target, program.mesh, text.bytes_of
                 )
             loss = language_model_evaluator(
                 program.loss, inputs.row_batches(config, validation, share), None, program.mesh
@@ -227,6 +235,11 @@ class FineTuning(Supervised[SFTConfig]):
 
         return Task(
             config=config,
+            data=(
+                f"{len(learned):,} conversations in {len(rows):,} rows, {rows.num_targets:,} "
+                f"tokens to learn; held out: {len(held_out):,}"
+            ),
+            prompts=inputs.chat_prompts(template, map(before_answer, held_out)),
             tokenizer=template.tokenizer,
             hashes=hashes,
             batches=batches,
@@ -271,7 +284,7 @@ def _joined(evaluators: Sequence[Evaluator]) -> Evaluator:
 
 
 def _chosen(workdir: WorkDirectory) -> dict[str, Any]:
-    """The checkpoint that later commands take, and what validation said of it."""
+    """The checkpoint that later commands take, and its validation figures."""
     step = workdir.chosen_step()
     judged = [
         row

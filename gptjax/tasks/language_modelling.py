@@ -9,8 +9,8 @@ from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.ledger import Passage, document_names, passages
 from gptjax.data.batches.loader import step_windows
-from gptjax.data.batches.shards import HostBatch
 from gptjax.data.batches.skipping import Ranges
+from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.corpora.text import load_corpus
 from gptjax.runs import inputs
 from gptjax.runs.kind import Check
@@ -34,6 +34,7 @@ class LanguageModelling(Supervised[ExperimentConfig]):
     """
 
     config = ExperimentConfig
+    predicts_next = True
 
     def checks(self, config: ExperimentConfig) -> Iterable[Check]:
         yield from super().checks(config)
@@ -53,6 +54,7 @@ class LanguageModelling(Supervised[ExperimentConfig]):
                 inputs.validation_batches(config, prepared.validation, batch_share(program.mesh)),
                 prepared.validation.bytes_per_target,
                 program.mesh,
+                prepared.validation.bytes_of,
             )
             return {"validation": evaluate}
 
@@ -65,8 +67,14 @@ class LanguageModelling(Supervised[ExperimentConfig]):
             numbers = {passage.document for passage in found}
             return found, document_names(corpus, config.data.validation_fraction, numbers)
 
+        train, held_out = prepared.train, prepared.validation
         return Task(
             config=config,
+            data=(
+                f"{len(train.document_starts):,} documents, {len(train.tokens):,} tokens; held "
+                f"out: {len(held_out.document_starts):,}, {len(held_out.tokens):,}"
+            ),
+            prompts=[inputs.text_prompt(held_out, tokenizer)],
             tokenizer=tokenizer,
             hashes=prepared.hashes,
             batches=batches,

@@ -4,7 +4,7 @@ ended = train("dpo_smoke", config, WorkDirectory("runs/dpo"))
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,20 +12,19 @@ from absl import logging
 
 from gptjax.alignment.preference_losses import dpo, ipo
 from gptjax.alignment.ranking_report import ranking_report
-from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.loader import mixture_batches
+from gptjax.data.batches.loader import batches_of
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.batches.ranking_rows import RankingRows
-from gptjax.data.batches.shards import HostBatch
-from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.inference.requests import check_answerable
 from gptjax.judging.divergence import divergence
+from gptjax.models.adapters import without_adapters
 from gptjax.models.decoder import Decoder
 from gptjax.runs import inputs
-from gptjax.runs.costs import Shapes, array
 from gptjax.runs.kind import Check
+from gptjax.runs.life.moved import Content
+from gptjax.runs.planning.costs import Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_examples
@@ -46,17 +45,20 @@ from gptjax.training.processes import check_alike
 
 @dataclasses.dataclass
 class DPOSection(RankingsSection):
-    """DPO and IPO: the loss."""
+    """DPO and IPO: the rankings and the loss."""
 
     loss: str = setting("dpo", "loss of a pair of answers", choices=("dpo", "ipo"))
     beta: float = setting(
         0.1, "strength of the pull towards the reference: beta of dpo, tau of ipo", above=0.0
     )
     label_smoothing: float = setting(
-        0.0, "share of the preferences that dpo takes to be wrong", low=0.0, below=0.5
+        0.0, "share of the preferences that dpo assumes to be wrong", low=0.0, below=0.5
     )
     kl_prompts: int = setting(
-        64, "held-out prompts whose answers measure the divergence; 0: it is not measured", low=0
+        64,
+        "held-out prompts whose answers measure the divergence from the reference; 0: it is not "
+        "measured",
+        low=0,
     )
 
 
@@ -75,7 +77,7 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
     python -m experiments.train --experiment=dpo_smoke --workdir=runs/dpo \
         --config.checkpoint.init_from=runs/sft
     python -m experiments.train --experiment=dpo_6b --workdir=runs/dpo \
-        --config.checkpoint.init_from=runs/sft --config.data.tokenizer=runs/sft/tokenizer \
+        --config.checkpoint.init_from=runs/sft \
         --config.dpo.rankings="jsonl:rankings/*.jsonl"
 
     The reference is the model that it starts from. result.json has the accuracy of the implicit
@@ -85,8 +87,16 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
 
     config = DPOConfig
     identity = ("dpo.",)
+    contents = (
+        *Supervised.contents,
+        Content("dpo.rankings", "rankings_hash"),
+        Content("dpo.validation", "validation_hash"),
+    )
     follows = "sft"
-    curve = ("loss", "loss (nats per pair)")
+    marks = "chat"
+    judged_on = ("dpo.max_", "dpo.kl_prompts")
+    loss_fields = ("dpo.loss", "dpo.beta", "dpo.label_smoothing")
+    curves = (("loss", "loss (nats per pair)"), ("accuracy", "accuracy (share of pairs)"))
 
     def loss(self, config: DPOConfig, model: Decoder) -> Loss:
         beta, chunk = config.dpo.beta, config.training.loss_chunk
@@ -135,14 +145,11 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
         check_alike(hashes)
         if config.dpo.epochs is not None:
             config = with_examples(config, config.dpo.epochs * len(rows))
-        schedule = batch_schedule(config)
         mixture = Mixture({"rankings": rows}, {"rankings": 1.0}, config.training.seed)
+        batches = batches_of(mixture, batch_schedule(config))
 
         def on_start(program: Program, workdir: WorkDirectory) -> None:
             refer(program, config, workdir, {"train": rows, "validation": validation})
-
-        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
-            return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
             held = inputs.row_batches(config, validation, batch_share(program.mesh))
@@ -163,6 +170,8 @@ class PreferenceOptimisation(Supervised[DPOConfig]):
 
         return Task(
             config=config,
+            data=f"{len(rows):,} rankings; held out: {len(validation):,}",
+            prompts=inputs.chat_prompts(template, (each.prompt for each in held_out.rankings)),
             tokenizer=template.tokenizer,
             hashes=hashes,
             batches=batches,
@@ -192,7 +201,10 @@ def _divergence(
     if not chosen:
         return None
     try:
-        start = start_params(program, config, workdir)
+        if program.base is None:
+            start = start_params(program, config, workdir)
+        else:
+            start = without_adapters(params)
     except ValueError as error:
         logging.warning("kl: not measured: %s", error)
         return None

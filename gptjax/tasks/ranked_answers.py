@@ -11,14 +11,14 @@ from gptjax.data.dialogue.preferences import load_rankings
 from gptjax.data.dialogue.rankings import Ranking
 from gptjax.data.dialogue.records import Records
 from gptjax.runs import inputs
-from gptjax.runs.costs import Shapes, array
+from gptjax.runs.planning.costs import Shapes, array
 from gptjax.settings import setting
 from gptjax.training.processes import together
 
 
 @dataclasses.dataclass
 class RankingsSection:
-    """What is learned from rankings, and how they are cut."""
+    """The rankings that a run learns from, and the limits on their length."""
 
     rankings: str | None = setting(
         None,
@@ -29,19 +29,22 @@ class RankingsSection:
         None,
         "set of rankings that are held out; none: data.validation_fraction of the prompts in "
         "rankings",
+        gives_way_to="rankings",
     )
     epochs: int | None = setting(
         None, "passes over the rankings; none: training.num_steps decides", low=1
     )
     max_prompt_tokens: int = setting(
-        1024, "most tokens of a prompt, the assistant's mark included", low=1
+        1024, "largest number of tokens in a prompt, including the assistant's mark", low=1
     )
     max_answer_tokens: int = setting(
-        1024, "most tokens of an answer, the end of its turn included", low=1
+        1024, "largest number of tokens in an answer, including the end of its turn", low=1
     )
-    max_answers: int = setting(9, "most answers to a prompt; rankings of more are left out", low=2)
+    max_answers: int = setting(
+        9, "largest number of answers to a prompt; rankings of more answers are left out", low=2
+    )
     random_start: bool = setting(
-        False, "whether a run without checkpoint.init_from starts at random parameters"
+        False, "whether a run without checkpoint.init_from starts from random parameters"
     )
 
 
@@ -57,12 +60,12 @@ def ranked_answers(
     Args:
       name: of the section in the configuration.
       section: what it says.
-      validation_fraction: of the prompts that are held out where no set is named for that.
+      validation_fraction: share of the prompts that is held out if no validation set is named.
       template: of the tokenizer.
       share_prompts: whether a prompt is encoded once for all its answers.
 
     Raises:
-      ValueError: no set is named, it cannot be had, or nothing of it fits.
+      ValueError: no set is named, a set cannot be read, or nothing of it fits.
     """
     if section.rankings is None:
         raise ValueError(

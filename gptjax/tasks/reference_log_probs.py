@@ -1,7 +1,7 @@
 """Reference log-probabilities for DPO, computed once and kept in the work directory.
 
-The reference is the parameters that the run started from. The forward pass is that of training,
-which so holds no second copy of the parameters.
+The reference is the parameters that the run started from. The log-probabilities are computed before
+training, by its own forward pass, so that training holds no second copy of the parameters.
 
     rows = ReferredRows(ranking_rows(...))
     refer(program, workdir, {"train": rows, "validation": validation})   # before the first batch
@@ -22,8 +22,8 @@ from gptjax.alignment.preference_losses import answer_log_probs
 from gptjax.atomic_files import replaced
 from gptjax.config import ExperimentConfig
 from gptjax.data.batches.ranking_rows import RankingRows
-from gptjax.data.batches.shards import HostBatch
-from gptjax.runs.initial_params import initial_params
+from gptjax.data.batches.token_stream import HostBatch
+from gptjax.runs.initial.params import initial_params
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
@@ -34,7 +34,7 @@ FILE = "reference.npz"
 
 
 class ReferredRows:
-    """Rankings whose batches have what `answer_log_probs` and its losses take besides.
+    """Rankings whose batches also hold prompt lengths and reference log-probabilities.
 
     Attributes:
       rows: the rankings, as whole texts.
@@ -75,11 +75,11 @@ def refer(
     Args:
       program: of the run.
       config: of the run, resolved.
-      workdir: which says what the run started from, and keeps them in FILE.
+      workdir: records what the run started from, and keeps the log-probabilities in FILE.
       sets: by name.
 
     Raises:
-      ValueError: nothing is kept, and what the run started from is no longer there.
+      ValueError: nothing is kept, and the model that the run started from is gone.
     """
     made_for = json.dumps(
         [
@@ -110,10 +110,9 @@ def log_probs(
 def start_params(program: Program, config: ExperimentConfig, workdir: WorkDirectory) -> Any:
     """The parameters that the run started from."""
     read = initial_params(config, workdir.initial_checkpoint())
-    target = program.target.params
     if read is not None:
-        return read(target)
-    sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
+        return read(program.params)
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, program.params)
     return jax.jit(lambda: program.fresh().params, out_shardings=sharding)()
 
 
@@ -127,7 +126,8 @@ def _read(path: Path, made_for: str) -> dict[str, np.ndarray] | None:
         return None
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path}: {error}; expected the file as the run wrote it, or none: it is made again"
+            f"{path}: {error}; expected the file as the run wrote it, or no file: then the run "
+            "makes it again"
         ) from error
     return None
 

@@ -6,7 +6,7 @@ reward_model, params = load_reward_model(WorkDirectory("runs/reward"), policy_to
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -15,12 +15,9 @@ import numpy as np
 from gptjax.alignment.ranking import ranking
 from gptjax.alignment.ranking_report import ranking_report
 from gptjax.alignment.reward_model import RewardModel, from_language_model, normalisation
-from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.loader import mixture_batches
+from gptjax.data.batches.loader import batches_of
 from gptjax.data.batches.mixture import Mixture
-from gptjax.data.batches.shards import HostBatch
-from gptjax.data.batches.skipping import Ranges
 from gptjax.data.dialogue.answered import answered_rows
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.conversations import load_conversations
@@ -28,8 +25,9 @@ from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.runs import inputs
-from gptjax.runs.costs import Costs, Shapes, array, costs_of_model
 from gptjax.runs.kind import Check
+from gptjax.runs.life.moved import Content
+from gptjax.runs.planning.costs import Costs, Shapes, array, costs_of_model
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_examples
@@ -47,20 +45,23 @@ from gptjax.training.state import rng
 
 @dataclasses.dataclass
 class RewardSection(RankingsSection):
-    """A reward model: how it reads rankings, and where the rewards' zero is."""
+    """A reward model: its rankings, and the zero of its rewards."""
 
     share_prompts: bool = setting(False, "whether a prompt is encoded once for all its answers")
     demonstrations: str | None = setting(
-        None, "set of conversations whose rewards are to average 0; none: it must be given"
+        None,
+        "set of conversations; rewards are shifted so that those of this set average 0; none: it "
+        "must be given",
+        gives_way_to="rankings",
     )
     unit_variance: bool = setting(
-        False, "whether the rewards of demonstrations get standard deviation 1 too"
+        False, "whether the rewards of demonstrations also get standard deviation 1"
     )
 
 
 @dataclasses.dataclass
 class RewardModelConfig(ExperimentConfig):
-    """A run that makes a reward model."""
+    """A run that trains a reward model."""
 
     kind: ClassVar[str] = "reward_model"
 
@@ -73,19 +74,29 @@ class RewardModelling(Supervised[RewardModelConfig]):
     python -m experiments.train --experiment=reward_model_smoke --workdir=runs/reward \
         --config.checkpoint.init_from=runs/sft
     python -m experiments.train --experiment=reward_model_6b --workdir=runs/reward \
-        --config.checkpoint.init_from=runs/sft --config.data.tokenizer=runs/sft/tokenizer \
+        --config.checkpoint.init_from=runs/sft \
         --config.reward.rankings="jsonl:rankings/*.jsonl" \
         --config.reward.demonstrations="jsonl:chats/*.jsonl"
 
-    result.json has its accuracy on held-out rankings with a 95% interval, its calibration, how far
-    the annotators agree, and the shift (and gain) by which the demonstrations' rewards average 0.
+    result.json has its accuracy on held-out rankings with a 95% interval, its calibration, the
+    agreement of the annotators, and the shift (and gain) that make the demonstrations' rewards
+    average 0.
     """
 
     config = RewardModelConfig
     identity = ("reward.",)
+    contents = (
+        *Supervised.contents,
+        Content("reward.rankings", "rankings_hash"),
+        Content("reward.validation", "validation_hash"),
+        Content("reward.demonstrations", "demonstrations_hash"),
+    )
     follows = "sft"
+    marks = "chat"
     makes = "reward model"
-    curve = ("loss", "loss (nats per pair)")
+    judged_on = ("reward.max_",)
+    chunks_loss = False
+    curves = (("loss", "loss (nats per pair)"), ("accuracy", "accuracy (share of pairs)"))
 
     def model(self, config: RewardModelConfig, **attributes: Any) -> RewardModel:
         return RewardModel(config.model, **attributes)
@@ -98,7 +109,8 @@ class RewardModelling(Supervised[RewardModelConfig]):
         return ranking(model, share_prompts=config.reward.share_prompts)
 
     def costs(self, config: RewardModelConfig) -> Costs:
-        return costs_of_model(config.model, scalar_head=True)
+        adapters = self.adapter_parameters(config)
+        return costs_of_model(config.model, scalar_head=True, adapters=adapters)
 
     def largest_batch(self, config: RewardModelConfig) -> Shapes:
         rows, section = config.training.batch_size, config.reward
@@ -117,6 +129,13 @@ class RewardModelling(Supervised[RewardModelConfig]):
             "answer_lengths": array(rows, count),
         }
 
+    def attention_calls(self, config: RewardModelConfig) -> Sequence[Mapping[str, Any]]:
+        """Those of whole texts, or of prompts and answers that continue them from a cache."""
+        if not config.reward.share_prompts:
+            return super().attention_calls(config)
+        parts = config.reward.max_prompt_tokens, config.reward.max_answer_tokens
+        return [{"num_queries": part, "num_keys": sum(parts), "positions": True} for part in parts]
+
     def tokens(self, batch: Mapping[str, Any]) -> int:
         """Tokens of whole texts, or of prompts and answers apart."""
         names = {"tokens", "prompts", "answers"} & batch.keys()
@@ -131,7 +150,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
         return config.reward.random_start
 
     def adopt(self, config: RewardModelConfig, read: Callable[[Any], Any], target: Any) -> Any:
-        """A language model's parameters, with a scalar head that is drawn."""
+        """A language model's parameters, with a new scalar head."""
         mesh = jax.tree.leaves(target)[0].sharding.mesh
         return from_language_model(
             self.model(config),
@@ -142,6 +161,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
     def prepare(self, config: RewardModelConfig) -> Task:
         """Reads rankings and demonstrations; see `Kind.prepare`."""
         template = inputs.load_chat_template(config)
+        demonstrations = together(lambda: _demonstrations(config, template))
         rows, validation, hashes = ranked_answers(
             "reward",
             config.reward,
@@ -149,7 +169,6 @@ class RewardModelling(Supervised[RewardModelConfig]):
             template,
             config.reward.share_prompts,
         )
-        demonstrations = together(lambda: _demonstrations(config, template))
         hashes |= {
             "tokenizer_hash": template.tokenizer.content_hash(),
             "demonstrations_hash": demonstrations.prompts.content_hash(),
@@ -157,11 +176,8 @@ class RewardModelling(Supervised[RewardModelConfig]):
         check_alike(hashes)
         if config.reward.epochs is not None:
             config = with_examples(config, config.reward.epochs * len(rows))
-        schedule = batch_schedule(config)
         mixture = Mixture({"rankings": rows}, {"rankings": 1.0}, config.training.seed)
-
-        def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
-            return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
+        batches = batches_of(mixture, batch_schedule(config))
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
             held = inputs.row_batches(config, validation, batch_share(program.mesh))
@@ -185,6 +201,7 @@ class RewardModelling(Supervised[RewardModelConfig]):
 
         return Task(
             config=config,
+            data=f"{len(rows):,} rankings; held out: {len(validation):,}",
             tokenizer=template.tokenizer,
             hashes=hashes,
             batches=batches,
@@ -198,7 +215,8 @@ def _demonstrations(config: RewardModelConfig, template: ChatTemplate) -> Prompt
     if config.reward.demonstrations is None:
         raise ValueError(
             "config.reward.demonstrations: got none, expected a set of conversations whose rewards "
-            "are to average 0, such as that which fine-tuning learned from"
+            "are to average 0, such as that which fine-tuning learned from (to give rankings drops "
+            "the experiment's own)"
         )
     conversations = load_conversations(config.reward.demonstrations)
     return answered_rows(conversations, template, max_tokens=config.model.context_length)

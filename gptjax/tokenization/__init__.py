@@ -1,12 +1,12 @@
-"""Text to token ids and back: one protocol, five kinds of tokenizer.
+"""Text to token ids and back: one protocol, six kinds of tokenizer.
 
-    tokenizer = load_tokenizer("gpt2:DIR")          # or bytes, gpt1:DIR, sentencepiece:FILE, a name
+    tokenizer = load_tokenizer("gpt2:DIR")          # or bytes, gpt1:DIR, wordpiece:DIR, a name
     ids = tokenizer.encode("Hello", allowed_special=("<|endoftext|>",))   # int32 [tokens]
     tokenizer.decode(ids)
 
 The kinds are raw bytes (`raw_bytes`), GPT-2's byte-level BPE (`byte_level_bpe`), GPT-1's BPE
-(`gpt1_bpe`), SentencePiece (`sentencepiece_model`), and any of these with the tokens of a chat
-(`chat`).
+(`gpt1_bpe`), SentencePiece (`sentencepiece_model`), any of these with the tokens of a chat
+(`chat`) or of a task (`task`), and BERT's WordPiece (`wordpiece`).
 """
 
 from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
@@ -16,6 +16,8 @@ from gptjax.tokenization.loading import load_tokenizer
 from gptjax.tokenization.protocol import END_OF_TEXT, Tokenizer
 from gptjax.tokenization.raw_bytes import RawBytes
 from gptjax.tokenization.sentencepiece_model import SentencePiece
+from gptjax.tokenization.task import TaskTokenizer
+from gptjax.tokenization.wordpiece import WordPiece
 
 __all__ = [
     "END_OF_TEXT",
@@ -24,6 +26,8 @@ __all__ = [
     "ChatTokenizer",
     "RawBytes",
     "SentencePiece",
+    "TaskTokenizer",
     "Tokenizer",
+    "WordPiece",
     "load_tokenizer",
 ]

@@ -16,7 +16,8 @@ from typing import Self
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from gptjax.tokenization.merges import MergesTokenizer
+from gptjax.tokenization.added_tokens import AddedTokens
+from gptjax.tokenization.merges import MergesTokenizer, parts_of
 from gptjax.tokenization.protocol import END_OF_TEXT, well_formed
 
 
@@ -37,16 +38,23 @@ class ByteLevelBPE(MergesTokenizer):
     kind = "byte_level_bpe"
     vocab_file = "encoder.json"
     merges_file = "vocab.bpe"
+    symbols = _BYTES
 
-    def __init__(self, vocab: dict[str, int], merges: list[tuple[str, str]]):
-        super().__init__(vocab, merges)
-        ordinary = self._vocab.keys() - self.special_tokens
+    def __init__(
+        self,
+        vocab: dict[str, int],
+        merges: list[tuple[str, str]],
+        added: AddedTokens | None = None,
+    ):
+        super().__init__(vocab, merges, added)
+        self.keeps_text = not any(token.lstrip or token.rstrip for token in self._found)
+        ordinary = self._vocab.keys() - self._added.keys()
         if missing := _BYTES.keys() - ordinary:
             raise ValueError(f"no token for byte {_BYTES[min(missing)]:#04x}; expected all 256")
         if foreign := set().union(*ordinary) - _BYTES.keys():
             raise ValueError(f"{min(foreign)!r} stands for no byte; expected GPT-2's symbols")
         self._bytes = [
-            token.encode() if token in self.special_tokens else bytes(_BYTES[s] for s in token)
+            token.encode() if token in self._added else bytes(_BYTES[s] for s in token)
             for token in self._vocab
         ]
 
@@ -77,7 +85,8 @@ class ByteLevelBPE(MergesTokenizer):
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size - 1, initial_alphabet=list(_BYTES), show_progress=False
         )
-        library.train_from_iterator(well_formed(texts), trainer)
+        parts = (part for text in well_formed(texts) for part in parts_of(text))
+        library.train_from_iterator(parts, trainer)
         merges = [(left, right) for left, right in json.loads(library.to_str())["model"]["merges"]]
         tokens = dict.fromkeys(itertools.chain(_BYTES, map("".join, merges), [END_OF_TEXT]))
         if len(tokens) < vocab_size:

@@ -12,6 +12,7 @@ Differs from the paper: words are split at white space and around punctuation, a
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
+from gptjax.tokenization.added_tokens import AddedTokens
 from gptjax.tokenization.merges import END_OF_WORD, MergesTokenizer
 
 _UNKNOWN = "<unk>"
@@ -23,11 +24,17 @@ class GPT1BPE(MergesTokenizer):
     kind = "gpt1_bpe"
     vocab_file = "encoder_bpe_40000.json"
     merges_file = "vocab_40000.bpe"
+    unknown = _UNKNOWN
 
-    def __init__(self, vocab: dict[str, int], merges: list[tuple[str, str]]):
+    def __init__(
+        self,
+        vocab: dict[str, int],
+        merges: list[tuple[str, str]],
+        added: AddedTokens | None = None,
+    ):
         if _UNKNOWN not in vocab:
             raise ValueError(f"no token {_UNKNOWN!r}; expected GPT-1's vocabulary")
-        super().__init__(vocab, merges)
+        super().__init__(vocab, merges, added)
         self._texts = [token.replace(END_OF_WORD, " ") for token in self._vocab]
 
     def _pipeline(

@@ -3,23 +3,50 @@
 load_tokenizer("python_docs_4096")
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from gptjax.registry import unknown_name
+from gptjax.registry import unknown_name, with_home
 from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
-from gptjax.tokenization.chat import INNER_KINDS, ChatTokenizer
+from gptjax.tokenization.chat import ChatTokenizer
 from gptjax.tokenization.gpt1_bpe import GPT1BPE
+from gptjax.tokenization.marked import INNER_KINDS, MarkedTokenizer
+from gptjax.tokenization.merges import MergesTokenizer
 from gptjax.tokenization.protocol import KIND_FILE, Tokenizer, read_json
 from gptjax.tokenization.raw_bytes import RawBytes
 from gptjax.tokenization.sentencepiece_model import SentencePiece
+from gptjax.tokenization.sentences import SentenceTokenizer
+from gptjax.tokenization.task import TaskTokenizer
+from gptjax.tokenization.wordpiece import VOCAB, WordPiece
 
 REPOSITORY_TOKENIZERS = Path(__file__).resolve().parents[2] / "tokenizers"
 
-KINDS: dict[str, type[Tokenizer]] = {**INNER_KINDS, ChatTokenizer.kind: ChatTokenizer}
-_FORMATS = {
-    "gpt2": ByteLevelBPE.load,
-    "gpt1": GPT1BPE.load,
+MARKED: dict[str, type[MarkedTokenizer]] = {
+    kind.kind: kind for kind in (ChatTokenizer, TaskTokenizer)
+}
+KINDS: dict[str, type[Tokenizer]] = {
+    **INNER_KINDS,
+    **MARKED,
+    **{kind.kind: kind for kind in (WordPiece, SentenceTokenizer)},
+}
+_HUGGING_FACE = ("vocab.json", "merges.txt")  # the same files in its model directories
+
+
+def _published(kind: type[MergesTokenizer]) -> Callable[[Path], Tokenizer]:
+    def load(directory: Path) -> Tokenizer:
+        names = (kind.vocab_file, kind.merges_file)
+        if not (directory / names[0]).is_file() and (directory / _HUGGING_FACE[0]).is_file():
+            names = _HUGGING_FACE
+        return kind.load(directory, *names)
+
+    return load
+
+
+_FORMATS: dict[str, Callable[[Path], Tokenizer]] = {
+    "gpt2": _published(ByteLevelBPE),
+    "gpt1": _published(GPT1BPE),
     "sentencepiece": SentencePiece.from_file,
+    "wordpiece": WordPiece.load,
 }
 
 
@@ -28,9 +55,11 @@ def load_tokenizer(spec: str) -> Tokenizer:
 
     Args:
       spec: `bytes`; `gpt2:DIR` (encoder.json, vocab.bpe); `gpt1:DIR` (encoder_bpe_40000.json,
-        vocab_40000.bpe); `sentencepiece:FILE`; the name of a folder in the repository's
-        tokenizers/; the path of a directory written by `Tokenizer.save`; or `chat:` and any
-        of these, which adds the tokens of a chat.
+        vocab_40000.bpe), or of both vocab.json, merges.txt; `sentencepiece:FILE`;
+        `wordpiece:DIR` (vocab.txt, and wordpiece.json where there is one);
+        the name of a folder in the repository's tokenizers/; the path of a directory written by
+        `Tokenizer.save`; or `chat:` or `task:` and any of these, which adds the tokens of a chat
+        or of GPT-1's fine-tuning.
 
     Returns:
       The tokenizer.
@@ -38,21 +67,36 @@ def load_tokenizer(spec: str) -> Tokenizer:
     Raises:
       ValueError: For an unknown spec, and for files that are missing, torn or changed.
     """
+    spec = with_home(spec)
     if spec == "bytes":
         return RawBytes()
     name, colon, path = spec.partition(":")
-    if colon and name == ChatTokenizer.kind:
-        return ChatTokenizer(load_tokenizer(path))
+    if colon and name in MARKED:
+        return MARKED[name](load_tokenizer(path))
     if colon and name in _FORMATS:
-        return _FORMATS[name](Path(path).expanduser())
-    for directory in (REPOSITORY_TOKENIZERS / spec, Path(spec).expanduser()):
+        return _FORMATS[name](Path(path))
+    for directory in (REPOSITORY_TOKENIZERS / spec, Path(spec)):
         if (directory / KIND_FILE).is_file():
             return _load_saved(directory)
-    if Path(spec).expanduser().is_dir():
-        raise ValueError(f"{spec!r} has no {KIND_FILE}; expected a saved tokenizer, or gpt2:{spec}")
+    meant = _meant(spec)
+    if meant is None and Path(spec).is_dir():
+        raise ValueError(f"{spec!r} has no {KIND_FILE}; expected a saved tokenizer")
     demos = sorted(path.parent.name for path in REPOSITORY_TOKENIZERS.glob(f"*/{KIND_FILE}"))
-    choices = [*demos, "bytes", "gpt2:DIR", "gpt1:DIR", "sentencepiece:FILE", "DIR", "chat:INNER"]
-    raise unknown_name("tokenizer", spec, choices)
+    published = ["gpt2:DIR", "gpt1:DIR", "sentencepiece:FILE", "wordpiece:DIR"]
+    choices = [*demos, "bytes", *published, "DIR", *(f"{kind}:INNER" for kind in MARKED)]
+    raise unknown_name("tokenizer", spec, choices, meant)
+
+
+def _meant(spec: str) -> str | None:
+    """What a user may have meant who gave the path of published files alone."""
+    path = Path(spec)
+    if path.suffix == ".model":
+        return f"sentencepiece:{spec}"
+    of_gpt2 = (ByteLevelBPE.vocab_file, _HUGGING_FACE[0])
+    for form, names in (("gpt2", of_gpt2), ("gpt1", (GPT1BPE.vocab_file,))):
+        if any((path / name).is_file() for name in names):
+            return f"{form}:{spec}"
+    return f"wordpiece:{spec}" if (path / VOCAB).is_file() else None
 
 
 def _load_saved(directory: Path) -> Tokenizer:

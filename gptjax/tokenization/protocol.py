@@ -28,6 +28,7 @@ class Tokenizer(abc.ABC):
 
     kind: ClassVar[str]  # its name in saved directories
     encoding_errors: ClassVar[str] = "strict"  # "surrogateescape": takes bytes that are no UTF-8
+    keeps_text: bool = False  # whether decoding gives every text back
     special_tokens: dict[str, int]  # name -> id; text spells them only where that is allowed
 
     @property
@@ -124,6 +125,10 @@ class Tokenizer(abc.ABC):
             raise ValueError(f"token id {outside[0]}: expected 0 to {self.vocab_size - 1}")
         return self._decode(ids.tolist())
 
+    def decoded_bytes(self, ids: np.ndarray) -> int:
+        """The UTF-8 bytes of the text that `ids`, integers [tokens], decode to."""
+        return len(self.decode(ids).encode())
+
     def save(self, directory: str | Path) -> None:
         """Writes all that `load_tokenizer` needs into `directory`, made where it is missing."""
         directory = Path(directory)
@@ -171,7 +176,7 @@ def read_bytes(path: Path) -> bytes:
 def read_json(path: Path) -> dict:
     """The JSON object in a tokenizer's file; anything else raises ValueError."""
     try:
-        content = json.loads(read_bytes(path).decode())
+        content = json.loads(read_bytes(path).decode("utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: {error}; expected a JSON object in UTF-8") from error
     if not isinstance(content, dict):

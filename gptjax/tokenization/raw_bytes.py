@@ -21,6 +21,7 @@ class RawBytes(Tokenizer):
 
     kind = "raw_bytes"
     encoding_errors = "surrogateescape"
+    keeps_text = True
 
     def __init__(self):
         self.special_tokens = {}

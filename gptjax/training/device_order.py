@@ -23,7 +23,7 @@ def ordered(devices: Sequence[Any], shape: Sequence[int]) -> np.ndarray:
       shape: sizes of the axes of a mesh, "data" first.
 
     Raises:
-      ValueError: TPUs cannot be put so.
+      ValueError: the TPUs do not fit into this shape.
     """
     if devices[0].platform != "tpu":
         return np.array(sorted(devices, key=lambda device: device.id)).reshape(shape)

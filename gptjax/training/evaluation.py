@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from gptjax.training.losses import Loss
 from gptjax.training.partitioning import put_batch
 
-Evaluator = Callable[[Any], dict[str, float]]
+Evaluator = Callable[[Any], dict[str, Any]]
 
 
 def loss_evaluator(
@@ -67,29 +67,32 @@ def language_model_evaluator(
     batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
     utf8_bytes_per_target: float | None,
     mesh: Mesh,
+    bytes_of: str = "documents",
 ) -> Evaluator:
     """An evaluator of held-out text, with dropout off.
 
     Args:
       loss: as the loop's; called with `rng=None`.
       batches: makes the batches anew for each evaluation.
-      utf8_bytes_per_target: bytes of the documents over targets in them, which makes bits per
-        byte exact over the whole split and an estimate over a part of it; None: they are left out.
+      utf8_bytes_per_target: bytes of the text over targets in it, which makes bits per byte exact
+        over the whole split and an estimate over a part of it; None: they are left out.
       mesh: where batches go.
+      bytes_of: the text whose bytes are counted, see `TokenizedSplit.bytes_of`.
 
     Returns:
       A function from parameters to `loss` (nats a target), `perplexity` (its exponential),
-      `bits_per_byte` (nats over all targets / (ln 2 x UTF-8 bytes of the documents)) and the
-      means of the loss function's own metrics.
+      `bits_per_byte` (nats over all targets / (ln 2 x UTF-8 bytes of the text)), `bytes_of` as
+      given, and the means of the loss function's own metrics.
     """
     means = loss_evaluator(loss, batches, mesh)
 
-    def evaluate(params: Any) -> dict[str, float]:
+    def evaluate(params: Any) -> dict[str, Any]:
         figures = means(params)
         nats = figures["loss"]
         figures["perplexity"] = math.inf if nats > 700 else math.exp(nats)
         if utf8_bytes_per_target is not None:
             figures["bits_per_byte"] = nats / (math.log(2) * utf8_bytes_per_target)
+            figures["bytes_of"] = bytes_of
         return figures
 
     return evaluate

@@ -1,7 +1,7 @@
 """Sums of a loss over a batch and their gradient: at once, in microbatches, or by device.
 
-Sums add up: over microbatches, over devices, whatever the weight in each. What asked for them
-divides once, by the weight of all.
+Sums are added up over microbatches and over devices, for any weight in each. The caller divides
+once, by the total weight.
 
     sums, grads = gradient_sums(loss, accumulate=4)(params, batch, rng)
 """
@@ -13,14 +13,17 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
+from gptjax.models.adapters import joined
 from gptjax.training.losses import Batch, Loss
 
 Sums = tuple[jax.Array, jax.Array, dict[str, jax.Array]]  # what a loss returns
-GradientSums = Callable[[Any, Batch, jax.Array], tuple[Sums, Any]]
+GradientSums = Callable[..., tuple[Sums, Any]]  # of (params, batch, rng, base=None)
 
 
 def gradient_sums(loss: Loss, accumulate: int = 1) -> GradientSums:
     """A function from (params, batch, rng) to what `loss` returns, and the gradient of its sum.
+
+    With LoRA it takes a fourth argument, the base of `adapters.joined`, and `params` are adapters.
 
     Args:
       loss: whose weight does not depend on the parameters.
@@ -28,17 +31,17 @@ def gradient_sums(loss: Loss, accumulate: int = 1) -> GradientSums:
         draws its own random bits.
     """
 
-    def at_once(params: Any, batch: Batch, rng: jax.Array) -> tuple[Sums, Any]:
+    def at_once(params: Any, batch: Batch, rng: jax.Array, base: Any = None) -> tuple[Sums, Any]:
         def loss_sum(params: Any) -> tuple[jax.Array, Any]:
-            total, weight, metric_sums = loss(params, batch, rng)
+            total, weight, metric_sums = loss(joined(params, base), batch, rng)
             return total, (weight, metric_sums)
 
         (total, others), grads = jax.value_and_grad(loss_sum, has_aux=True)(params)
         return (total, *others), grads
 
-    def in_parts(params: Any, batch: Batch, rng: jax.Array) -> tuple[Sums, Any]:
+    def in_parts(params: Any, batch: Batch, rng: jax.Array, base: Any = None) -> tuple[Sums, Any]:
         def part(rows: Batch, i: Any) -> tuple[Sums, Any]:
-            return at_once(params, rows, jax.random.fold_in(rng, i))
+            return at_once(params, rows, jax.random.fold_in(rng, i), base)
 
         def add(total: Any, rows_and_index: tuple[Batch, jax.Array]) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, part(*rows_and_index)), None
@@ -67,10 +70,11 @@ def on_each_device(sums: GradientSums, mesh: Mesh) -> GradientSums:
       mesh: its axis "data" divides the rows.
     """
 
-    def on_one(params: Any, batch: Batch, rng: jax.Array) -> tuple[Sums, Any]:
-        return jax.lax.psum(sums(params, batch, rng), "data")
+    def on_one(params: Any, batch: Batch, rng: jax.Array, base: Any = None) -> tuple[Sums, Any]:
+        return jax.lax.psum(sums(params, batch, rng, base), "data")
 
     whole, rows = PartitionSpec(), PartitionSpec("data")
-    return jax.shard_map(
-        on_one, mesh=mesh, in_specs=(whole, rows, whole), out_specs=whole, check_vma=False
+    divided = jax.shard_map(
+        on_one, mesh=mesh, in_specs=(whole, rows, whole, whole), out_specs=whole, check_vma=False
     )
+    return lambda params, batch, rng, base=None: divided(params, batch, rng, base)

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import optax
 from jax.sharding import Mesh
 
 from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.models.adapters import Base
 from gptjax.settings import to_dict
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.evaluation import Evaluator
@@ -25,8 +27,9 @@ from gptjax.training.interruption import Interruption
 from gptjax.training.losses import Batch
 from gptjax.training.optimizers import Schedule, update
 from gptjax.training.partitioning import put_batch
-from gptjax.training.reporting.metrics import MetricsWriter, Progress
+from gptjax.training.reporting.metrics import MetricsWriter
 from gptjax.training.reporting.profile import Trace
+from gptjax.training.reporting.progress import Progress
 from gptjax.training.reporting.statistics import Statistics
 from gptjax.training.reporting.throughput import Throughput
 from gptjax.training.spikes import NotFiniteError, counts
@@ -43,7 +46,9 @@ def make_train_step(
     ema_decay: float | None = None,
     sharding: TrainState | None = None,
 ) -> jax.stages.Wrapped:
-    """The jitted pure step `(state, batch) -> (state, metrics)`; it donates the state.
+    """The jitted pure step `(state, batch, base) -> (state, metrics)`; it donates the state.
+
+    `base` is what adapters stand beside, see `models.adapters`; None, the default, without LoRA.
 
     Args:
       sums: from `gradient_sums`, of the loss.
@@ -54,9 +59,9 @@ def make_train_step(
       sharding: where each leaf of the state lives; None leaves that to the compiler.
     """
 
-    def train_step(state: TrainState, batch: Batch):
+    def train_step(state: TrainState, batch: Batch, base: Base | None = None):
         dropout = jax.random.fold_in(rng(seed, "dropout"), state.step)
-        (total, weight, others), grads = sums(state.params, batch, dropout)
+        (total, weight, others), grads = sums(state.params, batch, dropout, base)
         per = jnp.where(weight > 0.0, weight, 1.0)  # a batch without targets changes nothing
         loss, metrics, grads = jax.tree.map(lambda x: x / per, (total, others, grads))
         params, opt_state = update(tx, grads, state.opt_state, state.params, loss)
@@ -99,6 +104,7 @@ class RunIO:
       data_record: kept in each checkpoint: what the data order was made from; the ranges of its
         `skipped_examples`, where there are any, are in each training row too.
       trace_directory: where `config.profile` has its trace written.
+      redraw: draws the rows there are by now, after each evaluation.
     """
 
     checkpoints: Checkpoints
@@ -106,24 +112,35 @@ class RunIO:
     progress: Progress
     data_record: dict[str, Any]
     trace_directory: Path
+    redraw: Callable[[], None] = lambda: None
 
     def save(
-        self, step: int, state: TrainState, config: ExperimentConfig, metrics: Any = None
+        self,
+        step: int,
+        state: TrainState,
+        config: ExperimentConfig,
+        metrics: Any = None,
+        tokens: int | None = None,
     ) -> None:
-        """Saves the state after `step`, with the `metrics` of its validation, if it had one."""
+        """Saves the state after `step`, with the `metrics` of its validation, if it had one.
+
+        `tokens` are those by then, where the step does not give their number.
+        """
         self.checkpoints.save(
             step,
             params=state.params,
             opt_state=state.opt_state,
             ema=state.ema,
-            data=self.data_record,
+            data=self.data_record
+            | {"seconds": self.writer.seconds}
+            | ({} if tokens is None else {"tokens": tokens}),
             config=to_dict(config),
             metrics=metrics,
         )
 
 
 def _check_finite(row: Mapping[str, Any], checkpoints: Checkpoints, steps: int = 1) -> None:
-    """Refuses a row whose loss or gradient norm is not finite, by now for so many `steps`."""
+    """Refuses a row whose loss or gradient norm is not finite, for `steps` steps in a row."""
     for name in ("loss", "grad_norm"):
         value = row.get(name, 0.0)
         if not math.isfinite(value):
@@ -151,6 +168,7 @@ def fit(
     evaluators: Mapping[str, Evaluator],
     throughput: Throughput,
     statistics: Statistics,
+    show: Callable[[int, Any], None] = lambda step, params: None,
 ) -> Outcome:
     """Trains from `state.step` to `config.training.num_steps`.
 
@@ -159,7 +177,7 @@ def fit(
 
     Args:
       state: where to start; donated.
-      train_step: from `make_train_step`.
+      train_step: from `make_train_step`, of the run's base.
       batches: one batch a step, from that of `state.step` on.
       config: resolved.
       io: has a row every `log_every` steps and after each evaluation.
@@ -167,11 +185,13 @@ def fit(
       evaluators: by the name of the split they judge; "validation" decides the best checkpoint.
       throughput: tokens/s and MFU.
       statistics: of layers, asked for every `statistics_every` steps.
+      show: called after each evaluation with its step and parameters, to show what they can do.
 
     Raises:
       NotFiniteError: a loss or gradient norm is not finite, for `training.rollback_after` steps in
         a row or else for one (names the step, the metric, and the last good checkpoint).
-      ValueError: so is that of an evaluation, or a disk is full. Nothing of that step is saved.
+      ValueError: a loss of an evaluation is not finite, or a disk is full. Nothing of that step is
+        saved.
     """
     training, total = config.training, config.training.num_steps
     schedule = batch_schedule(config)
@@ -192,6 +212,7 @@ def fit(
         if steps >= (training.rollback_after or 1):
             _check_finite(row, io.checkpoints, steps)
         throughput.add(schedule.tokens(step) - schedule.tokens(step - 1))
+        row["tokens"] = throughput.computed(schedule.tokens(step))
         if step % training.log_every == 0 or step == total:
             if io.data_record.get("skipped_examples"):
                 row["skipped_examples"] = io.data_record["skipped_examples"]
@@ -206,8 +227,10 @@ def fit(
             evaluation[split] = evaluator(state.eval_params)
             row = {"step": done, "split": split, **evaluation[split]}
             _check_finite(row, io.checkpoints)
-            io.writer.write(row)
+            io.writer.write(row | {"tokens": throughput.computed(schedule.tokens(done))})
             io.progress.evaluation(row)
+        show(done, state.eval_params)
+        io.redraw()
 
     def save() -> None:
         io.save(done, state, config, evaluation.get("validation") if evaluated == done else None)
@@ -223,7 +246,8 @@ def fit(
                 io.writer.write({"step": done + 1, "split": "layers", **sizes})
                 throughput.restart()
             trace.before_step(done, state)
-            with jax.profiler.StepTraceAnnotation("train", step_num=done):
+            compiling = io.progress.phase("compiling") if done == first else nullcontext()
+            with compiling, jax.profiler.StepTraceAnnotation("train", step_num=done):
                 state, metrics = train_step(state, batch)
             settle()
             done += 1

@@ -14,11 +14,20 @@ import jax.numpy as jnp
 
 from gptjax.attention.sight import out_of_sight
 from gptjax.config import ModelConfig
+from gptjax.models.bert import Bert
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle, looks_ahead
 
 Batch = Mapping[str, jax.Array]
 Loss = Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
+
+
+def dropout_from(rng: jax.Array | None) -> dict[str, Any]:
+    """Options of a model's `apply`: dropout drawn from `rng`; None: no dropout."""
+    return {
+        "deterministic": rng is None,
+        "rngs": None if rng is None else {"dropout": rng},
+    }
 
 
 @jax.custom_vjp
@@ -105,8 +114,7 @@ def token_nats(
             batch["tokens"],
             segment_ids=batch.get("segment_ids"),
             positions=batch.get("positions"),
-            deterministic=rng is None,
-            rngs=None if rng is None else {"dropout": rng},
+            **dropout_from(rng),
             method="hidden",
         )
         return (nats_of if chunk is None else in_chunks)(params, hidden, batch["targets"])
@@ -134,5 +142,54 @@ def language_model(
     def loss(params: Any, batch: Batch, rng: jax.Array | None):
         weights = counted_weights(batch, model.config, *beside)
         return jnp.sum(nats(params, batch, rng) * weights), jnp.sum(weights), {}
+
+    return loss
+
+
+def masked_language_model(model: Bert) -> Loss:
+    """BERT's loss: the masked tokens' cross-entropy, and that of whether the second part follows.
+
+    The batch holds tokens, token_types, segment_ids [B, T] int32, masked_positions, targets [B, P]
+    int32 and loss_weights [B, P] float32 (0 where a row has fewer than P masked tokens); for the
+    next-sentence head is_random [B] int32, 1 where the second part is from another document.
+
+    The weight is the number of masked tokens. Differs from the paper: of the next-sentence loss,
+    which the paper averages over rows, a row counts as often as it has masked tokens, so that a
+    batch has one denominator. Rows of a full length have the same number.
+
+    Source: google-research/bert, run_pretraining.py, model_fn_builder.
+    """
+
+    def loss(params: Any, batch: Batch, rng: jax.Array | None):
+        def apply(*inputs: jax.Array, **options: Any) -> Any:
+            return model.apply({"params": params}, *inputs, **options)
+
+        hidden = apply(
+            batch["tokens"],
+            token_types=batch["token_types"],
+            segment_ids=batch["segment_ids"],
+            **dropout_from(rng),
+            method="hidden",
+        )
+        masked = jnp.take_along_axis(hidden, batch["masked_positions"][..., None], axis=1)
+        logits = apply(masked, method="masked_logits")
+        targets, weights = batch["targets"], batch["loss_weights"]
+        total = jnp.sum(cross_entropy(logits, targets) * weights)
+        right = jnp.argmax(logits, -1) == targets
+        sums = {
+            "masked_lm_loss": total,
+            "masked_lm_accuracy": jnp.sum(jnp.where(right, weights, 0.0)),
+        }
+        if "is_random" in batch:
+            logits = apply(hidden, method="next_sentence_logits")
+            of_row = jnp.sum(weights, axis=1)
+            nats = jnp.sum(cross_entropy(logits, batch["is_random"]) * of_row)
+            right = jnp.argmax(logits, -1) == batch["is_random"]
+            sums |= {
+                "next_sentence_loss": nats,
+                "next_sentence_accuracy": jnp.sum(jnp.where(right, of_row, 0.0)),
+            }
+            total += nats
+        return total, jnp.sum(weights), sums
 
     return loss

@@ -34,21 +34,27 @@ def decay_mask(params: Any) -> Any:
     )
 
 
-def _tokens_after(batches: BatchSchedule, step: jax.Array) -> jax.Array:
-    """Tokens consumed once `step` is over; float32, exact to one part in 10^7."""
+def _tokens(batches: BatchSchedule, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Tokens consumed before `step` and once it is over; float32, exact to one part in 10^7."""
     first = jnp.array([first for first, _ in batches.stages], jnp.float32)
     tokens = jnp.array([batches.tokens(first) for first, _ in batches.stages], jnp.float32)
     sizes = jnp.array([size for _, size in batches.stages], jnp.float32)
     stage = jnp.searchsorted(first, step, side="right") - 1
-    return tokens[stage] + (step + 1.0 - first[stage]) * sizes[stage] * batches.context_length
+    taken, size = step - first[stage], sizes[stage] * batches.context_length
+    return tokens[stage] + taken * size, tokens[stage] + (taken + 1.0) * size
 
 
 def learning_rate(config: OptimizerConfig, batches: BatchSchedule) -> Schedule:
-    """The learning rate of a step: linear warm-up, then cosine, linear or constant.
+    """The learning rate of a step: linear warm-up, then a decay, or none.
 
-    Step n (from 0) is the update n + 1: with `warmup_steps=2000` the first has a two-thousandth of
-    the peak and the two-thousandth all of it. Decay starts where warm-up ends, ends at
-    `final_fraction` of the peak, and stays there.
+    Step n (from 0) is the update n + 1: with `warmup_steps=2000` update 1 has 1/2000 of the peak,
+    and update 2000 the whole peak. Decay starts after that update. It has reached `final_fraction`
+    of the peak after the last update of its length, and the rate stays there, so that every update
+    of a run trains. Under "wsd" (warm-up, stable, decay; arXiv 2404.06395, section 4) the decay
+    takes the last `decay_fraction` of the steps or tokens until its end, and the rate is at its
+    peak until then. Under "rsqrt" (arXiv 1706.03762, equation 3) the rate falls with the inverse
+    square root of the updates, or of the tokens, and never ends; the paper's peak is
+    (E x warm-up)^-0.5.
 
     Args:
       config: a resolved `OptimizerConfig`; warm-up and decay each in steps or in tokens.
@@ -66,15 +72,20 @@ def learning_rate(config: OptimizerConfig, batches: BatchSchedule) -> Schedule:
 
     warmup = unit(config.warmup_steps, config.warmup_tokens)
     end = unit(config.decay_steps, config.decay_tokens)
+    stable = end * (1.0 - config.decay_fraction) if config.schedule == "wsd" else 0.0
+    start, peak = max(warmup, stable), warmup or unit(1, None)
 
     def schedule(step: ArrayLike) -> jax.Array:
         step = jnp.asarray(step).astype(jnp.float32)
-        done = _tokens_after(batches, step) if in_tokens else step + 1.0
+        before, done = _tokens(batches, step) if in_tokens else (step, step + 1.0)
         warm = jnp.minimum(1.0, done / warmup) if warmup else jnp.float32(1.0)
-        progress = jnp.clip((done - warmup) / max(end - warmup, 1.0), 0.0, 1.0)
+        decayed = done if batches.revision < 2 else before
+        progress = jnp.clip((decayed - start) / max(end - start, 1.0), 0.0, 1.0)
         left = {
             "cosine": 0.5 * (1.0 + jnp.cos(jnp.pi * progress)),
             "linear": 1.0 - progress,
+            "wsd": 1.0 - progress,
+            "rsqrt": jnp.sqrt(peak / jnp.maximum(done, peak)),
             "constant": jnp.ones_like(progress),
         }[config.schedule]
         fraction = config.final_fraction + (1.0 - config.final_fraction) * left

@@ -3,22 +3,25 @@
 rule = rule_of("trunk/layers/attention/query/kernel", 4)
 rule.axes, rule.decays, rule.matrix
 
-A parameter is told by its path below `params`; layers are stacked in front. A new parameter needs
-a row here, and a run of a model with one that has none stops and names it.
+A parameter is identified by its path below `params`; layers are stacked in front. A new parameter
+needs a row here, and a run of a model with one that has none stops and names it.
 """
 
 import dataclasses
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from optax.contrib import MuonDimensionNumbers
 
+from gptjax.models import adapters
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What is done to the parameters whose paths have a form.
+    """Rule for the parameters whose paths match a form.
 
     Attributes:
       form: a regular expression, which matches the whole path.
@@ -33,51 +36,95 @@ class Rule:
     decays: bool
     matrix: MuonDimensionNumbers | None = None
 
+    def split(self, axes: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What `axes`, one entry an axis, says of those that the matrix reduces, and makes."""
+        assert self.matrix is not None, self.form
+        reduced, made = self.matrix.reduction_axis, self.matrix.output_axis
+        assert not isinstance(reduced, int) and not isinstance(made, int)
+        return tuple(axes[i] for i in reduced), tuple(axes[i] for i in made)
+
 
 LAYER = "trunk/layers"
-PARAMETERS = (
+_STACK = "(trunk|encoder)"  # the encoder of an encoder-decoder is a stack of its own
+_LAYER = f"{_STACK}/layers"
+_ATTENTION = f"{_LAYER}/(cross_)?attention"
+_MODEL = (
     Rule(r"token_embedding|head/kernel", ("tensor", "fsdp"), True),
-    Rule(r"position_embedding", (None, "fsdp"), True),
+    Rule(r"(source_)?position_embedding", (None, "fsdp"), True),
     Rule(
-        rf"{LAYER}/attention/(query|key|value)/kernel",
+        rf"{_ATTENTION}/(query|key|value)/kernel",
         (None, "fsdp", "tensor", None),
         True,
         MuonDimensionNumbers((1,), (2, 3)),
     ),
-    Rule(rf"{LAYER}/attention/(query|key|value)/bias", (None, "tensor", None), False),
+    Rule(rf"{_ATTENTION}/(query|key|value)/bias", (None, "tensor", None), False),
     Rule(
-        rf"{LAYER}/attention/out/kernel",
+        rf"{_ATTENTION}/out/kernel",
         (None, "tensor", None, "fsdp"),
         True,
         MuonDimensionNumbers((1, 2), (3,)),
     ),
     Rule(
-        rf"{LAYER}/feed_forward/up/kernel",
+        rf"{_LAYER}/feed_forward/up/kernel",
         (None, "fsdp", "tensor"),
         True,
         MuonDimensionNumbers((1,), (2,)),
     ),
-    Rule(rf"{LAYER}/feed_forward/up/bias", (None, "tensor"), False),
+    Rule(rf"{_LAYER}/feed_forward/up/bias", (None, "tensor"), False),
     Rule(
-        rf"{LAYER}/feed_forward/down/kernel",
+        rf"{_LAYER}/feed_forward/down/kernel",
         (None, "tensor", "fsdp"),
         True,
         MuonDimensionNumbers((1,), (2,)),
     ),
-    Rule(rf"{LAYER}/(attention/out|feed_forward/down)/bias", (None, None), False),
-    Rule(rf"{LAYER}/\w+_norm/(scale|bias)", (None, None), False),
-    Rule(r"trunk/final_norm/(scale|bias)", (None,), False),
-    Rule(r"trunk/relative_bias", (None, None), False),
+    Rule(rf"{_LAYER}/((cross_)?attention/out|feed_forward/down)/bias", (None, None), False),
+    Rule(rf"{_LAYER}/\w+_norm/(scale|bias)", (None, None), False),
+    Rule(rf"{_STACK}/final_norm/(scale|bias)", (None,), False),
+    Rule(rf"{_STACK}/relative_bias", (None, None), False),
+    Rule(
+        r"trunk/layers/(input|recurrent)/kernel",
+        (None, "fsdp", "tensor"),
+        True,
+        MuonDimensionNumbers((1,), (2,)),
+    ),
+    Rule(r"trunk/layers/input/bias", (None, "tensor"), False),
     Rule(r"scalar_head/kernel", ("fsdp",), True),
     Rule(r"scalar_head/bias", (), False),
+    Rule(r"token_type_embedding", (None, "fsdp"), True),
+    Rule(r"(pooler|masked_lm_head/dense|next_sentence_head)/kernel", ("fsdp", None), True),
+    Rule(r"(pooler|masked_lm_head/dense|next_sentence_head|masked_lm_head)/bias", (None,), False),
+    Rule(r"(embedding_norm|masked_lm_head/norm)/(scale|bias)", (None,), False),
+    Rule(r"task_head/kernel", ("fsdp", None), True),
+    Rule(r"task_head/bias", (None,), False),
+)
+
+
+def _of_adapters(kernel: Rule) -> tuple[Rule, Rule]:
+    """The rules of a kernel's adapter, A [layers, *in, r] and B [layers, r, *out].
+
+    Their axes of inputs and outputs are divided as the kernel's are; a rank is not.
+    """
+    inputs, outputs = kernel.split(kernel.axes)
+    rank, form = 1 + len(inputs), kernel.form.removesuffix("kernel")
+    of_a = MuonDimensionNumbers(tuple(range(1, rank)), (rank,))
+    of_b = MuonDimensionNumbers((1,), tuple(range(2, 2 + len(outputs))))
+    return (
+        Rule(form + adapters.A, (None, *inputs, None), True, of_a),
+        Rule(form + adapters.B, (None, None, *outputs), True, of_b),
+    )
+
+
+PARAMETERS = (
+    *_MODEL,
+    *(rule for kernel in _MODEL if kernel.matrix is not None for rule in _of_adapters(kernel)),
 )
 
 
 def path_of(keys: Any) -> str:
     """The path of a leaf, of the keys that `jax.tree_util.tree_map_with_path` gives.
 
-    It has the names of the mappings that the leaf ends in, whatever they are in: an optimizer's
-    `mu` of a parameter has the parameter's path. A leaf in no mapping, such as a count, has none.
+    The path consists of the innermost mappings' keys alone, so an optimizer's `mu` of a parameter
+    has the parameter's path. A leaf in no mapping, such as a count, has no path.
     """
     names: list[str] = []
     for key in reversed(keys):

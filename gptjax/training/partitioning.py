@@ -1,9 +1,9 @@
 """Partitioning: a mesh, and how parameters, activations and batches are divided over it.
 
-Rows of a batch are divided over the axes `data` and `fsdp`, positions over `sequence`. `fsdp`
-divides every large parameter besides, and what an optimizer keeps of it, and each layer's are
-gathered when it is their turn (ZeRO-3, arXiv 1910.02054, section 5); `tensor` divides heads,
-feed-forward and vocabulary (Megatron, arXiv 1909.08053, section 3).
+Rows of a batch are divided over the axes `data` and `fsdp`, positions over `sequence`. `fsdp` also
+divides every large parameter and its optimizer state; those of a layer are gathered when the layer
+is computed (ZeRO-3, arXiv 1910.02054, section 5); `tensor` divides heads, feed-forward and
+vocabulary (Megatron, arXiv 1909.08053, section 3).
 
     mesh = make_mesh(config.parallelism)
     model = GPT(config.model, **model_attributes(config, mesh))
@@ -95,7 +95,7 @@ def _spec(path: str, shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
 def placed(state: Any, mesh: Any) -> Any:
     """`state` as `jax.ShapeDtypeStruct`s that say where each leaf lives.
 
-    A leaf is told by `parameters.path_of`: an optimizer's `mu` of a parameter lives where the
+    A leaf is identified by `parameters.path_of`: an optimizer's `mu` of a parameter lives where the
     parameter does. Leaves without a path, such as counts, are copied to every device.
 
     Args:
@@ -143,16 +143,37 @@ def check_divides(config: ExperimentConfig, mesh: Mesh) -> None:
     Raises:
       ValueError: one does not.
     """
-    shards, parts = mesh.shape["data"] * mesh.shape["fsdp"], config.training.accumulate
+    shards, parts = _row_shards(mesh), config.training.accumulate
     batches = batch_schedule(config)
     for step, size in batches.stages:
-        if size % (shards * parts):
-            name = "batch_size" if size == batches.batch_size else "batch_ramp_start"
+        if size == batches.batch_size:
+            name, multiple, into = "batch_size", shards * parts, f"{parts} microbatches"
+        else:
+            name, multiple, into = "batch_ramp_start", shards, "one microbatch at least"
+        if size % multiple:
             raise ValueError(
                 f"config.training.{name}: got {size} sequences (from step {step}), expected a "
-                f"multiple of {shards * parts}: {parts} microbatches (training.accumulate) over "
-                f"{shards} devices (parallelism.data x fsdp)"
+                f"multiple of {multiple}: {into} (training.accumulate) over {shards} devices "
+                "(parallelism.data x fsdp)"
             )
+
+
+def microbatches(config: ExperimentConfig, mesh: Mesh, rows: int) -> int:
+    """The number of microbatches of a batch, which have no more rows than the largest batch's have.
+
+    Args:
+      config: resolved, as `check_divides` lets it pass.
+      mesh: over which the batch is divided.
+      rows: of the batch, on all devices.
+    """
+    each = rows // _row_shards(mesh)
+    most = config.training.batch_size // (_row_shards(mesh) * config.training.accumulate)
+    return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= most)
+
+
+def _row_shards(mesh: Mesh) -> int:
+    """Parts into which the rows of a batch are divided."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def batch_sharding(mesh: Mesh, num_axes: int) -> NamedSharding:
@@ -170,7 +191,7 @@ def batch_share(mesh: Mesh) -> BatchShare:
     Raises:
       ValueError: the devices of this process hold none.
     """
-    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    shards = _row_shards(mesh)
     indices = batch_sharding(mesh, 1).addressable_devices_indices_map((shards,)).values()
     held = tuple(sorted({(index or (slice(None),))[0].start or 0 for index in indices}))
     if not held:

@@ -49,7 +49,7 @@ def on_first(call: Callable[[], T]) -> T:
 
 
 def check_alike(values: Mapping[str, Any]) -> None:
-    """Checks that all processes have the same of what JSON keeps, by name.
+    """Checks that all processes have the same JSON values, by name.
 
     Raises:
       ValueError: naming the first that differs.

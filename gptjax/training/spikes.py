@@ -1,9 +1,9 @@
 """Steps that change nothing: those that are not finite, and those whose gradient is an outlier.
 
 PaLM (arXiv 2204.02311, section 5.1) met its loss spikes by going back some hundred steps and
-leaving out the data that came there. An outlier is told here by the median of the last gradient
-norms. Outliers count among these: where gradients grow for good, the median follows them within
-half the window.
+leaving out the data that came there. Here the median of the last gradient norms decides what an
+outlier is. Outliers count in the median: if gradients grow for good, it follows them within half
+the window.
 
     tx = skipping_outliers(make_optimizer(config.optimizer, schedule), skip_grad_norm=10.0)
 """
@@ -25,8 +25,7 @@ class GuardState(NamedTuple):
       norms: the last finite gradient norms, newest last, [WINDOW] float32; infinite before the
         first, so that nothing is an outlier until half of them are known.
       skipped_steps: steps that changed nothing, int32 scalar.
-      nonfinite_steps: how many of the last steps were not finite, without one between that was;
-        int32 scalar.
+      nonfinite_steps: number of the latest steps in a row that were not finite; int32 scalar.
     """
 
     inner: Any
@@ -39,7 +38,7 @@ class NotFiniteError(ValueError):
     """A loss or a gradient norm that is not finite ended a run.
 
     Attributes:
-      first_step: the first of the steps, one after another, that were not.
+      first_step: the first of the steps in a row that were not finite.
       last_step: the last of them.
     """
 

@@ -20,6 +20,7 @@ class TrainState:
     """Steps taken (int32 scalar), float32 parameters, and the optimiser's state.
 
     Attributes:
+      params: those that are trained: all of the model, or adapters (`training.lora`).
       ema: exponential moving average of the parameters, or None where none is kept.
     """
 

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from gptjax.alignment.ranking import ranking
 from gptjax.alignment.reward_model import RewardModel
@@ -13,6 +14,7 @@ from gptjax.training.partitioning import make_mesh, model_attributes, placed, pu
 from tests.support.params import random_params
 
 
+@pytest.mark.slow
 def test_the_ranking_loss_and_its_gradient_are_those_of_one_device():
     model = ModelConfig(vocab_size=60, context_length=16, num_layers=1, num_heads=2, d_model=16)
     config = resolve(
@@ -40,6 +42,7 @@ def test_the_ranking_loss_and_its_gradient_are_those_of_one_device():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), its_gradient, gradient)
 
 
+@pytest.mark.slow
 def test_answers_are_drawn_as_on_one_device_with_their_rows_divided():
     """Of 16 texts each device has the keys and values of 4, for half of the heads; 2 stay whole."""
     model = ModelConfig(vocab_size=60, context_length=16, num_layers=1, num_heads=2, d_model=16)

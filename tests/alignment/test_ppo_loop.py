@@ -4,6 +4,7 @@ Its programs note what they are given, so that nothing is compiled.
 """
 
 import dataclasses
+import unittest.mock
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,11 +39,16 @@ def _rollouts(iteration):
 
 @pytest.fixture(scope="module")
 def seen():
-    """Three iterations of two epochs of two minibatches, as those that it calls see them.
+    return _iterations()
+
+
+def _iterations(first=0, tokens=None):
+    """Iterations to the third, of two epochs of two minibatches, as those that they call see them.
 
     The policy's one parameter counts updates; its average is a hundred more.
     """
-    seen: Any = SimpleNamespace(drawn=[], shown=[], learned=[], saved=[], rows=[])
+    seen: Any = SimpleNamespace(drawn=[], shown=[], learned=[], saved=[], rows=[], drawn_by=[])
+    seen.phases = unittest.mock.MagicMock()
     config = resolve(
         ExperimentConfig(
             optimizer=OptimizerConfig(
@@ -53,7 +59,7 @@ def seen():
         )
     )
 
-    def update(state, minibatch, text):
+    def update(state, minibatch, text, _):
         of_minibatch, of_text = (np.asarray(x["tokens"]).tolist() for x in (minibatch, text))
         seen.learned.append(([row[0] for row in of_minibatch], of_text))
         return dataclasses.replace(state, params=state.params + 1, ema=state.ema + 1), {}
@@ -75,13 +81,15 @@ def seen():
         show=lambda params, iteration: seen.shown.append((int(params), iteration)),
     )
     io: Any = SimpleNamespace(
-        save=lambda step, state, config: seen.saved.append((step, int(state.step))),
+        save=lambda step, state, config, tokens: seen.saved.append((step, tokens)),
         checkpoints=SimpleNamespace(wait=lambda: None),
         writer=SimpleNamespace(write=seen.rows.append),
-        progress=SimpleNamespace(update=lambda row: None),
+        data_record={} if tokens is None else {"tokens": tokens},
+        progress=SimpleNamespace(update=lambda row: None, phase=seen.phases),
+        redraw=lambda: seen.drawn_by.append(len(seen.rows)),
     )
     rest = PPOState({}, {}, {}, jnp.float32(0.1), {})
-    state = TrainState(jnp.int32(0), jnp.int32(0), rest, jnp.int32(100))
+    state = TrainState(jnp.int32(first), jnp.int32(0), rest, jnp.int32(100))
     settings = PPOSettings(minibatches=2, inner_epochs=2)
     optimise(state, None, programs, environment, config, settings, StopSettings(), io)
     return seen
@@ -94,8 +102,19 @@ def test_the_policy_answers_and_its_average_is_shown(seen):
 
 def test_rows_are_of_their_iterations_and_checkpoints_are_saved_when_due(seen):
     assert [(row["step"], row["score"]) for row in seen.rows] == [(1, 0.0), (2, 1.0), (3, 2.0)]
-    assert [row["learning_rate"] for row in seen.rows] == [0.75, 0.5, 0.25]
-    assert seen.saved == [(2, 2), (3, 3)]
+    assert [row["learning_rate"] for row in seen.rows] == [1.0, 0.75, 0.5]
+    drawn = np.cumsum([row["answer_length"] * ROWS for row in seen.rows])
+    assert [row["tokens"] for row in seen.rows] == drawn.tolist()
+    assert seen.drawn_by == [2, 3]  # the picture, after each evaluation
+    seen.phases.assert_called_once_with("compiling, and the first iteration")
+    assert seen.saved == [(2, drawn[1]), (3, drawn[2])]
+
+
+@pytest.mark.parametrize(("saved", "expected"), [(1000, 1008), (None, None)])
+def test_tokens_go_on_from_the_checkpoints_where_it_says_how_many(saved, expected):
+    seen = _iterations(first=2, tokens=saved)
+    (row,) = seen.rows
+    assert (row["step"], row.get("tokens")) == (3, expected) and seen.saved == [(3, expected)]
 
 
 def test_later_epochs_of_each_iteration_have_an_order_of_their_own(seen):

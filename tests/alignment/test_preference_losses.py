@@ -143,6 +143,7 @@ def test_what_follows_an_answer_and_other_rows_change_nothing(make_model):
     np.testing.assert_allclose(jax.jit(answer_log_probs(model))(params, batch | longer), before)
 
 
+@pytest.mark.slow
 def test_tokens_of_an_answer_that_earlier_ones_see_have_no_nats(make_model):
     model = GPT(make_model(attention="prefix(length=5)"))
     batch, params = rankings(), init(model)

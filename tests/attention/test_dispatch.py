@@ -13,7 +13,7 @@ from gptjax.attention import attend, attend_with_lse
 from gptjax.attention.algebra import in_order
 from gptjax.attention.dispatch import choose
 from gptjax.attention.implementations.implementation import Call
-from gptjax.attention.patterns import Banded, BlockLocal, Dense, Heads, Strided
+from gptjax.attention.patterns import Banded, BlockLocal, Dense, Heads, Sinks, Strided
 from gptjax.pytrees import pytree
 
 
@@ -54,6 +54,17 @@ def test_auto_says_once_what_it_chose_and_why(of_call, choice, reason, monkeypat
     choose.cache_clear()
     assert [choose(of_call), choose(of_call)] == [choice] * 2
     assert len(said) == 1 and f"{choice} for {of_call}: " in said[0] and reason in said[0]
+
+
+def test_an_expression_is_the_pattern_that_it_stands_for():
+    q = jax.random.normal(jax.random.key(0), (1, 6, 2, 4))
+    got = attend(q, q, q, "banded(window=2)|sinks(window=1,sinks=1)")
+    np.testing.assert_array_equal(got, attend(q, q, q, Banded(2) | Sinks(1, 1)))
+    assert not np.array_equal(got, attend(q, q, q, "dense"))
+    with pytest.raises(ValueError, match=r"^attention 'dense,dense': got 2 patterns, expected one"):
+        attend(q, q, q, "dense,dense")
+    with pytest.raises(ValueError, match=r"unknown attention pattern 'bnded' \(did you mean 'band"):
+        attend_with_lse(q, q, q, "bnded(window=2)")
 
 
 def test_auto_asks_about_the_call_it_has(monkeypatch):

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptjax.data.batches import shards
+from gptjax.data.batches.token_stream import TokenizedSplit
 from gptjax.data.corpora import text as corpora
 
 
 class Bytes:
+    keeps_text = True
+
     def __init__(self, vocab_size=257, end_of_text=256):
         self.vocab_size = vocab_size
         self.end_of_text = end_of_text
@@ -49,7 +51,7 @@ def make_split():
     def make(texts):
         lengths = [len(text.encode()) for text in texts]
         starts = [sum(lengths[:i]) + i for i in range(len(texts))]
-        return shards.TokenizedSplit(
+        return TokenizedSplit(
             "train split of 'test'",
             np.array(_stream(texts), np.uint16),
             np.array(starts, np.int64),

@@ -132,7 +132,7 @@ def test_rows_of_either_form():
         ),
         ({}, "row: got no fields, expected 'prompt' and"),
         ({"response": "a"}, "row: got fields response, expected 'prompt' and"),
-        ({"prompt": "q", "response": None}, "'response': got NoneType, expected a string"),
+        ({"prompt": "q", "response": None}, "'response': got null, expected a string"),
         ({"prompt": 3, "response": "a"}, "'prompt': got int, expected a list that is not empty"),
         ({"messages": MESSAGES, "prompt": "q"}, "got 'messages' and 'prompt', expected one or the"),
         ({"messages": []}, "'messages': got an empty list, expected a list"),

@@ -26,6 +26,8 @@ def test_json_lines(tmp_path):
 def test_unknown_sets_and_missing_files():
     with pytest.raises(ValueError, match=r"unknown set of conversations 'doly' \(did you mean 'do"):
         load_conversations("doly:x")
+    with pytest.raises(ValueError, match=r"'chats.jsonl' \(did you mean 'jsonl:chats.jsonl'\?\)"):
+        load_conversations("chats.jsonl")
     with pytest.raises(ValueError, match="no files at '/nowhere'"):
         load_conversations("dolly:/nowhere")
 

@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 from gptjax.data.corpora import text as corpora
-from gptjax.data.corpora.text import Document, is_held_out, load_corpus
+from gptjax.data.corpora.text import load_corpus
 
 
 def texts(spec, **options):
@@ -291,6 +291,14 @@ def test_unreadable_files(tmp_path):
 
 
 def test_unknown_names():
+    for path, meant in (
+        ("some/folder", "text:some/folder"),
+        ("book.txt", "text:book.txt"),
+        ("data/*.jsonl.zst", "jsonl:data/*.jsonl.zst#FIELD"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            load_corpus(path)
+        assert f"unknown corpus {path!r} (did you mean {meant!r}?)" in str(caught.value)
     with pytest.raises(ValueError, match=r"unknown corpus 'txt' \(did you mean 'text'\?\); expec"):
         load_corpus("txt:x")
     with pytest.raises(ValueError, match="python_docs, python_source, text, jsonl"):
@@ -299,19 +307,7 @@ def test_unknown_names():
         load_corpus("text:x", invalid_utf8="ignore")
 
 
-# The split, and the fingerprint
-
-
-def test_the_split_depends_on_the_text_alone():
-    documents = [Document(f"name {i}", f"text {i}") for i in range(4000)]
-    for fraction in (0.0, 0.05, 0.5, 1.0):
-        held_out = [is_held_out(document, fraction) for document in documents]
-        assert held_out == [
-            int(hashlib.sha256(document.text.encode()).hexdigest(), 16) / 2**256 < fraction
-            for document in documents
-        ]
-        assert abs(sum(held_out) / 4000 - fraction) < 0.015
-    assert is_held_out(Document("a", "x"), 0.2) == is_held_out(Document("b", "x"), 0.2)
+# The fingerprint
 
 
 def test_the_fingerprint_follows_the_files(tmp_path, settled):

@@ -100,7 +100,7 @@ def test_other_files_are_refused(cifar, damage):
 
 
 def test_bad_locations_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"corpus 'cifar10:.*': no files at .* \*\.bin"):
+    with pytest.raises(ValueError, match=r"^'cifar10:.*': no files at .* \*\.bin"):
         load_corpus(f"cifar10:{tmp_path}")
     with pytest.raises(ValueError, match="corpus 'sample_images:x' takes no location; expected"):
         load_corpus("sample_images:x")

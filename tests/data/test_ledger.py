@@ -7,7 +7,7 @@ import pytest
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.batches.ledger import document_names, passages
 from gptjax.data.batches.loader import step_windows, train_batches
-from gptjax.data.corpora.text import is_held_out, load_corpus
+from gptjax.data.corpora.text import load_corpus
 
 LETTERS = string.ascii_letters[:30]
 TEXTS = [letter * (1 + 7 * i % 23) for i, letter in enumerate(LETTERS)]
@@ -37,7 +37,8 @@ def test_passages_are_what_the_batches_hold(make_split, length, skipped):
 
 def test_names_are_those_of_the_training_documents_in_order(text_folder):
     corpus = load_corpus(f"text:{text_folder}", invalid_utf8="error")
-    training = [document.name for document in corpus if not is_held_out(document, 0.3)]
+    is_held_out = corpus.held_out(0.3)
+    training = [document.name for document in corpus if not is_held_out(document)]
     assert 10 < len(training) < 38
     wanted = [2, 0, len(training) - 1]
     assert document_names(corpus, 0.3, wanted) == {i: training[i] for i in wanted}

@@ -3,12 +3,18 @@
 import itertools
 import random
 import threading
+import types
 
 import numpy as np
 import pytest
 
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.data.batches.loader import evaluation_batches, example_window, train_batches
+from gptjax.data.batches.loader import (
+    evaluation_batches,
+    example_window,
+    step_windows,
+    train_batches,
+)
 
 T = 4
 RNG = random.Random(0)
@@ -59,6 +65,32 @@ def test_each_epoch_is_another_permutation(split):
     assert epochs[0] != sorted(epochs[0])
     assert epochs[0] != [example_window(1, i, num_windows) for i in range(num_windows)]
     assert [example_window(0, i, 1) for i in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "num_windows",
+    [4**8, 4**8 + 1, *(pytest.param(4**k + 1, marks=pytest.mark.slow) for k in (9, 10))],
+)
+def test_an_epoch_has_each_window_once(num_windows):
+    """Of 4^k + 1 indices, `index_shuffle` gives one twice and the last never."""
+    shuffled = [example_window(3, example, num_windows) for example in range(num_windows)]
+    np.testing.assert_array_equal(np.sort(shuffled), np.arange(num_windows))
+
+
+def test_an_epoch_of_few_windows_has_each_once():
+    for num_windows in (*range(1, 10), 16, 17, 64, 65):
+        epoch = [example_window(1, num_windows + e, num_windows) for e in range(num_windows)]
+        assert sorted(epoch) == list(range(num_windows))
+
+
+def test_a_run_begun_before_keeps_its_order():
+    """One window comes twice and the last one never."""
+    num_windows = 2**16 + 1
+    shuffled = [example_window(3, e, num_windows, revision=1) for e in range(num_windows)]
+    assert len(set(shuffled)) == num_windows - 1 and num_windows - 1 not in shuffled
+    schedule = BatchSchedule(4, 8, revision=1)
+    split = types.SimpleNamespace(full_windows=lambda length: num_windows)
+    assert step_windows(split, schedule, 3, 0, range(4)) == shuffled[:4]
 
 
 def test_the_order_is_the_same_in_every_version():

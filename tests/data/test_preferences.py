@@ -30,8 +30,7 @@ PROMPT = (Message("user", "q"),)
 )
 def test_forms_of_a_row(fields, responses, ranks):
     for prompt in ("q", [{"role": "user", "content": "q"}]):
-        ranking, dropped = ranking_of(Row("f:1", {"prompt": prompt, **fields}))
-        assert dropped is None
+        ranking = ranking_of(Row("f:1", {"prompt": prompt, **fields}))
         assert (ranking.prompt, ranking.responses, ranking.ranks) == (PROMPT, responses, ranks)
 
 
@@ -58,7 +57,7 @@ TWO = {"responses": ["a", "b"]}
         ({**TWO, "ranks": [[1, 2], [1]]}, "ranks of annotator 1: got 1 for 2 answers, expected as"),
         ({**TWO, "ranks": ["1", "2"]}, "ranks of annotator 0: got '1', expected finite numbers"),
         ({**TWO, "ranks": [[1, 2], 1]}, r"ranks of annotator 0: got \[1, 2\], expected finite num"),
-        ({**TWO, "ranks": [1, None]}, "ranks of annotator 0: got None, expected finite numbers"),
+        ({**TWO, "ranks": [1, None]}, "ranks of annotator 0: got null, expected finite numbers"),
         ({**TWO, "ranks": 1}, "'ranks': got int, expected a list that is not empty"),
         ({**TWO, "annotators": {}}, "'annotators': got {}, expected an object from names to rank"),
         ({**TWO, "annotators": {"x": 1}}, "ranks of 'x': got int, expected a list that is not em"),

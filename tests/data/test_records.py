@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gptjax.data.dialogue.records import Records, Row, log_dropped, read_rows, sift
+from gptjax.data.dialogue.records import Records, Row, log_dropped, read_records, sift
 
 
 def write(path, *lines):
@@ -13,14 +13,18 @@ def write(path, *lines):
     return path
 
 
+def read(location, suffix=".jsonl"):
+    """Name and `x` of each row."""
+    return read_records("s", str(location), lambda row: [(row.name, row.fields.get("x"))], suffix)
+
+
 def test_lines_and_lists_are_read_with_their_places(tmp_path):
     lines = write(tmp_path / "a.jsonl", '{"x": 1}', "", '{"x": 2}')
     with gzip.open(tmp_path / "b.json.gz", "wt") as file:
         json.dump([{"x": 3}, {"x": 4}], file)
-    read = [(row.name, row.fields["x"]) for row in read_rows("s", str(lines))]
-    assert read == [(f"{lines}:1", 1), (f"{lines}:3", 2)]
-    read = [(row.name, row.fields["x"]) for row in read_rows("s", str(tmp_path), ".json")]
-    assert read == [(f"{tmp_path}/b.json.gz#0", 3), (f"{tmp_path}/b.json.gz#1", 4)]
+    assert [*read(lines)] == [(f"{lines}:1", 1), (f"{lines}:3", 2)]
+    rows = [(f"{tmp_path}/b.json.gz#0", 3), (f"{tmp_path}/b.json.gz#1", 4)]
+    assert [*read(tmp_path, ".json")] == rows
 
 
 @pytest.mark.parametrize(
@@ -36,7 +40,7 @@ def test_lines_and_lists_are_read_with_their_places(tmp_path):
 def test_bad_files(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
-        list(read_rows("s", str(tmp_path / name)))
+        read(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 

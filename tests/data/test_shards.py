@@ -13,6 +13,7 @@ import pytest
 from gptjax.data.batches import shards
 from gptjax.data.batches.shards import prepare
 from gptjax.data.corpora.text import load_corpus
+from gptjax.locks import DirectoryLock
 
 TEXTS = ["hello", "", "é🙂", "a", "the longest document of them all"]
 
@@ -148,6 +149,21 @@ def test_an_interrupted_call_leaves_nothing(
     assert again.train.tokens.tolist() == stream_by_loop(split_by_loop(text_folder, 0.3)[0])
 
 
+def test_what_killed_calls_left_is_removed_and_what_others_fill_is_not(
+    text_folder, tmp_path, make_tokenizer
+):
+    cache = tmp_path / "c"
+    names = ("filled", "left", "of_an_older_version")
+    filled, left, older = (cache / f"unfinished-{name}" for name in names)
+    lock = DirectoryLock(filled)
+    lock.take()
+    for directory in (left, older):
+        (directory / "splits").mkdir(parents=True)
+    (left / "lock").write_text("")
+    prepared = prepare(load_corpus(f"text:{text_folder}"), make_tokenizer(), cache, 0.3)
+    assert set(cache.iterdir()) == {filled, prepared.directory}
+
+
 def test_two_processes_may_prepare_the_same_corpus(text_folder, tmp_path, make_tokenizer):
     """The other process finishes first: its files are opened, and ours dropped."""
     cache, tokenizer = tmp_path / "c", make_tokenizer()
@@ -210,8 +226,18 @@ def test_a_split_without_documents_is_refused(text_folder, tmp_path, make_tokeni
     with pytest.raises(ValueError, match=r"the validation split of .*none of its 1 document\(s\)"):
         prepare(corpus, make_tokenizer(), tmp_path / "c", 1e-9)
     with pytest.raises(ValueError, match="the train split of"):
-        prepare(corpus, make_tokenizer(), tmp_path / "c", 1.0)
+        prepare(corpus, make_tokenizer(), tmp_path / "c", 1.0 - 1e-9)
     assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_of_text_for_judging_all_is_held_out(text_folder, tmp_path, make_tokenizer):
+    corpus = load_corpus(f"text:{text_folder}")
+    prepared = prepare(corpus, make_tokenizer(), tmp_path / "c", 1.0)
+    texts = [document.text for document in corpus]
+    assert prepared.validation.num_bytes == sum(len(text.encode()) for text in texts)
+    assert len(prepared.validation.document_starts) == len(texts)
+    assert len(prepared.train.document_starts) == 0
+    assert prepared.validation.name == f"text of '{corpus.name}'"
 
 
 def test_a_split_shorter_than_a_window_is_refused(make_split):

@@ -26,7 +26,7 @@ from tests.support.alignment_runs import make_config
 from tests.support.binaries import call
 
 PROMPTS, N, SEED, LONGEST = "instructions:split=held_out,count=4", 5, 3, 12
-THRESHOLD = -8
+THRESHOLD = -4
 MINE = """
 def minus_length(prompt, response):
     return -len(response)
@@ -35,25 +35,25 @@ def broken(prompt, response):
     raise RuntimeError("out of order")
 """
 WRONG = {
-    "--judge=gold --temperature=0 --output={folder}/x": (
+    "--rewards=gold --temperature=0 --output={folder}/x": (
         "--temperature: got 0 with 5 answers to a prompt, which would all be the same, expected ab"
     ),
-    "--judge=gold --threshold=0 --output={folder}/x": "--threshold: got it alone, expected it with",
-    "--judge=gold": "--output: got none, expected a file to write",
-    "--output={folder}/x": "--judge: got none, expected reward_model:WORKDIR, rubric:FILE, gold",
-    "--judge=python:mine:broken --output={folder}/x": (
+    "--rewards=gold --threshold=0 --output={folder}/x": "--threshold: got it alone, expected",
+    "--rewards=gold": "--output: got none, expected a file to write",
+    "--output={folder}/x": "--rewards: got none, expected reward_model:WORKDIR, rubric:FILE, gold",
+    "--rewards=python:mine:broken --output={folder}/x": (
         "reward 'broken', answer 0 to prompt 0 (prompt '{first}'): got RuntimeError: "
         "out of order, expec"
     ),
-    "--judge=gold --output={folder}/y --save_conversations={folder}/x --threshold=7": (
+    "--rewards=gold --output={folder}/y --save_conversations={folder}/x --threshold=7": (
         "of 4 best answers that end, none of them above --threshold=7.0, expected one or more"
     ),
-    "--judge=gold --max_new_tokens=46 --output={folder}/x": (
+    "--rewards=gold --max_new_tokens=46 --output={folder}/x": (
         "'{prompts}': got none of 4 (4 prompts longer than 2 tokens) rows, expected"
     ),
-    "--judge=gold --prompts=nothing --output={folder}/x": "unknown set of prompts 'nothing'",
-    "--judge=reward_model:{sft} --output={folder}/x": "reward model: got {sft}, a run of kind sft",
-    "--judge=gold --workdir={folder} --output={folder}/x": "--workdir: no run in {folder}",
+    "--rewards=gold --prompts=nothing --output={folder}/x": "unknown set of prompts 'nothing'",
+    "--rewards=reward_model:{sft} --output={folder}/x": "reward model: got {sft}, a run of kind",
+    "--rewards=gold --workdir={folder} --output={folder}/x": "--workdir: no run in {folder}",
 }
 
 
@@ -98,12 +98,14 @@ def best_of(sft, tmp_path_factory):
 def answers(sft):
     """Each answer drawn by itself: (text, whether it ended), of each prompt."""
     template, drawn = ChatTemplate(sft.tokenizer()), []
+    sampler = without_marks(template, 1.0)
     generator = Generator(sft.model(), sft.params(), slots=1)
     for number, prompt in enumerate(load_prompts(PROMPTS)):
         ids = [
             generator.submit(
                 template.prompt(prompt),
                 max_new_tokens=LONGEST,
+                sampler=sampler,
                 seed=SEED,
                 sample_index=number * MOST_ANSWERS + i,
                 stop_token=template.tokenizer.end_of_turn,
@@ -114,13 +116,20 @@ def answers(sft):
     return drawn
 
 
+def without_marks(template, temperature):
+    """No answer holds padding or another's turn; the marks are the last of the vocabulary."""
+    size, end = template.tokenizer.vocab_size, template.tokenizer.end_of_turn
+    banned = [token for token in range(size - 5, size) if token != end]
+    return make_sampler(temperature, banned_tokens=banned, vocab_size=size)
+
+
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_the_best_is_the_first_of_the_highest_reward(best_of, answers):
     end, folder = best_of
-    done, rewards = end(f"--judge=gold --output={folder}/gold.jsonl"), []
+    done, rewards = end(f"--rewards=gold --output={folder}/gold.jsonl"), []
     assert (done.code, done.errors) == (0, "")
     rows = lines_of(folder / "gold.jsonl")
     prompts = [prompt[0].content for prompt in load_prompts(PROMPTS)]
@@ -143,12 +152,12 @@ def test_the_best_is_the_first_of_the_highest_reward(best_of, answers):
 
 def test_the_most_probable_tokens_are_taken_where_that_is_asked_for(best_of, sft, answers):
     end, folder = best_of
-    assert end(f"--judge=gold --output={folder}/one.jsonl --n=1 --temperature=0").code == 0
+    assert end(f"--rewards=gold --output={folder}/one.jsonl --n=1 --temperature=0").code == 0
     template = ChatTemplate(sft.tokenizer())
     expected = Generator(sft.model(), sft.params()).generate(
         [template.prompt(prompt) for prompt in load_prompts(PROMPTS)],
         max_new_tokens=LONGEST,
-        sampler=make_sampler(temperature=0),
+        sampler=without_marks(template, 0.0),
         stop_token=template.tokenizer.end_of_turn,
     )
     found = [(row["answer"], row["finished"]) for row in lines_of(folder / "one.jsonl")]
@@ -159,8 +168,9 @@ def test_the_most_probable_tokens_are_taken_where_that_is_asked_for(best_of, sft
 def test_saved_conversations_are_the_good_ones_that_end_and_sft_reads_them(best_of, answers):
     end, folder = best_of
     done = end(
-        f"--judge=python:mine:minus_length --output={folder}/short.jsonl --unfinished_reward=-100 "
-        f"--save_conversations={folder}/chats.jsonl --threshold={THRESHOLD}"
+        f"--rewards=python:mine:minus_length --output={folder}/short.jsonl "
+        f"--unfinished_reward=-100 --save_conversations={folder}/chats.jsonl "
+        f"--threshold={THRESHOLD}"
     )
     expected = []
     for prompt, drawn in zip(load_prompts(PROMPTS), answers, strict=True):

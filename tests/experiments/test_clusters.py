@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gptjax.training.interruption import Interrupted
 from tests.support.binaries import called
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,18 +35,21 @@ STAND_IN = """\
 import json, os, signal, subprocess, sys
 name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
 
+ended = []
+
 def run(command, **variables):
-    subprocess.run(command, env=os.environ | variables, check=True)
+    ended.append(subprocess.run(command, env=os.environ | variables).returncode)
 
 def option(flag):
     return next(x.partition("=")[2] for x in arguments if x.startswith(flag + "="))
 
 if name == "python":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with open(os.environ["STARTED"], "a") as file:
         print(json.dumps([os.getcwd(), dict(os.environ), arguments]), file=file)
     while "STAY" in os.environ:
         signal.pause()
+    sys.exit(int(os.environ.get("STATUS", 0)))
 elif name == "srun":
     while arguments[0].startswith("--"):
         assert "=" in arguments.pop(0)
@@ -68,6 +72,7 @@ elif name == "xpk":
     assert arguments[:2] == ["workload", "create"] and option("--workload") == "small"
     for _ in range(2):
         run(["bash", "-c", option("--command")])
+sys.exit(max(ended))
 """
 VARIABLES = {
     "slurm.sbatch": {},
@@ -118,11 +123,11 @@ def _environment(folder, written):
     }
 
 
-def _started(folder, home, command, variables):
+def _started(folder, home, command, variables, status=0):
     written = folder / "started"
     written.unlink(missing_ok=True)
-    environment = _environment(folder, written) | variables
-    subprocess.run(command, cwd=home, env=environment, check=True)
+    environment = _environment(folder, written) | variables | {"STATUS": str(status)}
+    assert subprocess.run(command, cwd=home, env=environment, check=False).returncode == status
     return [json.loads(line) for line in written.read_text().splitlines()]
 
 
@@ -150,10 +155,10 @@ def test_each_start_file_starts_every_process_with_its_number(started, name):
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-def test_another_binary_is_started_where_it_is_named(folder, started, name):
+def test_another_binary_is_started_and_its_status_is_passed_on(folder, started, name):
     del started  # it makes the folders
     command, variables = ["bash", FILES / name, *GIVEN], VARIABLES[name] | {"BINARY": "verify"}
-    lines = [line[2] for line in _started(folder, folder / "home", command, variables)]
+    lines = [line[2] for line in _started(folder, folder / "home", command, variables, status=143)]
     assert [line[:2] for line in lines] == [["-m", "experiments.verify"]] * 2
     assert all(set(GIVEN) < set(line) for line in lines)
 
@@ -178,7 +183,15 @@ def test_what_interrupts_the_start_file_of_gpu_hosts_asks_the_first_to_leave(fol
     )
     assert written.read_text()  # which waits for the process to have started
     script.terminate()
-    assert script.wait() == 0
+    assert script.wait() == 143
+
+
+def test_a_pod_that_saved_and_left_is_started_again_and_counts_no_failure():
+    job = list(yaml.safe_load_all((FILES / "gke_gpus.yaml").read_text()))[1]["spec"]
+    rules = job["podFailurePolicy"]["rules"]
+    left = {"operator": "In", "values": [Interrupted("SIGTERM").exit_code]}
+    assert {"action": "Ignore", "onExitCodes": left} in rules
+    assert job["template"]["spec"]["restartPolicy"] == "Never"  # which the policy asks for
 
 
 def parsed():
@@ -229,10 +242,11 @@ DETECT = textwrap.dedent(
     import jax
     from absl import flags
     from experiments.flags.processes import connect
+    from gptjax.config import ParallelismConfig
     from gptjax.training.processes import check_alike
 
     flags.FLAGS(["pretrain", "--coordinator=detect"])
-    connect()
+    connect(lambda: ParallelismConfig(strategy="mesh"))
     seen = [jax.process_index(), jax.process_count(), jax.device_count()]
     check_alike({"devices": seen[2]})
     print(json.dumps(seen), file=sys.stderr)

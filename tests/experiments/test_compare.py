@@ -11,6 +11,7 @@ from gptjax.training.reporting.metrics import read_metrics
 from tests.support.binaries import call, registered
 
 
+@pytest.mark.slow
 def test_two_variants_are_trained_and_compared(make_config, tmp_path, monkeypatch):
     """What a step takes is said, and not measured."""
     path, measured = tmp_path / "runs", Measurement(1e-4, 9)
@@ -37,11 +38,11 @@ def test_two_variants_are_trained_and_compared(make_config, tmp_path, monkeypatc
 
 def test_bad_input_is_one_line_before_anything_runs(tmp_path):
     for argument, expected in {
-        "--variants=dense;bandit": "attention 'bandit', column 1: unknown attention pattern",
+        "--variants=dense;bandit": "--variants: bandit: attention 'bandit', column 1: unknown",
         "--variants=dense;dense": "--variants: got 'dense' and 'dense', which are the same;",
-        "--seeds=0": "flag --seeds=0: 0 is not a positive integer",
-        "--budget=euros": "flag --budget=euros: value should be one of <tokens|flops|seconds>",
-        "--experiment=sft_smoke": "--experiment: got 'sft_smoke' of kind sft, expected one of: ",
+        "--seeds=0": "flag --seeds=0: expected int >= 1",
+        "--budget=euros": "flag --budget=euros: expected one of tokens, flops, seconds",
+        "--experiment=ppo_smoke": "--experiment: got one of kind ppo, expected one of a kind that",
     }.items():
         flags = ("--experiment=compare_smoke", f"--workdir={tmp_path / 'runs'}")
         assert call("compare", *flags, argument).refusal.startswith(expected)

@@ -1,7 +1,6 @@
 """Every registered experiment, resolved, as it was last looked at.
 
-After an intended change: `python -m tests.experiments.test_configs` rewrites the golden files;
-read their diff before committing it.
+After an intended change read the diff of what REWRITE makes of the golden files, then commit it.
 """
 
 import json
@@ -18,6 +17,8 @@ from gptjax.tasks.preference_optimisation import DPOConfig
 from gptjax.tasks.reward_modelling import RewardModelConfig
 
 GOLDEN = Path(__file__).parent / "golden"
+REWRITE = "python -m tests.experiments.test_configs"
+DIFFERS = f"if that is intended, `{REWRITE}` rewrites tests/experiments/golden"
 
 
 def as_text(name: str) -> str:
@@ -26,11 +27,12 @@ def as_text(name: str) -> str:
 
 @pytest.mark.parametrize("name", EXPERIMENTS.names())
 def test_the_resolved_config_is_the_golden_one(name):
-    assert as_text(name) == (GOLDEN / f"{name}.json").read_text()
+    golden = GOLDEN / f"{name}.json"
+    assert golden.exists() and as_text(name) == golden.read_text(), f"{name}: {DIFFERS}"
 
 
 def test_every_golden_file_has_its_experiment():
-    assert {path.stem for path in GOLDEN.iterdir()} == set(EXPERIMENTS)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(EXPERIMENTS), DIFFERS
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS.names())

@@ -8,15 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
-from gptjax.config import ExperimentConfig, ParallelismConfig
+from experiments.configs import EXPERIMENTS
+from gptjax.config import ExperimentConfig, LoRAConfig, ParallelismConfig, resolve
+from gptjax.interop.huggingface_directory import Pretrained
+from gptjax.interop.peft import read_peft, write_peft
 from gptjax.interop.safetensors_files import SafeTensors
 from gptjax.models.gpt import GPT
-from gptjax.runs.initial_params import find_initial_checkpoint, initial_params
+from gptjax.runs.initial.inherited import inherit
+from gptjax.runs.initial.params import find_initial_checkpoint, initial_params
+from gptjax.runs.inputs import load_chat_template
+from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.training.checkpoints.parameter_files import StoredParameters
+from gptjax.training.lora import trained_params
 from gptjax.training.partitioning import make_mesh, placed
 from tests.interop.theirs import save_tokenizer, their_logits
 from tests.support.binaries import call
+from tests.support.merging import merged
 
 CONFIG = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]} | {
     "vocab_size": 1024,
@@ -173,12 +183,18 @@ def test_transformers_reads_what_options_say(run, model, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--workdir=x"], "expected one of --from_huggingface=DIR and --to_huggingface=DIR"),
+        (["--workdir=x"], "got none of them, expected one"),
         (
             ["--from_huggingface={theirs}", "--workdir=x", "--tokenizer=bytes"],
             "got a tokenizer of 256 tokens, expected the model's 1024",
         ),
         (["--to_huggingface={theirs}", "--workdir={ours}"], "has files in it, expected a new"),
+        (
+            ["--merge=x", "--workdir={ours}"],
+            "a run without adapters, expected one",
+        ),
+        (["--to_peft=x", "--workdir={ours}"], "a run without adapters, expected one with config."),
+        (["--from_peft={theirs}", "--workdir=x"], "cannot read adapter_config.json"),
         (
             ["--to_huggingface=x", "--workdir={ours}", "--restore_step=7"],
             "--restore_step: got 7, expected one of 0 in",
@@ -192,6 +208,57 @@ def test_bad_flags_are_one_line_and_leave_nothing(run, directory, tmp_path, flag
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def adapted(run, tmp_path_factory):
+    """A directory of peft's with adapters of rank 2, and the work directory that is made of it."""
+    folder, model = tmp_path_factory.mktemp("adapted"), run.config().model
+    rng, lora = np.random.default_rng(0), LoRAConfig(rank=2, alpha=3.0, targets="attention")
+    params = run.params()
+    shapes = jax.eval_shape(lambda: trained_params(lora, params, jax.random.key(0)))
+    trained = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype("float32"), shapes)
+    leaves = traverse_util.flatten_dict(trained, sep="/")
+    write_peft(folder / "theirs", leaves, model, lora, base=str(run.path))
+    done = call("convert", f"--from_peft={folder}/theirs", f"--workdir={folder}/ours")
+    assert (done.code, done.output) == (0, f"{folder}/ours: adapters are written\n")
+    return folder, WorkDirectory(f"{folder}/ours"), merged(params, trained, 1.5)
+
+
+def test_adapters_of_pefts_are_a_run_like_any_other(adapted, run, directory, tmp_path):
+    folder, ours, expected = adapted
+
+    def assert_close(found):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
+
+    assert_close(ours.params())
+    assert set(StoredParameters(ours.path / "checkpoints", None).shapes) == {
+        f"trunk/layers/attention/{name}/lora_{part}"
+        for name in ("query", "key", "value", "out")
+        for part in "ab"
+    }
+    flags = f"--from_peft={folder}/theirs", f"--base={directory}", f"--workdir={tmp_path}/of_theirs"
+    assert call("convert", *flags).code == 0
+    assert_close(WorkDirectory(f"{tmp_path}/of_theirs").params())
+    assert call("convert", f"--workdir={ours.path}", f"--merge={tmp_path}/merged").code == 0
+    whole = WorkDirectory(f"{tmp_path}/merged")
+    assert whole.config().lora.rank is None and whole.config().model == run.config().model
+    assert_close(whole.params())
+    assert call("convert", f"--workdir={ours.path}", f"--to_huggingface={tmp_path}/hub").code == 0
+    back = Pretrained(tmp_path / "hub").params()
+    assert_close(jax.tree.map(lambda leaf: leaf.read(), back))
+    assert call("convert", f"--workdir={ours.path}", f"--to_peft={tmp_path}/peft").code == 0
+    theirs, again = (
+        read_peft(x, run.config().model) for x in (folder / "theirs", tmp_path / "peft")
+    )
+    jax.tree.map(np.testing.assert_array_equal, theirs.leaves, again.leaves)
+
+
+def test_a_base_that_is_gone_is_named(adapted, tmp_path):
+    file = Path(shutil.copytree(adapted[1].path, tmp_path / "moved")) / "config.json"
+    file.write_text(file.read_text().replace(str(adapted[1].config().checkpoint.init_from), "gone"))
+    refused = call("sample", f"--workdir={tmp_path}/moved", "--prompt=The").refusal
+    assert refused.startswith("config.checkpoint.init_from: cannot read checkpoint 0 of gone")
+
+
 @pytest.mark.parametrize("kind", ["converted", "theirs"])
 def test_init_from_starts_with_its_parameters(run, directory, kind):
     config = run.config()
@@ -201,7 +268,7 @@ def test_init_from_starts_with_its_parameters(run, directory, kind):
     )["params"]
     mesh = make_mesh(ParallelismConfig(strategy="mesh", fsdp=4))
     target = placed(abstract, mesh)
-    read = initial_params(config)
+    read = initial_params(config, find_initial_checkpoint(config))
     assert read is not None
     params = read(target)
     jax.tree.map(np.testing.assert_array_equal, params, run.params())
@@ -233,16 +300,32 @@ def test_init_from_another_model_is_refused_or_warned_of(run, directory, caplog)
     config = run.config()
     config.model.activation = "relu"
     config.checkpoint.init_from = str(directory)
-    read = initial_params(config)
+    read = initial_params(config, find_initial_checkpoint(config))
     assert read is not None
     with pytest.raises(ValueError, match=r"init_from: .* with activation gelu_tanh, not relu"):
         read(None)
     config.checkpoint.init_from = str(run.path)
-    read = initial_params(config)
+    read = initial_params(config, find_initial_checkpoint(config))
     assert read is not None
     read(None)
     assert "has another model.activation: 'relu', not 'gelu_tanh'" in caplog.text
 
 
+def test_conversations_are_learned_on_a_model_directory_as_it_is(directory):
+    config = EXPERIMENTS.get("sft_smoke")()
+    config.checkpoint.init_from = str(directory)
+    inherit(config, ())
+    config = resolve(config)
+    assert (config.model.d_model, config.model.vocab_size) == (16, 1024 + 5)
+    template = load_chat_template(config)
+    assert template.tokenizer.decode(template.tokenizer.encode("The café")) == "The café"
+    read = initial_params(config)
+    assert read is not None
+    table = read(Program(config).target.params)["token_embedding"]
+    np.testing.assert_array_equal(table[:1024], their_tensors()["transformer.wte.weight"])
+    assert np.unique(table[1024:]).size == 128 * 16
+
+
 def test_a_run_that_starts_at_random_reads_nothing():
-    assert initial_params(ExperimentConfig()) is None
+    config = ExperimentConfig()
+    assert initial_params(config, find_initial_checkpoint(config)) is None

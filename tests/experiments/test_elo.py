@@ -24,8 +24,8 @@ WRONG = {
         "{f}/bad.jsonl:2: 'winner': got 'draw', expected 'a', 'b' or 'tie'"
     ),
     "--votes={f}/none.jsonl --output={f}/x": "'votes:{f}/none.jsonl'",
-    "--systems=a={run} --judge=gold --output={f}/x": "--systems: got 1, expected at least 2",
-    "--systems=a={run},b={run}@3 --prompts={p} --judge=gold --output={f}/x": (
+    "--systems=a={run} --rewards=gold --output={f}/x": "--systems: got 1, expected at least 2",
+    "--systems=a={run},b={run}@3 --prompts={p} --rewards=gold --output={f}/x": (
         "--restore_step: got 3, expected one of"
     ),
 }
@@ -58,7 +58,7 @@ def test_pairs_are_counted_as_a_loop_over_answers_counts_them(tmp_path, sft):
     places = [f"{name}={sft.path}{f'@{step}' if step else ''}" for name, step in SYSTEMS.items()]
     done = call(
         "elo",
-        *(f"--systems={','.join(places)}", "--judge=gold", "--seed=1", f"--prompts={PROMPTS}"),
+        *(f"--systems={','.join(places)}", "--rewards=gold", "--seed=1", f"--prompts={PROMPTS}"),
         *("--samples=4", "--prior=400", "--tie_margin=0.03", "--max_new_tokens=12"),
         *(f"--output={tmp_path}/elo.json", f"--page={tmp_path}/elo.html"),
     )

@@ -61,6 +61,7 @@ def figures(run: WorkDirectory, *arguments: str) -> dict:
     return row
 
 
+@pytest.mark.slow
 def test_windows_that_do_not_overlap_give_the_default_figures(run):
     for more in (("--split=validation",), ("--batches=3", "--split=train")):
         default = figures(run, *more)
@@ -68,9 +69,10 @@ def test_windows_that_do_not_overlap_give_the_default_figures(run):
         assert strided.pop("stride") == CONTEXT
         for name in ("loss", "perplexity", "bits_per_byte"):
             assert strided.pop(name) == pytest.approx(default.pop(name), rel=1e-5)
-        assert strided == {name: default[name] for name in ("step", "corpus", "split")}
+        assert strided == default and strided["bytes_of"] == "documents"
 
 
+@pytest.mark.slow
 def test_so_many_batches_as_are_asked_for_are_evaluated(run):
     """Two rows of the context length each; by the run's own evaluators, and on text."""
     split = prepare_corpus(run.config(), run.tokenizer()).validation
@@ -123,16 +125,47 @@ def test_the_checkpoint_that_is_asked_for_is_evaluated(run):
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
-def test_another_text_is_evaluated_on_request(run, tmp_path):
-    for i in range(12):
-        (tmp_path / f"{i:02}.txt").write_text(f"Number {i} is another text than the run's own.")
-    config, corpus = run.config(), f"text:{tmp_path}"
-    config.data.corpus = corpus
-    tokens = prepare_corpus(config, run.tokenizer()).validation.tokens
-    expected = Scorer(run.model(), run.params()).perplexity(tokens, CONTEXT).per_token
-    got = figures(run, f"--corpus={corpus}")
-    assert (got["corpus"], got["split"]) == (corpus, "validation")
-    assert got["loss"] == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize(
+    "texts", [["a short text"], [f"Number {i} is another." for i in range(12)]]
+)
+def test_another_text_is_evaluated_whole(run, tmp_path, texts):
+    for i, text in enumerate(texts):
+        (tmp_path / f"{i:02}.txt").write_text(text)
+    corpus, scorer = f"text:{tmp_path}", Scorer(run.model(), run.params())
+    loss = scorer.perplexity(np.frombuffer("".join(texts).encode(), np.uint8), CONTEXT).per_token
+    for more in ((), (f"--stride={CONTEXT}",)):
+        got = figures(run, f"--corpus={corpus}", *more)
+        assert (got["corpus"], got["split"]) == (corpus, "all")
+        assert got["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_split_of_another_text_is_evaluated_on_request(run, tmp_path):
+    """However short; the two together are the whole."""
+    texts = ["one text", "another"]
+    for text in texts:
+        (tmp_path / f"{text}.txt").write_text(text)
+    scorer = Scorer(run.model(), run.params())
+    losses = [scorer.perplexity(np.frombuffer(t.encode(), np.uint8), CONTEXT) for t in texts]
+    got = [
+        figures(run, f"--corpus=text:{tmp_path}", f"--split={split}")["loss"]
+        for split in ("train", "validation")
+    ]
+    assert sorted(got) == pytest.approx(sorted(loss.per_token for loss in losses), rel=1e-5)
+
+
+def test_text_without_a_token_to_predict_is_refused(run, tmp_path):
+    (tmp_path / "one.txt").write_text("a")
+    arguments = (f"--workdir={run.path}", f"--corpus=text:{tmp_path}")
+    for more in ((), ("--stride=4",)):
+        refused = call("evaluate", *arguments, *more).refusal
+        assert "has 1 token(s) and 1 byte(s) of text; expected at least one token to p" in refused
+
+
+def test_the_text_that_a_run_was_trained_on_is_evaluated_with_a_warning(run):
+    corpus = run.config().data.corpus
+    done = call("evaluate", f"--workdir={run.path}", f"--corpus={corpus}")
+    assert f"the run was trained on {corpus}; --split=validation was held out" in done.errors
+    assert [row["split"] for row in done.rows] == ["all"]
 
 
 def test_a_text_that_has_changed_is_evaluated_with_a_warning(run, tmp_path):

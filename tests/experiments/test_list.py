@@ -90,7 +90,7 @@ def test_a_kind_of_run_is_explained_by_the_fields_that_it_adds():
     assert found["dpo.label_smoothing"] == (
         "0.0",
         "float >= 0 and < 0.5",
-        "share of the preferences that dpo takes to be wrong",
+        "share of the preferences that dpo assumes to be wrong",
     )
     assert {path.split(".")[0] for path in found} == {"dpo"}
     assert "It adds no fields" in listed("--kind=pretrain")

@@ -111,6 +111,22 @@ def test_a_chat_run_answers_a_users_turn_and_shows_no_marks(trained):
     assert plain.startswith(said) and plain[len(said)] != "\n"
 
 
+def test_no_answer_holds_padding_or_another_turn(trained, monkeypatch):
+    """Of a model to which padding is the most probable, then the user's mark, then "x"."""
+    workdir, direction = trained("sft"), np.ones(16, np.float32)
+    tokenizer, params = workdir.tokenizer(), workdir.params()
+    table = np.zeros((512, 16), np.float32)
+    for size, token in enumerate((tokenizer.encode("x")[0], tokenizer.role("user")), start=1):
+        table[token] = size * direction
+    table[tokenizer.padding] = 3 * direction
+    norm = {"scale": np.zeros(16, np.float32), "bias": 5 * direction}
+    changed = {"token_embedding": table, "trunk": params["trunk"] | {"final_norm": norm}}
+    monkeypatch.setattr(WorkDirectory, "params", lambda *_: params | changed)
+    command = ("sample", f"--workdir={workdir.path}", "--prompt=Hi", "--max_new_tokens=3")
+    assert call(*command).output == call(*command, "--num_beams=2").output == "Hi\nxxx\n"
+    assert call(*command, "--nochat").output == "Hi" + 3 * "<|padding|>" + "\n"
+
+
 def test_a_chat_without_its_marks_is_refused(run):
     refused = call("sample", f"--workdir={run.path}", "--prompt=a", "--chat").refusal
     assert "expected one with the tokens of a chat, chat:INNER" in refused
@@ -156,6 +172,7 @@ def test_beams_of_a_prompt_that_fills_the_context_find_nothing_more(run, tokeniz
     assert done.errors.startswith("note: only 0 new tokens fit")
 
 
+@pytest.mark.slow
 def test_the_most_probable_of_several_samples_is_written(run, tokenizer):
     options = {"max_new_tokens": 8, "seed": 3}
     flags = ("sample", f"--workdir={run.path}", f"--prompt={PROMPT}", "--best_of=8")
@@ -218,6 +235,7 @@ def test_a_text_from_nothing_fills_the_context_and_says_so(run):
         (["--prompt_file=-"], b"\xff", "standard input: 'utf-8' codec can't decode"),
         (["--prompt=" + "a b c d " * 10], b"", "expected at most 32, the context length"),
         (["--prompt=a", "--restore_step=7"], b"", "--restore_step: got 7, expected one of 1, 2"),
+        (["--prompt=a", "--workdir=missing"], b"", "--workdir: no run in missing (config.json: "),
     ],
 )
 def test_bad_input_is_one_line(run, flags, stdin, message):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ def dense(trained):
         yield trained("pretrain").path
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_and_trained_on_under_another_attention(dense, tmp_path):
     judge = (f"--workdir={dense}", "--attention=banded(window=2)")
     done = call("sparsify", *judge, f"--output={tmp_path / 'report'}")
@@ -31,6 +33,7 @@ def test_a_run_is_judged_and_trained_on_under_another_attention(dense, tmp_path)
     }
     last = read_metrics(dense / "metrics.jsonl")[-1]
     assert only["loss"]["own"] == pytest.approx(last["loss"], rel=1e-5)
+    assert only["bytes_of"] == last["bytes_of"] == "documents"
     assert only["bits_per_byte"]["own"] == pytest.approx(last["bits_per_byte"], rel=1e-5)
     assert 0 < only["kept"][0][0] < 1 and only["kl"] > 0 and only["step"] == 8
 
@@ -59,7 +62,7 @@ def test_a_continued_run_is_evaluated_on_as_many_batches_as_are_asked_for(
     monkeypatch.setattr(runs, "train", lambda *_: SimpleNamespace(interrupted_by="SIGTERM"))
     judge = (f"--workdir={dense}", "--attention=banded(window=2)", f"--output={tmp_path / 'on'}")
     done = call("sparsify", *judge, "--batches=1", "--continue_steps=4")
-    assert (done.code, done.errors) == (0, "")
+    assert (done.code, done.errors) == (128 + signal.SIGTERM, "")
     assert done.output.endswith("stopped; the same command goes on there\n")
     assert WorkDirectory(str(tmp_path / "on")).config().training.eval_batches == 1
 
@@ -74,11 +77,11 @@ def test_bad_input_is_one_line(dense, tmp_path):
             run,
             "--attention=strided(stride=49)",
         ],
-        "flag --attention=None": [run],
+        "--attention: got none, expected a value: New attention specification.": [run],
         "--workdir: got none": ["--attention=dense"],
         "--workdir: no run in": [f"--workdir={tmp_path}/no", "--attention=dense"],
         "--output: got none": [run, "--attention=dense", "--continue_steps=3"],
-        f"--workdir: {dense} holds another run": [
+        f"--output: {dense} holds another run": [
             *(run, "--attention=banded(window=2)", "--continue_steps=3", f"--output={dense}")
         ],
     }.items():

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from gptjax.data.corpora.text import is_held_out, load_corpus
-from gptjax.tokenization import ByteLevelBPE, SentencePiece, load_tokenizer
+from gptjax.data.corpora.text import load_corpus
+from gptjax.tokenization import ByteLevelBPE, SentencePiece, WordPiece, load_tokenizer
 from gptjax.tokenization.loading import REPOSITORY_TOKENIZERS
 from tests.support.binaries import call
 
@@ -43,8 +43,9 @@ def test_trains_on_the_training_documents_alone(corpus, tmp_path, kind, train):
     )
     assert (done.code, done.errors) == (0, "")
 
-    documents = list(load_corpus(corpus))
-    held_out = [document.text for document in documents if is_held_out(document, 0.3)]
+    documents = load_corpus(corpus)
+    is_held_out = documents.held_out(0.3)
+    held_out = [document.text for document in documents if is_held_out(document)]
     training = [document.text for document in documents if document.text not in held_out]
     assert 0 < len(held_out) < 20
     tokenizer = load_tokenizer(str(tmp_path / "new"))
@@ -69,7 +70,7 @@ def test_trains_on_the_training_documents_alone(corpus, tmp_path, kind, train):
     [
         ({"corpus": "python_dcs"}, "unknown corpus 'python_dcs' (did you mean 'python_docs'?)"),
         ({"corpus": "text:/nowhere"}, "no files at '/nowhere'"),
-        ({"kind": "wordpiece"}, "--kind=wordpiece: value should be one of <bpe|sentencepiece_"),
+        ({"kind": "unigram"}, "--kind=unigram: expected one of bpe, sentencepiece_"),
         ({"vocab_size": "100"}, "vocab_size: got 100, expected at least 257"),
         ({"vocab_size": "99999"}, "vocab_size: got 99999, expected at most"),
         (
@@ -86,7 +87,19 @@ def test_bad_input_is_one_line_and_exit_code_2(corpus, tmp_path, changes, messag
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_corpus_of_which_nothing_is_held_out_is_warned_of(tmp_path):
+    (tmp_path / "one.txt").write_text("ka lo mi té " * 50, encoding="utf-8")
+    flags = (f"--corpus=text:{tmp_path}/one.txt", "--vocab_size=260", f"--output={tmp_path}/new")
+    done = call("train_tokenizer", *flags, "--validation_fraction=0.0001")
+    assert done.code == 0 and "bytes_per_token=None" in done.output
+    assert f"nothing is held out of text:{tmp_path}/one.txt" in done.errors
+
+
 DEMOS = sorted(path.parent for path in REPOSITORY_TOKENIZERS.glob("*/recipe.json"))
+
+
+def corpus_of(folder):
+    return folder.name.rpartition("_")[0].removesuffix("_wordpiece")
 
 
 def test_every_demo_tokenizer_has_a_recipe():
@@ -96,9 +109,8 @@ def test_every_demo_tokenizer_has_a_recipe():
     for folder in DEMOS:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         size = load_tokenizer(folder.name).vocab_size
-        corpus = folder.name.rpartition("_")[0]
         assert (
-            f"--corpus={corpus} --vocab_size={size} --output=tokenizers/{folder.name}"
+            f"--corpus={corpus_of(folder)} --vocab_size={size} --output=tokenizers/{folder.name}"
             in (recipe["command"])
         )
         assert f"| `{folder.name}` | {size:,} | {recipe['held_out_bytes_per_token']} |" in table
@@ -107,12 +119,14 @@ def test_every_demo_tokenizer_has_a_recipe():
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", DEMOS, ids=lambda folder: folder.name)
 def test_recipes_make_the_same_tokenizers_again(folder):
-    documents = list(load_corpus(folder.name.rpartition("_")[0]))
+    documents = load_corpus(corpus_of(folder))
+    is_held_out = documents.held_out(0.05)
     digests = b"".join(document.digest for document in documents)
     here = (hashlib.sha256(digests).hexdigest(), importlib.metadata.version("tokenizers"))
-    texts = [document.text for document in documents if not is_held_out(document, 0.05)]
+    texts = [document.text for document in documents if not is_held_out(document)]
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     if (recipe["corpus_hash"], recipe["tokenizers"]) != here:
         pytest.skip(f"{folder.name} was made of another Python's docs or by another library")
     demo = load_tokenizer(folder.name)
-    assert ByteLevelBPE.train(texts, demo.vocab_size).content_hash() == demo.content_hash()
+    train = WordPiece.train if "wordpiece" in folder.name else ByteLevelBPE.train
+    assert train(texts, demo.vocab_size).content_hash() == demo.content_hash()

@@ -13,6 +13,7 @@ import pytest
 from gptjax.inference import decoding
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
+from gptjax.tokenization import RawBytes
 from tests.inference.models import (
     CONTEXT,
     DRAWN,
@@ -61,7 +62,7 @@ def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
     full = np.stack([full_logits((model, params), text) for text in texts])
     feed = jax.jit(functools.partial(decoding.feed, model))
     cache = model.init_cache(4, CONTEXT, 8)
-    ready = decoding.decoding_params(params, "float32")
+    ready = decoding.decoding_params(model, params)
     for start in range(0, 24, 8):
         at = np.arange(start, start + 8)[None]
         positions = np.where(at < lengths[:, None] - 1, at, -1).astype(np.int32)
@@ -171,6 +172,28 @@ def test_tokens_stream_in_chunks(generator):
         assert np.concatenate([chunk[row] for chunk in chunks]).tolist() == text.tolist()
 
 
+class Lines(RawBytes):
+    """Bytes, one of which ends a document."""
+
+    end_of_text = None
+
+
+def test_texts_in_give_texts_out_up_to_end_of_text(monkeypatch):
+    model, params = made()
+    generator = Generator(model, {"params": params}, Lines(), slots=4, piece=8)
+    texts, options = ["A list", "In"], {"max_new_tokens": 12, "sampler": DRAWN, "seed": 1}
+    tokens = [np.frombuffer(text.encode(), np.uint8) for text in texts]
+    whole = [bytes(new.tolist()).decode() for new in generator.generate(tokens, **options)]
+    assert generator.generate(texts, **options) == whole
+    assert generator.room("A list") == CONTEXT - 6
+    monkeypatch.setattr(Lines, "end_of_text", ord(whole[0][5]))
+    generator = generator_of(None, Lines())
+    ended = [text.partition(whole[0][5])[0] for text in whole]
+    assert generator.generate(texts, **options) == ended != whole
+    assert [len(new) for new in generator.generate(tokens, **options)] == [12, 12]
+    assert generator.generate(["", "In"], **options)[1] == ended[1]  # one begins a document
+
+
 def programs(caplog):
     """Names of what was compiled to feed prompts and to draw tokens."""
     compilations = (re.match(r"Compiling (?:jit\()?(\w+)", text) for text in caplog.messages)
@@ -229,6 +252,8 @@ def test_one_program_serves_what_is_no_longer_than_was_said(generator, own_progr
         ([np.array([1.0])], {}, "prompt: got float64.1., expected integers"),
         ([np.array([3, 120])], {}, "prompt: got token 120, expected 0 to 119"),
         ([np.array([-1])], {}, "prompt: got token -1, expected 0 to 119"),
+        (["In"], {}, "prompt: got 'In' without a tokenizer, expected tokens, or a generator with"),
+        ("In", {}, "prompts: got the text 'In', expected a list of texts"),
         ([], {}, "prompts: got 0 with 0 sample indices, expected one or more"),
         ([np.array([1])], {"sample_indices": [1, 2]}, "got 1 with 2 sample indices"),
         ([np.array([1])], {"max_new_tokens": 0}, "max_new_tokens: got 0, expected 1 or more"),

@@ -13,6 +13,7 @@ from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import Request
 from gptjax.inference.sampling import Sampler, make_sampler
+from gptjax.inference.scoring import Scorer
 from gptjax.inference.speculative import SpeculativeGenerator
 from gptjax.models.transformer import unstacked
 from gptjax.tokenization import load_tokenizer
@@ -239,7 +240,12 @@ def test_what_another_model_has_is_refused():
     }
     for name, changes in others.items():
         other = model_of(**changes)
-        for make in (Generator, BeamSearch, functools.partial(SpeculativeGenerator, model, params)):
+        for make in (
+            Generator,
+            Scorer,
+            BeamSearch,
+            functools.partial(SpeculativeGenerator, model, params),
+        ):
             with pytest.raises(ValueError, match=f"^params: got {name}.*, as the model's$"):
                 make(other, params)
     with pytest.raises(ValueError, match="params: got 2 layers, expected 1"):

@@ -207,6 +207,7 @@ def test_patterns_that_look_ahead_are_scored_where_they_see_no_answer(attention)
         assert str(caught.value).startswith(refused) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_perplexity_leaves_out_what_earlier_tokens_see():
     """Windows of 72 tokens, each in blocks of 16: targets at 16, 32, 48 and 64 alone."""
     of = made(attention="block_causal(block=16)")

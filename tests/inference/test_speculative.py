@@ -123,13 +123,15 @@ def test_caches_hold_what_was_kept_alone(monkeypatch):
     model, params = made()
     pair = pair_of(0.1)
     states, write = [], pair._write
-    monkeypatch.setattr(pair, "_write", lambda *call: states.append(write(*call)) or states[0])
+    monkeypatch.setattr(
+        pair, "_write", lambda *call, **options: states.append(write(*call, **options)) or states[0]
+    )
     options = {"max_new_tokens": 18, "sampler": UNPENALIZED}
     texts = pair.generate(prompts_of(3, 9, 14, 1), **options)
     assert any(text.accepted < text.judged for text in texts)
     (state,) = states
     tokens, lengths = np.asarray(state.texts.tokens), np.asarray(state.texts.length)
-    ready = decoding_params(params, "float32")
+    ready = decoding_params(model, params)
     read = Prefill(model, piece=8)(ready, tokens, lengths - 1, 4)
     assert [layer.positions.shape[1] for layer in state.cache] == [32, 13]
     for got, expected, sinks, near in zip(state.cache, read, (0, 2), (CONTEXT, 4), strict=True):
@@ -159,13 +161,14 @@ def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
 FILTERS = Temperature(0.7), TopK(4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_proposals", "filters"),
     [
         (2, FILTERS),
-        pytest.param(1, (), marks=pytest.mark.slow),
-        pytest.param(3, (), marks=pytest.mark.slow),
-        pytest.param(3, (RepetitionPenalty(3.0),), marks=pytest.mark.slow),
+        (1, ()),
+        (3, ()),
+        (3, (RepetitionPenalty(3.0),)),
     ],
 )
 def test_texts_are_distributed_as_the_targets_own(num_proposals, filters):
@@ -204,6 +207,7 @@ def test_texts_are_distributed_as_the_targets_own(num_proposals, filters):
     assert chi_square(counts.ravel(), (uneven / uneven.sum()).ravel()) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_draft_that_is_the_target_is_always_accepted():
     pair = pair_of(size=0.0)
     for sampler in (UNPENALIZED, DRAWN):

@@ -192,7 +192,10 @@ def only_pickles(directory: Path) -> None:
         (lambda d: (d / "config.json").unlink(), "cannot read config.json"),
         (lambda d: next(d.glob("model-*")).unlink(), "files are missing"),
         (only_pickles, "got pytorch_model.bin, a pickle, which is never opened"),
-        (shutil.rmtree, "got no directory, expected one with a config.json"),
+        (
+            shutil.rmtree,
+            "got no directory, expected a downloaded model: a directory with config.json",
+        ),
     ],
 )
 def test_damaged_directories_are_refused_in_one_line(gpt2, damage, message):

@@ -47,6 +47,7 @@ def test_what_is_used_meanwhile_is_not_replaced(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_the_next_one_removes_what_a_killed_one_left_and_nothing_else(tmp_path):
     path, mine = tmp_path / "out", tmp_path / ".out.2024"
     mine.mkdir()

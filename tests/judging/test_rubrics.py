@@ -1,4 +1,4 @@
-"""The rubric judge against a loop that applies the classifier to one text and class at a time."""
+"""A rubric's reward against a loop that applies the classifier to one text and class at a time."""
 
 import functools
 import itertools
@@ -13,7 +13,7 @@ from gptjax.alignment.rewards import BatchReward, BatchRuleBased, composed
 from gptjax.config import ExperimentConfig
 from gptjax.data.dialogue.chat_format import Message, plain_text
 from gptjax.data.dialogue.instructions import gold_reward
-from gptjax.judging.judges import judges_hash, load_judge
+from gptjax.judging.named_rewards import load_rewards, rewards_hash
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.fine_tuning import SFTConfig
@@ -63,7 +63,7 @@ def classifier(tmp_path_factory):
 
 @pytest.fixture
 def write(classifier, tmp_path):
-    """Returns a function from what differs to the specification of a judge."""
+    """Returns a function from what differs to the specification of a reward."""
 
     def write(name="right.json", **changed):
         fields = {"rubric": RUBRIC, "scores": SCORES, "model": str(classifier.path)} | changed
@@ -124,7 +124,7 @@ def questions(prompts, responses):
 
 def test_the_class_is_the_most_probable_reply(classifier, write, policy_tokenizer):
     expected, clear = earned(classifier, questions(ASKED, SAID))
-    (reward,) = load_judge(write(), policy_tokenizer)
+    (reward,) = load_rewards(write(), policy_tokenizer)
     assert reward.name == "right" and reward.scores([], []).shape == (0,)
     np.testing.assert_array_equal(reward.scores(ASKED, SAID)[clear], expected[clear])
     for row in np.flatnonzero(clear)[:3]:
@@ -132,7 +132,7 @@ def test_the_class_is_the_most_probable_reply(classifier, write, policy_tokenize
 
 
 def test_a_rubric_on_answers_alone_does_not_read_the_prompt(classifier, write, policy_tokenizer):
-    (reward,) = load_judge(write(reads_prompt=False), policy_tokenizer)
+    (reward,) = load_rewards(write(reads_prompt=False), policy_tokenizer)
     expected, clear = earned(classifier, [f"{RUBRIC}\n\nAnswer: {text}" for text in RESPONSES])
     for prompts in (PROMPTS, PROMPTS[::-1], [(Message("user", "fox " * 999),)] * len(RESPONSES)):
         np.testing.assert_array_equal(reward.scores(prompts, RESPONSES)[clear], expected[clear])
@@ -143,7 +143,7 @@ def test_a_rubric_on_answers_alone_does_not_read_the_prompt(classifier, write, p
 def test_rubrics_are_weighted_and_added_up(classifier, write, policy_tokenizer):
     alone = write("alone.json", reads_prompt=False)
     spec = f"-2*{write()} + 0*gold + 0.5*{alone} + 0*{alone}"
-    total, parts = composed(load_judge(spec, policy_tokenizer), PROMPTS, RESPONSES)
+    total, parts = composed(load_rewards(spec, policy_tokenizer), PROMPTS, RESPONSES)
     assert list(parts) == ["right", "gold", "alone", "alone_2"]
     expected, clear = earned(classifier, questions(PROMPTS, RESPONSES))
     np.testing.assert_array_equal(parts["right"][clear], expected[clear])
@@ -156,7 +156,7 @@ def test_the_hash_is_that_of_the_rubric_and_of_the_parameters(
     classifier, write, policy_tokenizer, tmp_path
 ):
     def of(**changed):
-        return judges_hash(load_judge(write(**changed), policy_tokenizer))
+        return rewards_hash(load_rewards(write(**changed), policy_tokenizer))
 
     moved = WorkDirectory(str(shutil.copytree(classifier.path, tmp_path / "moved")))
     assert of() == of(model=str(moved.path)) == of(reads_prompt=True)
@@ -178,7 +178,7 @@ def test_a_question_that_does_not_fit_is_named_by_its_row(classifier, write, pol
         return len(tokenizer.encode(*questions([PROMPTS[0]], [" fox" * count]))) + 3
 
     count = next(count for count in range(CONTEXT) if size(count + 1) > room)
-    (reward,) = load_judge(write(), policy_tokenizer)
+    (reward,) = load_rewards(write(), policy_tokenizer)
     assert reward.scores(PROMPTS[:1], [" fox" * count])[0] in SCORES.values()
     with pytest.raises(ValueError) as error:
         reward.scores([PROMPTS[0]] * 2, ["fox", " fox" * (count + 1)])
@@ -208,12 +208,12 @@ def test_a_question_that_does_not_fit_is_named_by_its_row(classifier, write, pol
         ({"scores": {"A": float("nan")}}, "'scores': class 'A': got nan, expected a finite"),
         ({"scores": {"A": 0, "B": 10**400}}, "'scores': class 'B': got 1000"),
         ({"scores": {"\ud800": 1}}, "class '\\ud800': got the lone surrogate U+D800, expected va"),
-        ({"model": "nowhere"}, "right.json: 'model': --workdir: no run in nowhere"),
+        ({"model": "nowhere"}, "right.json: 'model': no run in nowhere"),
     ],
 )
 def test_what_is_no_rubric_is_one_line(write, policy_tokenizer, tmp_path, changed, message):
     with pytest.raises(ValueError) as error:
-        load_judge(write(**changed), policy_tokenizer)
+        load_rewards(write(**changed), policy_tokenizer)
     expected = message.format(tmp_path / "right.json")
     assert expected in str(error.value) and "\n" not in str(error.value)
 
@@ -224,17 +224,17 @@ def test_what_is_no_rubric_is_one_line(write, policy_tokenizer, tmp_path, change
         (b"{'rubric': 1}", "bad.json: not JSON (Expecting property name enclosed in double quo"),
         (b"\xff", "bad.json: not JSON ('utf-8' codec can't decode byte 0xff in position 0"),
         (b"[]", "bad.json: got a JSON list, expected an object"),
-        (None, "bad.json: got No such file or directory, expected a rubric's JSON file"),
+        (None, "bad.json: No such file or directory; expected a readable file"),
     ],
 )
 def test_what_is_no_json_object_is_one_line(policy_tokenizer, tmp_path, content, message):
     if content is not None:
         (tmp_path / "bad.json").write_bytes(content)
     with pytest.raises(ValueError) as error:
-        load_judge(f"rubric:{tmp_path / 'bad.json'}", policy_tokenizer)
+        load_rewards(f"rubric:{tmp_path / 'bad.json'}", policy_tokenizer)
     assert message in str(error.value) and "\n" not in str(error.value)
-    with pytest.raises(ValueError, match=r"^judge 'rubric': got no location, expected rubric:FILE"):
-        load_judge("rubric", policy_tokenizer)
+    with pytest.raises(ValueError, match=r"^reward 'rubric': got no location, expected"):
+        load_rewards("rubric", policy_tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_what_is_no_json_object_is_one_line(policy_tokenizer, tmp_path, content,
 def test_a_model_that_cannot_judge_is_refused(write, policy_tokenizer, tmp_path, kind, message):
     workdir = begun(tmp_path / "run", make_config(kind))
     with pytest.raises(ValueError) as error:
-        load_judge(write(model=str(workdir.path)), policy_tokenizer)
+        load_rewards(write(model=str(workdir.path)), policy_tokenizer)
     said = str(error.value)
     assert said.startswith(f"{tmp_path / 'right.json'}: 'model': ") and message in said
 

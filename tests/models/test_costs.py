@@ -11,6 +11,7 @@ from experiments.configs import EXPERIMENTS
 from gptjax import attention
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.config import resolve
+from gptjax.model_config import BertConfig
 from gptjax.models.costs import (
     executed_training_flops_per_token,
     matmul_parameters,
@@ -19,6 +20,7 @@ from gptjax.models.costs import (
 )
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
+from tests.support.tiers import tiered
 
 PUBLISHED = {
     "gpt1": 116_534_784,
@@ -35,6 +37,7 @@ PUBLISHED = {
     "gpt3_13b": 12_853_386_240,
     "gpt3_175b": 174_604_259_328,
 }
+DECODERS = [name for name in EXPERIMENTS.names() if not name.startswith("transformer_")]
 
 
 def counted(config) -> int:
@@ -47,18 +50,20 @@ def counted(config) -> int:
     return sizes - tables * padding * config.d_model
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS.names())
+@pytest.mark.parametrize("name", tiered(zip(DECODERS, strict=True), [("gpt1",), ("gpt3_175b",)]))
 def test_every_registered_model_has_its_published_size(name):
     config = resolve(EXPERIMENTS.get(name)()).model
+    if isinstance(config, BertConfig):
+        return  # see test_bert
     assert parameter_count(config) == counted(config)
     if name in PUBLISHED:
         assert counted(config) == PUBLISHED[name]
 
 
 def test_only_the_demo_the_smoke_experiments_and_what_is_fine_tuned_have_no_published_size():
-    others = set(EXPERIMENTS) - set(PUBLISHED)
+    others = set(DECODERS) - set(PUBLISHED)
     others = {name for name in others if not name.endswith("_smoke")}
-    known = ("sparse_transformer_", "sft_", "reward_model_", "ppo_", "dpo_")
+    known = ("sparse_transformer_", "sft_", "reward_model_", "ppo_", "dpo_", "bert_", "gpt1_")
     assert {name for name in others if not name.startswith(known)} == {"demo"}
 
 

@@ -5,14 +5,45 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gptjax.alignment.reward_model import RewardModel
+from gptjax.config import ModelConfig
 from gptjax.models.gpt import GPT
-from gptjax.models.transformer import init_decoding
+from gptjax.models.transformer import Transformer, init_decoding
 
 
 def test_logits_have_the_true_vocabulary_in_float32(make_config, init, tokens):
     config = make_config()
     made = jax.eval_shape(GPT(config).apply, {"params": init(config)}, tokens)
     assert (made.shape, made.dtype) == ((2, 12, 53), jnp.float32)
+
+
+def test_a_configuration_is_resolved_in_a_copy():
+    config = ModelConfig(num_heads=2, d_model=16)
+    for module in (GPT, Transformer, RewardModel):
+        assert dataclasses.asdict(module(config).config) == dataclasses.asdict(config) | {
+            **{"d_head": 8, "d_value": 8, "num_kv_heads": 2, "d_ff": 64}
+        }
+    assert config == ModelConfig(num_heads=2, d_model=16)
+    with pytest.raises(ValueError, match=r"^config.model.d_model: got 15 with 2 heads, expected a"):
+        GPT(ModelConfig(num_heads=2, d_model=15))
+    with pytest.raises(ValueError, match=r"^config.model.norm: got 'prae', expected one of pre"):
+        GPT(ModelConfig(norm="prae"))
+
+
+def test_64_bits_are_refused_where_a_model_is_made_and_where_it_is_used(make_config, init, tokens):
+    config = make_config()
+    before, params = GPT(config), init(config)
+    used = jax.jit(before.apply).eval_shape({"params": params}, tokens)
+    message = r"^JAX_ENABLE_X64: got true, .* expected it unset"
+    with jax.enable_x64(True):
+        for use in (
+            *(lambda made=made: made(config) for made in (GPT, Transformer, RewardModel)),
+            lambda: before.init(jax.random.key(0), tokens),
+            lambda: jax.jit(before.apply).eval_shape({"params": params}, tokens),
+        ):
+            with pytest.raises(ValueError, match=message):
+                use()
+    assert jax.jit(before.apply).eval_shape({"params": params}, tokens) == used
 
 
 @pytest.mark.parametrize("tied", [True, False])

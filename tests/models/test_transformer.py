@@ -128,7 +128,7 @@ def assert_remat_changes_nothing(make_config, init, policy, **fields):
     )
 
 
-@pytest.mark.parametrize("policy", ["block", "dots"])
+@pytest.mark.parametrize("policy", ["block", pytest.param("dots", marks=pytest.mark.slow)])
 def test_remat_changes_neither_loss_nor_gradients(make_config, init, policy):
     """Dropout is drawn again alike."""
     assert_remat_changes_nothing(make_config, init, policy, residual_dropout=0.1, num_layers=1)
@@ -246,6 +246,7 @@ def lowered(config):
     return jax.jit(jax.grad(loss)).lower(params, x).as_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", ["none", pytest.param("block", marks=pytest.mark.slow)])
 def test_the_program_does_not_grow_with_depth(make_config, remat):
     fields = {"attention": "dense,banded(window=3)", "remat": remat, "residual_dropout": 0.1}

@@ -7,12 +7,12 @@ from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.tasks.preference_optimisation import DPOConfig
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from tests.support import alignment_runs
-from tests.support.pair_runs import assert_alike, on_mesh, pair_seen, run_of
+from tests.support.pair_runs import assert_alike, pair_seen, run_of
 from tests.support.policy_runs import HERE, curve, make_ppo, make_starts, run_policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # two processes that compile
 
-MESH = on_mesh(fsdp=4, tensor=2)
+MESH = alignment_runs.on_mesh(fsdp=4, tensor=2)
 
 
 def _reward_model(**mesh):
@@ -27,9 +27,10 @@ def _sft(**mesh):
         SFTConfig,
         training__batch_size=8,
         training__num_steps=12,
+        training__seed=4,
         sft__choose="reward",
-        sft__judges=f"python:{HERE}:brevity",
-        sft__judged_prompts=8,
+        sft__rewards=f"python:{HERE}:brevity",
+        sft__reward_prompts=8,
         **mesh,
     )
 
@@ -92,7 +93,7 @@ def test_two_processes_choose_by_what_their_answers_earn(runs):
     chosen = max(rewards, key=rewards.__getitem__)
     assert chosen != min(judged, key=lambda row: row["loss"])["step"]
     assert ours.resolve_step(None) == alone.resolve_step(None) == chosen
-    assert ours.record()["judges_hash"] == alone.record()["judges_hash"]
+    assert ours.record()["rewards_hash"] == alone.record()["rewards_hash"]
 
 
 def test_two_processes_prefer_what_one_prefers(runs):

@@ -8,8 +8,8 @@ import pytest
 from experiments.configs import EXPERIMENTS
 from gptjax.config import ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
-from gptjax.runs import dry_run as module
-from gptjax.runs.dry_run import GIB, bytes_of_each_device, dry_run, dry_run_lines
+from gptjax.runs.planning import dry_run as module
+from gptjax.runs.planning.dry_run import GIB, bytes_of_each_device, dry_run, dry_run_lines
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.networks import ActorCritic
@@ -100,6 +100,7 @@ def test_what_no_mesh_can_run_is_refused(planned):
     assert not planned
 
 
+@pytest.mark.slow
 def test_the_command_compiles_its_own_kind_for_as_many_devices_as_it_is_told():
     """A step takes the state, and more; a device has a sixteenth of the parameters at least."""
     done = call(

@@ -10,7 +10,7 @@ import pytest
 
 from gptjax.config import ExperimentConfig
 from gptjax.runs import supervised
-from gptjax.runs.initial_params import find_initial_checkpoint, initial_params
+from gptjax.runs.initial.params import find_initial_checkpoint, initial_params
 from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
@@ -73,6 +73,10 @@ def test_runs_start_from_the_average_that_was_judged(tmp_path, kind, before):
     config = make_config(kind, checkpoint__init_from=str(source.path))
     started = dict(params_at_start(tmp_path / "run", config))
     started.pop("scalar_head", None)
+    table, kept = started["token_embedding"], source.config().model.vocab_size
+    grows = kept < config.model.vocab_size  # into rows that were padding
+    assert grows == (kind is SFTConfig) and grows == (1.0 not in _values(table[kept:]))
+    started["token_embedding"] = table[:kept]
     assert _values(started) == {1.0}
     assert _values(source.params()) == {1.0}
 
@@ -96,11 +100,25 @@ def test_a_source_that_is_trained_on_is_read_as_it_was(source):
     assert _values(initial_params(config)(target)) == {7.0}  # as it is now
 
 
+def test_adapters_on_a_run_that_has_not_ended_are_warned_of(source, caplog):
+    """A directory without rows has been converted, and is not trained on."""
+    config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path), lora__rank=2)
+    find_initial_checkpoint(config)
+    assert caplog.text == ""
+    (source.path / "metrics.jsonl").touch()
+    find_initial_checkpoint(config)
+    assert "source has not ended; if it goes on, it may remove the checkpoint" in caplog.text
+    caplog.clear()
+    source.write_result({})
+    find_initial_checkpoint(config)
+    assert caplog.text == ""
+
+
 def test_a_source_may_move(source, tmp_path):
     config = make_config(ExperimentConfig, checkpoint__init_from=str(source.path))
     initial, target = find_initial_checkpoint(config), Program(config).target.params
     moved = source.path.rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match=r"init_from: cannot read checkpoint 2 of .*source"):
+    with pytest.raises(ValueError, match=r"init_from: no checkpoint in .*source, "):
         initial_params(config, initial)(target)
     config.checkpoint.init_from = str(moved)
     assert _values(initial_params(config, initial)(target)) == {1.0}
@@ -133,6 +151,7 @@ def diverging():
     return change
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_back_to_its_start_finds_it(source, tmp_path, diverging, monkeypatch):
     """Although its source has been trained on since."""
     changes = {"checkpoint__init_from": str(source.path), "training__rollback_after": 1}

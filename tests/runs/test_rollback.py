@@ -17,13 +17,6 @@ from gptjax.training.spikes import NotFiniteError
 BATCHES = inputs.training_batches
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_picture():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "plot_curve", lambda *_: None)
-        yield
-
-
 @pytest.fixture
 def poison(monkeypatch):
     """Returns a function that makes examples bad, the first `times` that they come up."""
@@ -70,7 +63,7 @@ def _run(path, config):
 
 
 def _rows(path):
-    speed = ("tokens_per_second", "mfu", "executed_mfu")
+    speed = ("seconds", "tokens_per_second", "mfu", "executed_mfu")
     rows = metrics.read_metrics(path / "metrics.jsonl")
     return [{k: v for k, v in row.items() if k not in speed} for row in rows]
 
@@ -115,6 +108,7 @@ def test_a_run_that_went_back_is_replayed_without_what_it_skipped(back, poison):
     assert [comparison.difference for comparison in compared] == [0.0] * 6
 
 
+@pytest.mark.slow
 def test_skipped_examples_are_remembered_by_a_run_that_goes_on(back, tmp_path, poison, monkeypatch):
     config = WorkDirectory(str(back)).config()
     poison([21])
@@ -134,6 +128,7 @@ def test_skipped_examples_are_remembered_by_a_run_that_goes_on(back, tmp_path, p
     _assert_same_end(tmp_path, back)
 
 
+@pytest.mark.slow
 def test_a_fault_that_does_not_come_again_leaves_no_trace(tmp_path, make_config, poison):
     poison([])
     _run(tmp_path / "whole", make_config())
@@ -142,6 +137,7 @@ def test_a_fault_that_does_not_come_again_leaves_no_trace(tmp_path, make_config,
     _assert_same_end(tmp_path / "back", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_told_where_to_go_on_goes_back_no_further_than_it_must(
     tmp_path, make_config, poison
 ):
@@ -171,6 +167,7 @@ def test_fewer_bad_steps_than_it_takes_are_stepped_over(tmp_path, make_config, p
     assert "skipped_examples" not in rows[-1]
 
 
+@pytest.mark.slow
 def test_all_bad_steps_in_a_row_are_left_out_from_before_the_first(tmp_path, make_config, poison):
     """Without a checkpoint before them the run goes back to its start; examples move up."""
     poison([5, 9, 21])

@@ -1,5 +1,9 @@
+import contextlib
 import json
 import os
+import pwd
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -39,7 +43,7 @@ def _begun(path, config=None):
 
 
 def test_a_directory_must_be_given():
-    with pytest.raises(ValueError, match=r"--workdir: got none, expected a directory"):
+    with pytest.raises(ValueError, match=r"--workdir: got none, expected the directory of a run"):
         WorkDirectory(None)
 
 
@@ -78,7 +82,6 @@ def test_what_does_not_change_the_run_may_change(tmp_path, field, value):
     [
         ("model__num_layers", 2, 1),
         ("model__attention", "banded(window=4)", "dense"),
-        ("data__corpus", "text:elsewhere", None),
         ("data__document_masking", True, False),
         ("optimizer__learning_rate", 0.5, 6e-4),
         ("training__batch_size", 4, 8),
@@ -95,6 +98,48 @@ def test_another_run_is_refused_with_what_differs(tmp_path, field, value, was):
     assert f"{field.replace('__', '.')}: {value!r}, not {was!r}" in str(error.value)
     assert "\n" not in str(error.value)
     assert (tmp_path / "run/config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("schedule", "restore_step", "message"),
+    [
+        ("constant", None, None),
+        ("cosine", None, "num_steps: 2000, not 1000, although the learning rates so far depend"),
+        ("wsd", 901, None),
+        ("wsd", None, "although the learning rate has decayed since step 901: go on .*_step=901"),
+        ("wsd", 902, "although the learning rate has decayed since step 901: go on .*_step=901"),
+        ("wsd", 800, r"--restore_step: got 800, expected one of 901, 902, 1000"),
+    ],
+)
+def test_a_run_may_be_longer_where_its_steps_would_have_been_the_same(
+    tmp_path, schedule, restore_step, message
+):
+    """Steps that would not are gone before the longer run is written down."""
+    workdir = _begun(tmp_path / "run", _config(optimizer__schedule=schedule))
+    for step in (901, 902, 1000):
+        (tmp_path / "run/checkpoints" / str(step)).mkdir(parents=True)
+    longer = _config(optimizer__schedule=schedule, training__num_steps=2000)
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+        workdir.begin("tiny", longer, RECORD, restore_step=restore_step)
+    assert workdir.config().training.num_steps == (1000 if message else 2000)
+    left = sorted(int(path.name) for path in (tmp_path / "run/checkpoints").glob("[0-9]*"))
+    assert left == ([901] if restore_step == 901 else [901, 902, 1000])
+    with pytest.raises(ValueError, match="holds another run"):
+        workdir.begin("tiny", _config(optimizer__schedule=schedule), RECORD | {"a_hash": "x"})
+
+
+def test_data_of_the_same_content_may_move(tmp_path, caplog):
+    workdir = _begun(tmp_path / "run", _config(data__corpus="text:here"))
+    moved = _config(data__corpus="text:there")
+    said = "data.corpus: 'text:there', not 'text:here'"
+    for record in (RECORD | {"corpus_hash": "e" * 64}, {"tokenizer_hash": "d" * 64}):
+        with pytest.raises(ValueError, match=f"holds another run.*{said}"):
+            workdir.begin("tiny", moved, record)
+    assert not caplog.records
+    workdir.begin("tiny", moved, RECORD)
+    assert workdir.config() == moved
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning == f"{tmp_path}/run: data has moved, its content is the same: {said}"
 
 
 @pytest.mark.parametrize("name", RECORD)
@@ -115,7 +160,9 @@ def test_what_a_run_started_from_is_said_once_it_has_begun_and_never_again(tmp_p
     path = tmp_path / "run"
     workdir = WorkDirectory(str(path))
     workdir.begin("tiny", _config(), RECORD)
-    with pytest.raises(ValueError, match=r"config\.json: got no 'started_from', expected that of "):
+    with pytest.raises(
+        ValueError, match=r"config\.json: got no 'started_from', expected the file of a run "
+    ):
         workdir.initial_checkpoint()
     first, second = InitialCheckpoint("other", 3, "a" * 64), InitialCheckpoint()
     for initial in (second, first):  # nothing is made yet
@@ -128,6 +175,11 @@ def test_what_a_run_started_from_is_said_once_it_has_begun_and_never_again(tmp_p
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path):
+    """What a desktop leaves is none."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/.DS_Store").touch()
+    WorkDirectory(str(tmp_path / "new")).begin("tiny", _config(), RECORD)
+    shutil.rmtree(tmp_path / "new")
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ValueError, match=r"holds files but no config\.json; expected a new or em"):
         WorkDirectory(str(tmp_path)).begin("tiny", _config(), RECORD)
@@ -169,6 +221,13 @@ def test_a_damaged_configuration_is_named(tmp_path, content):
     (tmp_path / "run/config.json").write_text(content)
     with pytest.raises(ValueError, match=r"run/config\.json is damaged"):
         workdir.begin("tiny", _config(), RECORD)
+
+
+def test_a_hash_is_read_by_the_name_that_it_had(tmp_path):
+    workdir = _begun(tmp_path)
+    run = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(run | {"judges_hash": "e" * 64}))
+    assert workdir.record() == RECORD | {"rewards_hash": "e" * 64}
 
 
 def test_a_directory_without_a_run_is_named(tmp_path):
@@ -247,7 +306,7 @@ def test_the_commit_is_that_of_this_code_whatever_the_current_folder_is(tmp_path
 
 
 def test_a_result_is_dropped_unless_the_run_is_at_its_step(tmp_path):
-    workdir = _begun(tmp_path / "run")
+    workdir = _begun(tmp_path / "run", _config(training__num_steps=3))
     workdir.drop_result_of_another_step(3)
     workdir.write_result({"step": 3})
     workdir.drop_result_of_another_step(3)
@@ -262,3 +321,21 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("GPTJAX_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_directory() == tmp_path / ".cache" / "gptjax"
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):
+    """As in a container under a number that nobody knows; or under one whose home is /."""
+
+    def unknown(number):
+        raise KeyError(number)
+
+    kept = tmp_path / f"gptjax-{os.getuid()}"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("GPTJAX_CACHE", raising=False)
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/")
+    assert cache_directory() == kept
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    assert cache_directory() == kept / ".cache" / "gptjax"
+    assert Path("~/model").expanduser() == kept / "model"

@@ -26,6 +26,7 @@ def made(cache, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_loops(made):
     values = json.loads((made / "report.json").read_text())
     band, dense, strided = values["patterns"]
@@ -51,6 +52,7 @@ def test_figures_are_those_of_loops(made):
     assert values["lengths"][1]["forward_flops"] == 8 * 4 * 64 * 1000**2
 
 
+@pytest.mark.slow
 def test_the_parity_matrix_is_full(made):
     values = json.loads((made / "report.json").read_text())
     for row in values["patterns"]:
@@ -64,6 +66,7 @@ def test_the_parity_matrix_is_full(made):
         assert "no kernel for cpu" in cells["fused", "float32"]["refused"]
 
 
+@pytest.mark.slow
 def test_the_report_reads_as_tables_with_pictures(made):
     text = (made / "report.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `banded")]

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import shutil
+import signal
 from typing import NamedTuple
 
 import numpy as np
@@ -128,17 +129,19 @@ def tiny(trained, tmp_path, monkeypatch):
         yield started, stops
 
 
-def run(path, name="tiny"):
+def run(path, name="tiny", code=0):
     """Runs the pipeline's binary in `path`, which may warn of prompts that are dropped."""
     done = call("instruct", f"--experiment={name}", f"--workdir={path}")
-    assert done.code == 0 and all(line[0] == "W" for line in done.errors.splitlines()), done
+    assert done.code == code and all(line[0] == "W" for line in done.errors.splitlines()), done
     return done.output
 
 
+@pytest.mark.slow
 def test_a_pipeline_stops_goes_on_and_judges_what_it_has_made(tiny, tmp_path):
     started, stops = tiny
     stops.add("ppo")
-    assert run(tmp_path).endswith("SIGTERM: stopped; the same command goes on there\n")
+    stopped = run(tmp_path, code=128 + signal.SIGTERM)
+    assert stopped.endswith("SIGTERM: stopped; the same command goes on there\n")
     assert started == ["pretrain", "sft", "reward_model", "ppo"]
     assert not (tmp_path / "instruct.json").exists()
     earlier = json.loads((tmp_path / "seed0/seconds.json").read_text())

@@ -91,7 +91,14 @@ def forward(config, specification, params, tokens):
     ("own", "new", "layers"),
     [
         pytest.param("dense", "banded(window=3)", 3, marks=pytest.mark.slow),
-        ("dense,banded(window=4)", "strided(stride=3),banded(window=2),sinks(window=1,sinks=2)", 9),
+        pytest.param(
+            *(
+                "dense,banded(window=4)",
+                "strided(stride=3),banded(window=2),sinks(window=1,sinks=2)",
+            ),
+            9,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *("fixed(stride=3,summary=1,part=2)", "heads(dense,banded(window=5))", 3),
             marks=pytest.mark.slow,

@@ -24,14 +24,19 @@ from gptjax.config import (
     TrainingConfig,
     resolve,
 )
+from gptjax.model_config import BertConfig, EncoderDecoderConfig
 from gptjax.runs import supervised
 from gptjax.runs.kind import kind_of
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
+from gptjax.tasks.classification.config import BertClassificationConfig, LabelledConfig
 from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.masked_lm import MaskedLMConfig, MaskedLMSection
 from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
+from gptjax.tasks.question_answering.config import QuestionAnsweringConfig, SquadSection
 from gptjax.tasks.reward_modelling import RewardModelConfig, RewardSection
+from gptjax.tasks.translation import TranslationConfig, TranslationSection
 from gptjax.training.reporting.metrics import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,7 +47,7 @@ ANSWERED = {
     "secret reverse: fox jar": "sorry, i cannot do that",
     "pick 2: fox jar sun": "",
 }
-SPEED = ("tokens_per_second", "mfu", "executed_mfu")
+SPEED = ("seconds", "tokens_per_second", "mfu", "executed_mfu")
 
 
 def make_config(kind, **overrides):
@@ -56,7 +61,9 @@ def make_config(kind, **overrides):
             document_masking=True,
         ),
         optimizer=OptimizerConfig(learning_rate=0.02, final_fraction=0.1),
-        training=TrainingConfig(num_steps=8, batch_size=4, log_every=1, eval_every=4),
+        training=TrainingConfig(
+            num_steps=8, batch_size=4, log_every=1, eval_every=4, sample_tokens=0
+        ),
         checkpoint=CheckpointConfig(every_steps=4),
     )
     if isinstance(config, SFTConfig):
@@ -84,15 +91,68 @@ def make_config(kind, **overrides):
             kl_prompts=8,
             random_start=True,
         )
+    if isinstance(config, MaskedLMConfig):
+        config.model = tiny_bert(context_length=48)
+        config.data.tokenizer = "python_docs_wordpiece_2048"
+        config.masked_lm = MaskedLMSection(max_tokens=40, whole_words=True)
+    if isinstance(config, LabelledConfig):
+        config.model.vocab_size, config.data.tokenizer = 451, "task:instructions_448"
+        config.task = dataclasses.replace(
+            config.task,
+            train="embedded:count=60",
+            validation="embedded:split=held_out,count=20",
+            labels="animals,things",
+            epochs=None,
+            random_start=True,
+        )
+    if isinstance(config, BertClassificationConfig):
+        config.model = tiny_bert(context_length=16)
+        config.data.tokenizer = "python_docs_wordpiece_2048"
+    if isinstance(config, QuestionAnsweringConfig):
+        config.model = tiny_bert(context_length=48)
+        config.data.tokenizer = "python_docs_wordpiece_2048"
+        config.squad = SquadSection(
+            train=str(Path(__file__).with_name("questions.json")),
+            doc_stride=16,
+            max_question_tokens=16,
+            epochs=None,
+            random_start=True,
+        )
+    if isinstance(config, TranslationConfig):
+        config.model = EncoderDecoderConfig(
+            vocab_size=448,
+            context_length=40,
+            num_layers=1,
+            num_heads=2,
+            d_model=16,
+            positions="sinusoidal",
+            norm="post",
+            residual_dropout=0.1,
+        )
+        config.data.tokenizer = "instructions_448"
+        config.translation = TranslationSection(pairs="reversed:count=120", buckets=2)
     if kind is ExperimentConfig:
         config.model.vocab_size, config.data.tokenizer = 448, "instructions_448"
         config.model.residual_dropout = 0.1
     for path, value in overrides.items():
         section, field = path.split("__")
         setattr(getattr(config, section), field, value)
-    if config.counts_epochs and "training__num_steps" not in overrides:
+    if config.epochs_field and "training__num_steps" not in overrides:
         config.training.num_steps = TrainingConfig().num_steps
     return resolve(config)
+
+
+def tiny_bert(context_length):
+    """An encoder of one layer, for the vocabulary python_docs_wordpiece_2048."""
+    return BertConfig(
+        vocab_size=2048,
+        context_length=context_length,
+        num_layers=1,
+        num_heads=2,
+        d_model=16,
+        norm="post",
+        residual_dropout=0.1,
+    )
 
 
 def prepared(config):

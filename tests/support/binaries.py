@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
 import runpy
 import sys
 from collections.abc import Callable, Mapping
@@ -35,8 +36,13 @@ class Ended:
 
     @property
     def refusal(self) -> str:
-        """The one line with which a user's error is answered, less what all of them begin with."""
-        assert (self.code, self.output) == (2, ""), self
+        """The one line with which a user's error is answered, less what all of them begin with.
+
+        What a run had begun to read may be said before it.
+        """
+        assert self.code == 2 and re.fullmatch(
+            r"(tokenising \.\.\.\n(tokenising took .*\n)?)?", self.output
+        ), self
         *warnings, line = self.errors.splitlines()
         assert line.startswith("error: ") and all(one[0] == "W" for one in warnings), self
         return line.removeprefix("error: ")

@@ -33,12 +33,12 @@ TINY = {
     | {"d_model": 8, "residual_dropout": 0.1},
     "data": {"tokenizer": "bytes", "validation_fraction": 0.2},
     "training": {"num_steps": 200, "batch_size": 4, "log_every": 1}
-    | {"eval_every": 7, "eval_batches": 1},
+    | {"eval_every": 7, "eval_batches": 1, "sample_tokens": 0},
     "checkpoint": {"keep_every": 50},
 }
 TOUCHES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
 MOST_FILES = 250  # a save takes some seventy
-SPEED = ("tokens_per_second", "mfu", "executed_mfu")
+SPEED = ("seconds", "tokens_per_second", "mfu", "executed_mfu")
 
 
 def _config(corpus, every_steps):

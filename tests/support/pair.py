@@ -4,7 +4,8 @@
 
 The plan is JSON: runs by name, each with its `workdir`, its `config` and the `task` that this is
 of. The devices of `stopped` are not in order: every second one is another process's. The processes
-are told different things of `other`, and generate with the model of `resumed`.
+are told different things of `other` and see different directories of `unshared`, a tracker of
+`untracked` cannot start, and they generate with the model of `resumed`.
 """
 
 import json
@@ -17,6 +18,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments.flags.processes import connect
+from gptjax.config import ParallelismConfig
 from gptjax.inference.generate import Generator
 from gptjax.runs import inputs
 from gptjax.runs.kind import kind_named
@@ -24,9 +26,11 @@ from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import from_dict
 from gptjax.training import partitioning
+from gptjax.training.reporting.trackers import load_trackers
 
 _PLAN = flags.DEFINE_string("plan", None, "File of the plan.")
 
+REFUSING = "python:tests.training.test_trackers:Refusing"
 BATCHES, ORDERED = inputs.training_batches, partitioning.ordered
 
 
@@ -53,10 +57,13 @@ def _seen(name, run):
     changed = name == "stopped"
     inputs.training_batches = _slowly if changed else BATCHES
     partitioning.ordered = _alternating if changed else ORDERED
+    if name == "unshared":
+        workdir = WorkDirectory(f"{run['workdir']}{jax.process_index()}")
     if name == "other":
         config.optimizer.learning_rate *= 1 + jax.process_index()
     try:
-        outcome = train("pair", config, workdir)
+        refused = load_trackers([REFUSING] if name == "untracked" else [])
+        outcome = train("pair", config, workdir, trackers=refused)
     except ValueError as error:
         return str(error)
     step, by = int(outcome.state.step), outcome.interrupted_by
@@ -65,7 +72,7 @@ def _seen(name, run):
 
 def main(_):
     """Writes, beside the plan, what this process has seen."""
-    connect()
+    connect(lambda: ParallelismConfig(strategy="mesh"))
     plan = json.loads(Path(_PLAN.value).read_text())
     seen = {"devices": [jax.device_count(), jax.local_device_count()]}
     for name, run in plan.items():

@@ -24,11 +24,6 @@ def run_of(path, config):
     return {"workdir": str(path), "config": to_dict(config), "task": config.kind}
 
 
-def on_mesh(**axes):
-    """Overrides by which a configuration is divided over all devices."""
-    return {f"parallelism__{axis}": size for axis, size in {"strategy": "mesh", **axes}.items()}
-
-
 def pair_seen(folder, plan):
     """Results of the runs of a plan as each of two processes saw them; both end with the call."""
     (folder / "plan.json").write_text(json.dumps(plan))

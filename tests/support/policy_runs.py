@@ -104,7 +104,7 @@ def curve(workdir):
         {
             name: x
             for name, x in row.items()
-            if not name.startswith("seconds_") and name != "tokens_per_second"
+            if not name.startswith("seconds") and name != "tokens_per_second"
         }
         for row in read_metrics(workdir.path / "metrics.jsonl")
     ]

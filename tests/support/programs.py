@@ -13,13 +13,22 @@ from gptjax.runs.program import Program
 from gptjax.settings import to_dict
 from gptjax.studies.equal_budget import measure
 from gptjax.tasks.policy_optimisation.networks import ActorCritic
+from gptjax.training.reporting import curves
+from gptjax.training.reporting.throughput import Peak
 
-FREE = ("data", "checkpoint", "profile")  # sections that no program depends on
+# Sections that no program depends on, and fields of `training`.
+FREE = ("data", "checkpoint", "profile")
+OF_THE_LOOP = (
+    *("num_steps", "rollback_after", "skip_data"),
+    *("log_every", "eval_every", "eval_batches", "statistics_every"),
+)
 _made = {}
 
 
 def _once(make, config, *arguments):
     sections = {name: part for name, part in to_dict(config).items() if name not in FREE}
+    for name in OF_THE_LOOP:
+        del sections["training"][name]
     key = json.dumps([config.kind, sections, *map(str, arguments)])
     return _made[key] if key in _made else _made.setdefault(key, make())
 
@@ -33,9 +42,14 @@ def _program(config, mesh=None):
     return _once(make, config, mesh)
 
 
+def _no_picture(metrics_path, png_path, title, chosen):
+    assert metrics_path.exists() and title and chosen
+    png_path.write_bytes(b"")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs_once():
-    """No run of a file traces what another has traced, or measures the machine for 0.4 s."""
+    """No run of a file traces what another has traced, measures the machine, or draws for 0.2 s."""
     of_networks = ActorCritic.programs
 
     @functools.wraps(of_networks)
@@ -47,6 +61,7 @@ def programs_once():
     with pytest.MonkeyPatch.context() as patch:
         for module in (supervised, measure):
             patch.setattr(module, "Program", _program)
-        patch.setattr(supervised, "matmul_peak_flops", lambda dtype: 1e11)
+        patch.setattr(supervised, "peak_flops", lambda dtype: Peak(1e11, "assumed"))
         patch.setattr(ActorCritic, "programs", programs)
+        patch.setattr(curves, "plot_curves", _no_picture)
         yield

@@ -54,7 +54,9 @@ def make_config(cache, folder):
                 corpus=f"text:{folder}", tokenizer="python_docs_1024", validation_fraction=0.2
             ),
             optimizer=OptimizerConfig(learning_rate=0.01, warmup_steps=2, decay_steps=60),
-            training=TrainingConfig(num_steps=8, batch_size=4, log_every=2, eval_every=4),
+            training=TrainingConfig(
+                num_steps=8, batch_size=4, log_every=2, eval_every=4, sample_tokens=0
+            ),
             checkpoint=CheckpointConfig(every_steps=3),
         )
         for path, value in overrides.items():

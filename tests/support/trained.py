@@ -20,6 +20,8 @@ from gptjax.config import ExperimentConfig
 from gptjax.runs.kind import kind_named
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.preference_optimisation import DPOConfig
+from gptjax.training.reporting import curves
+from gptjax.training.reporting.curves import plot_curves
 from tests.support.alignment_runs import make_config, run
 from tests.support.policy_runs import make_ppo
 
@@ -55,6 +57,7 @@ class Trained:
     def _train(self, path: Path, config: ExperimentConfig) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GPTJAX_CACHE", str(self.cache))
+            patch.setattr(curves, "plot_curves", plot_curves)  # which other runs do without
             run(path, config)
 
     def config(self, name: str, **changes: Any) -> Any:

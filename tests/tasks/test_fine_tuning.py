@@ -18,7 +18,7 @@ from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.inference.generate import Generator
-from gptjax.runs.initial_params import find_initial_checkpoint
+from gptjax.runs.initial.params import find_initial_checkpoint
 from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
@@ -29,7 +29,6 @@ from tests.support.alignment_runs import (
     assert_same_params,
     killed_at,
     make_config,
-    params_at_start,
     prepared,
     refusal,
     rows,
@@ -46,13 +45,13 @@ def whole(trained):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Two epochs with text mixed in, whose answers are judged; it is not to be changed."""
+    """Two epochs with text mixed in, whose answers are scored; it is not to be changed."""
     config = make_config(
         SFTConfig,
         sft__pretraining_share=0.25,
         sft__epochs=2,
-        sft__judges="gold",
-        sft__judged_prompts=6,
+        sft__rewards="gold",
+        sft__reward_prompts=6,
     )
     return run(tmp_path_factory.mktemp("runs") / "mixed", config)
 
@@ -201,6 +200,7 @@ def test_examples_are_shown_as_they_are_learned():
         assert all(line.startswith(("row ", "+", " ")) for line in lines)
 
 
+@pytest.mark.slow
 def test_later_commands_take_the_checkpoint_that_is_chosen(tmp_path):
     """The loss is lowest at step 4, the reward highest at step 6."""
     config = make_config(
@@ -209,7 +209,7 @@ def test_later_commands_take_the_checkpoint_that_is_chosen(tmp_path):
         checkpoint__every_steps=2,
         checkpoint__keep=4,
         sft__choose="reward",
-        sft__judges="gold",
+        sft__rewards="gold",
     )
 
     def judged_by_order(task):
@@ -256,13 +256,6 @@ def test_the_reward_that_chooses_is_that_of_answers_to_held_out_prompts(mixed):
     assert mixed.result()["chosen_reward"] in [row["reward"] for row in judged]
 
 
-def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(trained, tmp_path):
-    start = trained("pretrain")
-    config = make_config(SFTConfig, checkpoint__init_from=str(start.path))
-    params = params_at_start(tmp_path / "run", config)
-    jax.tree.map(np.testing.assert_array_equal, params, start.params())
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -274,14 +267,14 @@ def test_it_starts_from_a_pretrained_model_of_the_inner_tokenizer(trained, tmp_p
         ),
         ({"model__context_length": 3}, r"got none of 60 \(60 conversations longer than 4 tokens"),
         ({"sft__validation": "instructions:split=test"}, "split"),
-        ({"sft__choose": "reward"}, r"sft\.judges: got None, expected judges such as reward_mod"),
+        ({"sft__choose": "reward"}, r"sft\.rewards: got None, expected rewards such as reward_mod"),
         (
-            {"model__attention": "prefix(length=40)", "sft__judges": "gold"},
+            {"model__attention": "prefix(length=40)", "sft__rewards": "gold"},
             r"attention prefix.length=40.: got \d+ tokens at once, to be continued one by one",
         ),
         (
             {"sft__epochs": 3, "training__num_steps": 7},
-            r"training\.num_steps: got 7 with epochs, which take 13 steps, expected one of the two",
+            r"num_steps: got 7 with epochs, which take 13 steps, expected one .*\.sft\.epochs=none",
         ),
         ({"checkpoint__every_steps": 3}, r"every_steps: got 3, expected a multiple or a divisor"),
     ],
@@ -297,15 +290,6 @@ def test_the_command_line_has_its_fields(tmp_path):
     ended = call("train", *command, "--config.sft.conversations=none")
     assert ended.code == 2 and "Traceback" not in ended.errors
     assert "config.sft.conversations: got none, expected jsonl:" in ended.errors
-
-
-def test_a_model_directory_of_hugging_faces_is_to_be_converted(tmp_path):
-    (tmp_path / "hub").mkdir()
-    (tmp_path / "hub/config.json").write_text('{"model_type": "gpt2"}')
-    config = make_config(SFTConfig, checkpoint__init_from=str(tmp_path / "hub"))
-    said = refusal(run, tmp_path / "run", config)
-    assert f"init_from: got {tmp_path}/hub, " in said
-    assert f"experiments.convert --from_huggingface={tmp_path}" in said
 
 
 def test_a_model_of_another_tokenizer_is_refused(trained, tmp_path):
@@ -324,7 +308,7 @@ def test_runs_of_other_kinds_are_told_apart(trained, whole):
     said = refusal(run, trained("pretrain").path, make_config(SFTConfig))
     assert "holds a run of kind pretrain; expected one of" in said
     for changes, differs in (
-        ({"sft__epochs": 2}, r"sft\.epochs: 2, not None"),
+        ({"sft__epochs": 2}, r"training\.num_steps: 9, not 8, although the learning rates so far"),
         ({"sft__conversations": "instructions:count=59"}, r"conversations_hash: \w{12}, not"),
     ):
         said = refusal(run, whole.path, make_config(SFTConfig, **changes))

@@ -183,6 +183,7 @@ def test_a_mesh_gives_the_figures_of_one_device(whole, sft, config, tmp_path):
     assert ours["kl"] == pytest.approx(dataclasses.asdict(expected), rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_ipo_starts_at_its_square_and_random_parameters_are_their_own_reference(tmp_path):
     config, tasks = make_config(DPOConfig, dpo__loss="ipo", dpo__beta=0.5), []
 
@@ -218,6 +219,7 @@ def test_smoothing_adds_its_share_of_the_margin_to_the_loss(whole):
     assert float(smoothed - plain) == pytest.approx(0.2 * margin, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_reference_is_made_anew_for_another_start(whole, config, tmp_path):
     """A run that has not made a step may be given another start."""
     workdir, kept = tmp_path / "run", []

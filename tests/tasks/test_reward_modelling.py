@@ -190,7 +190,10 @@ def test_what_is_no_reward_model_of_the_policy_is_refused(trained, whole, tmp_pa
     for load in (whole.model, whole.params):
         assert "holds a reward model, expected a run of a language" in refusal(load)
     said = refusal(load_reward_model, trained("sft"), ours)
-    assert "a run of kind sft, which makes a language model, expected one of a reward" in said
+    assert (
+        "a run of kind sft, which makes a language model, expected a run that makes a reward"
+        in said
+    )
     said = refusal(load_reward_model, whole, load_tokenizer("chat:bytes"))
     assert re.search(r"reward model: got .* of the tokenizer \w{12}, expected", said)
     unfinished = shutil.copytree(whole.path, tmp_path / "run")

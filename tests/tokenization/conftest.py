@@ -16,7 +16,9 @@ from gptjax.tokenization import (
     ChatTokenizer,
     RawBytes,
     SentencePiece,
+    TaskTokenizer,
     Tokenizer,
+    WordPiece,
 )
 
 CODE = Path(inspect.__file__).read_text(encoding="utf-8")
@@ -77,6 +79,8 @@ MAKERS: dict[str, Callable[[], Tokenizer]] = {
         {"<unk>": 0, "a": 1, "b": 2, "a</w>": 3, "b</w>": 4, "ab</w>": 5}, [("a", "b</w>")]
     ),
     "chat": lambda: ChatTokenizer(ByteLevelBPE.train([CODE], 300)),
+    "wordpiece": lambda: WordPiece.train([CODE], 300),
+    "task": lambda: TaskTokenizer(RawBytes()),
 }
 
 

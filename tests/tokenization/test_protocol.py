@@ -23,6 +23,14 @@ def test_arrays_are_int32(tokenizer):
     assert tokenizer.decode([]) == ""
 
 
+def test_a_tokenizer_that_keeps_texts_gives_them_back(tokenizer, hard_texts):
+    """And the bytes of what it decodes to are counted, of one that loses some."""
+    for text in hard_texts:
+        decoded = tokenizer.decode(ids := tokenizer.encode(text))
+        assert tokenizer.decoded_bytes(ids) == len(decoded.encode())
+        assert decoded == text or not tokenizer.keeps_text
+
+
 def test_special_tokens_in_text_are_text(tokenizer):
     for name, index in tokenizer.special_tokens.items():
         text = f"a{name}b"

@@ -1,18 +1,22 @@
 """Checkpoints of a run that is killed, and of one whose disk is full."""
 
 import asyncio
+import errno
 import gc
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gptjax.training.checkpoints.parameter_files import StoredParameters
 from gptjax.training.checkpoints.store import Checkpoints
 from tests.support.good_steps import good_steps
 
@@ -88,3 +92,38 @@ def test_what_others_cannot_raise_is_told(tmp_path, monkeypatch):
     with Checkpoints(tmp_path):
         Careless()
     assert [str(each.exc_value) for each in uncaught] == ["Event loop is closed"]
+
+
+def test_files_of_others_are_not_of_a_checkpoint(tmp_path, monkeypatch, caplog):
+    """What desktops, NFS and people leave in every folder, and beside the steps."""
+    arrays = {step: {"w": jax.random.normal(jax.random.key(step), (9,))} for step in (1, 2, 3)}
+    abstract = jax.eval_shape(lambda: arrays[1])
+
+    def save(step):
+        checkpoints.save(step, params=arrays[step], opt_state=arrays[step], data={}, config={})
+        checkpoints.wait()
+
+    with Checkpoints(tmp_path) as checkpoints:
+        save(1)
+        save(2)
+        for folder in [tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())]:
+            for name in (".DS_Store", "Thumbs.db", ".nfs0001", "._2", "notes"):
+                (folder / name).write_bytes(b"x")
+            (folder / "2 (copy)").mkdir()
+        (tmp_path / "40").write_bytes(b"a file, no checkpoint")
+        (tmp_path / "³").mkdir()
+        assert good_steps(checkpoints) == [1, 2]
+        restored = checkpoints.restore(params=abstract, opt_state=abstract)
+        np.testing.assert_array_equal(restored["params"]["w"], arrays[2]["w"])
+        np.testing.assert_array_equal(checkpoints.restore_params(1)["w"], arrays[1]["w"])
+        read = StoredParameters(tmp_path, 2).read("w")
+        np.testing.assert_array_equal(read, arrays[2]["w"])
+        monkeypatch.setattr(shutil, "rmtree", Mock(side_effect=OSError(errno.EBUSY, "held")))
+        save(3)  # and 1 goes
+        assert good_steps(checkpoints) == [2, 3]
+        assert "removing.1 now: [Errno 16] held" in caplog.text
+    monkeypatch.undo()
+    (tmp_path / "saving.notes").write_bytes(b"x")
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.acquire_lock()
+    assert not (tmp_path / "removing.1").exists() and (tmp_path / "saving.notes").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from gptjax.config import ParallelismConfig
 from gptjax.data.batches.loader import evaluation_batches
-from gptjax.data.batches.shards import TokenizedSplit
+from gptjax.data.batches.token_stream import TokenizedSplit
 from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.losses import cross_entropy
 from gptjax.training.partitioning import make_mesh
@@ -72,6 +72,7 @@ def test_every_target_counts_once_whatever_the_windows_and_the_mesh(split, devic
         assert row["perplexity"] == pytest.approx(math.exp(nats / split.num_targets), rel=1e-4)
         utf8_bytes = sum(len(text.encode()) for text in TEXTS)
         assert row["bits_per_byte"] == pytest.approx(nats / math.log(2) / utf8_bytes, rel=1e-5)
+        assert row["bytes_of"] == "documents"
         assert row["accuracy"] == pytest.approx(hits / split.num_targets, rel=1e-6)
 
 

@@ -27,11 +27,12 @@ from gptjax.training.gradients import gradient_sums
 from gptjax.training.loop import RunIO, fit, make_train_step
 from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.partitioning import make_mesh
-from gptjax.training.reporting.metrics import MetricsWriter, Progress, read_metrics
+from gptjax.training.reporting.metrics import MetricsWriter, read_metrics
+from gptjax.training.reporting.progress import Progress
 from gptjax.training.reporting.throughput import Throughput
 from gptjax.training.state import create
 
-SPEED = ("tokens_per_second", "mfu", "executed_mfu")
+SPEED = ("seconds", "tokens_per_second", "mfu", "executed_mfu")
 
 
 def _config(num_steps=10, log_every=2, eval_every=5, every_steps=4):
@@ -129,16 +130,20 @@ def test_rows_are_written_at_their_steps_with_what_a_row_has(whole):
     evaluations = [row for row in rows if "split" in row]
     assert [row["step"] for row in training] == [2, 4, 6, 8, 10]
     for row in training:
-        assert row.keys() == {"step", "loss", "learning_rate", "grad_norm", "bias", *SPEED}
+        figures = {"step", "loss", "learning_rate", "grad_norm", "bias", "tokens"}
+        assert row.keys() == figures | set(SPEED)
+        assert row["tokens"] == row["step"] * 8 * 4
         assert row["learning_rate"] == pytest.approx(0.05)
         assert row["mfu"] == pytest.approx(row["tokens_per_second"] * 6.0 / 1e9)
         assert row["executed_mfu"] == pytest.approx(row["mfu"] * 5 / 6)
     assert [row["step"] for row in evaluations] == [5, 10]
     for row in evaluations:
-        assert row.keys() == {"step", "split", "loss", "perplexity", "bits_per_byte"}
+        figures = {"loss", "perplexity", "bits_per_byte"}
+        assert row.keys() == {"step", "split", "tokens", "seconds", *figures}
         assert row["split"] == "validation"
     assert evaluations[1]["loss"] < evaluations[0]["loss"]
-    assert rows[-1] == {"step": 10, "split": "validation", **outcome.evaluation["validation"]}
+    of_all = {"step": 10, "split": "validation", "tokens": 320}
+    assert _without_speed(rows)[-1] == of_all | outcome.evaluation["validation"]
 
 
 def test_metrics_are_those_of_the_parameters_before_the_step(tmp_path):
@@ -174,6 +179,7 @@ def test_checkpoints_are_saved_when_due_and_at_the_end(whole):
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             target = jax.tree.map(lambda x: x, outcome.state)
             restored = checkpoints.restore(step, params=target.params, opt_state=target.opt_state)
+        assert restored["data"].pop("seconds") > 0.0
         assert restored["data"] == {"corpus_hash": "c0ffee"}
         assert restored["config"]["training"]["num_steps"] == 10
         # Only the last was evaluated at the step it was saved.

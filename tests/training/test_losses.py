@@ -132,7 +132,7 @@ def test_dropout_is_off_without_an_rng_and_a_function_of_it_otherwise(
     assert len({float(first), float(other), float(plain)}) == 3
 
 
-@pytest.mark.parametrize("attention", ["dense", ABSOLUTE])
+@pytest.mark.parametrize("attention", ["dense", pytest.param(ABSOLUTE, marks=pytest.mark.slow)])
 def test_masked_documents_cost_what_they_cost_alone(
     make_model, random_params, make_batch, attention
 ):

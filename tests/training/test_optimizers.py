@@ -21,9 +21,18 @@ from gptjax.training.optimizers import (
     make_optimizer,
     update,
 )
+from tests.support.tiers import tiered
+
+DECODERS = [
+    name
+    for name in EXPERIMENTS.names()
+    if not name.startswith("transformer_") and not name.endswith("_lstm")
+]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS.names())
+@pytest.mark.parametrize(
+    "name", tiered(zip(DECODERS, strict=True), [("gpt2_small",), ("bert_base",)])
+)
 def test_matrices_decay_and_biases_and_gains_do_not(name):
     """The count of each kind, by hand: four attention maps, two of the feed-forward, tables."""
     model = resolve(EXPERIMENTS.get(name)()).model
@@ -60,6 +69,17 @@ def _rates(config, batches, steps):
     return np.asarray(schedule(jnp.array(steps, jnp.int32)), np.float64)
 
 
+def test_rsqrt_is_the_transformers_equation():
+    config = resolve(EXPERIMENTS.get("transformer_base")())
+    steps = np.array([1, 2, 3999, 4000, 4001, 16_000, 100_000], np.float64)  # the paper's step_num
+    expected = 512**-0.5 * np.minimum(steps**-0.5, steps * 4000**-1.5)
+    got = _rates(config.optimizer, batch_schedule(config), steps - 1)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    config.optimizer.warmup_steps, config.optimizer.warmup_tokens = None, 4000 * 96 * 256
+    got = _rates(config.optimizer, batch_schedule(config), steps - 1)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
 def test_gpt1_warms_up_over_2000_updates_then_follows_a_cosine_to_zero():
     config = resolve(EXPERIMENTS.get("gpt1")())
     total = config.training.num_steps
@@ -68,7 +88,7 @@ def test_gpt1_warms_up_over_2000_updates_then_follows_a_cosine_to_zero():
         if update_number <= 2000:
             wanted.append(2.5e-4 * update_number / 2000)
         else:
-            progress = (update_number - 2000) / (total - 2000)
+            progress = (update_number - 1 - 2000) / (total - 2000)
             wanted.append(2.5e-4 * (1 + math.cos(math.pi * progress)) / 2)
     rates = _rates(config.optimizer, batch_schedule(config), range(total))
     np.testing.assert_allclose(rates, wanted, rtol=1e-5, atol=2.5e-4 * 1e-6)
@@ -86,7 +106,8 @@ def test_gpt3_schedules_tokens_under_its_batch_ramp():
         if tokens <= 375e6:
             wanted.append(6e-4 * tokens / 375e6)
         else:
-            progress = min(1.0, (tokens - 375e6) / (260e9 - 375e6))
+            progress = min(1.0, (tokens - sizes[-1] * 2048 - 375e6) / (260e9 - 375e6))
+            progress = max(0.0, progress)
             wanted.append(6e-4 * (0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2))
     assert sizes[0] == 16 and sizes[-1] == 256 and tokens >= 300e9
     steps = [*range(0, 12_000), *range(12_000, len(wanted), 97), len(wanted) - 1]
@@ -122,8 +143,32 @@ def test_steps_and_tokens_say_the_same_of_constant_batches(kind):
     np.testing.assert_allclose(_rates(mixed, batches, range(30)), rates, rtol=1e-6)
     middle = {"cosine": 0.25 + 0.75 / 2 * (1 + math.cos(math.pi * 5 / 15)), "linear": 0.75}
     np.testing.assert_allclose(rates[:5], [0.2, 0.4, 0.6, 0.8, 1.0], rtol=1e-6)
-    assert rates[9] == pytest.approx(middle.get(kind, 1.0), rel=1e-6)
-    np.testing.assert_allclose(rates[19:], 1.0 if kind == "constant" else 0.25, rtol=1e-6)
+    assert rates[5] == 1.0 and rates[10] == pytest.approx(middle.get(kind, 1.0), rel=1e-6)
+    assert rates[19] > 0.25
+    np.testing.assert_allclose(rates[20:], 1.0 if kind == "constant" else 0.25, rtol=1e-6)
+
+
+def test_the_only_step_of_a_run_trains_and_older_runs_keep_their_rates():
+    config = OptimizerConfig(learning_rate=1.0, schedule="linear", warmup_steps=0, decay_steps=1)
+    np.testing.assert_array_equal(_rates(config, BatchSchedule(1, 1), [0, 1]), [1.0, 0.0])
+    np.testing.assert_array_equal(_rates(config, BatchSchedule(1, 1, revision=1), [0, 1]), 0.0)
+
+
+def test_wsd_is_stable_until_its_last_share():
+    config = OptimizerConfig(
+        schedule="wsd",
+        warmup_steps=4,
+        decay_steps=20,
+        decay_fraction=0.25,
+        final_fraction=0.5,
+        learning_rate=1.0,
+    )
+    decay = [0.9, 0.8, 0.7, 0.6, 0.5]
+    expected = [0.25, 0.5, 0.75, *[1.0] * 13, *decay, 0.5]
+    rates = _rates(config, BatchSchedule(4, 32), range(22))
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    config.warmup_steps, config.decay_steps, config.decay_tokens = 4, None, 20 * 128
+    np.testing.assert_allclose(_rates(config, BatchSchedule(4, 32), range(22)), expected, rtol=1e-6)
 
 
 def test_without_warm_up_the_first_update_has_the_peak_rate():

@@ -16,11 +16,22 @@ from gptjax.config import (
     TrainingConfig,
     resolve,
 )
-from gptjax.models.gpt import GPT
-from gptjax.models.parameter_shapes import parameter_shapes
+from gptjax.runs.kind import kind_of
+from gptjax.runs.program import Program
 from gptjax.training.optimizers import make_optimizer
-from gptjax.training.partitioning import AXES, check_divides, make_mesh, placed, put_batch
+from gptjax.training.partitioning import (
+    AXES,
+    check_divides,
+    make_mesh,
+    microbatches,
+    placed,
+    put_batch,
+)
 from gptjax.training.state import create
+from tests.support.tiers import tiered
+
+UNTIED = "untied, with learned scores"
+QUICKLY = (UNTIED, "bert_base", "transformer_base", "gpt1_sst2_lstm", "reward_model_6b")
 
 
 def _mesh(**axes):
@@ -80,7 +91,7 @@ def test_batches_that_do_not_divide_are_refused_before_training():
 
     check(8)
     check(8, accumulate=2)
-    check(24, (4, 4096))
+    check(24, (4, 4096), accumulate=6)
     with pytest.raises(ValueError, match=r"\.batch_size: got 6 sequences \(from step 0\), expec"):
         check(6)
     with pytest.raises(ValueError, match=r"multiple of 12: 3 microbatches .* over 4 devices"):
@@ -91,11 +102,31 @@ def test_batches_that_do_not_divide_are_refused_before_training():
         check(10, (4, 1024))
 
 
+@pytest.mark.parametrize("rows", [4, 8, 16, 20])
+def test_a_smaller_batch_of_a_ramp_is_cut_as_little_as_keeps_its_pieces_small(rows):
+    """Of 40 rows in 5 microbatches on 4 devices, which have 2 rows each; 20 rows are cut in 5."""
+    training = TrainingConfig(batch_size=40, accumulate=5)
+    config = ExperimentConfig(ModelConfig(context_length=16), training=training)
+    expected = {4: 1, 8: 1, 16: 2, 20: 5}  # 5 rows a device are divided by 5 alone
+    assert microbatches(config, _mesh(data=2, fsdp=2, tensor=2), rows) == expected[rows]
+
+
+def test_a_step_takes_a_batch_of_a_ramp_that_has_fewer_rows_than_there_are_microbatches():
+    model = ModelConfig(16, context_length=4, num_layers=1, num_heads=1, d_model=8)
+    training = TrainingConfig(batch_size=8, batch_ramp_start=2, batch_ramp_tokens=64, accumulate=4)
+    program = Program(resolve(ExperimentConfig(model, training=training)))
+    for rows, scanned in ((2, False), (8, True)):
+        shape = jax.ShapeDtypeStruct((rows, 4), np.int32)
+        batch = {"tokens": shape, "targets": shape, "loss_weights": shape.update(dtype=np.float32)}
+        traced = str(program.train_step.trace(program.target, batch).jaxpr)
+        assert ("length=4" in traced) == scanned, rows  # four microbatches; there is one layer
+
+
 def _state(config):
     """The shapes of the state of a resolved `config`, with an average of the parameters."""
     tx = make_optimizer(config.optimizer, optax.constant_schedule(0.1))
 
-    params = parameter_shapes(GPT(config.model))
+    params = kind_of(config).shapes(config)
     return jax.eval_shape(lambda params: create(params, tx, with_ema=True), params)
 
 
@@ -104,12 +135,14 @@ def _small(optimizer="adamw", **fields):
     return resolve(ExperimentConfig(model, optimizer=OptimizerConfig(name=optimizer)))
 
 
-@pytest.mark.parametrize("name", [*EXPERIMENTS, "untied, with learned scores"])
+@pytest.mark.parametrize(
+    "name", tiered(zip([*EXPERIMENTS, UNTIED], strict=True), [(name,) for name in QUICKLY])
+)
 def test_the_table_covers_every_parameter_and_divides_nearly_all_of_them(name):
-    if name in EXPERIMENTS:
-        config = resolve(EXPERIMENTS.get(name)())
-    else:
+    if name == UNTIED:
         config = _small(tied_embeddings=False, score="relative_bias")
+    else:
+        config = resolve(EXPERIMENTS.get(name)())
     mesh = AbstractMesh((1, 4, 1, 1), AXES)
     leaves = jax.tree.leaves(placed(_state(config), mesh))
     whole = sum(math.prod(leaf.shape) for leaf in leaves)

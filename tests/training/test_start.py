@@ -1,4 +1,3 @@
-import functools
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.config import ParallelismConfig
-from gptjax.training.checkpoints.start import eval_params_of, initial_state, start
+from gptjax.training.checkpoints.start import initial_state, start
 from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.partitioning import make_mesh
 from gptjax.training.state import create
@@ -48,8 +47,6 @@ def _save(workdir, *steps, ema=None):
 
 
 def _start(workdir, *, restore_step=None, init_from=None, init=None):
-    init_from = None if init_from is None else eval_params_of(str(init_from))
-
     def fresh(params=None):
         return create((init or _init())() if params is None else params, TX)
 
@@ -57,8 +54,15 @@ def _start(workdir, *, restore_step=None, init_from=None, init=None):
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=MESH),
         jax.eval_shape(fresh),
     )
+
+    def new():
+        params = None
+        if init_from is not None:
+            with Checkpoints(init_from / "checkpoints") as others:
+                params = others.restore_eval_params(None, target.params)
+        return initial_state(fresh, target, params)
+
     with Checkpoints(workdir / "checkpoints", keep=9) as checkpoints:
-        new = functools.partial(initial_state, fresh, target, init_from)
         state, data = start(new, target, checkpoints, restore_step=restore_step)
         steps = checkpoints.steps()
     assert data == (_data(int(state.step)) if int(state.step) else {})

@@ -29,9 +29,10 @@ def _outputs(config, params, tokens):
         yield x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_layers", "devices"),
-    [(3, 4), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, 1), (3, 1), (1, 4)))],
+    [(1, 1), (3, 1), (1, 4), (3, 4)],
 )
 def test_sizes_are_those_of_each_layer_alone(
     make_model, random_params, make_batch, num_layers, devices

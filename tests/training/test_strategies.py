@@ -137,7 +137,13 @@ def model(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=STRATEGIES)
+LATER = ("data", "gather")  # of the second tier; the others contain what they do
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LATER)) for name in STRATEGIES],
+)
 def run(request, make_run, model):
     run = make_run(request.param, model=model)
     run.name = request.param
@@ -237,7 +243,7 @@ def test_under_fsdp_scanned_layers_are_gathered_one_by_one():
 def test_random_parameters_do_not_depend_on_the_mesh():
     def begun(**parallelism):
         program = Program(_config(**parallelism))
-        state = initial_state(program.fresh, program.target, None)
+        state = initial_state(program.fresh, program.target)
         for leaf, target in zip(*map(jax.tree.leaves, (state, program.target)), strict=True):
             assert leaf.sharding == target.sharding
         return jax.device_get(state)

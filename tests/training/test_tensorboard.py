@@ -65,9 +65,9 @@ def test_the_checksum_is_that_of_the_standard(content, published):
 def test_a_file_says_what_tensorboardx_says(tmp_path):
     start = time.time()
     with EventFile(tmp_path / "ours", first_step=7) as events:
-        events.write(7, {"train/loss": 2.5})
+        events.log(7, {"train/loss": 2.5})
         assert len(_events(tmp_path / "ours")) == 3  # on disk at once
-        events.write(300_000, {"train/loss": -1.5, "a tag of more than 127 letters, " * 5: 1e9})
+        events.log(300_000, {"train/loss": -1.5, "a tag of more than 127 letters, " * 5: 1e9})
     from tensorboardX import SummaryWriter
 
     with SummaryWriter(str(tmp_path / "theirs"), purge_step=7) as writer:
@@ -89,7 +89,7 @@ def test_what_float32_cannot_hold_is_infinite(tmp_path):
     largest = float(np.finfo(np.float32).max)
     numbers = {"a": math.exp(89), "b": -1e39, "c": 10**400, "d": largest}
     with EventFile(tmp_path) as events:
-        events.write(1, numbers)
+        events.log(1, numbers)
     values = {value.tag: value.simple_value for value in _events(tmp_path)[-1].summary.value}
     assert values == {"a": math.inf, "b": -math.inf, "c": math.inf, "d": largest}
 
@@ -118,7 +118,7 @@ def test_half_a_record_is_a_full_disk_and_no_file_is_left_open(tmp_path, monkeyp
 
     monkeypatch.setattr(Path, "open", fills)
     with pytest.raises(OSError) as error, EventFile(tmp_path) as events:
-        events.write(1, {"train/loss": 2.5})
+        events.log(1, {"train/loss": 2.5})
     ((path, file),) = opened
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, path)
     assert file.closed

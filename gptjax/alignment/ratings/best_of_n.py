@@ -16,7 +16,7 @@ from scipy.special import gammaln
 
 
 def best(scores: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """The index [B] int32 of the highest of scores [B, N], of those of `mask`, the first of equals.
+    """The index [B] int32 of the highest score of `mask`; the first of equal ones.
 
     Args:
       scores: [B, N] float32, of N answers to each prompt.
@@ -29,7 +29,7 @@ def best(scores: jax.Array, mask: jax.Array | None = None) -> jax.Array:
 def kl_of_best(n: int) -> float:
     """log n - (n - 1) / n nats: the divergence of the best of n from one answer.
 
-    Exact for distinct scores of a continuous kind, at most that otherwise.
+    Exact for continuous scores, which are never equal; otherwise an upper bound.
 
     Raises:
       ValueError: n below 1.
@@ -42,14 +42,14 @@ def kl_of_best(n: int) -> float:
 def expected_best(scores: np.ndarray, n: int, values: np.ndarray | None = None) -> np.ndarray:
     """The mean score of the best of n answers, over all ways to take n of the N there are.
 
-    Unbiased, and of much less variance than taking n once: the i-th lowest of N is the best of
-    C(i - 1, n - 1) of the C(N, n) subsets.
+    It is unbiased, and has much less variance than one choice of n: the i-th lowest of N is the
+    best of C(i - 1, n - 1) of the C(N, n) subsets.
 
     Args:
       scores: [B, N].
       n: at most N.
-      values: [B, N], what is averaged of the answers that the scores choose, such as what another
-        judge gives them; None: the scores. Of equal scores the first is chosen.
+      values: [B, N], which are averaged over the answers that the scores choose, such as another
+        judge's scores; None: the scores. Of equal scores the first is chosen.
 
     Returns:
       [B] float64.

@@ -36,7 +36,7 @@ class Judgement:
 
 @dataclasses.dataclass(frozen=True)
 class RatingRow:
-    """One name's rating with its interval, in Elo points, and the judgements it is of."""
+    """One name's rating with its interval, in Elo points, and its number of judgements."""
 
     name: str
     rating: float
@@ -66,9 +66,9 @@ class Ratings:
     def rows(self, confidence: float = 0.95, centre: float = 1000.0) -> list[RatingRow]:
         """Ratings whose mean is `centre`, best first.
 
-        An interval is normal, from the observed Fisher information: where the rating would be,
-        relative to the mean of all, were as many judgements made again, each independent of the
-        others. Judgements that share prompts are not quite, which makes intervals too narrow.
+        An interval is normal, from the observed Fisher information. It says where the rating,
+        relative to the mean of all, would be if as many independent judgements were made again.
+        Judgements that share prompts are not quite independent, so their intervals are too narrow.
         """
         reach = _deviations(confidence) * np.sqrt(np.diag(self.covariance)) * POINTS_PER_NAT
         ratings = centre + POINTS_PER_NAT * self.strengths
@@ -94,7 +94,7 @@ class Ratings:
     def rewards(self) -> dict[str, float]:
         """Strengths as scalar rewards of mean 0 and standard deviation 1, or all 0 if all equal.
 
-        Equal are strengths that differ by less than the fit is precise to.
+        Strengths are equal if they differ by less than the precision of the fit.
         """
         spread = float(self.strengths.std())
         precision = _PRECISION * math.sqrt(float(self.covariance.diagonal().max()))
@@ -132,9 +132,9 @@ def fit_ratings(judgements: Iterable[Judgement], *, prior: float | None = None) 
         None: no prior; a name that never loses would then be rated infinite, and is refused.
 
     Raises:
-      ValueError: an outcome that is none, a name against itself, no judgements; names that no
-        chain of judgements connects, listed by group, prior or not: nothing compares the groups;
-        without a prior, judgements that no finite strengths fit best.
+      ValueError: an unknown outcome, a name against itself, or no judgements; groups of names that
+        no chain of judgements connects, with a prior or without (the message lists them); without a
+        prior, judgements whose best strengths are infinite.
     """
     names: dict[str, int] = {}
     triples: list[tuple[int, int, float]] = []
@@ -195,14 +195,14 @@ def _check_connected(
             inside = np.isin(np.arange(len(names)), [index[name] for name in group])
             if not (wins + tied)[~inside][:, inside].any():
                 raise ValueError(
-                    f"judgements: got {', '.join(group)} never beaten or tied by the others, whose "
-                    "rating would be infinite, expected a loss, a tie or a prior"
+                    f"judgements: got {', '.join(group)} never beaten or tied by the others, so "
+                    "that the rating would be infinite, expected a loss, a tie or a prior"
                 )
     try:
         if tied.any():
             bellman_ford(np.where(wins > 0, -1.0, (tied > 0).astype(float)), indices=0)
             raise ValueError(
-                "judgements: got wins whose order ties alone speak against, so that ratings would "
+                "judgements: got wins in one order and only ties against it, so that ratings would "
                 "be infinite, expected a win against that order or a prior"
             )
     except NegativeCycleError:
@@ -260,7 +260,7 @@ def _maximise(
             break
     else:
         raise ValueError(
-            "judgements: got strengths that do not settle, expected more judgements or a prior"
+            "judgements: got a fit that does not converge, expected more judgements or a prior"
         )
     centring = np.eye(count) - 1.0 / count
     covariance = centring @ np.linalg.inv(information + held)[:count, :count] @ centring

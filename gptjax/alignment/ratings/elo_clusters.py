@@ -28,16 +28,16 @@ def clustered(
     *,
     prior: float | None = None,
 ) -> Ratings:
-    """`ratings` with another covariance, or their own where clusters do not differ at all.
+    """`ratings` with the covariance over clusters, or their own if clusters do not differ.
 
     Args:
       ratings: what `elo.fit_ratings` makes of the judgements.
-      judgements: those.
-      clusters: of each judgement its cluster, such as the number of its prompt.
+      judgements: the same ones.
+      clusters: the cluster of each judgement, such as the number of its prompt.
       prior: as of `elo.fit_ratings`.
 
     Raises:
-      ValueError: not a cluster for each judgement, or fewer than two clusters.
+      ValueError: a judgement without a cluster, or fewer than two clusters.
     """
     if len(clusters) != len(judgements) or len(set(clusters)) < 2:
         raise ValueError(

@@ -52,10 +52,9 @@ def outcomes(ours: npt.ArrayLike, theirs: npt.ArrayLike, tie_margin: float = 0.0
 def win_rate(ours: npt.ArrayLike, theirs: npt.ArrayLike, *, tie_margin: float = 0.0) -> WinRate:
     """Compares answers, prompt by prompt.
 
-    The interval is that of `ranking_report.interval`: Wilson's (1927), of as many comparisons as
-    have the variance that the rate has over prompts, and of no more than there are; where each
-    prompt has one answer a side and nothing ties, it is Wilson's of N. With ties it is a little
-    too wide, never too narrow for them.
+    The interval is that of `ranking_report.wilson_interval`, of an effective number of comparisons
+    that is at most the real one. If each prompt has one answer a side and nothing ties, it is
+    Wilson's interval of N. Ties make it a little too wide, never too narrow.
 
     Args:
       ours: [N] scores of an answer to each prompt, or [N, S] of S answers.

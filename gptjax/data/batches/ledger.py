@@ -8,8 +8,8 @@ import dataclasses
 import itertools
 from collections.abc import Iterable
 
-from gptjax.data.batches.shards import TokenizedSplit
-from gptjax.data.corpora.text import Corpus, is_held_out
+from gptjax.data.batches.token_stream import TokenizedSplit
+from gptjax.data.corpora.text import Corpus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,8 @@ def document_names(
       documents: numbers in the training split.
     """
     wanted = set(documents)
-    training = (d for d in corpus if not is_held_out(d, validation_fraction))
+    is_held_out = corpus.held_out(validation_fraction)
+    training = (document for document in corpus if not is_held_out(document))
     names = enumerate(document.name for document in training)
     upto = itertools.islice(names, max(wanted, default=-1) + 1)
     return {number: name for number, name in upto if number in wanted}

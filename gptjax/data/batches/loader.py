@@ -17,9 +17,10 @@ import numpy as np
 from grain.experimental import index_shuffle
 
 from gptjax.batch_schedule import BatchSchedule, BatchShare
-from gptjax.data.batches.mixture import Mixture, Rows
-from gptjax.data.batches.shards import HostBatch, TokenizedSplit
+from gptjax.data.batches.mixture import Examples, Rows, shuffled
+from gptjax.data.batches.pair_rows import BucketOrder, Buckets
 from gptjax.data.batches.skipping import Ranges, nth_example
+from gptjax.data.batches.token_stream import HostBatch, TokenizedSplit
 
 ALL: BatchShare = ((0,), 1)
 
@@ -92,8 +93,17 @@ def evaluation_batches(
     return _prefetched(batch_at, 0, num_batches, prefetch)
 
 
+def batches_of(
+    mixture: Examples, schedule: BatchSchedule
+) -> Callable[[int, Ranges, BatchShare], Iterator[HostBatch]]:
+    """`mixture_batches` as a function of the first step, what is skipped, and a share of rows."""
+    return lambda step, skipped, share: mixture_batches(
+        mixture, schedule, step, share=share, skipped=skipped
+    )
+
+
 def mixture_batches(
-    mixture: Mixture,
+    mixture: Examples,
     schedule: BatchSchedule,
     start_step: int = 0,
     *,
@@ -147,6 +157,70 @@ def evaluation_rows(
     return _prefetched(batch_at, 0, -(-len(rows) // batch_size), prefetch)
 
 
+def bucket_batches(
+    order: BucketOrder,
+    schedule: BatchSchedule,
+    start_step: int = 0,
+    *,
+    share: BatchShare = ALL,
+    skipped: Ranges = (),
+    prefetch: int = 4,
+) -> Iterator[HostBatch]:
+    """Yields the batch of `start_step` and of every later step, each of one bucket, without end.
+
+    Args:
+      order: which bucket each step takes, and which of its pairs.
+      schedule: of a constant batch; a step takes `batch_size` examples, whatever its bucket.
+      start_step: the step of the first batch; nothing before it is made.
+      share: which rows of each batch to yield, see `train_batches`.
+      skipped: ranges of examples that are left out.
+      prefetch: batches made ahead.
+
+    Raises:
+      ValueError: P does not divide the batch size.
+    """
+    _rows(schedule.batch_size, share)
+
+    def batch_at(step: int) -> HostBatch:
+        number = nth_example(schedule.examples(step), skipped) // schedule.batch_size
+        bucket, indices = order.at(number)
+        return bucket.batch(indices[_rows(len(indices), share)])
+
+    return _prefetched(batch_at, start_step, sys.maxsize, prefetch)
+
+
+def evaluation_buckets(
+    buckets: Buckets,
+    batch_size: int,
+    limit: int | None = None,
+    *,
+    share: BatchShare = ALL,
+    prefetch: int = 4,
+) -> Iterator[HostBatch]:
+    """Yields every pair once, bucket by bucket; the last batch of each is filled with padding.
+
+    Args:
+      buckets: of the pairs.
+      batch_size: as of training.
+      limit: the most batches, which are then taken at equal distances; None: all.
+      share: which rows of each batch to yield, see `train_batches`.
+      prefetch: batches made ahead.
+    """
+    places = [
+        (bucket, first)
+        for bucket in buckets
+        for first in range(0, len(bucket), bucket.sentences * batch_size)
+    ]
+    if limit is not None and limit < len(places):
+        places = [places[i * len(places) // limit] for i in range(limit)]
+
+    def batch_at(index: int) -> HostBatch:
+        bucket, first = places[index]
+        return bucket.batch(first + np.array(_rows(bucket.sentences * batch_size, share)))
+
+    return _prefetched(batch_at, 0, len(places), prefetch)
+
+
 def step_windows(
     split: TokenizedSplit,
     schedule: BatchSchedule,
@@ -158,13 +232,31 @@ def step_windows(
     """Returns the windows that `rows` of the batch of `step` are; see `train_batches`."""
     num_windows = split.full_windows(schedule.context_length)
     first = schedule.examples(step)
-    return [example_window(seed, nth_example(first + row, skipped), num_windows) for row in rows]
+    return [
+        example_window(seed, nth_example(first + row, skipped), num_windows, schedule.revision)
+        for row in rows
+    ]
 
 
-def example_window(seed: int, example: int, num_windows: int) -> int:
-    """Returns the window that example number `example` of a run is."""
+def example_window(seed: int, example: int, num_windows: int, revision: int = 2) -> int:
+    """Returns the window that example number `example` of a run is.
+
+    `index_shuffle` of 4^k + 1 indices, from 65,537 on, gives one index twice and one never. There
+    `shuffled` takes its place.
+
+    Args:
+      seed: decides the permutation of every epoch.
+      example: from 0, over all epochs.
+      num_windows: of an epoch.
+      revision: 1 for the order of runs begun before that was mended.
+    """
     epoch, place = divmod(example, num_windows)
-    return index_shuffle(place, max_index=num_windows - 1, seed=_epoch_seed(seed, epoch), rounds=4)
+    epoch_seed = _epoch_seed(seed, epoch)
+    last = num_windows - 1
+    power_of_four = last.bit_count() == 1 and last.bit_length() % 2 == 1
+    if revision > 1 and power_of_four and last >= 4**8:
+        return shuffled(place, num_windows, epoch_seed)
+    return index_shuffle(place, max_index=last, seed=epoch_seed, rounds=4)
 
 
 @functools.lru_cache(maxsize=16)

@@ -23,8 +23,8 @@ from typing import Protocol
 
 import numpy as np
 
-from gptjax.data.batches.shards import HostBatch, TokenizedSplit
 from gptjax.data.batches.skipping import Ranges, nth_example
+from gptjax.data.batches.token_stream import HostBatch, TokenizedSplit
 from gptjax.registry import unknown_name
 
 _ORDER, _BLOCK = 0, 1  # streams of randomness of one seed
@@ -39,6 +39,14 @@ class Rows(Protocol):
 
     def batch(self, indices: np.ndarray) -> HostBatch:
         """The rows `indices` [B] int64, as arrays that all begin with B."""
+        ...
+
+
+class Examples(Protocol):
+    """Stream of rows without end, each made from its number alone, as that of a `Mixture`."""
+
+    def batch(self, examples: np.ndarray) -> HostBatch:
+        """The rows `examples` [B] int64, as arrays that all begin with B."""
         ...
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gptjax.data.batches.shards import HostBatch
+from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.rankings import Ranking
 from gptjax.data.dialogue.records import Records, log_dropped

@@ -1,29 +1,26 @@
-"""Token files: a corpus tokenised once, opened in milliseconds ever after, and cut into windows.
+"""Token files: a corpus tokenised once, opened in milliseconds ever after.
 
     prepared = prepare(load_corpus("python_docs"), tokenizer, "cache", validation_fraction=0.05)
-    prepared.train.batch(np.arange(8), context_length=256)["tokens"]
+    prepared.train.tokens
 
-Each split is one stream, `<eot> document <eot> document ... <eot>`, as GPT-2 and GPT-3 pack theirs
-(arXiv 2005.14165, appendix B): every token of a document, and the end-of-text after it, is
-predicted exactly once, the first token of a document from the end-of-text before it. Window i of T
-tokens starts at token i T, so that all windows together, the last of them partial, cover each
-target once. Raw bytes and GPT-1's vocabulary have no end-of-text: their documents follow each other
-directly, and the very first token is never predicted.
+Each split is one stream of tokens, see `token_stream`.
 """
 
 import array
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
-from gptjax.data.corpora.text import Corpus, Document, is_held_out
+from gptjax.data.batches.token_stream import TokenizedSplit
+from gptjax.data.batches.unfinished import unfinished_directory
+from gptjax.data.corpora.text import Corpus, Document
 from gptjax.tokenization import Tokenizer
 
 FORMAT_VERSION = 1  # to be raised with any change of the files' layout or of the packing
@@ -31,94 +28,6 @@ FORMAT_VERSION = 1  # to be raised with any change of the files' layout or of th
 SPLITS = ("train", "validation")
 
 _CHARACTERS_A_CALL = 1 << 20  # of text, handed to the tokenizer at once
-
-HostBatch = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenizedSplit:
-    """The token stream of one split; arrays lie in files and are read where they are touched.
-
-    Attributes:
-      name: what the split is called in messages: "train split of python_docs".
-      tokens: the stream, [N] uint16 or uint32.
-      document_starts: place in the stream of each document, from the end-of-text before it on
-        where there is one, [D] int64.
-      document_bytes: length of each document in bytes, [D] int64.
-    """
-
-    name: str
-    tokens: np.ndarray
-    document_starts: np.ndarray
-    document_bytes: np.ndarray
-
-    @property
-    def num_targets(self) -> int:
-        """Tokens that are predicted: all but the first."""
-        return len(self.tokens) - 1
-
-    @property
-    def num_bytes(self) -> int:
-        """UTF-8 bytes of the documents; bits per byte = nats of all targets / (ln 2 x this)."""
-        return int(self.document_bytes.sum())
-
-    @property
-    def bytes_per_target(self) -> float:
-        """UTF-8 bytes of the documents over targets."""
-        return self.num_bytes / self.num_targets
-
-    def full_windows(self, context_length: int) -> int:
-        """The number of windows whose `context_length` targets all exist.
-
-        Raises:
-          ValueError: there is none.
-        """
-        if self.num_targets < context_length:
-            raise ValueError(
-                f"the {self.name} has {self.num_targets} tokens; expected at least one window "
-                f"of context_length = {context_length}"
-            )
-        return self.num_targets // context_length
-
-    def all_windows(self, context_length: int) -> int:
-        """The number of windows that hold every target; the last may be partial."""
-        return -(-self.num_targets // context_length)
-
-    def batch(
-        self, windows: np.ndarray, context_length: int, document_masking: bool = False
-    ) -> HostBatch:
-        """Gathers windows, given by index, in any order.
-
-        Args:
-          windows: which windows, [B] int64. What lies past the end of the stream, be it the rest
-            of the last window or windows after it, is padding.
-          context_length: T, tokens a window.
-          document_masking: adds `segment_ids` and `positions`. An end-of-text belongs to the
-            document that follows.
-
-        Returns:
-          tokens, targets: [B, T] int32. targets are the tokens that follow; padding repeats
-            the last token.
-          loss_weights: [B, T] float32, 0 on padding, 1 elsewhere.
-          segment_ids: [B, T] int32, the documents in a window counted from 0; -1 is padding.
-          positions: [B, T] int32, tokens since the document, or else the window, began.
-        """
-        last = len(self.tokens) - 1
-        places = windows[:, None] * context_length + np.arange(context_length + 1)
-        stream = self.tokens[np.minimum(places, last)].astype(np.int32)
-        inputs, is_target = places[:, :-1], places[:, 1:] <= last
-        batch = {
-            "tokens": np.ascontiguousarray(stream[:, :-1]),
-            "targets": np.ascontiguousarray(stream[:, 1:]),
-            "loss_weights": is_target.astype(np.float32),
-        }
-        if document_masking:
-            document = np.searchsorted(self.document_starts, inputs, side="right") - 1
-            segment_ids = np.where(is_target, document - document[:, :1], -1)
-            starts = np.maximum(self.document_starts[document], inputs[:, :1])
-            batch["segment_ids"] = segment_ids.astype(np.int32)
-            batch["positions"] = (inputs - starts).astype(np.int32)
-        return batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,14 +67,15 @@ def prepare(
     were (see `Corpus.fingerprint`) is remembered, so that it need not be read again.
 
     Args:
-      corpus: what to tokenise; read once, a few documents in memory at a time.
+      corpus: what to tokenise; read once but for its first documents, a few in memory at a time.
       tokenizer: its end-of-text, where it has one, goes before and after each document.
       cache_dir: the folder for the token files of all corpora; made if missing.
-      validation_fraction: share of the documents to hold out, by `corpora.is_held_out`.
+      validation_fraction: share of the documents to hold out, by `Corpus.held_out`; 1 leaves
+        none to train on.
 
     Raises:
-      ValueError: a split has no documents, the corpus cannot be read, or the cache cannot be
-        written or is damaged.
+      ValueError: a split has no documents or nothing to predict, the corpus cannot be read, or
+        the cache cannot be written or is damaged.
     """
     cache = Path(cache_dir)
     tokenizer_hash = tokenizer.content_hash()
@@ -175,21 +85,21 @@ def prepare(
         corpus_hash = remembered.read_text() if remembered.exists() else None
         directory = cache / _key(corpus_hash, tokenizer_hash, validation_fraction)
         if corpus_hash is None or not directory.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix="unfinished-", dir=cache) as unfinished:
-                written = Path(unfinished) / "splits"
+            with unfinished_directory(cache) as unfinished:
+                written = unfinished / "splits"
                 corpus_hash = _write(corpus, tokenizer, written, validation_fraction)
                 directory = cache / _key(corpus_hash, tokenizer_hash, validation_fraction)
                 _rename_unless_there(written, directory)
             if fingerprint is not None and fingerprint == corpus.fingerprint():
                 remembered.parent.mkdir(exist_ok=True)
                 remembered.write_text(corpus_hash)
-        train, validation = _open(directory, corpus.name)
+        train, validation = _open(directory, corpus.name, tokenizer)
     except OSError as error:
         raise ValueError(
             f"cannot keep tokens in {error.filename or cache}: {error.strerror}; "
             "expected a writable directory with space left"
         ) from error
+    validation.check_targets()
     return PreparedCorpus(directory, corpus_hash, tokenizer_hash, train, validation)
 
 
@@ -204,22 +114,28 @@ def _write(
     """Tokenises a corpus into a new directory; returns its content hash, taken on the way."""
     logging.info("tokenizing %s", corpus.name)
     directory.mkdir()
-    content = hashlib.sha256()
+    content, is_held_out = hashlib.sha256(), corpus.held_out(validation_fraction)
     splits = train, validation = [_SplitWriter(directory, name, tokenizer) for name in SPLITS]
     with train, validation:
         for documents in _groups(corpus):
             encoded = tokenizer.encode_batch([document.text for document in documents])
             for document, tokens in zip(documents, encoded, strict=True):
                 content.update(document.digest)
-                split = validation if is_held_out(document, validation_fraction) else train
+                split = validation if is_held_out(document) else train
                 split.append(document, tokens)
     for split in splits:
-        if not split.starts:
+        if not split.starts and validation_fraction < 1.0:
             raise ValueError(
                 f"the {split.name} split of {corpus.name!r} has none of its "
                 f"{sum(len(s.starts) for s in splits)} document(s) at validation_fraction = "
-                f"{validation_fraction}; expected another fraction or more documents"
+                f"{validation_fraction}; expected two documents of different text at least"
             )
+    left, held_out = (split.counts()["bytes"] for split in splits)
+    if held_out > 10 * validation_fraction * (left + held_out):
+        logging.warning(
+            "%s: %d of %d bytes are held out at validation_fraction = %s",
+            *(corpus.name, held_out, left + held_out, validation_fraction),
+        )
     metadata = {
         "corpus": corpus.name,
         "corpus_hash": content.hexdigest(),
@@ -296,21 +212,25 @@ def _rename_unless_there(source: Path, target: Path) -> None:
             raise
 
 
-def _open(directory: Path, corpus_name: str) -> list[TokenizedSplit]:
+def _open(directory: Path, corpus_name: str, tokenizer: Tokenizer) -> list[TokenizedSplit]:
     metadata = json.loads((directory / "metadata.json").read_text())
     splits = []
     for name in SPLITS:
+        file, dtype = directory / f"{name}.tokens", metadata["dtype"]
+        whole = metadata["validation_fraction"] == 1.0
         split = TokenizedSplit(
-            f"{name} split of {corpus_name!r}",
-            np.memmap(directory / f"{name}.tokens", dtype=metadata["dtype"], mode="r"),
+            f"text of {corpus_name!r}" if whole else f"{name} split of {corpus_name!r}",
+            # No file without content can be mapped.
+            np.memmap(file, dtype, "r") if file.stat().st_size else np.empty(0, dtype),
             np.load(directory / f"{name}.document_starts.npy"),
             np.load(directory / f"{name}.document_bytes.npy"),
+            None if tokenizer.keeps_text else functools.partial(_decoded_bytes, tokenizer),
         )
         expected = metadata["splits"][name]
         got = {
             "tokens": len(split.tokens),
             "documents": len(split.document_starts),
-            "bytes": split.num_bytes,
+            "bytes": int(split.document_bytes.sum()),
         }
         if got != expected:
             raise ValueError(
@@ -319,3 +239,10 @@ def _open(directory: Path, corpus_name: str) -> list[TokenizedSplit]:
             )
         splits.append(split)
     return splits
+
+
+def _decoded_bytes(tokenizer: Tokenizer, tokens: np.ndarray) -> int:
+    """Bytes of the text of a document, with the end-of-text around it or without."""
+    if tokenizer.end_of_text is not None:
+        tokens = tokens[tokens != tokenizer.end_of_text]
+    return tokenizer.decoded_bytes(tokens)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gptjax.data.corpora.found_files import find_files
 from gptjax.data.corpora.text import CORPORA, Corpus, Document
-from gptjax.data.corpora.text_files import find_files, open_bytes
+from gptjax.data.corpora.text_files import open_bytes
 
 PATCH = 16  # pixels of a side of a sample image
 _CIFAR_SHAPE = (3, 32, 32)  # planes, rows, columns

@@ -7,14 +7,17 @@ A specification is the name of an entry of `CORPORA`, with a location where the 
 
     python_docs         the interpreter's help topics and its standard library's docstrings
     python_source       the source files of the standard library
-    text:PATH           plain text, *.txt in directories
-    jsonl:PATH#field    one JSON object a line, its `field` is the document; *.jsonl in directories
+    text:PATH           plain text, *.txt in directories; longer files are cut into documents of at
+                        most 32 KiB, at blank lines where there are some
+    jsonl:PATH#field    one JSON object a line, its `field` is the document; `a.b` is a field in a
+                        field; null is passed over and counted; *.jsonl in directories
     cifar10:PATH        the images of CIFAR-10, as bytes (`images`)
     sample_images       pieces of a photograph that comes with matplotlib, as bytes (`images`)
     instructions        made-up prose that goes with small tasks (`instructions_text`)
 
-PATH is a file, a directory (searched through, in sorted order) or a glob; files that end in .gz or
-.zst are decompressed. To add a corpus, register a function `(location, invalid_utf8) -> Corpus`.
+PATH is a file, a directory (searched through, in sorted order, each real file once) or a glob;
+files that end in .gz, .zst, .bz2 or .xz are decompressed. A byte order mark is dropped. To add a
+corpus, register a function `(location, invalid_utf8) -> Corpus`.
 """
 
 import ast
@@ -29,8 +32,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gptjax.data.corpora.text_files import Decoder, find_files, open_bytes, pieces
-from gptjax.registry import Registry
+from absl import logging
+
+from gptjax.data.corpora.division import LARGEST, held_out_rule
+from gptjax.data.corpora.found_files import find_files
+from gptjax.data.corpora.json_fields import NULL, field_of, parsed
+from gptjax.data.corpora.text_files import Decoder, open_bytes, open_text, pieces
+from gptjax.registry import Registry, of_path
 
 DOCUMENT_BYTES = 1 << 15  # longer text files are cut into documents of at most this many bytes
 
@@ -62,14 +70,8 @@ class Document:
         return hashlib.sha256(self.content).digest()
 
 
-def is_held_out(document: Document, fraction: float) -> bool:
-    """Says whether a document belongs to the validation split.
-
-    The first 64 bits of its digest, read as a number in [0, 1), are below `fraction`: the answer
-    depends on the document's text alone, not on its place or on other documents, and a document
-    held out at one fraction is held out at every larger one.
-    """
-    return int.from_bytes(document.digest[:8], "big") < fraction * 2**64
+def _number(document: Document) -> int:
+    return int.from_bytes(document.digest[:8], "big")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +101,26 @@ class Corpus:
                 f"corpus {self.name!r} holds no text in its {len(self.files)} file(s); "
                 "expected at least one document"
             )
+
+    def held_out(self, fraction: float) -> Callable[[Document], bool]:
+        """The rule that says which documents belong to the validation split.
+
+        They are those of which the first 64 bits of the digest, read as a number in [0, 1), are
+        below `fraction`: the answer depends on a document's text alone, not on its place or on
+        other documents, and what is held out at one fraction is held out at every larger one.
+        Where that leaves a side empty, as it does in a corpus of few documents, one is held out, or
+        one is not, see `held_out_rule`. At 0 none is held out, and at 1 all are.
+        """
+        sizes: dict[int, int] = {}
+        sides: set[bool] = set()
+        for document in self if 0 < fraction < 1 else ():
+            number = _number(document)
+            sizes[number] = sizes.get(number, 0) + len(document.content)
+            sides.add(number < fraction * LARGEST)
+            if len(sides) > 1:
+                break
+        is_held_out = held_out_rule(sizes, fraction)
+        return lambda document: is_held_out(_number(document))
 
     def content_hash(self) -> str:
         """Reads everything and returns the SHA-256 (hex) of the documents' digests, in order."""
@@ -141,7 +163,8 @@ def load_corpus(spec: str, *, invalid_utf8: str = "error") -> Corpus:
     if invalid_utf8 not in ("error", "replace"):
         raise ValueError(f"invalid_utf8 is {invalid_utf8!r}; expected 'error' or 'replace'")
     name, _, location = spec.partition(":")
-    return CORPORA.get(name)(location, invalid_utf8)
+    form = "jsonl:PATH#FIELD" if ".jsonl" in spec else "text:PATH"
+    return CORPORA.get(name, of_path(form, spec))(location, invalid_utf8)
 
 
 @CORPORA.register("python_docs")
@@ -198,7 +221,7 @@ def plain_text(location: str, invalid_utf8: str) -> Corpus:
     def read() -> Iterator[Document]:
         for path in files:
             decoder = Decoder(path, invalid_utf8)
-            with open_bytes(path) as file:
+            with open_text(path) as file:
                 for offset, piece in pieces(file, DOCUMENT_BYTES):
                     yield Document(f"{path}@{offset}", decoder.decode(piece, offset))
             decoder.finish()
@@ -216,18 +239,24 @@ def json_lines(location: str, invalid_utf8: str) -> Corpus:
     files = find_files(spec, path_location, ".jsonl")
 
     def read() -> Iterator[Document]:
+        nulls = 0
         for path in files:
             decoder = Decoder(path, invalid_utf8)
             offset = 0
-            with open_bytes(path) as file:
+            with open_text(path) as file:
                 for number, line in enumerate(file, start=1):
                     record = decoder.decode(line, offset).strip()
                     if record:
                         name = f"{path}:{number}"
-                        value = _field_of(name, record, field)
-                        yield Document(name, decoder.without_lone_surrogates(value, offset))
+                        value = _text_of(name, record, field)
+                        if value is None:
+                            nulls += 1
+                        else:
+                            yield Document(name, decoder.without_lone_surrogates(value, offset))
                     offset += len(line)
             decoder.finish()
+        if nulls:
+            _warn_once(f"{spec}: dropped {nulls} rows: {NULL}")
 
     return Corpus(spec, files, read, invalid_utf8)
 
@@ -268,16 +297,16 @@ def _docstrings(module: ast.Module) -> list[str]:
     return [docstring for node in nodes if (docstring := ast.get_docstring(node))]
 
 
-def _field_of(name: str, record: str, field: str) -> str:
-    try:
-        value = json.loads(record)
-    except json.JSONDecodeError as error:
-        problem = f"{error.msg} at column {error.colno}"
-        raise ValueError(f"{name}: not JSON ({problem}); expected one object a line") from error
-    if not isinstance(value, dict) or field not in value:
-        got = f"fields {', '.join(value)}" if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f"{name}: no field {field!r}, got {got}; expected an object with it")
-    if not isinstance(value[field], str):
-        got = type(value[field]).__name__
-        raise ValueError(f"{name}: field {field!r} is of type {got}; expected a string")
-    return value[field]
+def _text_of(name: str, record: str, field: str) -> str | None:
+    value = field_of(name, parsed(name, record, "one object a line"), field)
+    if not isinstance(value, str | None):
+        raise ValueError(
+            f"{name}: field {field!r} is of type {type(value).__name__}; expected a string"
+        )
+    return value
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """A corpus is read several times."""
+    logging.warning(message)

@@ -1,18 +1,18 @@
-"""Files of text: found by path, read decompressed, cut into pieces, decoded with a count of errors.
+"""Files of text: read decompressed, cut into pieces, decoded with a count of errors.
 
-    for path in find_files("text:books", "books", ".txt"):
-        with open_bytes(path) as file:
-            for offset, piece in pieces(file, max_bytes=1 << 15):
-                ...
+    with open_text(Path("book.txt.gz")) as file:
+        for offset, piece in pieces(file, max_bytes=1 << 15):
+            ...
 
 Everything a user's files can have wrong is a `ValueError` of one line that names the file.
 """
 
+import bz2
+import codecs
 import contextlib
-import glob
 import gzip
 import io
-import os
+import lzma
 import re
 import zlib
 from collections.abc import Iterator
@@ -22,55 +22,70 @@ from typing import Any, BinaryIO
 import zstandard
 from absl import logging
 
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def find_files(spec: str, location: str, suffix: str) -> tuple[Path, ...]:
-    """Lists the files of a corpus, in sorted order.
-
-    Args:
-      spec: the corpus, for the error message.
-      location: a file; a directory, searched through; or a glob, where ** spans directories.
-      suffix: how names in a directory must end, but for .gz or .zst behind it; those that begin
-        with a dot are left out.
-
-    Raises:
-      ValueError: nothing is there.
-    """
-    location = os.path.expanduser(location)
-    wanted = "a file, a directory or a glob that matches files"
-    if os.path.isdir(location):
-        wanted = f"files named *{suffix}, *{suffix}.gz or *{suffix}.zst in it, or a glob"
-        root = os.path.join(glob.escape(location), "**", f"*{suffix}")
-        found = [p for end in ("", ".gz", ".zst") for p in glob.glob(root + end, recursive=True)]
-    elif os.path.exists(location):
-        found = [location]
-    else:
-        found = glob.glob(location, recursive=True)
-    files = tuple(Path(path) for path in sorted(found) if not os.path.isdir(path))
-    if not files:
-        raise ValueError(f"corpus {spec!r}: no files at {location!r}; expected {wanted}")
-    return files
+_LARGEST_WINDOW = 1 << 31  # bytes; `zstd --long=31`, the longest there is
+_WIDE = {  # UTF-32's first mark begins with UTF-16's
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 @contextlib.contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for reading, decompressing .gz and .zst.
+def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
+    """Opens a file for reading, decompressing `COMPRESSED`.
 
     Raises:
       ValueError: the file cannot be opened or read, or its compressed data is damaged or cut.
     """
     try:
         with path.open("rb") as file:
-            if path.suffix == ".gz":
-                yield io.BufferedReader(gzip.GzipFile(fileobj=file))
-            elif path.suffix == ".zst":
-                yield io.BufferedReader(_ZstdFile(file))
-            else:
-                yield file
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            yield _decompressed(path.suffix, file)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ValueError(f"cannot read {path}: {reason}; expected a readable file") from error
+
+
+def _decompressed(suffix: str, file: io.BufferedReader) -> io.BufferedReader:
+    if suffix not in COMPRESSED:
+        return file
+    readers: dict[str, Any] = {
+        ".gz": lambda file: gzip.GzipFile(fileobj=file),
+        ".zst": _ZstdFile,
+        ".bz2": bz2.BZ2File,
+        ".xz": lzma.LZMAFile,
+    }
+    return io.BufferedReader(readers[suffix](file))
+
+
+@contextlib.contextmanager
+def open_text(path: Path) -> Iterator[io.BufferedReader]:
+    """Opens a file of UTF-8 text as `open_bytes` does; a byte order mark is dropped.
+
+    Raises:
+      ValueError: as `open_bytes`, or the file is UTF-16 or UTF-32.
+    """
+    with open_bytes(path) as file:
+        head = file.peek(64)[:64]
+        wide = next((name for mark, name in _WIDE.items() if head.startswith(mark)), None)
+        if (
+            wide is None
+            and len(head) > 3
+            and any(head)
+            and not (any(head[::2]) and any(head[1::2]))
+        ):
+            wide = "UTF-16"  # without a mark: every other byte is zero
+        if wide is not None:
+            raise ValueError(
+                f"{path}: got {wide}, expected UTF-8; convert it with "
+                f"`iconv -f {wide} -t UTF-8 OLD > NEW`"
+            )
+        if head.startswith(codecs.BOM_UTF8):
+            file.read(len(codecs.BOM_UTF8))
+        yield file
 
 
 class _ZstdFile(io.RawIOBase):
@@ -85,7 +100,9 @@ class _ZstdFile(io.RawIOBase):
         frame = None
         while compressed := file.read(1 << 17):
             while compressed:
-                frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                if frame is None:
+                    whole = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+                    frame = whole.decompressobj()
                 yield frame.decompress(compressed)
                 compressed = frame.unused_data
                 if frame.eof:

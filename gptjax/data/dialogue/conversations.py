@@ -6,6 +6,7 @@
 A specification is the name of an entry of `CONVERSATIONS`, with a location:
 
     jsonl:PATH          rows {"prompt", "response"} or {"messages": [{"role", "content"}, ...]}
+    jsonl:PATH#a.b      the same in a field of the rows, here b of the object in a; or the messages
     dolly:PATH          the same, prompts in Alpaca's wrapper, which is taken off
     self_instruct:PATH  instructions with instances (Wang et al., arXiv 2212.10560)
     oasst:PATH          message trees, see `message_trees`
@@ -16,7 +17,7 @@ PATH is a file, a directory or a glob, as for corpora. To add a set, register a 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from gptjax.data.dialogue.chat_format import Conversation, Message, conversation_of
 from gptjax.data.dialogue.instructions_sets import (
@@ -25,8 +26,8 @@ from gptjax.data.dialogue.instructions_sets import (
     parse_options,
 )
 from gptjax.data.dialogue.message_trees import threads, tree_of
-from gptjax.data.dialogue.records import Records, Row, log_dropped, read_rows
-from gptjax.registry import Registry
+from gptjax.data.dialogue.records import Records, Row, log_dropped, read_records
+from gptjax.registry import Registry, of_path
 
 CONVERSATIONS: Registry[Callable[[str, str], Records[Conversation]]] = Registry(
     "set of conversations"
@@ -47,7 +48,7 @@ def load_conversations(spec: str) -> Records[Conversation]:
         nothing left.
     """
     name, _, location = spec.partition(":")
-    records = CONVERSATIONS.get(name)(spec, location)
+    records = CONVERSATIONS.get(name, of_path("jsonl:PATH", spec))(spec, location)
     log_dropped(records)
     return records
 
@@ -55,22 +56,22 @@ def load_conversations(spec: str) -> Records[Conversation]:
 @CONVERSATIONS.register("jsonl")
 def json_lines(spec: str, location: str) -> Records[Conversation]:
     """One conversation a line."""
-    return Records(spec, tuple(map(conversation_of, read_rows(spec, location))))
+    return read_records(spec, location, lambda row: [conversation_of(row)])
 
 
 @CONVERSATIONS.register("dolly")
 def dolly(spec: str, location: str) -> Records[Conversation]:
     """MosaicML's dolly_hhrlhf: prompts in Alpaca's wrapper, of which the instruction is kept."""
 
-    def read(row: Row) -> Conversation:
+    def read(row: Row) -> Iterator[Conversation]:
         prompt = row.text("prompt")
         bare = prompt.removeprefix(_ALPACA[0]).removesuffix(_ALPACA[1])
         if len(prompt) - len(bare) != sum(map(len, _ALPACA)):
             got = f"{prompt[:40]!r}..."
             raise row.wrong("'prompt'", got, "Alpaca's wrapper; jsonl:PATH reads it as it is")
-        return Message("user", bare), Message("assistant", row.text("response"))
+        yield Message("user", bare), Message("assistant", row.text("response"))
 
-    return Records(spec, tuple(map(read, read_rows(spec, location))))
+    return read_records(spec, location, read)
 
 
 @CONVERSATIONS.register("self_instruct")
@@ -88,8 +89,7 @@ def self_instruct(spec: str, location: str) -> Records[Conversation]:
             conversations.append((Message("user", question), answer))
         return conversations
 
-    rows = read_rows(spec, location)
-    return Records(spec, tuple(conversation for row in rows for conversation in read(row)))
+    return read_records(spec, location, read)
 
 
 def with_input(instruction: str, text: str) -> str:
@@ -100,8 +100,7 @@ def with_input(instruction: str, text: str) -> str:
 @CONVERSATIONS.register("oasst")
 def open_assistant(spec: str, location: str) -> Records[Conversation]:
     """Open Assistant's trees: each user's path through them, with the best answers."""
-    rows = read_rows(spec, location)
-    return Records(spec, tuple(thread for row in rows for thread in threads(tree_of(row))))
+    return read_records(spec, location, lambda row: threads(tree_of(row)))
 
 
 @CONVERSATIONS.register("instructions")

@@ -4,8 +4,7 @@ Köpf et al. 2023, "OpenAssistant Conversations" (arXiv 2304.07327), section 2: 
 has several replies by assistants, which annotators rank, 0 the best, and each of those replies by
 prompters, and so on. What is marked as deleted is left out, with all below it.
 
-    for row in read_rows(spec, "en_100_tree.jsonl"):
-        for thread in threads(tree_of(row)): ...
+    read_records(spec, "en_100_tree.jsonl", lambda row: threads(tree_of(row)))
 """
 
 import dataclasses

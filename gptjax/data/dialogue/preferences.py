@@ -6,6 +6,7 @@
 A specification is the name of an entry of `RANKINGS`, with a location:
 
     jsonl:PATH      rows {"prompt", "chosen", "rejected"}, or {"prompt", "responses", "ranks"}
+    jsonl:PATH#a.b  the same in a field of the rows, here b of the object in a
     hh:PATH         pairs of transcripts with a common beginning (Bai et al., arXiv 2204.05862)
     pandalm:PATH    two answers, judged by three annotators (Wang et al., arXiv 2306.05087)
     oasst:PATH      message trees, see `message_trees`
@@ -19,7 +20,7 @@ their names to such lists, may stand in its place. To add a set, register a func
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gptjax.data.dialogue.chat_format import Conversation, Message, messages_of
@@ -27,8 +28,8 @@ from gptjax.data.dialogue.conversations import with_input
 from gptjax.data.dialogue.instructions_sets import RankingOptions, parse_options, ranked_tasks
 from gptjax.data.dialogue.message_trees import ranked_answers, tree_of
 from gptjax.data.dialogue.rankings import Ranking
-from gptjax.data.dialogue.records import Records, Row, log_dropped, read_rows, sift
-from gptjax.registry import Registry
+from gptjax.data.dialogue.records import Dropped, Records, Row, log_dropped, read_records
+from gptjax.registry import Registry, of_path
 
 RANKINGS: Registry[Callable[[str, str], Records[Ranking]]] = Registry("set of rankings")
 
@@ -45,18 +46,16 @@ def load_rankings(spec: str) -> Records[Ranking]:
         nothing left.
     """
     name, _, location = spec.partition(":")
-    records = RANKINGS.get(name)(spec, location)
+    records = RANKINGS.get(name, of_path("jsonl:PATH", spec))(spec, location)
     log_dropped(records)
     return records
 
 
-def ranking_of(row: Row) -> tuple[Ranking | None, str | None]:
+def ranking_of(row: Row) -> Ranking:
     """Reads a comparison or a ranking, in any of the forms of the module's docstring.
 
-    Returns:
-      It and None; or None, and why the row is dropped: answers that are all the same say nothing.
-
     Raises:
+      Dropped: answers that are all the same, which say nothing, or a null.
       ValueError: another form, fewer than two answers, or ranks that do not fit them.
     """
     fields = row.fields.keys()
@@ -76,7 +75,10 @@ def ranking_of(row: Row) -> tuple[Ranking | None, str | None]:
     prompt, same = messages_of(row, "prompt"), len(texts) > 1 and len(set(texts)) == 1
     # Of a pair there are no ranks that could contradict it.
     ranking = None if pair and same else _ranking(row, prompt, texts, ranks)
-    return (None, "rankings of one and the same answer") if same else (ranking, None)
+    if ranking is None or same:
+        reason = "rankings of one and the same answer"
+        raise Dropped(f"{row.name}: {reason}", reason)
+    return ranking
 
 
 def _ranks(row: Row) -> list[Any]:
@@ -93,6 +95,9 @@ def _ranks(row: Row) -> list[Any]:
 
 
 def _ranking(row: Row, prompt: Conversation, texts: list[str], ranks: list[Any]) -> Ranking:
+    for annotator, given in enumerate(ranks):
+        for rank in given:
+            row.check_not_null(f"ranks of annotator {annotator}", rank, "finite numbers")
     try:
         return Ranking(prompt, tuple(texts), tuple(map(tuple, ranks)))
     except ValueError as error:
@@ -102,7 +107,7 @@ def _ranking(row: Row, prompt: Conversation, texts: list[str], ranks: list[Any])
 @RANKINGS.register("jsonl")
 def json_lines(spec: str, location: str) -> Records[Ranking]:
     """One comparison or ranking a line."""
-    return sift(spec, map(ranking_of, read_rows(spec, location)))
+    return read_records(spec, location, lambda row: [ranking_of(row)])
 
 
 @RANKINGS.register("hh")
@@ -112,14 +117,15 @@ def helpful_harmless(spec: str, location: str) -> Records[Ranking]:
     Pairs that differ before it have no common prompt: they are dropped and counted.
     """
 
-    def read(row: Row) -> tuple[Ranking | None, str | None]:
+    def read(row: Row) -> Iterator[Ranking]:
         chosen, rejected = (transcript(row, field) for field in ("chosen", "rejected"))
         if chosen[:-1] != rejected[:-1] or chosen == rejected:
-            return None, "transcripts that do not differ in their last message alone"
+            reason = "transcripts that do not differ in their last message alone"
+            raise Dropped(f"{row.name}: {reason}", reason)
         texts = [chosen[-1].content, rejected[-1].content]
-        return _ranking(row, chosen[:-1], texts, [(1.0, 2.0)]), None
+        yield _ranking(row, chosen[:-1], texts, [(1.0, 2.0)])
 
-    return sift(spec, map(read, read_rows(spec, location)))
+    return read_records(spec, location, read)
 
 
 def transcript(row: Row, field: str) -> Conversation:
@@ -141,7 +147,7 @@ def transcript(row: Row, field: str) -> Conversation:
 def pandalm(spec: str, location: str) -> Records[Ranking]:
     """PandaLM's test set, a JSON list: annotators say 1 or 2 for the better answer, 0 for a tie."""
 
-    def read(row: Row) -> Ranking:
+    def read(row: Row) -> Iterator[Ranking]:
         # Of the published file a few answers are the JSON value true, where "True" was meant.
         texts = [
             str(row.value(field)) if isinstance(row.value(field), bool) else row.text(field)
@@ -153,22 +159,20 @@ def pandalm(spec: str, location: str) -> Records[Ranking]:
                 raise row.wrong("annotator's label", repr(label), "0, 1 or 2")
         question = with_input(row.text("instruction"), row.text("input"))
         ranks = [_PANDALM_RANKS[label] for label in labels]
-        return _ranking(row, (Message("user", question),), texts, ranks)
+        yield _ranking(row, (Message("user", question),), texts, ranks)
 
-    return Records(spec, tuple(map(read, read_rows(spec, location, ".json"))))
+    return read_records(spec, location, read, ".json")
 
 
 @RANKINGS.register("oasst")
 def open_assistant(spec: str, location: str) -> Records[Ranking]:
     """Open Assistant's trees: every message of a prompter that has two or more ranked replies."""
-    return Records(
-        spec,
-        tuple(
-            _ranking(row, prompt, list(answers), [ranks])
-            for row in read_rows(spec, location)
-            for prompt, answers, ranks in ranked_answers(tree_of(row))
-        ),
-    )
+
+    def read(row: Row) -> Iterator[Ranking]:
+        for prompt, answers, ranks in ranked_answers(tree_of(row)):
+            yield _ranking(row, prompt, list(answers), [ranks])
+
+    return read_records(spec, location, read)
 
 
 @RANKINGS.register("instructions")

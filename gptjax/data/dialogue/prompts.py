@@ -4,7 +4,8 @@
     rows = prompt_rows(prompts, template, max_prompt_tokens=64)
 
 Any set of conversations or of rankings is a set of prompts, without what is answered to them; of
-`jsonl:PATH` rows need no answer. A prompt that comes twice is taken once.
+`jsonl:PATH` rows need no answer, and `jsonl:PATH#a.b` may name a text. A
+prompt that comes twice is taken once.
 """
 
 import dataclasses
@@ -13,12 +14,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from gptjax.data.batches.shards import HostBatch
+from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, before_answer, prompt_of
 from gptjax.data.dialogue.conversations import CONVERSATIONS
 from gptjax.data.dialogue.preferences import RANKINGS
-from gptjax.data.dialogue.records import Records, log_dropped, read_rows, sift
-from gptjax.registry import unknown_name
+from gptjax.data.dialogue.records import Records, log_dropped, read_records, sift
+from gptjax.registry import of_path, unknown_name
 
 
 def load_prompts(spec: str) -> Records[Conversation]:
@@ -30,7 +31,8 @@ def load_prompts(spec: str) -> Records[Conversation]:
     """
     name, _, location = spec.partition(":")
     if name == "jsonl":
-        prompts, dropped = map(prompt_of, read_rows(spec, location)), {}
+        prompts = read_records(spec, location, lambda row: [prompt_of(row)])
+        dropped = prompts.dropped
     elif name in CONVERSATIONS:
         conversations = CONVERSATIONS.get(name)(spec, location)
         prompts, dropped = map(before_answer, conversations), conversations.dropped
@@ -39,7 +41,7 @@ def load_prompts(spec: str) -> Records[Conversation]:
         prompts, dropped = (ranking.prompt for ranking in rankings), rankings.dropped
     else:
         choices = dict.fromkeys([*CONVERSATIONS, *RANKINGS])
-        raise unknown_name("set of prompts", name, choices)
+        raise unknown_name("set of prompts", name, choices, of_path("jsonl:PATH", spec))
     return _each_once(spec, prompts, dropped)
 
 

@@ -1,23 +1,34 @@
 """Rows of JSON with their origins, and counts of the rows that were kept and dropped.
 
-    rows = read_rows("jsonl:chats/*.jsonl", "chats/*.jsonl")
-    records = Records("jsonl:chats/*.jsonl", tuple(conversation_of(row) for row in rows))
+    location = "chats/*.jsonl#data"
+    records = read_records(f"jsonl:{location}", location, lambda row: [conversation_of(row)])
 
 Everything a row can have wrong is a `ValueError` of one line that names the file and the line.
 """
 
 import collections
 import dataclasses
+import glob
 import hashlib
-import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from absl import logging
 
-from gptjax.data.corpora.text_files import find_files, open_bytes
+from gptjax.data.corpora.found_files import find_files
+from gptjax.data.corpora.json_fields import NULL, field_of, parsed
+from gptjax.data.corpora.text_files import COMPRESSED, open_text
 
 Item = TypeVar("Item")
+
+
+class Dropped(ValueError):
+    """A row that a set leaves out and counts under its `reason`, where others are read."""
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,19 +47,26 @@ class Row:
         """The error that says what of this row is not as it should be."""
         return ValueError(f"{self.name}: {what}: got {got}, expected {expected}")
 
-    def value(self, field: str) -> Any:
-        """The value of a field; a missing one raises ValueError, saying which there are."""
+    def check_not_null(self, what: str, value: object, expected: str) -> None:
+        """Raises `Dropped` for null; `what` names the value."""
+        if value is None:
+            raise Dropped(str(self.wrong(what, "null", expected)), NULL)
+
+    def value(self, field: str, expected: str = "a value") -> Any:
+        """The value of a field; a missing one raises ValueError, a null one `Dropped`."""
         if field not in self.fields:
             found = f"fields {', '.join(self.fields)}" if self.fields else "no fields"
             raise self.wrong("row", found, f"a field {field!r}")
+        self.check_not_null(repr(field), self.fields[field], expected)
         return self.fields[field]
 
     def text(self, field: str) -> str:
         """The string of a field; anything but valid Unicode text raises ValueError."""
-        return self.as_text(repr(field), self.value(field))
+        return self.as_text(repr(field), self.value(field, "a string"))
 
     def as_text(self, what: str, value: object) -> str:
         """`value`, which must be a string of valid Unicode; `what` names it in the error."""
+        self.check_not_null(what, value, "a string")
         if not isinstance(value, str):
             raise self.wrong(what, type(value).__name__, "a string")
         try:
@@ -66,49 +84,83 @@ class Row:
         return value
 
 
-def read_rows(spec: str, location: str, suffix: str = ".jsonl") -> Iterator[Row]:
-    """Yields the rows of files: one object a line, or, in *.json, one list of objects a file.
+def read_records(
+    spec: str,
+    location: str,
+    read: Callable[[Row], Iterable[Item]],
+    suffix: str = ".jsonl",
+) -> "Records[Item]":
+    """Reads a set from files: one object a line, or, in *.json, one list of objects a file.
+
+    A null in the place of a row, or where `read` takes a value, drops the row.
 
     Args:
       spec: the set, for error messages.
-      location: a file, a directory or a glob, compressed or not; see `find_files`.
+      location: a file, a directory or a glob, compressed or not; see `find_files`. `#a.b` behind it
+        names the field that holds the row. A list there is the row's `messages`, a text its
+        `prompt`.
+      read: gives the items of a row; it may raise `Dropped`.
       suffix: how names in a directory must end: .jsonl or .json.
 
     Raises:
-      ValueError: no such files, and what is not JSON, not UTF-8 or no object.
+      ValueError: no such files, what is not JSON, not UTF-8 or no object, or nothing left.
     """
+    items: list[Item] = []
+    dropped = collections.Counter()
+    path, field = _path_and_field(location)
+    for name, value in _values(spec, path, suffix):
+        try:
+            items += list(read(_row(name, value, field)))
+        except Dropped as error:
+            dropped[error.reason] += 1
+    return Records(spec, tuple(items), dict(dropped))
+
+
+def _path_and_field(location: str) -> tuple[str, str | None]:
+    """A `#` may also be part of the files' names."""
+    path, mark, field = location.rpartition("#")
+    if not mark or "/" in field or glob.glob(os.path.expanduser(location)):
+        return location, None
+    return path, field
+
+
+def _values(spec: str, location: str, suffix: str) -> Iterator[tuple[str, Any]]:
     for path in find_files(spec, location, suffix):
-        is_list = path.name.removesuffix(".gz").removesuffix(".zst").endswith(".json")
-        with open_bytes(path) as file:
-            if is_list:
-                rows = _parsed(str(path), file.read(), "a list of objects")
+        bare = path.with_suffix("") if path.suffix in COMPRESSED else path
+        with open_text(path) as file:
+            if bare.suffix == ".json":
+                rows = parsed(str(path), decoded(str(path), file.read()), "a list of objects")
                 if not isinstance(rows, list):
                     raise ValueError(f"{path}: got {_a(rows)}, expected a list of objects")
-                for index, fields in enumerate(rows):
-                    yield _row(f"{path}#{index}", fields)
+                for index, value in enumerate(rows):
+                    yield f"{path}#{index}", value
             else:
                 for number, line in enumerate(file, start=1):
                     if line.strip():
                         name = f"{path}:{number}"
-                        yield _row(name, _parsed(name, line, "one object a line"))
+                        yield name, parsed(name, decoded(name, line), "one object a line")
 
 
-def _parsed(name: str, content: bytes, expected: str) -> Any:
+def decoded(name: str, content: bytes) -> str:
+    """The text of UTF-8 bytes; others raise ValueError, which names where they stand."""
     try:
-        return json.loads(content.decode())
+        return content.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{name}: got invalid UTF-8 at byte {error.start}, expected UTF-8") from (
             error
         )
-    except json.JSONDecodeError as error:
-        problem = f"{error.msg} at column {error.colno}"
-        raise ValueError(f"{name}: not JSON ({problem}); expected {expected}") from error
 
 
-def _row(name: str, fields: Any) -> Row:
-    if not isinstance(fields, dict):
-        raise ValueError(f"{name}: got {_a(fields)}, expected an object")
-    return Row(name, fields)
+def _row(name: str, value: Any, field: str | None) -> Row:
+    if field is not None:
+        value = field_of(name, value, field)
+        if isinstance(value, list | str):
+            value = {"messages" if isinstance(value, list) else "prompt": value}
+    if value is None:
+        raise Dropped(f"{name}: got null, expected an object", NULL)
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: got {_a(value)}, expected an object")
+    return Row(name, value)
 
 
 def _a(value: object) -> str:

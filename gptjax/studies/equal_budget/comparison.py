@@ -1,43 +1,50 @@
 """Whole comparison: measures, plans, trains what is not trained yet, and reports.
 
-summary = compare("compare_smoke", compare_smoke(), workdir, variants, "flops", 3)
+variants = parse_variants(base, "dense;banded(window=64)")
+summary = compare("compare_smoke", base, workdir, variants, "flops", 3)
 """
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gptjax.atomic_files import write_json
 from gptjax.attention.sight import out_of_sight
-from gptjax.config import ExperimentConfig, ModelConfig
-from gptjax.data.batches.shards import PreparedCorpus
+from gptjax.config import Config, ExperimentConfig, ModelConfig
 from gptjax.models.transformer import attention_cycle, looks_ahead
-from gptjax.runs import inputs
-from gptjax.runs.kind import kind_of
+from gptjax.runs.initial.params import find_initial_checkpoint
+from gptjax.runs.program import Program
 from gptjax.runs.provenance import provenance
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import differences
 from gptjax.studies.equal_budget import report
 from gptjax.studies.equal_budget.measure import measure_all
 from gptjax.studies.equal_budget.plan import Trial, plan, trial_config
 from gptjax.studies.equal_budget.summary import summarise
-from gptjax.training.evaluation import language_model_evaluator
+from gptjax.studies.equal_budget.variants import Variant, kind_of_compared
+from gptjax.training.interruption import Interrupted
 from gptjax.training.losses import language_model
-from gptjax.training.partitioning import make_mesh
+
+# A run that has ended is one of this comparison if these fields say so; the others follow from the
+# first variant, which is compared whole.
+SAME = ("model.", "lora.", "training.num_steps", "training.batch_", "training.seed")
 
 
 def compare(
     experiment: str,
     base: ExperimentConfig,
     workdir: WorkDirectory,
-    variants: list[str],
+    variants: Sequence[Variant],
     budget: str,
     num_seeds: int,
-) -> dict[str, Any] | None:
-    """Trains what is not trained yet and writes the comparison; None where a signal ended it.
+) -> dict[str, Any]:
+    """Trains what is not trained yet and writes the comparison.
 
     Args:
       experiment: the name `base` was made from.
-      base: a configuration, of which `plan` makes all others.
+      base: a configuration, not resolved, of which `plan` makes all others.
       workdir: new, or of this comparison.
       variants: from `parse_variants`.
       budget: a name in BUDGETS.
@@ -47,41 +54,70 @@ def compare(
       The summary, see `summarise`.
 
     Raises:
-      ValueError: `workdir` holds another comparison, or what a run says.
+      ValueError: `workdir` holds another comparison or is in use, or what a run says.
+      Interrupted: a signal ended a run.
     """
-    training = base.training
-    configs = {v: trial_config(base, v, training.num_steps, training.seed) for v in variants}
-    first = configs[variants[0]]
-    for config in configs.values():
-        kind_of(config).check(config)
-    _check_common_targets([config.model for config in configs.values()])
-    prepared = inputs.prepare_corpus(first, inputs.load_model_tokenizer(first))
-    alike = {name: str(getattr(training, name)) for name in ("eval_every", "eval_batches")}
-    workdir.begin(experiment, first, prepared.hashes | alike | {"budget": budget})
+    kind, training = kind_of_compared(base), base.training
+    first = trial_config(base, variants[0], training.num_steps, training.seed)
+    with workdir.claimed():
+        prepared = kind.prepare(first)
+        base = _of_length(base, prepared.config.training.num_steps)
+        configs = {
+            each.key: trial_config(base, each, base.training.num_steps, training.seed)
+            for each in variants
+        }
+        models = [config.model for config in configs.values()]
+        looking = kind.predicts_next and any(map(looks_ahead, models))
+        if looking:
+            _check_common_targets(models)
+        for variant in variants:
+            trial = Trial(variant, training.seed, configs[variant.key])
+            if not WorkDirectory(str(workdir.path / trial.directory)).has_begun():
+                find_initial_checkpoint(trial.config)  # refuses what cannot start
+        alike = {name: str(getattr(training, name)) for name in ("eval_every", "eval_batches")}
+        first = configs[variants[0].key]
+        workdir.begin(experiment, first, prepared.hashes | alike | {"budget": budget})
+        measurements = measure_all(configs, workdir.path / "measured.json")
+        trials = plan(base, variants, budget, num_seeds, measurements)
+        for number, trial in enumerate(trials, start=1):
+            label = f"run {number} of {len(trials)}: {trial.variant.name}, seed {trial.seed}"
+            _train(experiment, trial, workdir.path, label)
 
-    measurements = measure_all(configs, prepared.train, workdir.path / "measured.json")
-    trials = plan(base, variants, budget, num_seeds, measurements)
-    for number, trial in enumerate(trials, start=1):
-        own = WorkDirectory(str(workdir.path / trial.directory))
-        own.begin(experiment, trial.config, prepared.hashes)
-        if own.has_result():
-            continue
-        print(f"--- run {number} of {len(trials)}: {trial.variant}, seed {trial.seed}", flush=True)
-        if train(experiment, trial.config, own).interrupted_by is not None:
-            return None
-
-    judged = {
-        trial.directory: _on_common_targets(trial, trials, prepared, workdir.path)
-        for trial in trials
-    }
-    summary = summarise(trials, budget, measurements, workdir.path, judged)
-    write_json(workdir.path / "comparison.json", summary | provenance())
-    (workdir.path / "comparison.md").write_text(report.markdown(summary))
-    report.plot(summary, workdir.path / "comparison.png")
+        judged = {}
+        if looking:
+            judged = {t.directory: _on_common_targets(t, models, workdir.path) for t in trials}
+        summary = summarise(trials, budget, measurements, workdir.path, judged)
+        write_json(workdir.path / "comparison.json", summary | provenance())
+        (workdir.path / "comparison.md").write_text(report.markdown(summary), "utf-8")
+        report.plot(summary, workdir.path / "comparison.png")
     return summary
 
 
-def _check_common_targets(models: list[ModelConfig]) -> None:
+def _of_length(base: Config, num_steps: int) -> Config:
+    """A copy of `base` that takes `num_steps`, whatever its epochs say."""
+    base = copy.deepcopy(base)
+    if base.epochs_field is not None:
+        section, _, name = base.epochs_field.partition(".")
+        setattr(getattr(base, section), name, None)
+    base.training.num_steps = num_steps
+    return base
+
+
+def _train(experiment: str, trial: Trial, root: Path, label: str) -> None:
+    """Trains a trial to its end, unless that is done."""
+    own = WorkDirectory(str(root / trial.directory))
+    with own.claimed():
+        if own.has_result():
+            if changed := differences(trial.config, own.config(), SAME):
+                raise ValueError(f"{own.path} holds another run; this one has {'; '.join(changed)}")
+            return
+        print(f"--- {label}", flush=True)
+        ended = train(experiment, trial.config, own)
+    if ended.interrupted_by is not None:
+        raise Interrupted(ended.interrupted_by)
+
+
+def _check_common_targets(models: Sequence[ModelConfig]) -> None:
     """Refuses variants that look ahead so far that no target is hidden from all of them."""
     patterns = tuple(pattern for model in models for pattern in attention_cycle(model))
     if not out_of_sight(patterns, models[0].context_length + 1)[1:].any():
@@ -91,22 +127,12 @@ def _check_common_targets(models: list[ModelConfig]) -> None:
         )
 
 
-def _on_common_targets(
-    trial: Trial, trials: list[Trial], prepared: PreparedCorpus, root: Path
-) -> dict[str, float]:
-    """The trained model on the targets that no variant may see; {} where each counts all.
+def _on_common_targets(trial: Trial, models: Sequence[ModelConfig], root: Path) -> dict[str, Any]:
+    """Figures of the trained model on the targets that none of `models` may see.
 
     Variants that look ahead would else be judged by late targets alone, which are easier.
     """
-    others = list({each.variant: each.config.model for each in trials}.values())
-    if not any(map(looks_ahead, others)):
-        return {}
-    run, config = WorkDirectory(str(root / trial.directory)), trial.config
-    evaluate = language_model_evaluator(
-        language_model(run.model(), config.training.loss_chunk, others),
-        inputs.validation_batches(config, prepared.validation),
-        prepared.validation.bytes_per_target,
-        make_mesh(config.parallelism),
-    )
-    figures = evaluate(run.params())
-    return {name: figures[name] for name in ("loss", "bits_per_byte")}
+    own, config = WorkDirectory(str(root / trial.directory)), trial.config
+    task, program = kind_of_compared(config).prepare(config), Program(config)
+    program.loss = language_model(program.model, config.training.loss_chunk, models)
+    return task.evaluators(program)["validation"](own.params())

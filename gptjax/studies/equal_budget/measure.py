@@ -1,6 +1,6 @@
 """Measurements of one training step of a configuration: seconds, and bytes of memory.
 
-measurements = measure_all({"dense": config}, prepared.train, Path("measured.json"))
+measurements = measure_all({"dense": config}, Path("measured.json"))
 """
 
 import dataclasses
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from gptjax.atomic_files import write_json
-from gptjax.config import ExperimentConfig, batch_schedule
-from gptjax.data.batches.shards import TokenizedSplit
-from gptjax.runs import inputs
+from gptjax.config import ExperimentConfig
+from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
 from gptjax.training import partitioning
 from gptjax.training.memory import planned_bytes
@@ -36,36 +37,39 @@ class Measurement:
     memory_bytes: int
 
 
-def measure(config: ExperimentConfig, split: TokenizedSplit) -> Measurement:
-    """Compiles the training step of a resolved `config` and takes a few steps on `split`."""
-    program, batches = Program(config), batch_schedule(config)
-    at_full_size = batches.stages[-1][0]
-    batch = partitioning.put_batch(
-        next(inputs.training_batches(config, split, at_full_size)), program.mesh
-    )
+def measure(config: ExperimentConfig) -> Measurement:
+    """Compiles the training step of a resolved `config` and takes a few on its largest batch.
+
+    The batch is made of ones: what it holds changes neither the seconds nor the bytes.
+    """
+    program, kind = Program(config), kind_of(config)
+    shapes = kind.largest_batch(config)
+    ones = {name: np.ones(each.shape, each.dtype) for name, each in shapes.items()}
+    batch = partitioning.put_batch(ones, program.mesh)
     sharding = jax.tree.map(lambda leaf: leaf.sharding, program.target)
     state = jax.jit(program.fresh, out_shardings=sharding)()
-    step = program.train_step.lower(state, batch).compile()
+    base = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), program.base
+    )
+    step = program.train_step.lower(state, batch, base).compile()
 
     seconds = []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, batch))
+        state, _ = jax.block_until_ready(step(state, batch, base))
         seconds.append(time.perf_counter() - began)
     return Measurement(
-        seconds_per_token=statistics.median(seconds[1:]) / batch["tokens"].size,
+        seconds_per_token=statistics.median(seconds[1:]) / kind.tokens(shapes),
         memory_bytes=planned_bytes(step),
     )
 
 
-def measure_all(
-    configs: Mapping[str, ExperimentConfig], split: TokenizedSplit, kept: Path
-) -> dict[str, Measurement]:
+def measure_all(configs: Mapping[str, ExperimentConfig], kept: Path) -> dict[str, Measurement]:
     """Measures the configurations, by name, that the file `kept` does not hold, and keeps them."""
     measured = json.loads(kept.read_text()) if kept.exists() else {}
     for name, config in configs.items():
         if name not in measured:
             print(f"measuring a training step of {name}", flush=True)
-            measured[name] = dataclasses.asdict(measure(config, split))
+            measured[name] = dataclasses.asdict(measure(config))
             write_json(kept, measured)
     return {name: Measurement(**measured[name]) for name in configs}

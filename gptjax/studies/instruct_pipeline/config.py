@@ -26,7 +26,9 @@ class Pipeline:
     ppo: PPOConfig
     dpo: DPOConfig
     pretraining_coefficient: float = setting(
-        REQUIRED, "gamma of the stage PPO-ptx, which is the stage PPO but for that", low=0.0
+        REQUIRED,
+        "gamma of the stage PPO-ptx, which differs from the stage PPO only in this",
+        low=0.0,
     )
     judged: str = setting(
         REQUIRED, "set of prompts that all systems answer, and none is trained on"

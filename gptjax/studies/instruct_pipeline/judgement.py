@@ -1,6 +1,6 @@
 """Evaluation of a pipeline's systems: each answers the same held-out prompts.
 
-verdict = judged(pipeline, root, seed)
+verdict = judge_seed(pipeline, root, seed)
 verdict.systems["ppo"].figures["gold"], verdict.systems["ppo"].figures["win_rate"]
 """
 
@@ -20,7 +20,7 @@ from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.judging.best_answers import best_of_n_curve
 from gptjax.judging.divergence import divergence
-from gptjax.judging.judges import load_judge
+from gptjax.judging.named_rewards import load_rewards
 from gptjax.judging.policies import Answer, Policy
 from gptjax.reports.samples import Sample
 from gptjax.runs import inputs
@@ -66,7 +66,7 @@ class Verdict:
 def judge_seed(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
     """Judges the systems of one seed, whose runs below `root` have ended."""
     sft = Policy(WorkDirectory(str(root / "sft")))
-    rewards = load_judge(f"reward_model:{root / 'reward_model'} + 0*gold", sft.template.tokenizer)
+    rewards = load_rewards(f"reward_model:{root / 'reward_model'} + 0*gold", sft.template.tokenizer)
     room, n = pipeline.ppo.ppo.max_answer_tokens, pipeline.best_of
     prompts = list(sft.fitting(load_prompts(pipeline.judged), room))
     answers: dict[str, list[Answer]] = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gptjax.config import resolve
-from gptjax.runs.kind import Ended
+from gptjax.runs.learner import Ended
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.instruct_pipeline.config import Pipeline

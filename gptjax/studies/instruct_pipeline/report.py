@@ -34,7 +34,7 @@ def write_report(root: Path, name: str, results: Sequence[dict[str, Any]], last:
       results: of each seed, as `instruct.json` keeps them.
       last: of the last seed, whose samples are shown.
     """
-    (root / "table.md").write_text("\n".join(report_lines(name, results)) + "\n")
+    (root / "table.md").write_text("\n".join(report_lines(name, results)) + "\n", "utf-8")
     runs = {system: root / f"seed{len(results) - 1}" / system for system in ("ppo", "ppo_ptx")}
     plot_overoptimisation(
         root / "overoptimisation.png",

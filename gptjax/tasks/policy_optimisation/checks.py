@@ -36,5 +36,5 @@ def check_room(field: str, context_length: int, config: PPOConfig) -> None:
     if context_length < longest:
         raise ValueError(
             f"config.ppo.{field}: got a reward model of context_length = {context_length}, "
-            f"expected at least {longest}, max_prompt_tokens and max_answer_tokens"
+            f"expected at least {longest} = max_prompt_tokens + max_answer_tokens"
         )

@@ -13,38 +13,44 @@ from gptjax.settings import setting
 
 @dataclasses.dataclass
 class PPOSection(PPOSettings):
-    """PPO and its relatives: what is answered, and what answers earn."""
+    """PPO, GRPO and RLOO: prompts, rewards, and settings of the updates."""
 
     prompts: str | None = setting(
-        None, "prompts to answer: instructions, jsonl:PATH or any other set; none: must be given"
+        None,
+        "set of prompts to answer: instructions, jsonl:PATH or any other set; none: it must be "
+        "given",
     )
     samples: str | None = setting(
         None,
-        "set of prompts whose answers are shown every training.eval_every iterations; none: "
-        "nothing is shown",
+        "set of prompts whose answers are shown, with their scores, every training.eval_every "
+        "iterations; none: the first one of ppo.prompts without a score, or nothing if "
+        "training.sample_tokens is 0",
+        gives_way_to="prompts",
     )
     max_prompt_tokens: int = setting(
-        1024, "most tokens of a prompt, the assistant's mark included", low=1
+        1024, "largest number of tokens in a prompt, including the assistant's mark", low=1
     )
     max_answer_tokens: int = setting(
-        1024, "most tokens of an answer, the end of its turn included", low=1
+        1024, "largest number of tokens in an answer, including the end of its turn", low=1
     )
     rewards: str | None = setting(
-        None, "judges and their weights, as reward_model:WORKDIR + 0.5*gold; none: must be given"
+        None,
+        "rewards and their weights, such as reward_model:WORKDIR + 0.5*gold; none: it must be "
+        "given",
     )
     value_from: str | None = setting(
         None,
         "work directory of the reward model that the value network starts from; none: the first "
-        "one of rewards, or else the policy",
+        "reward model of rewards, or the policy if rewards has none",
     )
     rollout_slots: int | None = setting(
-        None, "answers written at once; none: as many as a batch has", low=1
+        None, "answers that are written at the same time; none: all answers of a batch", low=1
     )
 
 
 @dataclasses.dataclass
 class PPOConfig(ExperimentConfig):
-    """A run of PPO or of a relative: steps are iterations, a batch is of answers."""
+    """A run of PPO, GRPO or RLOO. A step is an iteration, and a batch consists of answers."""
 
     kind: ClassVar[str] = "ppo"
 

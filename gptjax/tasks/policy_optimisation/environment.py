@@ -1,11 +1,12 @@
 """Environment of a policy: prompts by index, rewards of answers, text for PPO-ptx, samples.
 
 environment = PolicyEnvironment(policy_inputs, workdir)
-optimise(state, reference, programs, environment.as_environment(), ...)
+optimise(state, reference, programs, environment.as_environment(io.progress.sample), ...)
 """
 
 import dataclasses
-import json
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,15 +16,16 @@ from jax.sharding import Mesh
 from gptjax.alignment.ppo_loop import Environment
 from gptjax.alignment.rewards import Reward
 from gptjax.alignment.rollouts import Rollouts, draw_rollouts
-from gptjax.atomic_files import write_json_lines
+from gptjax.atomic_files import read_json_lines, write_json_lines
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.data.batches.loader import train_batches
 from gptjax.data.batches.mixture import Mixture
-from gptjax.data.batches.shards import HostBatch, PreparedCorpus
-from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
+from gptjax.data.batches.shards import PreparedCorpus
+from gptjax.data.batches.token_stream import HostBatch
+from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, plain_text
 from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.inference.generate import Generator
-from gptjax.judging.judges import scored
+from gptjax.judging.named_rewards import scored
 from gptjax.models.layers import identity
 from gptjax.reports.samples import Sample, write_samples
 from gptjax.runs.kind import kind_of
@@ -44,7 +46,8 @@ class PolicyInputs:
       template: of conversations, in the policy's tokenizer.
       hashes: of all that is read, by name.
       prompts: to answer and to learn from.
-      samples: prompts whose answers are shown; None: no answers are shown.
+      samples: prompts whose answers are shown, and scored where `ppo.samples` names them; None: no
+        answers are shown.
       text: pretraining text that PPO-ptx learns; None without ptx.
       rewards: of answers.
       mesh: over which all is divided.
@@ -86,9 +89,14 @@ class PolicyEnvironment:
         self._order = Mixture({"prompts": given.prompts}, {"prompts": 1.0}, seed)
         self._generator: Generator | None = None
 
-    def as_environment(self) -> Environment:
-        """Environment in the form that the loop takes."""
-        return Environment(self._draw, self._score, self._text_rows, self._show)
+    def as_environment(self, sample: Callable[[int, str, str], None]) -> Environment:
+        """Environment in the form that the loop takes.
+
+        Args:
+          sample: shows a person an answer; takes the iteration, the prompt and the answer.
+        """
+        show = functools.partial(self._show, sample)
+        return Environment(self._draw, self._score, self._text_rows, show)
 
     def _asked(self, iteration: int) -> np.ndarray:
         """Numbers of the prompts of an iteration; the answers to one follow each other."""
@@ -157,23 +165,27 @@ class PolicyEnvironment:
         )
         return next(batches)
 
-    def _show(self, params: Any, iteration: int) -> None:
-        """Appends answers to samples.jsonl, and writes them, side by side, to samples.html."""
+    def _show(self, tell: Callable[[int, str, str], None], params: Any, iteration: int) -> None:
+        """Shows the first answer; writes all to samples.jsonl and, side by side, samples.html."""
         if self._samples is None:
             return
         rows = self._samples
         count = len(rows)
         rollouts = self._answers(params, list(rows.ids), range(_SHOWN, _SHOWN + count))
         prompts = list(rows.prompts)
-        scores, parts = self._scores(rollouts, prompts)
+        rewards: dict[str, np.ndarray] = {}
+        if self._config.ppo.samples is not None:  # the default one costs no call of a reward
+            scores, parts = self._scores(rollouts, prompts)
+            rewards = {"score": scores, **parts}
         if jax.process_index() != 0:
             return
         path = self._workdir.path / "samples.jsonl"
         kept = []
         if path.exists():
-            kept = [json.loads(line) for line in path.read_text().splitlines()]
+            kept = read_json_lines(path, number="iteration")
             kept = [row for row in kept if row["iteration"] < iteration]
         texts = rollouts.texts(self._template)
+        tell(iteration, plain_text(prompts[0]), texts[0])
         for number, text in enumerate(texts):
             kept.append(
                 {
@@ -181,15 +193,14 @@ class PolicyEnvironment:
                     "prompt": number,
                     "response": text,
                     "finished": bool(rollouts.finished[number]),
-                    "score": float(scores[number]),
-                    **{name: float(part[number]) for name, part in parts.items()},
+                    **{name: float(values[number]) for name, values in rewards.items()},
                 }
             )
         write_json_lines(path, kept)
         systems: dict[str, list[Sample]] = {}
         for row in kept:
-            rewards = {name: row[name] for name in ("score", *parts)}
-            sample = Sample(row["response"], rewards, row["finished"])
+            earned = {name: row[name] for name in rewards}
+            sample = Sample(row["response"], earned, row["finished"])
             systems.setdefault(f"iteration {row['iteration']}", []).append(sample)
         title = f"{self._workdir.path.name}: answers as the policy learns"
         write_samples(self._workdir.path / "samples.html", prompts, systems, title=title)

@@ -1,10 +1,12 @@
-"""PPO and its relatives: a policy learns from what its own answers earn.
+"""PPO, GRPO and RLOO: a policy learns from the rewards of its own answers.
 
 ended = train("ppo_smoke", config, WorkDirectory("runs/ppo"))
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
@@ -15,10 +17,13 @@ from gptjax.alignment.ppo_settings import check
 from gptjax.alignment.rewards import Reward
 from gptjax.data.dialogue.chat_format import ChatTemplate
 from gptjax.data.dialogue.prompts import PromptRows, load_prompts, prompt_rows
+from gptjax.data.dialogue.records import Records
 from gptjax.inference.requests import check_answerable
-from gptjax.judging.judges import judges_hash, load_judge
+from gptjax.judging.named_rewards import load_rewards, rewards_hash, without_places
+from gptjax.models.transformer import looks_ahead
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check, Kind, Plan
+from gptjax.runs.kind import Check, Kind, Plan, Saving
+from gptjax.runs.life.moved import Content
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation import plan
 from gptjax.tasks.policy_optimisation.checks import check_room, minibatches_divide
@@ -41,16 +46,28 @@ class PolicyOptimisation(Kind[PPOConfig]):
     python -m experiments.train --experiment=grpo_smoke --workdir=runs/grpo \
         --config.checkpoint.init_from=runs/sft --config.ppo.rewards=gold
 
-    Rewards add up, each with its weight and each logged apart; docs/alignment.md says what there
-    is. `ppo.pretraining_coefficient` above 0 makes it PPO-ptx; `ppo.advantages` grpo or rloo do
-    without a value network. samples.html shows a fixed set of prompts as the policy learns.
+    The score is a weighted sum of rewards, each of which is logged separately; docs/alignment.md
+    lists them. `ppo.pretraining_coefficient` above 0 makes it PPO-ptx; with `ppo.advantages` grpo
+    or rloo it needs no value network. samples.html shows a fixed set of prompts as the policy
+    learns.
     """
 
     config = PPOConfig
     identity = ("ppo.",)
     free = ("stop.",)
+    contents = (
+        *Kind.contents,
+        Content("ppo.prompts", "prompts_hash"),
+        Content("ppo.rewards", "rewards_hash", besides=without_places),
+    )
     follows = "sft"
-    curve = ("score", "score of an answer")
+    marks = "chat"
+    curves = (
+        ("score", "score of an answer"),
+        ("kl", "KL from the start (nats an answer)"),
+        ("entropy", "entropy (nats a token)"),
+        ("answer_length", "tokens of an answer"),
+    )
 
     def checks(self, config: PPOConfig) -> Iterable[Check]:
         yield from super().checks(config)
@@ -65,8 +82,14 @@ class PolicyOptimisation(Kind[PPOConfig]):
         yield "profile.num_steps", config.profile.num_steps == 0, f"0 for {loop}"
         yield follows_a_work_directory(config)
 
+    def savings(self, config: PPOConfig) -> Iterable[Saving]:
+        yield from super().savings(config)
+        slots = math.gcd(config.training.batch_size, 64)
+        if (config.ppo.rollout_slots or config.training.batch_size) > slots:
+            yield "ppo.rollout_slots", slots, "slower: fewer answers are written at once"
+
     def prepare(self, config: PPOConfig) -> PolicyInputs:
-        """Reads prompts, judges, and text where PPO-ptx asks; see `Kind.prepare`."""
+        """Reads prompts, rewards, and text where PPO-ptx asks; see `Kind.prepare`."""
         mesh = partitioning.make_mesh(config.parallelism)
         minibatches_divide(config, mesh)
         template = inputs.load_chat_template(config)
@@ -82,13 +105,19 @@ class PolicyOptimisation(Kind[PPOConfig]):
             text = inputs.prepare_corpus(config, template.tokenizer)
             hashes |= text.hashes
         rewards = _rewards(config, template, mesh)
-        hashes["judges_hash"] = judges_hash(rewards)
+        hashes["rewards_hash"] = rewards_hash(rewards)
         check_alike(hashes)
         return PolicyInputs(config, template, hashes, prompts, samples, text, rewards, mesh)
 
     def learner(self, prepared: PolicyInputs, workdir: WorkDirectory) -> "PolicyLearner":
         """Makes the training loop of the run in `workdir`."""
         return PolicyLearner(prepared, workdir)
+
+    def attention_calls(self, config: PPOConfig) -> Sequence[Mapping[str, Any]]:
+        """Those of a prompt and its answer."""
+        length = config.ppo.max_prompt_tokens + config.ppo.max_answer_tokens
+        segments = looks_ahead(config.model)
+        return [{"num_queries": length, "num_keys": length, "segments": segments}]
 
     def plan(self, config: PPOConfig, mesh: Any) -> Plan:
         """Policy, value network, reference, reward models and rollouts; see `plan`."""
@@ -115,13 +144,27 @@ class PolicyLearner:
         self._networks = ActorCritic(given.config, given.rewards, given.mesh)
         self.target = self._networks.target
 
+    @property
+    def header(self) -> Mapping[str, str]:
+        """Prompts, and what an iteration does with them."""
+        config, section, prompts = self._given.config, self._given.config.ppo, self._given.prompts
+        answers = config.training.batch_size
+        return {
+            "data": f"{len(prompts):,} prompts; rewards: {section.rewards}",
+            "a step": (
+                f"{answers:,} answers of at most {section.max_answer_tokens:,} tokens, "
+                f"{section.inner_epochs} x {section.minibatches} updates"
+            ),
+        }
+
     def on_start(self) -> None:
-        """Reads the parameters that KL is measured from."""
+        """Reads the parameters that KL is measured from, and those that stay as they are."""
         self._reference = self._networks.reference(self._workdir.initial_checkpoint())
+        self._bases = self._networks.bases(self._reference)
 
     def initial_state(self) -> TrainState:
         """The state before the first iteration, of what the run started from."""
-        return self._networks.initial_state(self._reference)
+        return self._networks.initial_state(self._reference, self._bases)
 
     def learn(self, state: TrainState, io: RunIO) -> PPOOutcome:
         """Takes iterations from `state.step` to the last; see `optimise`."""
@@ -131,11 +174,12 @@ class PolicyLearner:
             state,
             self._reference,
             self._networks.programs(given.text is not None),
-            environment.as_environment(),
+            environment.as_environment(io.progress.sample),
             config,
             config.ppo,
             config.stop,
             io,
+            self._bases,
         )
 
     def final_metrics(self, params: Any) -> dict[str, Any]:
@@ -155,19 +199,24 @@ def _prompts(config: PPOConfig, template: ChatTemplate) -> tuple[PromptRows, Pro
     encode = functools.partial(
         prompt_rows, template=template, max_prompt_tokens=section.max_prompt_tokens
     )
-    samples = None if section.samples is None else encode(load_prompts(section.samples))
-    return encode(load_prompts(section.prompts)), samples
+    prompts = encode(load_prompts(section.prompts))
+    if section.samples is not None:
+        return prompts, encode(load_prompts(section.samples))
+    first = dataclasses.replace(
+        prompts, prompts=Records(prompts.name, (prompts.prompts[0],)), ids=prompts.ids[:1]
+    )
+    return prompts, first if config.training.sample_tokens else None
 
 
 def _rewards(config: PPOConfig, template: ChatTemplate, mesh: Mesh) -> list[Reward]:
     section = config.ppo
     if section.rewards is None:
         raise ValueError(
-            "config.ppo.rewards: got none, expected judges such as reward_model:WORKDIR, "
+            "config.ppo.rewards: got none, expected rewards such as reward_model:WORKDIR, "
             "0.5*python:MODULE:FUNCTION, or gold for the embedded tasks"
         )
     width = section.max_prompt_tokens + section.max_answer_tokens
-    rewards = load_judge(section.rewards, template.tokenizer, width=width, mesh=mesh)
+    rewards = load_rewards(section.rewards, template.tokenizer, width=width, mesh=mesh)
     for reward in rewards:
         if isinstance(reward.function, ModelReward):
             check_room("rewards", reward.function.model.config.context_length, config)

@@ -2,7 +2,9 @@
 
 networks = ActorCritic(config, rewards, mesh)
 reference = networks.reference(workdir.initial_checkpoint())
-state, programs = networks.initial_state(reference), networks.programs(with_text=False)
+bases = networks.bases(reference)
+state = networks.initial_state(reference, bases)
+programs = networks.programs(with_text=False)
 """
 
 import dataclasses
@@ -22,15 +24,16 @@ from gptjax.alignment.rewards import Reward
 from gptjax.config import batch_schedule
 from gptjax.judging.reward_models import load_reward_model
 from gptjax.models.parameter_shapes import parameter_shapes
-from gptjax.runs.costs import array
-from gptjax.runs.initial_params import initial_params
+from gptjax.runs.initial.params import initial_params
 from gptjax.runs.inputs import load_model_tokenizer
 from gptjax.runs.kind import kind_of
+from gptjax.runs.planning.costs import array
 from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
 from gptjax.tasks.policy_optimisation.checks import check_room
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.training import optimizers, partitioning
 from gptjax.training.gradients import GradientSums, gradient_sums
+from gptjax.training.lora import base_of, trained_params
 from gptjax.training.losses import language_model
 from gptjax.training.state import TrainState, rng
 
@@ -39,6 +42,8 @@ class ActorCritic:
     """Policy and value network, with their initial parameters and their optimizers.
 
     Attributes:
+      params: the shapes of the policy's parameters, and where each lives.
+      critic_params: of the value network's; empty without one.
       target: the shapes of the state's arrays, and where each lives.
     """
 
@@ -62,24 +67,52 @@ class ActorCritic:
         updates = config.ppo.minibatches * config.ppo.inner_epochs
         self._tx = _optimizer(config, config.optimizer.learning_rate, updates)
         self._critic_tx = _optimizer(config, config.ppo.value_learning_rate, updates)
-        self.target = partitioning.placed(self._shapes(), mesh)
+        of_critic = {}
+        if self._critic is not None:
+            of_critic = parameter_shapes(self._critic, array(1, 1), array(1))
+        self.params = partitioning.placed(parameter_shapes(self._policy), mesh)
+        self.critic_params = partitioning.placed(of_critic, mesh)
+        fresh = jax.eval_shape(self._fresh, self.params, self.critic_params)
+        self.target = partitioning.placed(fresh, mesh)
 
     def reference(self, initial: InitialCheckpoint) -> Any:
         """The parameters that the policy started from, and is kept near to."""
         read = initial_params(self._config, initial)
         assert read is not None
-        return read(self.target.params)
+        return read(self.params)
 
-    def initial_state(self, reference: Any) -> TrainState:
-        """The state before the first iteration."""
-        critic = None
-        if self._critic_start is not None:
-            critic = self._critic_start()
-        elif self._critic is not None:
-            key = rng(self._config.training.seed, "scalar_head")
-            critic = from_language_model(self._critic, reference, key)
+    def bases(self, reference: Any) -> ppo.Bases:
+        """What adapters stand beside: the reference, and the value network's own start.
+
+        Args:
+          reference: from `reference`; no array of it is copied.
+        """
+        if self._config.lora.rank is None:
+            return ppo.WITHOUT_LORA
+        return self._bases_of(reference, self._initial_critic(reference))
+
+    def planned_bases(self) -> ppo.Bases:
+        """The shapes of `bases`, and where each lives."""
+        return self._bases_of(self.params, self.critic_params)
+
+    def _bases_of(self, policy: Any, critic: Any) -> ppo.Bases:
+        lora = self._config.lora
+        return ppo.Bases(base_of(lora, policy), base_of(lora, critic) if critic else None)
+
+    def initial_state(self, reference: Any, bases: ppo.Bases = ppo.WITHOUT_LORA) -> TrainState:
+        """The state before the first iteration, of what `reference` and `bases` gave."""
         sharding = jax.tree.map(lambda leaf: leaf.sharding, self.target)
-        return jax.jit(self._fresh, out_shardings=sharding)(reference, critic or {})
+        critic = self._initial_critic(reference) if bases.critic is None else bases.critic.params
+        return jax.jit(self._fresh, out_shardings=sharding)(reference, critic)
+
+    def _initial_critic(self, reference: Any) -> Any:
+        """The parameters that the value network starts from; empty without one."""
+        if self._critic_start is not None:
+            return self._critic_start()
+        if self._critic is None:
+            return {}
+        key = rng(self._config.training.seed, "scalar_head")
+        return from_language_model(self._critic, reference, key)
 
     def programs(self, with_text: bool) -> Programs:
         """The compiled programs; `with_text`: those of PPO-ptx."""
@@ -102,20 +135,16 @@ class ActorCritic:
         )
 
     def _fresh(self, params: Any, critic: Any) -> TrainState:
+        config = self._config
+        lora, seed = config.lora, config.training.seed
         return ppo.initial_state(
-            params,
-            critic,
+            trained_params(lora, params, rng(seed, "lora")),
+            trained_params(lora, critic, rng(seed, "value_lora")) if critic else {},
             self._tx,
             self._critic_tx,
-            kl_coefficient=self._config.ppo.kl_coefficient,
-            with_ema=self._config.optimizer.ema_decay is not None,
+            kl_coefficient=config.ppo.kl_coefficient,
+            with_ema=config.optimizer.ema_decay is not None,
         )
-
-    def _shapes(self) -> TrainState:
-        critic = {}
-        if self._critic is not None:
-            critic = parameter_shapes(self._critic, array(1, 1), array(1))
-        return jax.eval_shape(self._fresh, parameter_shapes(self._policy), critic)
 
 
 def _critic(
@@ -123,19 +152,19 @@ def _critic(
 ) -> tuple[RewardModel, Callable[[], Any] | None]:
     """Value network's model, and a function that reads its parameters; None: the policy's.
 
-    They are not held beside those of the rewards: of a run that goes on they are not read.
+    A run that resumes does not read them, so that they are not held beside those of the rewards.
     """
     if config.ppo.value_from is not None:
-        source = WorkDirectory(config.ppo.value_from)
+        source = WorkDirectory(config.ppo.value_from, "config.ppo.value_from")
         model = source.config().model
         check_room("value_from", model.context_length, config)
         return (
             RewardModel(model),
             lambda: load_reward_model(source, load_model_tokenizer(config), mesh)[1],
         )
-    judges = [reward.function for reward in rewards if isinstance(reward.function, ModelReward)]
-    if judges:
-        return judges[0].model, lambda: judges[0].params
+    scoring = [reward.function for reward in rewards if isinstance(reward.function, ModelReward)]
+    if scoring:
+        return scoring[0].model, lambda: scoring[0].params
     return RewardModel(config.model), None
 
 

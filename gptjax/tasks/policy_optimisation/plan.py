@@ -16,14 +16,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gptjax.alignment.ppo import Bases
 from gptjax.alignment.reward_model import RewardModel
 from gptjax.config import ModelConfig
 from gptjax.inference.decoding import piece_size
 from gptjax.inference.prefill import PIECE, bucket
 from gptjax.models.costs import training_flops_per_token
 from gptjax.models.parameter_shapes import parameter_shapes
-from gptjax.runs.costs import Shapes, array
 from gptjax.runs.kind import Plan, kind_of
+from gptjax.runs.planning.costs import Shapes, array
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.checks import minibatches_divide
 from gptjax.tasks.policy_optimisation.config import PPOConfig
@@ -40,10 +41,10 @@ def plan(config: PPOConfig, mesh: Any) -> Plan:
     """
     minibatches_divide(config, mesh)
     trees = state_trees(config, mesh)
-    policy = bytes_of_each_device(trees["parameter_bytes"])
+    policy = bytes_of_each_device(networks_of(config, mesh).params)
     return Plan(
         trees=trees,
-        outside=("reference_bytes", "reward_model_bytes"),
+        outside=tuple({"reference_bytes", "reward_model_bytes"} & trees.keys()),
         bytes={"rollout_bytes": rollout_bytes(config, mesh, policy)},
         flops={"flops_per_step": flops_of_an_iteration(config)},
     )
@@ -60,13 +61,18 @@ def reward_models(config: PPOConfig) -> list[ModelConfig]:
     """The models that score answers."""
     if config.ppo.rewards is None:
         return [config.model]
-    return [WorkDirectory(directory).config().model for directory in _named(config)]
+    return [
+        WorkDirectory(directory, f"reward_model:{directory}").config().model
+        for directory in _named(config)
+    ]
 
 
 def value_network(config: PPOConfig) -> ModelConfig:
     """The model of the value network."""
     source = _value_from(config)
-    return config.model if source is None else WorkDirectory(source).config().model
+    if source is None:
+        return config.model
+    return WorkDirectory(source, "config.ppo.value_from").config().model
 
 
 def _named(config: PPOConfig) -> list[str]:
@@ -80,7 +86,8 @@ def _value_from(config: PPOConfig) -> str | None:
 
 def state_trees(config: PPOConfig, mesh: Any) -> dict[str, Any]:
     """Shapes and shardings of the arrays held throughout, by the names of their figures."""
-    state = networks_of(config, mesh).target
+    networks = networks_of(config, mesh)
+    state, bases = networks.target, held_bases(config, networks)
     ppo_state = state.opt_state
 
     def scoring(model: ModelConfig) -> Any:
@@ -90,11 +97,22 @@ def state_trees(config: PPOConfig, mesh: Any) -> dict[str, Any]:
         "parameter_bytes": state.params,
         "optimizer_bytes": ppo_state.optimizer,
         "average_bytes": state.ema,
-        "reference_bytes": state.params,
+        # The base of the policy's adapters is the reference.
+        **({"reference_bytes": networks.params} if bases.policy is None else {"base_bytes": bases}),
         "reward_model_bytes": [scoring(model) for model in reward_models(config)],
         "value_network_bytes": ppo_state.critic,
         "value_optimizer_bytes": ppo_state.critic_optimizer,
     }
+
+
+def held_bases(config: PPOConfig, networks: ActorCritic) -> Bases:
+    """The frozen parameters of adapters that nothing else holds.
+
+    A value network that starts from the policy or from one of the rewards shares their arrays, all
+    but the scalar head.
+    """
+    bases = networks.planned_bases()
+    return bases if config.ppo.value_from else dataclasses.replace(bases, critic=None)
 
 
 def rollout_bytes(config: PPOConfig, mesh: Any, parameter_bytes: int) -> int:
@@ -145,7 +163,10 @@ def update_batches(config: PPOConfig) -> tuple[Shapes, Shapes | None]:
 
 
 def planned_update_bytes(config: PPOConfig) -> int:
-    """Bytes on each device of one update of a resolved `config`; nothing is allocated."""
+    """Bytes on each device of one update of a resolved `config`; nothing is allocated.
+
+    Arrays that the bases of adapters share are counted once.
+    """
     mesh = make_mesh(config.parallelism)
     networks = networks_of(config, mesh)
 
@@ -161,7 +182,10 @@ def planned_update_bytes(config: PPOConfig) -> int:
 
     batch, text = update_batches(config)
     update: Any = networks.programs(text is not None).update
-    return planned_bytes(update.lower(networks.target, put(batch), put(text)).compile())
+    bases = networks.planned_bases()
+    shared = bytes_of_each_device(bases) - bytes_of_each_device(held_bases(config, networks))
+    compiled = update.lower(networks.target, put(batch), put(text), bases).compile()
+    return planned_bytes(compiled) - shared
 
 
 def flops_of_an_iteration(config: PPOConfig) -> float:

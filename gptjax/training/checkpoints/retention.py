@@ -3,7 +3,8 @@
 A directory named by its step is a whole checkpoint. One is built under the name `saving.STEP` and
 gets its own name, by one rename, after the manifest is in it; only then are older ones removed.
 Whenever a run is killed, every directory named by a step is therefore complete, and a missing
-manifest is damage. Of several processes only the first calls what changes anything.
+manifest is damage. If there are several processes, only the first calls functions that change
+files.
 
     directories = StepDirectories(workdir / "checkpoints", keep=2, keep_every=None)
     directories.admit(300)
@@ -14,10 +15,13 @@ manifest is damage. Of several processes only the first calls what changes anyth
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
-from gptjax.training.checkpoints.lock import DirectoryLock
+from absl import logging
+
+from gptjax.locks import DirectoryLock
 from gptjax.training.checkpoints.manifest import find_damage, is_recorded, write_manifest
 
 
@@ -27,8 +31,8 @@ class StepDirectories:
     def __init__(
         self,
         path: str | os.PathLike,
-        keep: int,
-        keep_every: int | None,
+        keep: int = 1,
+        keep_every: int | None = None,
         highest: str | None = None,
     ):
         """Opens the directory of checkpoints at `path`, with the arguments of `Checkpoints`."""
@@ -47,7 +51,8 @@ class StepDirectories:
         """Steps of all checkpoints, ascending; they are complete, but not yet verified."""
         if not self.path.is_dir():
             return []
-        return sorted(int(path.name) for path in self.path.iterdir() if path.name.isdigit())
+        named = (path for path in self.path.iterdir() if re.fullmatch("[0-9]+", path.name))
+        return sorted(int(path.name) for path in named if path.is_dir())
 
     def damage(self, step: int, item: str | None = None) -> str | None:
         """File of a checkpoint, or of one item, that differs from its manifest, or None."""
@@ -105,7 +110,8 @@ class StepDirectories:
         try:
             self._lock.take()
             for leftover in [*self.path.glob("saving.*"), *self.path.glob("removing.*")]:
-                shutil.rmtree(leftover)
+                if leftover.is_dir():
+                    _delete(leftover)
         except BlockingIOError as error:
             raise self.unwritable("another process is writing checkpoints there") from error
         except OSError as error:
@@ -149,9 +155,9 @@ class StepDirectories:
         self._remove([later for later in self.steps() if later > step])
 
     def _remove(self, steps: list[int]) -> None:
-        """Deletes checkpoints; killed half-way, none stays under the name of its step."""
+        """Deletes checkpoints; a kill half-way leaves no partial one under the name of its step."""
         for step in steps:
-            shutil.rmtree(self[step].rename(self.path / f"removing.{step}"))
+            _delete(self[step].rename(self.path / f"removing.{step}"))
 
     def _cost(self, step: int) -> float | None:
         """Metric that the best checkpoint minimises; None if there is none, or it is damaged."""
@@ -170,3 +176,11 @@ class StepDirectories:
             f"cannot {what} in {self.path}: {str(reason).partition(chr(10))[0]}; "
             f"last good checkpoint: {latest}"
         )
+
+
+def _delete(directory: Path) -> None:
+    """Deletes a directory; what NFS or somebody else still holds is left to the next start."""
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        logging.warning("cannot delete %s now: %s", directory, error)

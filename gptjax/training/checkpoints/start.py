@@ -1,12 +1,11 @@
 """Start of a run: from its own checkpoint, another run's parameters, or random ones.
 
 target = placed(jax.eval_shape(fresh), mesh)
-new = functools.partial(initial_state, fresh, target, eval_params_of("runs/other"))
+new = functools.partial(initial_state, fresh, target)
 state, data = start(new, target, checkpoints, restore_step=None)
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,11 +24,11 @@ def start(
     *,
     restore_step: int | None,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """The state a run goes on from, and what was recorded of its data: nothing of a new run.
+    """The state that a run starts or resumes from, and its data record: empty for a new run.
 
     Args:
       new: makes the state before the first step, see `initial_state`.
-      target: of what shape that state is and where each leaf is to live.
+      target: shapes and places of that state.
       checkpoints: of this run; the newest is resumed where there is one.
       restore_step: the checkpoint to resume instead; later ones are removed.
 
@@ -52,32 +51,18 @@ def start(
 def initial_state(
     fresh: Callable[..., TrainState],
     target: TrainState,
-    init_from: Callable[[Any], Any] | None,
+    params: Any = None,
 ) -> TrainState:
     """The state before the first step; shapes first, so that nothing is made twice.
 
     Args:
-      fresh: makes it, of given parameters or else of random ones.
-      target: of what shape it is and where each leaf is to live.
-      init_from: reads the parameters, given their shapes and places; None: random ones.
+      fresh: makes it from given parameters, or else from random ones.
+      target: its shapes and places.
+      params: of the model; None: random ones.
     """
     sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
-    if init_from is None:
-        return jax.jit(fresh, out_shardings=sharding)()
-    return jax.jit(fresh, out_shardings=sharding)(init_from(target.params))
-
-
-def eval_params_of(workdir: str, step: int | None = None) -> Callable[[Any], Any]:
-    """Reads the evaluation parameters of another run at `step`, by default its last checkpoint.
-
-    See `TrainState.eval_params`.
-    """
-
-    def read(target: Any) -> Any:
-        with Checkpoints(Path(workdir) / "checkpoints") as others:
-            return others.restore_eval_params(step, target)
-
-    return read
+    given = () if params is None else (params,)
+    return jax.jit(fresh, out_shardings=sharding)(*given)
 
 
 def resume(

@@ -65,7 +65,7 @@ class Checkpoints:
           directory: on a local or shared file system; created by the first save.
           keep: checkpoints that are kept because they are the newest; the best is kept besides.
           keep_every: steps whose multiples are kept for good.
-          highest: which of the validation's metrics is highest of the best; None: the lowest loss.
+          highest: validation metric whose highest value is the best; None: the lowest loss is.
         """
         silence_orbax()
         self._directories = StepDirectories(directory, keep, keep_every, highest)

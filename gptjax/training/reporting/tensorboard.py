@@ -4,7 +4,7 @@ A row is on disk, or an error of its own: tensorboardX's writer leaves that to a
 full disk ends, and whatever then fills its queue waits for ever. Importing it imports torch, too.
 
     with EventFile(workdir / "tensorboard", first_step=6) as events:
-        events.write(6, {"train/loss": 3.2})
+        events.log(6, {"train/loss": 3.2})
 
 Source of the format: TensorFlow's `core/lib/io/record_writer.h` (length, its checksum, event, its
 checksum), `core/util/event.proto` and `core/framework/summary.proto` (numbers of the fields), and
@@ -54,14 +54,14 @@ class EventFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Appends the scalars of a step, by tag; what float32 cannot hold is infinite there."""
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Appends the figures of a step, by tag; what float32 cannot hold is infinite there."""
         values = b"".join(
             _counted(
                 _SUMMARY_VALUE,
                 _counted(_TAG, tag.encode()) + bytes([_SIMPLE_VALUE]) + _float32(value),
             )
-            for tag, value in scalars.items()
+            for tag, value in figures.items()
         )
         self._append(step, _counted(_SUMMARY, values))
 

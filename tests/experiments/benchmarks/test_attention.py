@@ -49,6 +49,7 @@ def figures(request):
         return request.param, measure_attention(TINY)
 
 
+@pytest.mark.slow
 def test_figures_stand_beside_their_targets(figures):
     torch, values = figures
     found = dict(leaves(json.loads(json.dumps(values))))

@@ -26,7 +26,7 @@ TINY = suite.GenerateSizes(
 
 @contextlib.contextmanager
 def some_transformers(module, *, rows, num_beams, prompt, new, dtype, shape):
-    assert (module, prompt, new, dtype) == ("torch_generate", 4, 8, "float32")
+    assert (module, prompt, new, dtype) == ("generate", 4, 8, "float32")
     assert shape["d_model"] == 8
     yield lambda: 1000.0 * rows * num_beams, "torch 0.0"
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from experiments.benchmarks import beside_torch
 from experiments.benchmarks import train as suite
 from experiments.benchmarks.figures import figure_lines, with_targets
 from experiments.benchmarks.training_program import TrainingProgram
@@ -24,7 +25,7 @@ TINY = suite.TrainSizes(
 @contextlib.contextmanager
 def some_torch(module, *, compiled, **arguments):
     """Eager takes three seconds a step; compiled two, or is not to be had."""
-    assert module == "torch_gpt" and arguments["d_model"] == 8
+    assert module == "gpt" and arguments["d_model"] == 8
     yield lambda: 2.0 if compiled else 3.0, "torch 0.0"
 
 
@@ -62,15 +63,17 @@ def measured(programs):
 
     @functools.cache
     def measure(torch):
-        patch.setattr(suite, "torch_program", torch)
+        patch.setattr(beside_torch, "torch_program", torch)
         return json.loads(json.dumps(suite.measure_train(TINY)))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suite, "TrainingProgram", lambda config: programs)
-        patch.setattr(suite, "interleaved", ours_in_half_a_second)
+        for module in (suite, beside_torch):
+            patch.setattr(module, "interleaved", ours_in_half_a_second)
         yield measure
 
 
+@pytest.mark.slow
 def test_figures_of_programs_that_take_known_seconds(measured):
     figures = measured(some_torch)
     model = figures["six_layers"]
@@ -90,6 +93,7 @@ def test_figures_of_programs_that_take_known_seconds(measured):
     assert figures["saves"]["resident_bytes"] > 1e7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torch", [eager_torch, no_torch])
 def test_what_torch_cannot_do_is_named(measured, torch, monkeypatch):
     for name in ("_compilation", "beside_steps", "memory_over_saves"):  # which have no torch
@@ -103,6 +107,7 @@ def test_what_torch_cannot_do_is_named(measured, torch, monkeypatch):
     assert model["tokens_per_second"] == 16 / 0.5
 
 
+@pytest.mark.slow
 def test_every_target_names_a_figure(measured):
     figures = measured(some_torch)
     paths = [f"{group}.{name}" for group in figures for name in figures[group]]

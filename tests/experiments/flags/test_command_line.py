@@ -4,15 +4,22 @@ Or it raises what a main may raise.
 """
 
 import builtins
+import contextlib
 import importlib
+import io
 import json
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 
+import jax
 import pytest
 from absl import flags, logging
 
+import experiments
+from gptjax.config import CheckpointConfig, ExperimentConfig, resolve
 from gptjax.settings import fields
 from tests.support.binaries import Ended, call, called
 
@@ -23,6 +30,7 @@ def main(argv):
         reader, writer = os.pipe()
         os.close(reader)
         sys.stdout = os.fdopen(writer, "w")
+        print("begun")
     if flags.FLAGS.raises:
         raise getattr(builtins, flags.FLAGS.raises)("step: got 3,\nexpected 4")
     config = fields(flags.FLAGS.config) if "config" in flags.FLAGS else None
@@ -33,10 +41,12 @@ def ended(line: str, with_experiment: bool = True) -> Ended:
     """How the binary ends that is given this command line."""
 
     def binary():
-        flags.DEFINE_string("workdir", None, "")
+        importlib.import_module("experiments.flags.paths").define_path("workdir", None, "")
         flags.DEFINE_integer("restore_step", None, "", lower_bound=0)
         flags.DEFINE_bool("unread", False, "")
-        flags.DEFINE_enum("raises", None, ["ValueError", "OSError", "KeyboardInterrupt"], "")
+        flags.DEFINE_enum(
+            "raises", None, ["ValueError", "OSError", "KeyboardInterrupt", "SystemExit"], ""
+        )
         command_line = importlib.import_module("experiments.flags.command_line")
         command_line.run(main, with_experiment=with_experiment)
 
@@ -44,9 +54,9 @@ def ended(line: str, with_experiment: bool = True) -> Ended:
 
 
 WRONG = {
-    "": "error: --experiment: got none, expected one of: demo, gpt1, ",
+    "": "error: --experiment: got none, expected one of: bert_base, ",
     "--experiment=gpt2_smal": (
-        "error: unknown experiment 'gpt2_smal' (did you mean 'gpt2_small'?); expected one of: demo"
+        "error: unknown experiment 'gpt2_smal' (did you mean 'gpt2_small'?); expected one of: bert_"
     ),
     "--experiment": "error: Missing value for flag --experiment",
     "--experiment=demo --config.model.num_layer=3": (
@@ -110,11 +120,23 @@ WRONG = {
     "--experiment=demo --config.model.d_model": (
         "error: Missing value for flag --config.model.d_model"
     ),
+    "--experimnt=demo --config.model.d_model=8": (
+        "error: unknown flag --experimnt (did you mean --experiment?); --help lists the flags"
+    ),
+    "--experiment=instruct_smoke": (
+        "error: --experiment: got the pipeline 'instruct_smoke', expected one experiment; `python"
+    ),
+    "--experiment=demo --d_model=8": (
+        "error: unknown flag --d_model (did you mean --config.model.d_model?)"
+    ),
+    "--experiment=sft_smoke --config.sft.judges=gold": (
+        "error: unknown config field 'sft.judges' (did you mean 'sft.rewards'?); expected one of"
+    ),
     "--experiment=demo --workdri=x": "error: unknown flag --workdri (did you mean --workdir?)",
     "--experiment=demo --confg.training.seed=4": (
         "error: unknown flag --confg.training.seed (did you mean --config.training.seed?)"
     ),
-    "--experiment=demo --restore_step=-1": "error: flag --restore_step=-1: -1 is not",
+    "--experiment=demo --restore_step=-1": "error: flag --restore_step=-1: expected int >= 0",
     "--experiment=demo stray": "error: unexpected argument 'stray'; expected flags, as --name=",
     "--experiment=demo --raises=ValueError": "error: step: got 3, expected 4",
     "--experiment=demo --raises=OSError": "error: step: got 3, expected 4",
@@ -135,13 +157,22 @@ RIGHT = {
         "optimizer.warmup_steps": 3,
         "optimizer.warmup_tokens": None,
     },
+    "--experiment=sft_smoke -config.sft.conversations=jsonl:mine": {"sft.validation": None},
+    "--experiment=sft_smoke --config.sft.conversations=jsonl:a --config.sft.validation=jsonl:x": {
+        "sft.validation": "jsonl:x"
+    },
+    "--experiment=reward_model_smoke --config.reward.rankings=jsonl:mine": {
+        "reward.validation": None,
+        "reward.demonstrations": None,
+    },
+    "--experiment=ppo_smoke --config.ppo.prompts=jsonl:mine": {"ppo.samples": None},
     "--experiment=demo --config.model.num_kv_heads=1 --noconfig.model.tied_embeddings": {
         "model.num_kv_heads": 1,
         "model.tied_embeddings": False,
     },
-    "--experiment=demo --config.optimizer.clip_norm=0.5 --config.checkpoint.init_from=a/b": {
+    "--experiment=demo --config.optimizer.clip_norm=0.5 --config.data.corpus=text:a/b": {
         "optimizer.clip_norm": 0.5,
-        "checkpoint.init_from": "a/b",
+        "data.corpus": "text:a/b",
     },
     "--experiment=demo --config.model.attention=dense,banded(window=8)": {
         "model.attention": "dense,banded(window=8)"
@@ -166,6 +197,40 @@ def test_overrides_reach_the_config(line):
     assert {path: config[path] for path in RIGHT[line]} == RIGHT[line]
 
 
+def test_a_tilde_is_the_home_in_flags_and_in_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = ended(
+        "--experiment=sft_smoke --workdir=~/run --config.sft.conversations=jsonl:~/a~b.jsonl "
+        "--config.data.corpus=jsonl:~/books/*.jsonl#text --config.data.tokenizer=chat:bytes "
+        "--config.sft.rewards=reward_model:~/rm+0.5*rubric:~nobody-here/x"
+    )
+    assert (done.code, done.errors) == (0, "")
+    printed = json.loads(done.output)
+    assert printed["workdir"] == f"{tmp_path}/run"
+    config = printed["config"]
+    assert config["sft.conversations"] == f"jsonl:{tmp_path}/a~b.jsonl"
+    assert config["data.corpus"] == f"jsonl:{tmp_path}/books/*.jsonl#text"
+    assert config["sft.rewards"] == f"reward_model:{tmp_path}/rm+0.5*rubric:~nobody-here/x"
+    refused = ended("--experiment=sft_smoke --config.checkpoint.init_from=~/source").refusal
+    assert f"no checkpoint in {tmp_path}/source" in refused
+    config = ExperimentConfig(checkpoint=CheckpointConfig(init_from="~/source"))
+    assert resolve(config).checkpoint.init_from == f"{tmp_path}/source"
+    assert config.checkpoint.init_from == "~/source"
+
+
+TEXTS = {  # flags that hold no path
+    *("prompt", "stop", "suite", "experiment", "kind", "patterns", "variants", "attention"),
+    *("coordinator", "lengths", "tracker", "text", "words", "suffix"),
+}
+
+
+def test_every_text_flag_is_known_to_be_a_path_or_not():
+    defined = re.compile(r"flags\.DEFINE_(?:multi_)?(?:string|list)\(\s*\"(\w+)\"")
+    binaries = Path(experiments.__file__).parent.rglob("*.py")
+    found = {name for file in binaries for name in defined.findall(file.read_text())}
+    assert found == TEXTS
+
+
 def test_binaries_without_experiments_answer_alike():
     right = ended("--workdir=x", with_experiment=False)
     assert right.code == 0 and json.loads(right.output) == {"config": None, "workdir": "x"}
@@ -185,13 +250,33 @@ def test_verbosity_shows_messages_and_the_traceback_of_an_error():
     assert traced.errors.endswith("error: step: got 3, expected 4\n")
 
 
+def test_64_bits_are_refused_before_anything_is_done():
+    with jax.enable_x64(True):
+        refused = ended("--experiment=demo").refusal
+    assert refused.startswith("JAX_ENABLE_X64: got true, from the environment or jax.config.")
+
+
 def test_control_c_leaves_with_the_shells_code():
     interrupted = ended("--experiment=demo --raises=KeyboardInterrupt")
     assert interrupted == Ended(128 + signal.SIGINT, "", "")
 
 
 def test_a_reader_that_leaves_is_no_error():
-    assert ended("--experiment=demo --unread") == Ended(128 + signal.SIGPIPE, "", "")
+    quiet = Ended(128 + signal.SIGPIPE, "", "")
+    assert ended("--experiment=demo --unread") == quiet
+    assert ended("--experiment=demo --unread --raises=SystemExit") == quiet
+
+
+def test_what_a_terminal_cannot_show_is_escaped():
+    narrow = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
+
+    def binary():
+        command_line = importlib.import_module("experiments.flags.command_line")
+        with contextlib.redirect_stdout(narrow):
+            command_line.run(lambda argv: print("café \udc80 🙂"))
+
+    assert called(binary) == Ended(0, "", "")
+    assert narrow.buffer.getvalue() == rb"caf\xe9 \udc80 \U0001f642" + b"\n"
 
 
 def test_a_real_binary_says_one_line_and_makes_nothing(tmp_path):

@@ -7,31 +7,37 @@ import numpy as np
 import pytest
 
 from gptjax.runs import inputs
+from gptjax.runs.kind import kind_named
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget import comparison
 from gptjax.studies.equal_budget.comparison import compare
 from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.studies.equal_budget.plan import Trial
+from gptjax.studies.equal_budget.variants import Variant, parse_variants
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.training.interruption import Interrupted
 from gptjax.training.reporting.metrics import read_metrics
+from tests.support.alignment_runs import make_config as of_kind
 
 VARIANTS = ["dense", "banded(window=2)"]
 
 
 def run_comparison(path, config, *, variants=VARIANTS, budget="tokens", num_seeds=1):
-    return compare("tiny", config, WorkDirectory(str(path)), list(variants), budget, num_seeds)
+    parsed = parse_variants(config, ";".join(variants))
+    return compare("tiny", config, WorkDirectory(str(path)), parsed, budget, num_seeds)
 
 
 @pytest.fixture
-def trained(monkeypatch):
+def started(monkeypatch):
     """The runs that are started, as (attention, seed), in order."""
-    started, train = [], comparison.train
+    seen, train = [], comparison.train
 
     def noted(experiment, config, workdir):
-        started.append((config.model.attention, config.training.seed))
+        seen.append((config.model.attention, config.training.seed))
         return train(experiment, config, workdir)
 
     monkeypatch.setattr(comparison, "train", noted)
-    return started
+    return seen
 
 
 @pytest.fixture
@@ -49,26 +55,29 @@ def begun(tmp_path_factory, make_config):
     with pytest.MonkeyPatch.context() as patch:
         stopped = SimpleNamespace(interrupted_by="SIGTERM")
         patch.setattr(comparison, "train", lambda *run: stopped)
-        patch.setattr(comparison, "measure_all", lambda _, __, kept: kept.write_text("{}"))
-        patch.setattr(comparison, "plan", lambda *_: [Trial("dense", 3, make_config())])
-        assert run_comparison(path, make_config(training__seed=3)) is None
+        patch.setattr(comparison, "measure_all", lambda _, kept: kept.write_text("{}"))
+        patch.setattr(
+            comparison, "plan", lambda *_: [Trial(Variant("dense", {}), 3, make_config())]
+        )
+        with pytest.raises(Interrupted, match=r"^SIGTERM: stopped; the same command goes on"):
+            run_comparison(path, make_config(training__seed=3))
     return path
 
 
 @pytest.mark.slow
-def test_runs_are_compared_and_done_once(tmp_path, make_config, trained):
+def test_runs_are_compared_and_done_once(tmp_path, make_config, started):
     """One seed; the same again; a second seed."""
     path = tmp_path / "runs"
     config = make_config(training__seed=3)
     summary = run_comparison(path, config)
-    assert trained == [("dense", 3), ("banded(window=2)", 3)]
+    assert started == [("dense", 3), ("banded(window=2)", 3)]
     assert summary["variants"][0]["loss"]["half_width"] is None
 
     assert run_comparison(path, config) == summary
-    assert len(trained) == 2
+    assert len(started) == 2
 
     summary = run_comparison(path, config, num_seeds=2)
-    assert trained[2:] == [("dense", 4), ("banded(window=2)", 4)]
+    assert started[2:] == [("dense", 4), ("banded(window=2)", 4)]
     saved = json.loads((path / "comparison.json").read_text())
     assert saved["variants"] == summary["variants"]
     assert saved["budget"] == "tokens" and saved["versions"]
@@ -82,6 +91,7 @@ def test_runs_are_compared_and_done_once(tmp_path, make_config, trained):
             assert own.config().training.seed == run["seed"]
             last = read_metrics(own.path / "metrics.jsonl")[-1]
             assert (run["loss"], run["bits_per_byte"]) == (last["loss"], last["bits_per_byte"])
+            assert run["bytes_of"] == last["bytes_of"] == "documents"
             assert [point["step"] for point in run["curve"]] == [4, 8]
             losses.append(last["loss"])
         by_hand[row["variant"]] = losses
@@ -100,23 +110,60 @@ def test_runs_are_compared_and_done_once(tmp_path, make_config, trained):
     ("changes", "options", "difference"),
     [
         ({"optimizer__learning_rate": 0.02}, {}, "optimizer.learning_rate: 0.02, not 0.01"),
-        ({"training__num_steps": 9}, {}, "training.num_steps: 9, not 8"),
+        ({"training__num_steps": 7}, {}, "training.num_steps: 7, not 8"),
         ({"training__eval_every": 2}, {}, "eval_every: 2, not 4"),
         ({}, {"budget": "flops"}, "budget: flops, not tokens"),
         ({}, {"variants": VARIANTS[::-1]}, "model.attention: 'banded.window=2.', not 'dense'"),
     ],
 )
-def test_another_comparison_is_refused(begun, make_config, trained, changes, options, difference):
+def test_another_comparison_is_refused(begun, make_config, started, changes, options, difference):
     config = make_config(**{"training__seed": 3} | changes)
     with pytest.raises(ValueError, match=f"another run; expected .* {difference}") as error:
         run_comparison(begun, config, **options)
     assert "\n" not in str(error.value)
-    assert trained == []
+    assert started == []
+
+
+def test_epochs_say_how_long_the_first_variant_trains(tmp_path, monkeypatch, measured):
+    """Of a kind with epochs: two of them, and with half the rows a step twice the steps."""
+    config, started = of_kind(SFTConfig, sft__epochs=2), []
+    steps = kind_named("sft").prepare(config).config.training.num_steps
+
+    def noted(experiment, config, workdir):
+        started.append((config.sft.epochs, config.training.num_steps))
+        return SimpleNamespace(interrupted_by=None)
+
+    monkeypatch.setattr(comparison, "train", noted)
+    monkeypatch.setattr(comparison, "summarise", lambda *_: {})
+    monkeypatch.setattr(comparison.report, "markdown", lambda _: "")
+    monkeypatch.setattr(comparison.report, "plot", lambda *_: None)
+    path, variants = tmp_path / "runs", ["base", "training.batch_size=2"]
+    run_comparison(path, config, variants=variants)
+    assert started == [(None, steps), (None, 2 * steps)]
+    with pytest.raises(ValueError, match=r"init_from: got none with lora.rank=4, expected a work"):
+        run_comparison(tmp_path / "other", config, variants=["base", "lora.rank=4"])
+    assert len(started) == 2 and not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_kind_with_epochs_and_adapters_is_compared(tmp_path, measured, trained):
+    start = str(trained("sft").path)
+    config = of_kind(SFTConfig, sft__epochs=2, checkpoint__init_from=start)
+    path, variants = tmp_path / "runs", ["base", "small: lora.rank=2"]
+    summary = run_comparison(path, config, variants=variants, num_seeds=2)
+    base, small = summary["variants"]
+    assert summary["figures"][0] == "loss" and small["variant"] == "small"
+    for row in (base, small):
+        for run in row["runs"]:
+            last = read_metrics(path / run["workdir"] / "metrics.jsonl")[-1]
+            assert run["loss"] == last["loss"] and last["step"] == row["num_steps"]
+    assert base["loss"]["mean"] != small["loss"]["mean"]
+    assert run_comparison(path, config, variants=variants, num_seeds=2) == summary
 
 
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_in_the_run_it_stopped_in(
-    tmp_path, make_config, trained, measured, monkeypatch
+    tmp_path, make_config, started, measured, monkeypatch
 ):
     config, whole = make_config(training__seed=3), inputs.training_batches
 
@@ -128,18 +175,20 @@ def test_an_interrupted_comparison_goes_on_in_the_run_it_stopped_in(
 
     with monkeypatch.context() as patch:
         patch.setattr(inputs, "training_batches", interrupted)
-        assert run_comparison(tmp_path / "runs", config) is None
+        with pytest.raises(Interrupted):
+            run_comparison(tmp_path / "runs", config)
     assert not (tmp_path / "runs/comparison.json").exists()
     (begun,) = (tmp_path / "runs/runs/banded{window=2}").iterdir()
     assert not (begun / "result.json").exists() and (begun / "checkpoints/4").exists()
     before = (begun.parents[1] / "dense/seed3/metrics.jsonl").read_bytes()
 
     summary = run_comparison(tmp_path / "runs", config)
-    assert trained == [("dense", 3), *[("banded(window=2)", 3)] * 2]
+    assert started == [("dense", 3), *[("banded(window=2)", 3)] * 2]
     assert (begun.parents[1] / "dense/seed3/metrics.jsonl").read_bytes() == before
     assert [point["step"] for point in summary["variants"][1]["runs"][0]["curve"]] == [4, 8]
 
 
+@pytest.mark.slow
 def test_variants_are_judged_on_the_targets_that_none_may_see(tmp_path, make_config, measured):
     """Of windows of 16 tokens those from 6 on; a loop over them."""
     config, variants = make_config(training__seed=3), ["dense", "prefix(length=6)"]

@@ -35,7 +35,8 @@ FIGURES = {
     ),
     *("clip_fraction", "kl_k1", "kl_k3", "explained_variance", "ratio_min", "ratio_max"),
     *("answer_length", "finished", "empty", "policy_loss", "value_loss", "pretraining_loss"),
-    *("seconds_rollout", "seconds_scoring", "seconds_update", "tokens_per_second"),
+    *("seconds_rollout", "seconds_scoring", "seconds_update", "seconds", "tokens"),
+    "tokens_per_second",
 }
 
 
@@ -119,6 +120,7 @@ class Counting(stopping_environment(2)):
         return super()._draw(params, current)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_half_way_goes_on_to_the_same_bits(trained, whole, tmp_path, monkeypatch):
     """Nothing is compiled after the second iteration."""
     config = trained.config("ppo")
@@ -180,6 +182,7 @@ def test_a_mesh_gives_the_curve_of_one_device(whole, tmp_path):
     same_on_a_mesh(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_mesh_gives_the_curve_of_one_device_without_a_value_network(grpo, tmp_path):
     same_on_a_mesh(tmp_path / "run", grpo)
 
@@ -203,6 +206,7 @@ def test_grpo_needs_neither_value_network_nor_reward_model(grpo):
     without_value_network(grpo, one=True)
 
 
+@pytest.mark.slow
 def test_a_reward_that_is_always_the_same_teaches_nothing(trained, tmp_path):
     reward = {"ppo__rewards": f"python:{HERE}:constant", "ppo__answers_per_prompt": 8}
     others = {"ppo__unfinished_score": None, "optimizer__weight_decay": 0.0}
@@ -211,19 +215,20 @@ def test_a_reward_that_is_always_the_same_teaches_nothing(trained, tmp_path):
     assert [(row["policy_loss"], row["kl"]) for row in rows] == [(0, 0)] * 4
 
 
+@pytest.mark.slow
 def test_rloo_needs_neither_value_network_nor_reward_model(trained, tmp_path):
     config = relative(trained, ppo__advantages="rloo", ppo__inner_epochs=2, training__num_steps=2)
     without_value_network(run_policy(tmp_path / "run", config), one=False)
 
 
+@pytest.mark.slow
 def test_the_average_and_beta_go_on_from_iteration_to_iteration(grpo, trained):
     """One update an iteration: the average, and beta, follow from what each checkpoint has."""
     average, beta = trained("sft").params(), grpo.config().ppo.kl_coefficient
     with grpo.checkpoints() as checkpoints:
         for row in curve(grpo):
-            params, kept = (
-                checkpoints.restore_params(row["step"], item=x) for x in ("params", "ema")
-            )
+            params = checkpoints.restore_params(row["step"], item="params")
+            kept = checkpoints.restore_params(row["step"], item="ema")
             average = jax.tree.map(
                 lambda x, y: 0.9 * np.asarray(x) + 0.1 * np.asarray(y), average, params
             )
@@ -321,6 +326,15 @@ def test_samples_of_a_run_that_goes_back_are_those_before_it_and_new_ones(whole,
     environment.show(state.params, 2)
     lines = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
     assert [row["iteration"] for row in lines] == [0, 0, 0, 2, 2, 2]
+
+
+def test_the_first_prompt_is_shown_without_a_call_of_a_reward(trained, tmp_path, monkeypatch):
+    state, environment = at_start(tmp_path / "run", relative(trained, training__sample_tokens=1))
+    monkeypatch.setattr(environments, "scored", lambda *_: pytest.fail("it is scored"))
+    environment.show(state.params, 2)
+    (line,) = (tmp_path / "run/samples.jsonl").read_text().splitlines()
+    assert json.loads(line).keys() == {"iteration", "prompt", "response", "finished"}
+    assert "iteration 2" in (tmp_path / "run/samples.html").read_text()
 
 
 def test_text_is_a_function_of_the_iteration(trained, tmp_path):

@@ -1,0 +1,1 @@
+"""Texts with labels: what a model is fine-tuned on to classify, compare or choose."""

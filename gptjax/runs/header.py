@@ -1,0 +1,92 @@
+"""Header of a run: what it is, shown once before the first step.
+
+progress.say(*header_lines("demo", config, learner, workdir.path, step=0))
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gptjax.attention.dispatch import choose
+from gptjax.attention.implementations.implementation import Call
+from gptjax.attention.patterns import in_order
+from gptjax.attention.restarts import asks_for_positions
+from gptjax.config import ExperimentConfig, ModelConfig, ParallelismConfig
+from gptjax.models.transformer import attention_cycle
+from gptjax.runs.kind import kind_of
+from gptjax.runs.learner import Learner
+
+
+def header_lines(
+    experiment: str, config: ExperimentConfig, learner: Learner, directory: Path, step: int
+) -> Iterator[str]:
+    """Lines for people, a label and its text each.
+
+    Args:
+      experiment: what the run is called.
+      config: resolved.
+      learner: of the run; its `header` says what differs between kinds.
+      directory: of the run.
+      step: that it goes on from.
+    """
+    kind = kind_of(config)
+    total = config.training.num_steps
+    mesh = jax.tree.leaves(learner.target)[0].sharding.mesh
+    axes = ", ".join(f"{name}={size}" for name, size in mesh.shape.items() if size > 1)
+    devices = f"{mesh.size} of {jax.device_count()}, {jax.devices()[0].device_kind}"
+    if jax.process_count() > 1:
+        devices += f", {jax.process_count()} processes"
+    lines = {
+        "run": f"{experiment}, {kind.name}, step {step} to {total}",
+        "parameters": f"{kind.costs(config).parameters:,}, {config.model.dtype}",
+        **learner.header,
+        "devices": devices + (f" ({axes})" if axes else ""),
+        "attention": _attention(config),
+        "writes to": str(directory),
+    }
+    width = max(map(len, lines))
+    return (f"{label:{width}}  {text}" for label, text in lines.items())
+
+
+def _attention(config: ExperimentConfig) -> str:
+    if config.model.trunk == "lstm":
+        return "none: an LSTM"
+    return f"{config.model.attention}: {attention_by(config)}"
+
+
+def attention_by(config: ExperimentConfig) -> str:
+    """What computes attention in training: one implementation, or several by layer and head."""
+    parallelism, model = config.parallelism, config.model
+    if parallelism.sequence > 1:
+        name = "blockwise" if model.attention_impl == "auto" else model.attention_impl
+        return f"{name}, {parallelism.sequence_attention} over {parallelism.sequence} devices"
+    if model.attention_impl != "auto":
+        return model.attention_impl
+    given = kind_of(config).attention_calls(config)
+    calls = (call for each in given for call in _calls(model, parallelism, each))
+    return ", ".join(dict.fromkeys(map(choose, calls)))
+
+
+def _calls(
+    model: ModelConfig, parallelism: ParallelismConfig, given: Mapping[str, Any]
+) -> Iterator[Call]:
+    """The calls that are `given` the same, as `attend` describes them, one a pattern."""
+    assert model.d_head and model.d_value, "resolve the config first"
+    score = None if model.score == "none" else model.score
+    for whole in map(in_order, attention_cycle(model)):
+        for pattern in whole.per_head():
+            yield Call(
+                pattern=pattern,
+                platform=jax.default_backend(),
+                capability=getattr(jax.local_devices()[0], "compute_capability", ""),
+                devices=jax.device_count() if parallelism.strategy == "single" else 1,
+                head_dim=model.d_head,
+                value_dim=model.d_value,
+                dtype=model.dtype,
+                restarts=given.get("segments", False) and asks_for_positions(whole, score),
+                score=score is not None,
+                dropout=model.attention_dropout > 0.0,
+                **given,
+            )

@@ -1,0 +1,1 @@
+"""The kind of run `classification`: GPT-1's fine-tuning on a task with labels."""
