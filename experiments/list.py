@@ -5,6 +5,7 @@ python -m experiments.list --kind=sft                 # what such a run takes an
 python -m experiments.list --experiment=gpt3_small    # every field: its value, and what it means
 python -m experiments.list --experiment=python:mine:small # the same of one of your own
 python -m experiments.list --experiment=instruct_demo # the same of a pipeline, stage by stage
+python -m experiments.list --experiment=gpt_beside_bert    # models and systems of a transfer study
 python -m experiments.list --configuration > docs/configuration.md   # every field, as Markdown
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.configs import EXPERIMENTS, PIPELINES, experiment_named
+from experiments.configs import EXPERIMENTS, PIPELINES, STUDIES, TRANSFERS, experiment_named
 from experiments.flags.command_line import run
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.registry import unknown_name
@@ -23,7 +24,7 @@ from gptjax.runs.kind import Kind, kind_named, kinds
 from gptjax.settings import fields, meaning
 
 _EXPERIMENT = flags.DEFINE_string(
-    "experiment", None, "Name of an experiment or pipeline whose fields are explained."
+    "experiment", None, "Name of an experiment, pipeline or transfer study that is explained."
 )
 _KIND = flags.DEFINE_string("kind", None, "Name of a kind of run that is explained.")
 _CONFIGURATION = flags.DEFINE_bool(
@@ -34,7 +35,7 @@ _FLAG = "The flag --config.PATH=VALUE changes a field."
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints one line an experiment, or one experiment, pipeline or kind of run in full."""
+    """Prints one line an experiment, or one experiment, study or kind of run in full."""
     del argv
     name = _EXPERIMENT.value
     if _CONFIGURATION.value:
@@ -44,14 +45,24 @@ def main(argv: Sequence[str]) -> None:
     elif name is None:
         lines = _all()
     else:
-        lines = _pipeline(name) if name in PIPELINES else _experiment(name)
+        lines = _explained(name)
     print("\n".join(lines))
 
 
+def _explained(name: str) -> Iterator[str]:
+    if name in PIPELINES:
+        return _pipeline(name)
+    return _transfer(name) if name in TRANSFERS else _experiment(name)
+
+
+def _names() -> list[str]:
+    return [name for registry in (EXPERIMENTS, *STUDIES.values()) for name in registry]
+
+
 def _all() -> Iterator[str]:
-    """One line an experiment or pipeline: its name, and the first line of its docstring."""
-    width = max(len(name) for name in (*EXPERIMENTS, *PIPELINES))
-    for registry in (EXPERIMENTS, PIPELINES):
+    """One line an experiment or study: its name, and the first line of its docstring."""
+    width = max(len(name) for name in _names())
+    for registry in (EXPERIMENTS, *STUDIES.values()):
         for name in registry:
             summary = (registry.get(name).__doc__ or "").splitlines()[0]
             yield f"{name:{width}}  {summary}"
@@ -60,7 +71,7 @@ def _all() -> Iterator[str]:
 def _experiment(name: str) -> Iterator[str]:
     """An experiment's docstring, the command that runs it, and its fields."""
     if name not in EXPERIMENTS and not name.startswith("python:"):
-        raise unknown_name("experiment or pipeline", name, [*EXPERIMENTS, *PIPELINES])
+        raise unknown_name("experiment or study", name, _names())
     make = experiment_named(name)
     config = resolve(make())
     yield inspect.cleandoc(make.__doc__ or "")
@@ -80,6 +91,18 @@ def _pipeline(name: str) -> Iterator[str]:
     yield f"To run it:  python -m experiments.instruct --experiment={name} --workdir=DIR"
     yield _FIELDS
     yield from explained(make().resolved())
+
+
+def _transfer(name: str) -> Iterator[str]:
+    """A study's docstring, the command that runs it, its models, systems and tasks."""
+    make = TRANSFERS.get(name)
+    study = make()
+    yield inspect.cleandoc(make.__doc__ or "")
+    yield ""
+    yield f"To run it:  python -m experiments.transfer --experiment={name} --workdir=DIR"
+    yield f"Models:  {', '.join(study.pretraining)}"
+    yield f"Systems:  {', '.join(study.systems)}"
+    yield f"Tasks:  {', '.join(task.name for task in study.tasks)}"
 
 
 def _configuration() -> Iterator[str]:

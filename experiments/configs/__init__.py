@@ -5,8 +5,18 @@ import pkgutil
 
 from experiments.configs.registry import EXPERIMENTS, experiment_named, maker_named
 from gptjax.studies.instruct_pipeline.config import PIPELINES
+from gptjax.studies.transfer.config import TRANSFERS
 
-__all__ = ["EXPERIMENTS", "PIPELINES", "experiment_named", "maker_named"]
+__all__ = [
+    "EXPERIMENTS",
+    "PIPELINES",
+    "STUDIES",
+    "TRANSFERS",
+    "experiment_named",
+    "maker_named",
+]
+
+STUDIES = {"instruct": PIPELINES, "transfer": TRANSFERS}  # by the binary that runs them
 
 for module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{module.name}")

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.configs import EXPERIMENTS, PIPELINES, experiment_named
+from experiments.configs import EXPERIMENTS, STUDIES, experiment_named
 from experiments.flags.help import allowed_by, help_lines
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.models.layers import refuse_float64
@@ -81,11 +81,12 @@ def _parse_experiment(argv: Sequence[str]) -> list[str]:
     if name is None:
         FLAGS([flag for flag in argv if not re.match(r"--(no)?config\.", flag)])  # misspelt?
         raise ValueError(f"--experiment: got none, expected one of: {', '.join(EXPERIMENTS)}")
-    if name in PIPELINES:
-        raise ValueError(
-            f"--experiment: got the pipeline {name!r}, expected one experiment; "
-            "`python -m experiments.instruct` runs pipelines"
-        )
+    for binary, studies in STUDIES.items():
+        if name in studies:
+            raise ValueError(
+                f"--experiment: got the {studies.kind} {name!r}, expected one experiment; "
+                f"`python -m experiments.{binary}` runs it"
+            )
     config = experiment_named(name)()
     given = _check_override_names(argv, config)
     config_flags.DEFINE_config_dataclass("config", config, sys_argv=list(argv))

@@ -27,7 +27,7 @@ MARKED: dict[str, type[MarkedTokenizer]] = {
 KINDS: dict[str, type[Tokenizer]] = {
     **INNER_KINDS,
     **MARKED,
-    **{kind.kind: kind for kind in (WordPiece, SentenceTokenizer)},
+    SentenceTokenizer.kind: SentenceTokenizer,
 }
 _HUGGING_FACE = ("vocab.json", "merges.txt")  # the same files in its model directories
 

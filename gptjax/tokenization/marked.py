@@ -18,9 +18,10 @@ from gptjax.tokenization.gpt1_bpe import GPT1BPE
 from gptjax.tokenization.protocol import Tokenizer, read_json
 from gptjax.tokenization.raw_bytes import RawBytes
 from gptjax.tokenization.sentencepiece_model import SentencePiece
+from gptjax.tokenization.wordpiece import WordPiece
 
 INNER_KINDS: dict[str, type[Tokenizer]] = {
-    kind.kind: kind for kind in (RawBytes, ByteLevelBPE, GPT1BPE, SentencePiece)
+    kind.kind: kind for kind in (RawBytes, ByteLevelBPE, GPT1BPE, SentencePiece, WordPiece)
 }
 
 

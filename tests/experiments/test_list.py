@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.configs import EXPERIMENTS, PIPELINES
+from experiments.configs import EXPERIMENTS, PIPELINES, TRANSFERS
 from gptjax.config import resolve
 from gptjax.settings import expected, fields, limits_of, meaning
 from tests.support.binaries import call
@@ -48,7 +48,7 @@ def test_every_experiment_has_its_line():
     listed = call("list")
     lines = listed.output.splitlines()
     assert (listed.code, listed.errors) == (0, "")
-    assert [line.split()[0] for line in lines] == [*EXPERIMENTS, *PIPELINES]
+    assert [line.split()[0] for line in lines] == [*EXPERIMENTS, *PIPELINES, *TRANSFERS]
     assert any(line.split(maxsplit=1)[1].startswith("GPT-3 175B, 174,604M") for line in lines)
 
 
@@ -79,7 +79,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     ended = call("list", "--experiment=instruct_smok")
     assert (ended.code, ended.output) == (2, "")
     assert ended.errors.startswith(
-        "error: unknown experiment or pipeline 'instruct_smok' (did you mean 'instruct_smoke'?)"
+        "error: unknown experiment or study 'instruct_smok' (did you mean 'instruct_smoke'?)"
     )
 
 
@@ -94,3 +94,10 @@ def test_a_kind_of_run_is_explained_by_the_fields_that_it_adds():
     )
     assert {path.split(".")[0] for path in found} == {"dpo"}
     assert "It adds no fields" in listed("--kind=pretrain")
+
+
+def test_a_transfer_study_names_its_models_systems_and_tasks():
+    shown = listed("--experiment=gpt_beside_bert")
+    assert "Models:  BERT, BERT without NSP, GPT\n" in shown
+    assert "left-to-right BERT without NSP, GPT, " in shown
+    assert shown.endswith("Tasks:  animals or things\n")

@@ -7,15 +7,22 @@ experiment has it, fixes how much of it every other run spends.
     trials = plan(base, variants, "flops", 3, measurements)
 """
 
+import copy
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gptjax.config import Config, ExperimentConfig, batch_schedule, resolve
 from gptjax.runs.kind import kind_of
 from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.studies.equal_budget.variants import Variant
+
+
+def flops_per_token(config: ExperimentConfig) -> float:
+    """Executed training FLOPs for each token that the batch schedule counts."""
+    kind = kind_of(config)
+    return kind.costs(config).executed_flops_per_token * _computed(config)
 
 
 def _computed(config: ExperimentConfig) -> float:
@@ -29,9 +36,7 @@ def _computed(config: ExperimentConfig) -> float:
 # The cost of training on one token of the batch schedule, under each budget.
 BUDGETS: dict[str, Callable[[ExperimentConfig, Measurement], float]] = {
     "tokens": lambda config, measured: 1.0,
-    "flops": lambda config, measured: (
-        kind_of(config).costs(config).executed_flops_per_token * _computed(config)
-    ),
+    "flops": lambda config, measured: flops_per_token(config),
     "seconds": lambda config, measured: measured.seconds_per_token * _computed(config),
 }
 SCHEDULED = ("warmup_steps", "warmup_tokens", "decay_steps", "decay_tokens")
@@ -57,19 +62,42 @@ class Trial:
         return f"runs/{name}/seed{self.seed}"
 
 
-def trial_config(base: Config, variant: Variant, num_steps: int, seed: int) -> Config:
-    """A variant of `base` with another length and seed, resolved.
+def of_length(config: Config, num_steps: int, seed: int) -> Config:
+    """A copy of `config`, which is not resolved yet, with another length and seed, resolved.
 
     The learning-rate schedule is laid over the run's own length: its warm-up and decay, where they
     are stated, stretch as the run does.
     """
-    config = variant.of(base)
+    config = copy.deepcopy(config)
     stretch = num_steps / config.training.num_steps
     for name in SCHEDULED:
         if value := getattr(config.optimizer, name):
             setattr(config.optimizer, name, max(1, round(value * stretch)))
     config.training.num_steps, config.training.seed = num_steps, seed
     return resolve(config)
+
+
+def trial_config(base: Config, variant: Variant, num_steps: int, seed: int) -> Config:
+    """`of_length` of a variant of `base`."""
+    return of_length(variant.of(base), num_steps, seed)
+
+
+def equal_steps(configs: Iterable[ExperimentConfig], costs: Iterable[float]) -> list[int]:
+    """The steps with which each configuration spends as much as the first does in its own.
+
+    Args:
+      configs: resolved.
+      costs: of a token of the batch schedule, a configuration each, in any unit.
+    """
+    steps, spent = [], 0.0
+    for config, cost in zip(configs, costs, strict=True):
+        batches = batch_schedule(config)
+        spent = spent or batches.tokens(config.training.num_steps) * cost
+        tokens = spent / cost
+        enough = batches.steps_for(math.ceil(tokens))
+        nearest = min((enough, enough - 1), key=lambda n: abs(batches.tokens(n) - tokens))
+        steps.append(max(1, nearest))
+    return steps
 
 
 def plan(
@@ -88,19 +116,15 @@ def plan(
       num_seeds: runs of each variant.
       measurements: of each variant, by its key.
     """
-    steps, spent = {}, 0.0
-    num_steps = base.training.num_steps
-    for variant in variants:
-        config = trial_config(base, variant, num_steps, base.training.seed)
-        batches = batch_schedule(config)
-        cost = BUDGETS[budget](config, measurements[variant.key])
-        spent = spent or batches.tokens(num_steps) * cost
-        tokens = spent / cost
-        enough = batches.steps_for(math.ceil(tokens))
-        nearest = min((enough, enough - 1), key=lambda n: abs(batches.tokens(n) - tokens))
-        steps[variant.key] = max(1, nearest)
+    num_steps, seed = base.training.num_steps, base.training.seed
+    configs = [trial_config(base, variant, num_steps, seed) for variant in variants]
+    costs = (
+        BUDGETS[budget](config, measurements[variant.key])
+        for config, variant in zip(configs, variants, strict=True)
+    )
+    steps = equal_steps(configs, costs)
     return [
-        Trial(variant, seed, trial_config(base, variant, steps[variant.key], seed))
-        for seed in range(base.training.seed, base.training.seed + num_seeds)
-        for variant in variants
+        Trial(variant, seed, trial_config(base, variant, length, seed))
+        for seed in range(seed, seed + num_seeds)
+        for variant, length in zip(variants, steps, strict=True)
     ]

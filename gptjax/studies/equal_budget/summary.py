@@ -158,7 +158,7 @@ def summarise(
         costs = kind.costs(config)
         row = {
             "variant": variant.name,
-            "changes": dict(variant.changes),
+            "changes": dict(variant.values),
             "num_steps": config.training.num_steps,
             "tokens": tokens,
             "parameters": costs.parameters,

@@ -4,25 +4,23 @@ variants = parse_variants(base, "dense; banded(window=64); one head: model.num_h
 config = variants[1].of(base)
 """
 
-import copy
 import dataclasses
+import functools
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from gptjax import attention
-from gptjax.config import Config, ExperimentConfig, resolve
+from gptjax.config import ExperimentConfig, resolve
 from gptjax.runs.initial.inherited import OF_PARAMETERS
 from gptjax.runs.kind import kind_of
 from gptjax.runs.run_identity import IDENTITY
 from gptjax.runs.supervised import Supervised
-from gptjax.settings import check_field, drop_replaced, expected, fields, from_text, limits_of
+from gptjax.settings import fields
+from gptjax.studies.changes import Changes, named, parse_values
 
 ATTENTION = "model.attention"
-# Only before the next field does a comma divide a variant; patterns have commas of their own.
-BETWEEN_FIELDS = re.compile(r",(?=\s*\w+\.\w+\s*=)")
-NAMED = re.compile(r"\s*([^:;=()]*[^:;=()\s])\s*:(.*)", re.DOTALL)
 # Why the fields under these paths are the same in all variants.
 JUDGED = "it decides what the variants are judged on"
 FIXED = {
@@ -35,32 +33,15 @@ FIXED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Variant:
-    """An experiment with other values of some fields.
-
-    Attributes:
-      name: as people read it.
-      changes: the values by the paths of their fields; none: the experiment itself.
-    """
-
-    name: str
-    changes: Mapping[str, Any]
+class Variant(Changes):
+    """An experiment with other values of some fields."""
 
     @property
     def key(self) -> str:
         """A text that only the same changes have; of attention alone, its specification."""
-        if list(self.changes) == [ATTENTION]:
-            return self.changes[ATTENTION]
-        return ",".join(f"{path}={self.changes[path]}" for path in sorted(self.changes)) or "base"
-
-    def of(self, base: Config) -> Config:
-        """A copy of `base`, which is not resolved yet, with the changes."""
-        config = copy.deepcopy(base)
-        for path, value in self.changes.items():
-            section, name = path.split(".")
-            setattr(getattr(config, section), name, value)
-        drop_replaced(config, self.changes.keys())
-        return config
+        if list(self.values) == [ATTENTION]:
+            return self.values[ATTENTION]
+        return super().key
 
 
 def parse_variants(base: ExperimentConfig, text: str) -> list[Variant]:
@@ -106,38 +87,24 @@ def kind_of_compared(config: ExperimentConfig) -> Supervised[Any]:
 
 def loss_differs(variants: Iterable[Variant], kind: Supervised[Any]) -> bool:
     """Whether the variants' losses are different quantities, so that others must be compared."""
-    return any(path.startswith(kind.loss_fields) for each in variants for path in each.changes)
+    return any(path.startswith(kind.loss_fields) for each in variants for path in each.values)
 
 
 def _parsed(base: ExperimentConfig, text: str) -> Variant:
-    named = NAMED.fullmatch(text)
-    name, text = named.groups() if named else (None, text)
+    name, text = named(text)
     if text.strip() in ("", "base"):
         return Variant(name or "base", {})
     if not re.match(r"\s*[\w.]+\s*=", text):
         text = f"{ATTENTION}={text}"
-    changes: dict[str, Any] = {}
-    for part in BETWEEN_FIELDS.split(text):
-        path, _, value = ("".join(side.split()) for side in part.partition("="))
-        _check_may_vary(base, path)
-        if path in changes:
-            raise ValueError(f"--variants: got {path} twice in {text.strip()!r}, expected it once")
-        hint, limits = limits_of(base, path)
-        try:
-            changes[path] = from_text(value, hint)
-        except ValueError as error:
-            allowed = expected(hint, limits)
-            raise ValueError(f"--variants: {path}: got {value!r}, expected {allowed}") from error
-    variant = Variant("", changes)
+    values = parse_values(base, text, "--variants", functools.partial(_check_may_vary, base))
+    if ATTENTION in values:
+        values[ATTENTION] = "".join(values[ATTENTION].split())
+    variant = Variant("", values)
     return dataclasses.replace(variant, name=name or variant.key)
 
 
 def _check_may_vary(base: ExperimentConfig, path: str) -> None:
-    """Refuses (ValueError) what is no field, or one that all variants must have in common."""
-    try:
-        check_field(base, path)
-    except ValueError as error:
-        raise ValueError(f"--variants: {error}") from error
+    """Refuses (ValueError) a field that all variants must have in common."""
     kind = kind_of_compared(base)
     reason = FIXED.get(path)
     if path.endswith(".epochs"):

@@ -36,9 +36,9 @@ def test_fields_are_divided_where_the_next_one_begins():
         "optimizer.name=muon,optimizer.learning_rate=0.02,data.document_masking=true"
     )
     base, mixed, lora, wide, muon = parse_variants(make_base(), text)
-    assert (base.name, base.key, base.changes) == ("base", "base", {})
+    assert (base.name, base.key, base.values) == ("base", "base", {})
     assert mixed.name == "mixed"
-    assert mixed.changes == {"model.attention": "dense,banded(window=64)", "model.num_heads": 2}
+    assert mixed.values == {"model.attention": "dense,banded(window=64)", "model.num_heads": 2}
     assert lora.name == lora.key == "lora.rank=8,lora.targets=attention,feed_forward"
     assert (wide.name, wide.key) == ("wide one", "dense,banded(window=3)")
     config = resolve(muon.of(make_base()))

@@ -1,0 +1,1 @@
+"""Pretrained models that are fine-tuned on the same tasks and compared."""
