@@ -64,14 +64,14 @@ def gpt1_ablations() -> Transfer:
     """GPT-1's ablations (Radford et al. 2018, table 5, and figure 2, left) in miniature.
 
     Without pretraining, without the auxiliary loss, an LSTM, and fewer transferred layers. The
-    LSTM's 176 units make it as large as the Transformer with 8,192 word pieces. The text, its word
+    LSTM's 200 units make it as large as the Transformer with 4,096 word pieces. The text, its word
     pieces and the task are embedded, so that nothing is downloaded; --pretrain and --tasks take
     others. Half an hour on two CPU cores with three seeds.
     """
     gpt, tuning = _left_to_right(_bert()), _gpt_tuning()
     shape = fields(gpt1_lstm().model).keys() & {"trunk", "num_layers", "num_heads", "positions"}
     lstm = {name: getattr(gpt1_lstm().model, name) for name in shape}
-    model = dataclasses.replace(gpt.model, **lstm, d_model=176, d_head=None, d_ff=None)
+    model = dataclasses.replace(gpt.model, **lstm, d_model=200, d_head=None, d_ff=None)
     return Transfer(
         {"Transformer": gpt, "LSTM": dataclasses.replace(gpt, model=model)},
         {

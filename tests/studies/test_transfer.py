@@ -71,10 +71,10 @@ def test_equal_flops_give_the_cheaper_model_more_steps():
     assert warmup == round(30 * configs["GPT"].training.num_steps / 1000)
 
 
-def test_the_lstm_is_as_large_as_the_transformer_with_8192_word_pieces():
+def test_the_lstm_is_as_large_as_the_transformer_with_4096_word_pieces():
     study = TRANSFERS.get("gpt1_ablations")()
     models = {
-        name: dataclasses.replace(config.model, vocab_size=8192)
+        name: dataclasses.replace(config.model, vocab_size=4096)
         for name, config in study.pretraining.items()
     }
     found = {name: sizes(parameter_shapes(GPT(model))) for name, model in models.items()}
