@@ -2,7 +2,7 @@ r"""Transfer studies: models are pretrained alike, then fine-tuned on the same t
 
     python -m experiments.transfer --experiment=gpt_beside_bert --workdir=runs/beside
     python -m experiments.transfer --experiment=gpt_beside_bert --workdir=runs/books \
-        --pretrain="data.corpus=text:books,data.tokenizer=wordpiece_4096,training.num_steps=4000" \
+        --pretrain="data.corpus=text:books,data.tokenizer=wordpiece,training.num_steps=4000" \
         --tasks="SST-2: task.train=tsv:train.tsv,task.validation=tsv:dev.tsv,task.text=1,\
     task.label=2,task.labels=0,1; CoLA: ..."
 
