@@ -27,7 +27,7 @@ from gptjax.runs.life.claim import claimed
 from gptjax.runs.provenance import provenance
 from gptjax.studies.transfer import report
 from gptjax.studies.transfer.config import Transfer
-from gptjax.studies.transfer.plan import EQUAL, plan
+from gptjax.studies.transfer.plan import EQUAL, check_tasks, plan
 from gptjax.studies.transfer.summary import summarise
 from gptjax.training.interruption import Interrupted
 
@@ -65,6 +65,7 @@ def main(argv: Sequence[str]) -> None:
     study = study.with_changes(_PRETRAIN.value, _TUNE.value, _TASKS.value)
     root = Path(_WORKDIR.value or f"runs/{_EXPERIMENT.value}")
     runs = [x for seed in range(_SEEDS.value) for x in plan(study, root, _BUDGET.value, seed)]
+    check_tasks(study)
     with claimed(root, "--workdir"):
         for number, each in enumerate(runs, start=1):
             said = f"{each.name}, {each.task or 'pretraining'}, seed {each.seed}"

@@ -104,6 +104,8 @@ def test_a_random_start_has_the_shape_and_the_tokenizer_of_the_pretrained_model(
         ("tasks", "task.train=embedded", "got no name in 'task.train=embedded', expected NAME:"),
         ("tasks", "a: task.epochs=1; a: task.epochs=2", "got two tasks 'a', expected NAME:"),
         ("tasks", "a: task.lm_weight=1", "--tasks: unknown config field 'task.lm_weight'"),
+        ("tasks", "a: task.train=tsv:none.tsv,task.labels=0,1", "no files at 'none.tsv'"),
+        ("tasks", "a: task.train=embedded,task.form=entailment", "config.task.text_b: got None"),
         ("pretrain", "model.d_modle=4", "--pretrain: unknown config field 'model.d_modle'"),
         ("pretrain", "model.d_model=no", "--pretrain: model.d_model: got 'no', expected int"),
         ("tune", "task.epochs=1,task.epochs=2", "--tune: got task.epochs twice in"),

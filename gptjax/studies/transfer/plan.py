@@ -20,6 +20,7 @@ from gptjax.settings import fields
 from gptjax.studies.changes import Changes
 from gptjax.studies.equal_budget.plan import equal_steps, flops_per_token, of_length
 from gptjax.studies.transfer.config import System, Transfer
+from gptjax.tasks.classification.labelled import labelled_examples
 
 # The cost of pretraining on one token of the batch schedule, under each budget.
 EQUAL: dict[str, Callable[[ExperimentConfig], float]] = {
@@ -78,6 +79,22 @@ def plan(study: Transfer, root: Path, budget: str, seed: int) -> list[Run]:
 
             runs.append(Run(seed, name, task.name, workdir, config))
     return runs
+
+
+def check_tasks(study: Transfer) -> None:
+    """Reads every task, so that what is wrong with one is said before anything is trained.
+
+    Raises:
+      ValueError: a task that does not fit a recipe, or whose data cannot be read.
+    """
+    for task in study.tasks:
+        for system in study.systems.values():
+            config = task.of(system.tuning)
+            if not config.task.random_start:
+                config.checkpoint.init_from = system.pretraining  # which is not there yet
+            config = resolve(config)
+            kind_of(config).check(config)
+            labelled_examples(config)
 
 
 def pretraining_configs(study: Transfer, budget: str, seed: int) -> dict[str, ExperimentConfig]:
