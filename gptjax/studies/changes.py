@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gptjax.config import Config
+from gptjax.config import Config, ExperimentConfig
 from gptjax.settings import check_field, drop_replaced, expected, from_text, limits_of
 
 # Only before the next field does a comma divide; patterns and lists have commas of their own.
@@ -48,11 +48,11 @@ class Changes:
 def named(text: str) -> tuple[str | None, str]:
     """The name before the colon, if there is one, and what follows it."""
     found = NAMED.fullmatch(text)
-    return found.groups() if found else (None, text)
+    return (found[1], found[2]) if found else (None, text)
 
 
 def parse_values(
-    base: Config, text: str, flag: str, check: Callable[[str], None] = lambda path: None
+    base: ExperimentConfig, text: str, flag: str, check: Callable[[str], None] = lambda path: None
 ) -> dict[str, Any]:
     """The values by the paths of their fields, of a list of `section.field=value`.
 

@@ -76,9 +76,9 @@ class Transfer:
                     f"--tasks: got {wrong}, expected NAME: task.train=..., with other names and "
                     "semicolons between tasks"
                 )
-            for system in self.systems.values():  # a field must be one of every recipe
-                parsed = parse_values(system.tuning, values, "--tasks")
-            made[name] = Changes(name, parsed)
+            recipes = [system.tuning for system in self.systems.values()]
+            parsed = [parse_values(recipe, values, "--tasks") for recipe in recipes]
+            made[name] = Changes(name, parsed[0])  # a field must be one of every recipe
         return tuple(made.values())
 
 

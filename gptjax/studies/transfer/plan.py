@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from gptjax.config import Config, ExperimentConfig, resolve
+from gptjax.config import ExperimentConfig, resolve
 from gptjax.runs.initial.inherited import OF_PARAMETERS, inherit
 from gptjax.runs.kind import kind_of
 from gptjax.runs.learner import Ended
@@ -113,7 +113,7 @@ def pretraining_configs(study: Transfer, budget: str, seed: int) -> dict[str, Ex
 
 
 def tuning_config(
-    system: System, task: Changes, source: WorkDirectory, pretrained: Config, seed: int
+    system: System, task: Changes, source: WorkDirectory, pretrained: ExperimentConfig, seed: int
 ) -> ExperimentConfig:
     """The configuration of a system on a task, resolved.
 

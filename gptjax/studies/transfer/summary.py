@@ -4,13 +4,14 @@ summary = summarise(study, runs, "tokens")
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from gptjax.config import batch_schedule
 from gptjax.runs.kind import kind_of
 from gptjax.studies.equal_budget.summary import t_interval
 from gptjax.studies.transfer.config import Transfer
 from gptjax.studies.transfer.plan import Run
+from gptjax.tasks.classification.config import LabelledConfig
 from gptjax.training.reporting.metrics import read_metrics
 
 
@@ -33,8 +34,8 @@ def summarise(study: Transfer, runs: Sequence[Run], budget: str) -> dict[str, An
     for run in runs:
         if run.task is None:
             continue
-        config = run.workdir.config()
-        metric, result = config.task.metric, run.workdir.result()
+        metric = cast(LabelledConfig, run.workdir.config()).task.metric
+        result = run.workdir.result()
         task = tasks.setdefault(
             run.task,
             {"metric": metric, "majority_share": result.get("majority_share"), "systems": {}},
