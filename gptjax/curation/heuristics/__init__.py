@@ -1,0 +1,1 @@
+"""Rules that drop documents, or lines of them, by figures of their text."""
