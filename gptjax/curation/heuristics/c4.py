@@ -22,12 +22,14 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Iterator
+from unicodedata import category
 
 from gptjax.curation.document import Dropped
+from gptjax.curation.heuristics.characters import TERMINAL
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.page import Page, page_of
 from gptjax.curation.heuristics.rules import RULES, Limit, Outcome, RuleSet
-from gptjax.curation.heuristics.words import ENDING, PUNCTUATION, WORDS
+from gptjax.curation.heuristics.words import WORDS
 from gptjax.settings import setting
 
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
@@ -159,13 +161,13 @@ def sentences(line: str, words: str) -> int:
       line: of a text; an empty one is none.
       words: one of `WORDS`.
     """
-    divided = WORDS[words].of(line)
+    divided = WORDS[words](line).strings()
     found, ended = min(len(divided), 1), False
-    for ends, is_mark in divided.counts[:, (ENDING, PUNCTUATION)].tolist():
-        if ended and not is_mark and not ends:
-            found, ended = found + 1, False
-        elif ends:
+    for word in divided:
+        if word in TERMINAL:
             ended = True
+        elif ended and not all(category(character)[0] == "P" for character in word):
+            found, ended = found + 1, False
     return found
 
 

@@ -15,10 +15,10 @@ set has 0.01, and so have the defaults here.
 import dataclasses
 from collections.abc import Iterator
 
+from gptjax.curation.heuristics.characters import TERMINAL
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.page import Page
 from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet, share
-from gptjax.curation.heuristics.words import TERMINAL
 from gptjax.settings import setting
 
 _TERMINAL = tuple(sorted(TERMINAL))

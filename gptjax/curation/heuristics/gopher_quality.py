@@ -6,7 +6,7 @@
 |---|---|---|---|
 | words | spaCy's, without symbols | at white space | at white space |
 | length of a word | mean, without symbols | median | mean |
-| symbols a word | "#", or "..." and "…", in the text | words that have # or … | ellipses, or # in most |
+| symbols a word | "#", or "..." and "…" | words that have # or … | ellipses; most is # |
 | bullets | • - after white space | * - | 12 round ones, after white space |
 | lines | `splitlines` | at line feeds | at line feeds, not blank |
 | line ends in ellipsis | ... … before white space | … | eight ways, "read more" too |
@@ -21,18 +21,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gptjax.curation.heuristics.characters import ALPHABETIC, MARK
 from gptjax.curation.heuristics.page import Page
 from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet, share
-from gptjax.curation.heuristics.words import (
-    ALPHABETIC,
-    LENGTH,
-    MARKED,
-    PLAIN,
-    PLAIN_LENGTH,
-    STOP_WORDS,
-    SYMBOL,
-    Words,
-)
+from gptjax.curation.heuristics.words import Words
 from gptjax.settings import setting
 
 _NEMO_BULLETS = tuple("•‣⁃⁌⁍∙○●◘◦⦾⦿")
@@ -118,17 +110,16 @@ class GopherQuality(RuleSet):
 
 def _datatrove(page: Page, words: Words) -> QualityFigures:
     text, lines = page.text, page.any_lines
-    number, plain = max(len(words), 1), words.total(PLAIN)
+    number, plain = max(len(words), 1), words.plain.size
     ellipses = text.count("...") + text.count("…")
-    stop_words = np.unique(words.ids[words.ids < len(STOP_WORDS)])
     return QualityFigures(
         words=plain,
-        word_length=words.total(PLAIN_LENGTH) / max(plain, 1),
+        word_length=int(words.plain.sum()) / max(plain, 1),
         symbols=max(text.count("#"), ellipses) / number,
         bullet_lines=share((line.lstrip().startswith(("•", "-")) for line in lines), len(lines)),
         ellipsis_lines=_ending(lines, ("...", "…")) if ellipses else 0.0,
-        alphabetic=words.total(ALPHABETIC) / number,
-        stop_words=stop_words.size,
+        alphabetic=words.having(ALPHABETIC) / number,
+        stop_words=len(set(words.stop_words().tolist())),
     )
 
 
@@ -136,12 +127,12 @@ def _dolma(page: Page, words: Words) -> QualityFigures:
     lines, number = page.lines, max(len(words), 1)
     return QualityFigures(
         words=len(words),
-        word_length=float(np.median(words.counts[:, LENGTH])) if len(words) else 0.0,
-        symbols=words.total(MARKED) / number,
+        word_length=float(np.median(words.lengths)) if len(words) else 0.0,
+        symbols=words.having(MARK) / number,
         bullet_lines=share((line.startswith(("*", "-")) for line in lines), len(lines)),
         ellipsis_lines=share((line.endswith("…") for line in lines), len(lines)),
-        alphabetic=words.total(ALPHABETIC) / number,
-        stop_words=int((words.ids < len(STOP_WORDS)).sum()),
+        alphabetic=words.having(ALPHABETIC) / number,
+        stop_words=words.stop_words().size,
     )
 
 
@@ -150,13 +141,17 @@ def _nemo(page: Page, words: Words) -> QualityFigures:
     bullets = (line.strip().startswith(_NEMO_BULLETS) for line in lines)
     return QualityFigures(
         words=len(words),
-        word_length=words.total(LENGTH) / number,
-        symbols=words.total(SYMBOL) / number,
+        word_length=words.characters / number,
+        symbols=share(map(_is_nemo_symbol, words.strings()), len(words)),
         bullet_lines=share(bullets, len(lines)),
         ellipsis_lines=_ending([line.lower() for line in lines], _NEMO_ELLIPSES),
-        alphabetic=words.total(ALPHABETIC) / number,
-        stop_words=int((words.ids < len(STOP_WORDS)).sum()),
+        alphabetic=words.having(ALPHABETIC) / number,
+        stop_words=words.stop_words().size,
     )
+
+
+def _is_nemo_symbol(word: str) -> bool:
+    return word in _NEMO_ELLIPSES or 2 * word.count("#") > len(word)
 
 
 def _ending(lines: list[str], ends: tuple[str, ...]) -> float:

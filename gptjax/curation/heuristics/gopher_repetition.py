@@ -18,19 +18,19 @@ that occur as often, the first in the text is the top one; NeMo's choice changes
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from re import split
 
+from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.grams import (
     covered,
     dolma_repeated,
     greedy_repeated,
+    heaviest_pair,
     nemo_repeated,
     top_gram,
 )
-from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.page import Page
 from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet
-from gptjax.curation.heuristics.words import LENGTH, Words
+from gptjax.curation.heuristics.words import Words
 from gptjax.settings import setting
 
 TOP_SIZES, REPEATED_SIZES = range(2, 5), range(5, 11)
@@ -73,10 +73,11 @@ class GopherRepetition(RuleSet):
             rule, unit = f"repeated_{kind}_characters", f"of characters in repeated {kind}s"
             yield Limit(rule, characters, unit, most=getattr(self, rule))
         words = page.words(self.words if self.variant == "datatrove" else "white_space")
+        pair = heaviest_pair(words)
         for n in TOP_SIZES:
             rule, unit = f"top_{n}_gram", f"of characters in one {n}-gram"
             most = getattr(self, rule)
-            if most is not None and self._top_bound(page, words, n) > most:
+            if most is not None and self._top_bound(page, words, n, pair) > most:
                 yield Limit(rule, self.top(page, words, n), unit, most=most)
         grams = covered(words, REPEATED_SIZES)
         for n in REPEATED_SIZES:
@@ -90,14 +91,17 @@ class GopherRepetition(RuleSet):
             return ()
         if self.variant == "nemo":
             return page.text.split("\n\n")
-        return split(r"\n{2,}", page.text.strip())
+        pieces = (piece.lstrip("\n") for piece in page.text.strip().split("\n\n"))
+        return [piece for piece in pieces if piece]
 
     def _lines(self, page: Page) -> Sequence[str]:
         if self.variant == "dolma":
             return page.lines
         if self.variant == "nemo":
             return [line for line in page.lines if line.strip()]
-        return split(r"\n+", page.text)
+        first = [""] if page.text.startswith("\n") else []
+        last = [""] if page.text.endswith("\n") else []
+        return [*first, *filter(None, page.lines), *last]
 
     def _repeated(self, page: Page, divided: Sequence[str]) -> tuple[float, float]:
         """Shares of lines or paragraphs, and of characters, that are copies."""
@@ -113,25 +117,26 @@ class GopherRepetition(RuleSet):
         if self.variant == "datatrove":
             return len(page.text)
         if self.variant == "dolma":
-            return page.words("white_space").total(LENGTH)
+            return page.words("white_space").characters
         return sum(map(len, divided))
 
-    def _top_bound(self, page: Page, words: Words, n: int) -> float:
-        """A figure that `top` is not above."""
+    def _top_bound(self, page: Page, words: Words, n: int, pair: tuple[int, int]) -> float:
+        """A figure that `top` is not above: a gram occurs no more often than its pairs."""
         if self.variant == "nemo":
             return 1.0
-        most_often, most_characters = words.heaviest
+        occurrences, characters = pair
+        pairs = (n + 1) // 2
         if self.variant == "dolma":
-            return n * most_characters / max(words.total(LENGTH), 1)
-        return (n * most_characters + (n - 1) * most_often) / max(len(page.text), 1)
+            return pairs * characters / max(words.characters, 1)
+        return (pairs * characters + (n - 1) * occurrences) / max(len(page.text), 1)
 
     def top(self, page: Page, words: Words, n: int) -> float:
         """Share of the characters that the most common n-gram has."""
         if len(words) < n:
             return 1.0 if self.variant == "nemo" else 0.0
-        gram, occurrences = top_gram(words, n)
+        gram, occurrences = top_gram(words.strings(), n)
         if self.variant == "dolma":
-            return occurrences * sum(map(len, gram)) / words.total(LENGTH)
+            return occurrences * sum(map(len, gram)) / words.characters
         string = " ".join(gram)
         if self.variant == "nemo":
             occurrences = page.text.count(string)
@@ -152,6 +157,6 @@ class GopherRepetition(RuleSet):
         if len(words) < n:
             return 1.0 if self.variant == "nemo" else 0.0
         if self.variant == "dolma":
-            return dolma_repeated(words, n)
+            return dolma_repeated(words.strings(), n)
         count = nemo_repeated if self.variant == "nemo" else greedy_repeated
         return count(words.strings(), n) / len(page.text)

@@ -1,4 +1,4 @@
-"""A text with its lines, paragraphs and words, each divided once, whatever number of rules asks.
+r"""A text with its lines, paragraphs and words, each divided once, whatever number of rules asks.
 
 page = Page("First line.\n\nSecond paragraph.")
 page.lines          # ["First line.", "", "Second paragraph."]
@@ -31,7 +31,7 @@ class Page:
     def words(self, name: str) -> Words:
         """Words by one of the ways of `WORDS`."""
         if name not in self._words:
-            self._words[name] = WORDS[name].of(self.text)
+            self._words[name] = WORDS[name](self.text)
         return self._words[name]
 
 

@@ -3,6 +3,7 @@
 apply_rules(text, [RULES.get(name)() for name in ("c4", "gopher_quality", "gopher_repetition")])
 """
 
+from gptjax.curation import language  # noqa: F401, to register its rule
 from gptjax.curation.heuristics import (  # noqa: F401, to register their rules
     c4,
     fineweb,

@@ -1,67 +1,39 @@
-"""Words of a text as numbers, by a table that grows: what all rules count is looked up, not made.
+"""Words of a text as arrays, so that rules count them without a loop.
 
-A text is cut at white space, and each chunk is split into words once: the table keeps which words
-they are, and what each word counts for. A chunk splits the same wherever it stands, which is true
-of spaCy's tokenizers too; the table changes the time, never a result.
+    words = WORDS["white_space"]("It is a truth universally acknowledged")
+    words.lengths.sum()    # 33 characters
 
-    words = WORDS["white_space"].of("It is a truth universally acknowledged")
-    words.total(LENGTH)   # 33 characters
+How a text is divided, by name:
 
-How a chunk is split, by name:
-
-    white_space   not at all: dolma, NeMo Curator
-    english       punctuation, "n't" and "'s" are words of their own; close to spaCy's English
-    spacy         spaCy's blank English pipeline, as datatrove has it; needs the package spacy
+    white_space   at white space: dolma, NeMo Curator
+    english       letters, marks and digits that follow each other; "'s" of "it's"; 3.14; "..."; and
+                  each other character; close to what spaCy makes of English
+    spacy         spaCy's blank English pipeline, as datatrove has it; extra `datatrove`
 """
 
 import dataclasses
 import functools
-import importlib
-import re
-from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
-from unicodedata import category
+import itertools
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # ids 0 to 7, Gopher, A1.1
-
-# What a word counts for: columns of the table.
-LENGTH, PLAIN, PLAIN_LENGTH, ALPHABETIC, MARKED, SYMBOL, ENDING, PUNCTUATION = range(8)
-
-_CHUNKS = 1 << 18  # that a table holds before it begins anew
-_BASE = 0x9E3779B97F4A7C15 | 1  # of the polynomial whose value is the hash of a string
-_MASK = (1 << 64) - 1
-
-# datatrove 0.10.1, utils/text.py, PUNCTUATION: a word of nothing else is a symbol.
-_SYMBOLS = frozenset(
-    "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
-).union(map(chr, (*range(9), 11, 12, *range(13, 32), *range(127, 160))))
-# NeMo Curator 1.4.0, stages/text/utils/constants.py, ellipsis_marks without those of two words.
-_ELLIPSES = frozenset({"...", "[...]", "…", "(...)", "[…]", "-»"})
-
-# Unicode's property Sentence_Terminal with three Khmer marks, as datatrove 0.10.1 has it in
-# TERMINAL_PUNCTUATION and, but for the newest scripts, spaCy in its sentencizer: code points.
-TERMINAL = frozenset(
-    chr(code)
-    for span in (
-        "21 2e 3f 589 61d-61f 6d4 700-702 7f9 837 839 83d-83e 964-965 104a-104b 1362 1367-1368 "
-        "166e 1735-1736 17d4-17d6 17d9-17da 1803 1809 1944-1945 1aa8-1aab 1b5a-1b5b 1b5e-1b5f "
-        "1b7d-1b7e 1c3b-1c3c 1c7e-1c7f 203c-203d 2047-2049 2e2e 2e3c 2e53-2e54 3002 a4ff "
-        "a60e-a60f a6f3 a6f7 a876-a877 a8ce-a8cf a92f a9c8-a9c9 aa5d-aa5f aaf0-aaf1 abeb fe52 "
-        "fe56-fe57 ff01 ff0e ff1f ff61 10a56-10a57 10f55-10f59 10f86-10f89 11047-11048 "
-        "110be-110c1 11141-11143 111c5-111c6 111cd 111de-111df 11238-11239 1123b-1123c 112a9 "
-        "1144b-1144c 115c2-115c3 115c9-115d7 11641-11642 1173c-1173e 11944 11946 11a42-11a43 "
-        "11a9b-11a9c 11c41-11c42 11ef7-11ef8 11f43-11f44 16a6e-16a6f 16af5 16b37-16b38 16b44 "
-        "16e98 1bc9f 1da88"
-    ).split()
-    for code in range(int(span.partition("-")[0], 16), int(span.rpartition("-")[2], 16) + 1)
+from gptjax.curation.heuristics.characters import (
+    APOSTROPHE,
+    DIGIT,
+    INNER,
+    JOINING,
+    PLAIN,
+    SPACE,
+    classes,
+    code_points,
 )
 
-_ENGLISH = re.compile(
-    r"\d+(?:[.,:]\d+)*|\w+(?=n['’]t\b)|n['’]t\b|['’](?:s|m|d|re|ve|ll)\b|(?:\w\.){2,}|\w+|\.{2,}|.",
-    re.IGNORECASE,
-)
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher, A1.1
+
+_BASE = 0x9E3779B97F4A7C15  # odd; the hash of a string is a polynomial of it, modulo 2^64
+_INVERSE = pow(_BASE, -1, 1 << 64)
+_PIECE = 1 << 20  # characters that are divided at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,41 +41,38 @@ class Words:
     """Words of one text, in order.
 
     Attributes:
-      ids: int64 [words], rows of the table; those of `STOP_WORDS` are 0 to 7.
-      counts: int32 [words, 8], what each counts for: the columns `LENGTH` to `PUNCTUATION`.
-      table: it has the words themselves.
+      hashes: uint64 [words]; equal words have equal hashes.
+      lengths: int64 [words], characters.
+      bits: uint8 [words], the classes of all characters of a word, see `characters`.
+      strings: the words themselves.
     """
 
-    ids: np.ndarray
-    counts: np.ndarray
-    table: "WordTable"
+    hashes: np.ndarray
+    lengths: np.ndarray
+    bits: np.ndarray
+    strings: Callable[[], list[str]]
 
     def __len__(self) -> int:
-        return self.ids.size
+        return self.hashes.size
 
     @functools.cached_property
-    def totals(self) -> np.ndarray:
-        """Sums of the columns, int64 [8]."""
-        return self.counts.sum(axis=0, dtype=np.int64)
-
-    def total(self, column: int) -> int:
-        """Sum of a column over all words."""
-        return int(self.totals[column])
-
-    def strings(self) -> list[str]:
-        """The words."""
-        return [self.table.words[word] for word in self.ids.tolist()]
+    def characters(self) -> int:
+        """Of all words."""
+        return int(self.lengths.sum())
 
     @functools.cached_property
-    def heaviest(self) -> tuple[int, int]:
-        """Most often that a word occurs; most characters that the occurrences of one word have."""
-        if not self.ids.size:
-            return 0, 0
-        ordered = np.sort(self.ids)
-        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-        occurrences = np.diff(starts, append=ordered.size)
-        lengths = self.table.columns[ordered[starts], LENGTH]
-        return int(occurrences.max()), int((occurrences * lengths).max())
+    def plain(self) -> np.ndarray:
+        """Lengths of the words that are not only symbols, int64."""
+        return self.lengths[(self.bits & PLAIN) != 0]
+
+    def having(self, bit: int) -> int:
+        """Number of words with such a character."""
+        return int(np.count_nonzero(self.bits & bit))
+
+    def stop_words(self) -> np.ndarray:
+        """Hashes of the words that are one of `STOP_WORDS`, in order."""
+        short = self.hashes[self.lengths <= 4]
+        return short[np.isin(short, _STOP_HASHES)]
 
     def gram_hashes(self, sizes: Iterable[int]) -> dict[int, np.ndarray]:
         """Hashes of n-grams whose words are joined without spaces, uint64 [words - n + 1] each.
@@ -111,113 +80,116 @@ class Words:
         Equal strings have equal hashes. Different ones may have: who must know looks at the words.
         """
         wanted, found = set(sizes), {}
-        values, powers = self.table.values[self.ids], self.table.powers[self.ids]
-        hashes = values
-        for n in range(2, min(max(wanted), values.size) + 1):
-            hashes = hashes[:-1] * powers[n - 1 :] + values[n - 1 :]
+        hashes, powers = self.hashes, _powers(_BASE, int(self.lengths.max(initial=0)) + 1)
+        shift = powers[self.lengths]
+        for n in range(2, min(max(wanted), self.hashes.size) + 1):
+            hashes = hashes[:-1] * shift[n - 1 :] + self.hashes[n - 1 :]
             if n in wanted:
                 found[n] = hashes
-        return {n: found.get(n, values[:0]) for n in wanted}
+        return {n: found.get(n, self.hashes[:0]) for n in wanted}
 
 
-class WordTable(dict[str, tuple[int, ...]]):
-    """Chunk -> ids of its words. One process has one for each way to split."""
-
-    def __init__(self, split: Callable[[str], Iterable[str]]):
-        """`split`: a chunk without white space -> its words."""
-        super().__init__()
-        self._split = split
-        self._begin()
-
-    def _begin(self) -> None:
-        self.clear()
-        self.words: list[str] = []
-        self._ids: dict[str, int] = {}
-        self.columns = np.zeros((1 << 12, 8), np.int32)
-        self.values = np.zeros(1 << 12, np.uint64)
-        self.powers = np.zeros(1 << 12, np.uint64)
-        for word in STOP_WORDS:
-            self._id(word)
-
-    def of(self, text: str) -> Words:
-        """Splits a text."""
-        if len(self) > _CHUNKS:
-            self._begin()
-        ids = chain.from_iterable(map(self.__getitem__, text.split()))
-        array = np.fromiter(ids, np.int64)
-        return Words(array, self.columns[array], self)
-
-    def __missing__(self, chunk: str) -> tuple[int, ...]:
-        ids = self[chunk] = tuple(map(self._id, self._split(chunk)))
-        return ids
-
-    def _id(self, word: str) -> int:
-        known = self._ids.get(word)
-        if known is not None:
-            return known
-        row = self._ids[word] = len(self.words)
-        self.words.append(word)
-        if row == len(self.values):
-            self.columns = np.concatenate([self.columns, np.zeros_like(self.columns)])
-            self.values = np.concatenate([self.values, self.values])
-            self.powers = np.concatenate([self.powers, self.powers])
-        self.columns[row] = _counts_for(word)
-        value = 0
-        for character in word:
-            value = value * _BASE + ord(character) + 1 & _MASK
-        self.values[row], self.powers[row] = value, pow(_BASE, len(word), 1 << 64)
-        return row
+def hash_of(word: str) -> int:
+    """The hash that `Words` has for a word."""
+    value = 0
+    for character in word:
+        value = (value * _BASE + ord(character) + 1) % (1 << 64)
+    return value
 
 
-def _counts_for(word: str) -> tuple[int, ...]:
-    plain = not _SYMBOLS.issuperset(word)
-    hashes = word.count("#")
-    return (
-        len(word),
-        plain,
-        len(word) if plain else 0,
-        any(map(str.isalpha, word)),
-        hashes > 0 or "…" in word,
-        word in _ELLIPSES or 2 * hashes > len(word),
-        word in TERMINAL,
-        all(category(character)[0] == "P" for character in word),
-    )
+def _at_white_space(codes: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where words begin, bool; where their characters are, bool."""
+    inside = (bits & SPACE) == 0
+    begins = inside.copy()
+    begins[1:] &= ~inside[:-1]
+    return begins, inside
 
 
-def _spacy_split() -> Callable[[str], Iterable[str]]:
-    try:
-        spacy = importlib.import_module("spacy")
-    except ImportError:
-        raise ValueError(
-            "words 'spacy' need the package spacy, which is not installed; expected the extra "
-            "`datatrove` (pip install 'gptjax[datatrove]')"
-        ) from None
-    tokenizer = spacy.blank("en").tokenizer
-    return lambda chunk: [token.text for token in tokenizer(chunk)]
+def _english(codes: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    inside = (bits & SPACE) == 0
+    inner, digit = (bits & INNER) != 0, (bits & DIGIT) != 0
+    goes_on = np.zeros(codes.size, bool)
+    goes_on[1:] = inner[1:] & inner[:-1]
+    # A point or a dash after the same; a point between digits, and what is behind it.
+    same = codes[1:] == codes[:-1]
+    goes_on[1:] |= same & ((codes[1:] == ord(".")) | (codes[1:] == ord("-")))
+    joins = ((bits[1:-1] & JOINING) != 0) & digit[:-2] & digit[2:]
+    goes_on[1:-1] |= joins
+    goes_on[2:] |= joins
+    # An apostrophe in a word begins the next one.
+    goes_on[2:] |= ((bits[1:-1] & APOSTROPHE) != 0) & inner[:-2] & inner[2:]
+    return inside & ~goes_on, inside
 
 
-class _Tables(Mapping[str, WordTable]):
-    """Tables by name, each made when it is first wanted."""
+def _divided(text: str, boundaries: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Words:
+    """Words of a text, in pieces so that memory is bounded."""
+    cuts = _cuts(text)
+    made = [_piece(text[i:j], boundaries) for i, j in itertools.pairwise(cuts)]
+    if len(made) == 1:
+        (hashes, lengths, bits, starts) = made[0]
+    else:
+        hashes, lengths, bits = (np.concatenate([piece[k] for piece in made]) for k in range(3))
+        starts = np.concatenate([at + piece[3] for at, piece in zip(cuts, made, strict=False)])
 
-    _splits: Mapping[str, Callable[[], Callable[[str], Iterable[str]]]] = {
-        "white_space": lambda: lambda chunk: (chunk,),
-        "english": lambda: _ENGLISH.findall,
-        "spacy": _spacy_split,
-    }
+    def strings() -> list[str]:
+        spans = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+        return [text[start:end] for start, end in spans]
 
-    def __init__(self):
-        self._made: dict[str, WordTable] = {}
-
-    def __getitem__(self, name: str) -> WordTable:
-        if name not in self._made:
-            self._made[name] = WordTable(self._splits[name]())
-        return self._made[name]
-
-    def __iter__(self):
-        return iter(self._splits)
-
-    def __len__(self) -> int:
-        return len(self._splits)
+    return Words(hashes, lengths, bits, strings)
 
 
-WORDS = _Tables()
+def _cuts(text: str) -> list[int]:
+    """Where pieces begin, and the end; at spaces where there are some."""
+    cuts = [0]
+    while len(text) - cuts[-1] > _PIECE:
+        space = text.rfind(" ", cuts[-1] + 1, cuts[-1] + _PIECE)
+        cuts.append(space if space > 0 else cuts[-1] + _PIECE)
+    return [*cuts, len(text)]
+
+
+def _piece(text: str, boundaries: Callable[..., tuple[np.ndarray, np.ndarray]]):
+    codes = code_points(text)
+    bits = classes(codes)
+    begins, inside = boundaries(codes, bits)
+    starts = np.flatnonzero(begins)
+    if not starts.size:
+        return np.zeros(0, np.uint64), starts, np.zeros(0, np.uint8), starts
+    # The character behind a word: white space, or where the next begins.
+    stops = begins | ~inside
+    ends = np.flatnonzero(stops[1:] & inside[:-1]) + 1
+    if inside[-1]:
+        ends = np.append(ends, codes.size)
+    # Sum of c_j B^-j up to each character; a difference times a power of B is the hash of a word.
+    sums = np.zeros(codes.size + 1, np.uint64)
+    np.cumsum((codes + np.uint32(1)) * _powers(_INVERSE, codes.size), out=sums[1:])
+    hashes = (sums[ends] - sums[starts]) * _powers(_BASE, codes.size)[ends - 1]
+    return hashes, ends - starts, np.bitwise_or.reduceat(bits, starts), starts
+
+
+@functools.lru_cache(maxsize=4)
+def _powers_up_to(base: int, size: int) -> np.ndarray:
+    powers = np.full(size, base, np.uint64)
+    powers[0] = 1
+    return np.multiply.accumulate(powers)
+
+
+def _powers(base: int, number: int) -> np.ndarray:
+    """base^0, base^1, ... modulo 2^64, uint64 [number]."""
+    return _powers_up_to(base, max(1 << 14, 1 << (number - 1).bit_length()))[:number]
+
+
+_STOP_HASHES = np.array([hash_of(word) for word in STOP_WORDS], np.uint64)
+
+
+def _spacy(text: str) -> Words:
+    # Imports spaCy, which only this way to divide needs.
+    from gptjax.curation.heuristics.spacy_words import spacy_words
+
+    return spacy_words(text)
+
+
+WORDS: dict[str, Callable[[str], Words]] = {
+    "white_space": functools.partial(_divided, boundaries=_at_white_space),
+    "english": functools.partial(_divided, boundaries=_english),
+    "spacy": _spacy,
+}

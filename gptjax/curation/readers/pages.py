@@ -1,4 +1,4 @@
-"""Texts of pages as a crawl has them: HTTP responses, HTML, plain text in any encoding.
+r"""Texts of pages as a crawl has them: HTTP responses, HTML, plain text in any encoding.
 
     page_text(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>Hello</p>", "application/http",
               "crawl.warc:3", options, faults)

@@ -93,11 +93,11 @@ def records(
             line = _skip_to_record(file)
             continue
         block = _block(file, length, most_bytes)
-        line = _next_line(file)
         more = bytearray()
-        while line and not line.startswith(b"WARC/"):
+        while (line := file.readline(_LONGEST_LINE)) and not line.startswith(b"WARC/"):
             more += line if len(more) <= most_bytes else b""
-            line = file.readline(_LONGEST_LINE)
+        if not more.strip():
+            more.clear()
         if more and block is not None:
             block = bytes(block + more) if len(block) + len(more) <= most_bytes else None
         inside = _BEGINS.search(block) if more and block is not None else None
