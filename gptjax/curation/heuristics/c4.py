@@ -161,9 +161,9 @@ def sentences(line: str, words: str) -> int:
       line: of a text; an empty one is none.
       words: one of `WORDS`.
     """
-    divided = WORDS[words](line).strings()
+    divided = WORDS[words](line)
     found, ended = min(len(divided), 1), False
-    for word in divided:
+    for word in divided.strings(0, len(divided)):
         if word in TERMINAL:
             ended = True
         elif ended and not all(category(character)[0] == "P" for character in word):

@@ -33,6 +33,7 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher,
 
 _BASE = 0x9E3779B97F4A7C15  # odd; the hash of a string is a polynomial of it, modulo 2^64
 _INVERSE = pow(_BASE, -1, 1 << 64)
+_LONGEST_STOP_WORD = max(map(len, STOP_WORDS))
 _PIECE = 1 << 20  # characters that are divided at once
 
 
@@ -44,13 +45,13 @@ class Words:
       hashes: uint64 [words]; equal words have equal hashes.
       lengths: int64 [words], characters.
       bits: uint8 [words], the classes of all characters of a word, see `characters`.
-      strings: the words themselves.
+      strings: the words themselves, from one to before another.
     """
 
     hashes: np.ndarray
     lengths: np.ndarray
     bits: np.ndarray
-    strings: Callable[[], list[str]]
+    strings: Callable[[int, int], list[str]]
 
     def __len__(self) -> int:
         return self.hashes.size
@@ -70,20 +71,25 @@ class Words:
         return int(np.count_nonzero(self.bits & bit))
 
     def stop_words(self) -> np.ndarray:
-        """Hashes of the words that are one of `STOP_WORDS`, in order."""
-        short = self.hashes[self.lengths <= 4]
-        return short[np.isin(short, _STOP_HASHES)]
+        """How often each of `STOP_WORDS` occurs, int64 [8]."""
+        short = self.hashes[self.lengths <= _LONGEST_STOP_WORD]
+        return np.count_nonzero(short[:, None] == _STOP_HASHES, axis=0)
 
-    def gram_hashes(self, sizes: Iterable[int]) -> dict[int, np.ndarray]:
-        """Hashes of n-grams whose words are joined without spaces, uint64 [words - n + 1] each.
+    def gram_hashes(self, sizes: Iterable[int], spaces: bool) -> dict[int, np.ndarray]:
+        """Hashes of the strings of n-grams, uint64 [words - n + 1] each.
 
-        Equal strings have equal hashes. Different ones may have: who must know looks at the words.
+        Args:
+          sizes: n of each.
+          spaces: whether there is a space between the words in the strings.
         """
         wanted, found = set(sizes), {}
-        hashes, powers = self.hashes, _powers(_BASE, int(self.lengths.max(initial=0)) + 1)
-        shift = powers[self.lengths]
+        powers = _powers(_BASE, int(self.lengths.max(initial=0)) + 2)
+        shift, added = powers[self.lengths + spaces], self.hashes
+        if spaces:
+            added = self.hashes + powers[self.lengths] * np.uint64(hash_of(" "))
+        hashes = self.hashes
         for n in range(2, min(max(wanted), self.hashes.size) + 1):
-            hashes = hashes[:-1] * shift[n - 1 :] + self.hashes[n - 1 :]
+            hashes = hashes[:-1] * shift[n - 1 :] + added[n - 1 :]
             if n in wanted:
                 found[n] = hashes
         return {n: found.get(n, self.hashes[:0]) for n in wanted}
@@ -131,9 +137,9 @@ def _divided(text: str, boundaries: Callable[..., tuple[np.ndarray, np.ndarray]]
         hashes, lengths, bits = (np.concatenate([piece[k] for piece in made]) for k in range(3))
         starts = np.concatenate([at + piece[3] for at, piece in zip(cuts, made, strict=False)])
 
-    def strings() -> list[str]:
-        spans = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
-        return [text[start:end] for start, end in spans]
+    def strings(first: int, last: int) -> list[str]:
+        spans = zip(starts[first:last].tolist(), lengths[first:last].tolist(), strict=True)
+        return [text[start : start + length] for start, length in spans]
 
     return Words(hashes, lengths, bits, strings)
 
@@ -166,16 +172,16 @@ def _piece(text: str, boundaries: Callable[..., tuple[np.ndarray, np.ndarray]]):
     return hashes, ends - starts, np.bitwise_or.reduceat(bits, starts), starts
 
 
-@functools.lru_cache(maxsize=4)
-def _powers_up_to(base: int, size: int) -> np.ndarray:
-    powers = np.full(size, base, np.uint64)
-    powers[0] = 1
-    return np.multiply.accumulate(powers)
+_powers_made = {base: np.ones(1, np.uint64) for base in (_BASE, _INVERSE)}
 
 
 def _powers(base: int, number: int) -> np.ndarray:
     """base^0, base^1, ... modulo 2^64, uint64 [number]."""
-    return _powers_up_to(base, max(1 << 14, 1 << (number - 1).bit_length()))[:number]
+    if _powers_made[base].size < number:
+        powers = np.full(max(1 << 14, 1 << number.bit_length()), base, np.uint64)
+        powers[0] = 1
+        _powers_made[base] = np.multiply.accumulate(powers)
+    return _powers_made[base][:number]
 
 
 _STOP_HASHES = np.array([hash_of(word) for word in STOP_WORDS], np.uint64)
