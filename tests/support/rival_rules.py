@@ -24,7 +24,12 @@ UNCHANGED = "as it is"
 RECORD = Path(__file__).with_name("rival_rules.json")
 
 _OFF: dict[str, dict[str, Any]] = {
-    "gopher_quality": dict.fromkeys((*("min_doc_words", "max_doc_words", "min_avg_word_length", "max_avg_word_length"), *("max_symbol_word_ratio", "max_bullet_lines_ratio", "max_ellipsis_lines_ratio"), *("max_non_alpha_words_ratio", "min_stop_words"))),
+    "gopher_quality": {
+        **dict.fromkeys(("min_doc_words", "max_doc_words", "min_stop_words")),
+        **dict.fromkeys(("min_avg_word_length", "max_avg_word_length", "max_symbol_word_ratio")),
+        **dict.fromkeys(("max_bullet_lines_ratio", "max_ellipsis_lines_ratio")),
+        "max_non_alpha_words_ratio": None,
+    },
     "gopher_repetition": {
         **dict.fromkeys(("dup_line_frac", "dup_para_frac", "dup_line_char_frac")),
         **{"dup_para_char_frac": None, "top_n_grams": (), "dup_n_grams": ()},
@@ -85,7 +90,7 @@ def datatrove_filters() -> dict[str, Any]:
 
 
 def said_by(filter: Any, text: str) -> str:
-    """What datatrove's filter does: "dropped", "as it is", "to DIGEST" of what is left, an error."""
+    """What datatrove's filter does: "dropped", "as it is", "to" and a digest; or an error."""
     document = importlib.import_module("datatrove.data").Document(text=text, id="0")
     try:
         kept = filter.filter(document)

@@ -73,6 +73,7 @@ def differences_from_datatrove(name, words):
     ]
 
 
+@pytest.mark.slow  # spaCy takes seconds to import
 @pytest.mark.parametrize("name", EVERY_RULE)
 def test_datatrove_with_its_words(name):
     pytest.importorskip("spacy", reason="datatrove's words are spaCy's, which is not installed")
