@@ -70,8 +70,10 @@ class Grams:
         """Places of grams that occur more than once, in order; whether each occurred before."""
         order = np.argsort(self.hashes, kind="stable")
         same = self.hashes[order[1:]] == self.hashes[order[:-1]]
-        again = np.concatenate([[False], same])
-        several = again | np.concatenate([same, [False]])
+        again = np.zeros(self.hashes.size, bool)
+        again[1:] = same
+        several = again.copy()
+        several[:-1] |= same
         places, before = order[several], again[several]
         in_text = np.argsort(places)
         return places[in_text], before[in_text]

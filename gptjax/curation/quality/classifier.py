@@ -99,10 +99,14 @@ def fit(
     sparse = sklearn_module("scipy.sparse")
     labels = np.repeat([1, 0], list(rows.values()))
     model = sklearn_module("sklearn.linear_model").LogisticRegression(
-        C=regularization, max_iter=1000, tol=1e-6
+        C=regularization, max_iter=1000
     )
-    model.fit(sparse.vstack([of_positives, of_negatives]).tocsr(), labels)
-    return Classifier(model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+    counts = sparse.vstack([of_positives, of_negatives]).tocsc()
+    met = np.flatnonzero(np.diff(counts.indptr))  # the penalty leaves the others at zero
+    model.fit(counts[:, met].tocsr(), labels)
+    weights = np.zeros(features)
+    weights[met] = model.coef_[0]
+    return Classifier(weights, float(model.intercept_[0]))
 
 
 def load_classifier(path: str | os.PathLike[str]) -> Classifier:

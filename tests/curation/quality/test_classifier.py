@@ -69,12 +69,12 @@ def test_it_learns_which_is_which_and_is_kept_whole(tmp_path):
 def test_scores_are_scikit_learns():
     sklearn = pytest.importorskip("sklearn.linear_model")
     texts = GOOD + RAW
-    model = sklearn.LogisticRegression(max_iter=1000, tol=1e-6)
+    model = sklearn.LogisticRegression(max_iter=1000)
     words = HashedWords(1 << 10)
     model.fit(words.counts(texts), [1, 1, 0, 0])
     ours = fit(GOOD, RAW, features=1 << 10)
     np.testing.assert_allclose(
-        ours.score(texts), model.predict_proba(words.counts(texts))[:, 1], atol=1e-6
+        ours.score(texts), model.predict_proba(words.counts(texts))[:, 1], atol=1e-4
     )
 
 
