@@ -26,10 +26,10 @@ from unicodedata import category
 
 from gptjax.curation.document import Dropped
 from gptjax.curation.heuristics.characters import TERMINAL
+from gptjax.curation.heuristics.dividing import WORDS
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.page import Page, page_of
 from gptjax.curation.heuristics.rules import RULES, Limit, Outcome, RuleSet
-from gptjax.curation.heuristics.words import WORDS
 from gptjax.settings import setting
 
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")

@@ -8,10 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from gptjax.curation.heuristics import words as module
+from gptjax.curation.heuristics import dividing
 from gptjax.curation.heuristics.characters import ALPHABETIC, PLAIN, SYMBOLS
+from gptjax.curation.heuristics.dividing import WORDS
 from gptjax.curation.heuristics.grams import grams_of
-from gptjax.curation.heuristics.words import STOP_WORDS, WORDS, hash_of
+from gptjax.curation.heuristics.words import STOP_WORDS, hash_of
 from tests.support.rule_documents import rule_documents
 
 TEXTS = rule_documents()
@@ -74,7 +75,7 @@ def test_words_of_spacy():
 def test_long_texts_are_divided_in_pieces(monkeypatch):
     text = "ein schöner Text, der lang ist; " * 400 + "x" * 3000 + " end"
     whole = WORDS["white_space"](text)
-    monkeypatch.setattr(module, "_PIECE", 1000)
+    monkeypatch.setattr(dividing, "_PIECE", 1000)
     pieces = WORDS["white_space"](text[: 32 * 400])
     assert strings(pieces) == text[: 32 * 400].split()
     assert (pieces.hashes == whole.hashes[: len(pieces)]).all()
