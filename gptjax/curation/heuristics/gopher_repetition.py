@@ -71,7 +71,7 @@ class GopherRepetition(RuleSet):
         for n in TOP_SIZES:
             rule, unit = f"top_{n}_gram", f"of characters in one {n}-gram"
             most = getattr(self, rule)
-            if most is not None and self._top_bound(page, words, n, grams) > most:
+            if most is not None and self._top_bound(page, words, grams[n]) > most:
                 same_words = grams_of(words, [n], spaces=True)[n]
                 yield Limit(rule, self.top(page, words, same_words), unit, most=most)
         for n in REPEATED_SIZES:
@@ -114,15 +114,13 @@ class GopherRepetition(RuleSet):
             return page.words("white_space").characters
         return sum(map(len, divided))
 
-    def _top_bound(self, page: Page, words: Words, n: int, grams: dict[int, Grams]) -> float:
-        """A figure that `top` is not above: a gram occurs no more often than the pairs in it."""
+    def _top_bound(self, page: Page, words: Words, grams: Grams) -> float:
+        """A figure that `top` is not above."""
         if self.variant == "nemo":
             return 1.0
-        pairs = grams[2]
-        characters = (n + 1) // 2 * pairs.longest
         if self.variant == "dolma":
-            return pairs.occurrences * characters / max(words.characters, 1)
-        return pairs.occurrences * (characters + n - 1) / max(len(page.text), 1)
+            return grams.occurrences * grams.longest / max(words.characters, 1)
+        return grams.occurrences * (grams.longest + grams.n - 1) / max(len(page.text), 1)
 
     def top(self, page: Page, words: Words, grams: Grams) -> float:
         """Share of the characters that the most common n-gram has."""
