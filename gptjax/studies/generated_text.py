@@ -149,11 +149,12 @@ def _texts(
 
 def detection_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of the rows as text."""
-    lengths = list(rows[0]["by_length"])
+    lengths = [str(length) for length in LENGTHS]
     heads = "".join(f"{f'{length} chars':>12}" for length in lengths)
     lines = [f"{'model':24} {'parameters':>12} {'sampler':16} {'all':>7}{heads} {'AUC':>7}"]
     for row in rows:
-        cut = "".join(f"{row['by_length'][length]:12.1%}" for length in lengths)
+        rates = (row["by_length"].get(length, float("nan")) for length in lengths)
+        cut = "".join(f"{rate:12.1%}" for rate in rates)
         lines.append(
             f"{row['model'][-24:]:24} {row['parameters']:12,} {row['sampler']:16} "
             f"{row['accuracy']:7.1%}{cut} {row['auc']:7.3f}"

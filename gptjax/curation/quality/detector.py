@@ -148,14 +148,15 @@ def detection(detector: Detector, texts: Texts, characters: int | None = None) -
 
 
 def by_length(detector: Detector, texts: Texts, lengths: Sequence[int]) -> list[Detection]:
-    """Detection of texts cut to each number of characters; shorter texts are left out."""
+    """Detection of texts cut to each number of characters.
+
+    Shorter texts are left out, and a number that no text of one kind has.
+    """
     found = []
     for characters in lengths:
-        long = Texts(
-            *(
-                [text for text in of if len(text) >= characters]
-                for of in (texts.real, texts.generated)
-            )
+        real, generated = (
+            [text for text in of if len(text) >= characters] for of in (texts.real, texts.generated)
         )
-        found.append(detection(detector, long, characters))
+        if real and generated:
+            found.append(detection(detector, Texts(real, generated), characters))
     return found
