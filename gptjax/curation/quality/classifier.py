@@ -8,6 +8,7 @@ Positives are texts of quality: GPT-3 took WebText, Wikipedia and books. Negativ
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -34,8 +35,13 @@ class Classifier:
     weights: np.ndarray
     bias: float
 
-    def __post_init__(self):
-        object.__setattr__(self, "_words", HashedWords(self.weights.size))
+    @functools.cached_property
+    def _words(self) -> HashedWords:
+        return HashedWords(self.weights.size)
+
+    def __reduce__(self) -> Any:
+        """Other processes get the weights, and no table of words."""
+        return Classifier, (self.weights, self.bias)
 
     def score(self, texts: Iterable[str]) -> np.ndarray:
         """Probability that each text is one of the positives, float64 [texts]."""
@@ -48,8 +54,7 @@ class Classifier:
         return np.concatenate([*scores, self._score(batch)])
 
     def _score(self, texts: Sequence[str]) -> np.ndarray:
-        words: HashedWords = getattr(self, "_words")  # noqa: B009, of a frozen dataclass
-        logits = words.counts(texts) @ self.weights + self.bias
+        logits = self._words.counts(texts) @ self.weights + self.bias
         return 0.5 * (1.0 + np.tanh(0.5 * logits))
 
     def content_hash(self) -> str:
@@ -62,14 +67,6 @@ class Classifier:
         """Writes one file, which `load_classifier` reads."""
         with replaced(path, "wb") as file:
             np.savez_compressed(file, weights=self.weights, bias=np.float64(self.bias))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"weights": self.weights, "bias": self.bias}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-        self.__post_init__()
 
 
 def fit(

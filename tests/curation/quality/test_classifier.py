@@ -1,5 +1,7 @@
 """The quality classifier, against Spark's published features, loops, and draws of NumPy's own."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,7 @@ def test_it_learns_which_is_which_and_is_kept_whole(tmp_path):
     loaded = load_classifier(tmp_path / "c.npz")
     np.testing.assert_array_equal(loaded.score(GOOD * 300), classifier.score(GOOD * 300))
     assert loaded.score([]).shape == (0,)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(loaded)).score(GOOD), scores[:2])
 
 
 def test_scores_are_scikit_learns():
