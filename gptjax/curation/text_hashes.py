@@ -59,6 +59,16 @@ def hash_words(texts: Sequence[str]) -> TextHashes:
     return TextHashes(hash_segments(characters, starts, ends), np.searchsorted(starts, bounds))
 
 
+def word_spans(text: str) -> np.ndarray:
+    """Where the words of a text begin and end, int64 [words, 2]: characters that count."""
+    codes = np.frombuffer(f" {text} ".encode("utf-32-le", "surrogatepass"), np.uint32)
+    folded = _unicode_table()[codes]
+    kept = np.flatnonzero(folded != _DROPPED)
+    of_word = folded[kept] != SPACE
+    edges = np.flatnonzero(of_word[1:] != of_word[:-1]) + 1
+    return np.stack([kept[edges[::2]] - 1, kept[edges[1::2] - 1]], 1)
+
+
 def hash_runs(words: TextHashes, length: int, *, short: bool = False) -> TextHashes:
     """Every `length` words of a text that follow each other.
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from gptjax.curation.deduplication.batches import Mapper, Name, batches, order_of_keys, priorities
+from gptjax.curation.batches import Mapper, Name, batches, order_of_keys, priorities
 from gptjax.curation.deduplication.pieces import Unit, pieces, without
 from gptjax.curation.document import Document, Dropped, document_key
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.curation.deduplication.batches import (
+from gptjax.curation.batches import (
     Mapper,
     Name,
     batches,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from gptjax.curation.deduplication.batches import MOST_DOCUMENTS
+from gptjax.curation.batches import MOST_DOCUMENTS
 from gptjax.curation.deduplication.scheme import MinHash
 from gptjax.curation.text_hashes import TextHashes, hash_runs, hash_words, mixed
 

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from gptjax.curation.deduplication import batches as batching
+from gptjax.curation import batches as batching
 from gptjax.curation.deduplication.exact import equal_documents, first_of_equal, repeated_pieces
 from gptjax.curation.deduplication.pieces import pieces, without
 from gptjax.curation.document import Document, Dropped

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from gptjax.curation.deduplication import batches as batching
+from gptjax.curation import batches as batching
 from gptjax.curation.deduplication.near_duplicates import (
     clustered,
     compared,
