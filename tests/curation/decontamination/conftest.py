@@ -48,5 +48,5 @@ def documents(sets):
         if i < 12:
             parts.append(texts[-1])
         documents.append(Document(str(i), "\n".join(parts), "web"))
-    # Nothing but an item.
-    return [*documents, Document("item", sets[1].items[0].text, "web")]
+    items = [Document(item.id, item.text, "web") for item in sets[1].items[:5]]
+    return [*documents, *items]  # the latter are nothing but an item

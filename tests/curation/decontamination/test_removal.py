@@ -72,7 +72,7 @@ def test_the_paper_s_rules(sets, documents, config):
             assert [(piece.id, piece.text) for piece in found] == named
             assert {piece.source for piece in found} == {"web"}
             outcomes["cut"] += 1
-    assert outcomes["left"] > 3 and outcomes["cut"] > 3 and outcomes.total() == 61
+    assert outcomes["left"] > 3 and outcomes["cut"] > 3 and outcomes.total() == 65
     if config.most_pieces == 4:
         assert outcomes["decontamination.split"] and outcomes["decontamination.short_pieces"]
 
