@@ -3,13 +3,15 @@
 texts = made_texts(200_000, seed=0)    # of about 2,000 characters each
 """
 
+import functools
+
 import numpy as np
 
 WORDS = 330  # of a text: 2,000 characters
 VOCABULARY = 50_000
 COPIED = 0.2  # share of the texts that are another with its last words changed
 SIMILARITIES = np.arange(0.5, 1, 0.05)  # of the copies
-_BLOCK = 10_000  # texts with a seed of their own; copies are of a text in the block
+_BLOCK = 2_000  # texts with a seed of their own; copies are of a text in the block
 
 
 def made_texts(count: int, seed: int = 0) -> list[str]:
@@ -34,6 +36,7 @@ def _block(seed: int, block: int) -> list[str]:
     return [" ".join(row) for row in words]
 
 
+@functools.cache
 def _vocabulary(seed: int) -> np.ndarray:
     """Made-up words of five letters on the average, object [VOCABULARY]."""
     rng = np.random.default_rng(seed)

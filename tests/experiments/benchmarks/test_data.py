@@ -64,7 +64,7 @@ def test_tokenising_gives_the_library_s_tokens_at_its_rate(monkeypatch):
 
 
 def test_made_texts_have_the_similarities_they_are_made_with():
-    texts = made_texts(10_000, seed=3)
+    texts = made_texts(2_000, seed=3)
     assert texts[:5] == made_texts(5, seed=3) != made_texts(5, seed=4)
     assert 1900 < np.mean([len(text) for text in texts]) < 2100
     originals: dict[str, list[str]] = {}
@@ -75,7 +75,7 @@ def test_made_texts_have_the_similarities_they_are_made_with():
         if other is not words:
             same = sum(1 for _ in itertools.takewhile(bool, map(str.__eq__, words, other)))
             shared.append(same / (2 * WORDS - same))
-    assert 0.18 < len(shared) / len(texts) < 0.22
+    assert 0.17 < len(shared) / len(texts) < 0.23
     assert np.mean(shared) == pytest.approx(SIMILARITIES.mean(), abs=0.02)
     assert min(shared) > 0.49
 
