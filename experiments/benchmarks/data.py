@@ -46,11 +46,9 @@ class DataSizes:
 
 
 PARTS = ("signatures", "candidates", "decisions")
+KINDS = SECONDS, PROCESSOR = "seconds", "processor_seconds"
 TARGETS: dict[str, Target] = {
-    "near_duplicates.over_rensa": ("at least", 1),
-    "near_duplicates.over_rensa_candidates": ("at least", 1),
-    "near_duplicates.over_rensa_processor": ("at least", 1),
-    "near_duplicates.over_datasketch": ("at least", 1),
+    "near_duplicates.over_*": ("at least", 1),
     "near_duplicates.growth": ("at most", 1.2),
     "near_duplicates.ours.peak_bytes": ("at most", 2e9),
     "tokenising.over_tokenizers": ("at least", 0.9),
@@ -100,23 +98,24 @@ def measure_near_duplicates(sizes: DataSizes) -> dict[str, Any]:
                 rounds[name].append(run())
     for name, of_rounds in rounds.items():
         medians_of = {key: statistics.median(r[key] for r in of_rounds) for key in of_rounds[0]}
-        named = {f"{part}_seconds": medians_of.pop(part) for part in PARTS}
-        total = statistics.median(map(_seconds, of_rounds))
-        figures[name] |= {"seconds": total, **named, **medians_of}
+        totals = {kind: statistics.median(_sum(r, kind) for r in of_rounds) for kind in KINDS}
+        figures[name] |= totals | medians_of
 
-    def over(other: str, *parts: str) -> float:
+    def over(other: str, kind: str, *parts: str) -> float:
         """How many times as long the other takes for a document."""
         pairs = zip(rounds[other], rounds["ours"], strict=True)
-        of_rounds = [_seconds(theirs, *parts) / _seconds(mine, *parts) for theirs, mine in pairs]
+        of_rounds = [
+            _sum(theirs, kind, *parts) / _sum(mine, kind, *parts) for theirs, mine in pairs
+        ]
         return statistics.median(of_rounds) * counts["ours"] / counts[other]
 
-    figures["growth"] = 1 / over("ours_on_fewer", "processor_seconds")
-    if "rensa" in rounds:
-        figures["over_rensa"] = over("rensa")
-        figures["over_rensa_candidates"] = over("rensa", "candidates")
-        figures["over_rensa_processor"] = over("rensa", "processor_seconds")
-    if "datasketch" in rounds:
-        figures["over_datasketch"] = over("datasketch")
+    figures["growth"] = 1 / over("ours_on_fewer", PROCESSOR)
+    for other in ("rensa", "datasketch"):
+        if other in rounds:
+            figures[f"over_{other}"] = {
+                **{kind: over(other, kind) for kind in KINDS},
+                "candidates_processor_seconds": over(other, PROCESSOR, "candidates"),
+            }
     return figures
 
 
@@ -150,5 +149,5 @@ def measure_tokenising(rounds: int) -> dict[str, Any]:
     }
 
 
-def _seconds(figures: dict[str, float], *parts: str) -> float:
-    return sum(figures[part] for part in parts or PARTS)
+def _sum(figures: dict[str, float], kind: str, *parts: str) -> float:
+    return sum(figures[f"{part}_{kind}"] for part in parts or PARTS)

@@ -121,16 +121,23 @@ def version(name: str) -> str:
 
 
 class Clock:
-    """Seconds of parts that follow each other."""
+    """Seconds of parts that follow each other: on the clock, and of processors."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
-        self._began = time.perf_counter()
+        self._began = self._now()
 
     def lap(self, part: str) -> None:
         """Ends a part."""
-        now = time.perf_counter()
-        self.seconds[part], self._began = now - self._began, now
+        now = self._now()
+        for (kind, time_now), time_began in zip(now.items(), self._began.values(), strict=True):
+            self.seconds[f"{part}_{kind}"] = time_now - time_began
+        self._began = now
+
+    def _now(self) -> dict[str, float]:
+        used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        processor = sum(each.ru_utime + each.ru_stime for each in used)
+        return {"seconds": time.perf_counter(), "processor_seconds": processor}
 
 
 def _in_processes(function: Callable[..., Any], texts: list[str], *arguments: Any) -> Iterable[Any]:
@@ -172,17 +179,9 @@ def main() -> None:
     CONTENDERS[name](texts[:200], MinHash())
     print(said, flush=True)
     for _ in sys.stdin:
-        before = _processor_seconds()
         figures = CONTENDERS[name](texts, MinHash())
-        figures["processor_seconds"] = _processor_seconds() - before
-        figures["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps(figures), flush=True)
-
-
-def _processor_seconds() -> float:
-    """Of this process and those that it started and that have ended."""
-    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(each.ru_utime + each.ru_stime for each in used)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({**figures, "peak_bytes": peak}), flush=True)
 
 
 if __name__ == "__main__":
