@@ -69,14 +69,11 @@ class DeduplicationConfig:
     """Removal of copies, within sources and across them."""
 
     exact: bool = setting(True, "whether of equal texts one stays")
-    fuzzy: bool = setting(True, "whether of similar texts one stays")
-    paragraphs: bool = setting(False, "whether paragraphs that came before are cut out")
-    hashes: int = setting(10, "MinHash values of a document (appendix A: 10)", low=1)
-    bands: int = setting(5, "bands of hashes; two documents that share one are compared", low=1)
-    ngram: int = setting(5, "words of a shingle", low=1)
-    threshold: float = setting(
-        0.5, "least Jaccard similarity of shingles at which documents are copies", above=0.0, high=1.0
+    scheme: str | None = setting(
+        "gpt3", "MinHash scheme by which of similar texts one stays, gpt3 or fineweb; none: all stay"
     )
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    paragraphs: bool = setting(False, "whether paragraphs that came before are cut out")
 
 
 @dataclasses.dataclass
