@@ -116,6 +116,10 @@ class DocumentRun:
         return np.load(self._table, mmap_mode="r")
 
     @functools.cached_property
+    def _content(self) -> np.ndarray:
+        return np.memmap(self._path, np.uint8, "r")
+
+    @functools.cached_property
     def ids(self) -> list[str]:
         """The id of each document."""
         with self._path.with_suffix(".ids").open("rb") as file:
@@ -133,16 +137,14 @@ class DocumentRun:
     def documents(self, source: str, rows: Iterable[int] | None = None) -> Iterator[Document]:
         """Reads documents, all or those of some rows, in the order of `rows`."""
         table = self.table
-        with self._path.open("rb") as file:
-            for row in range(len(table)) if rows is None else map(int, rows):
-                file.seek(table["offset"][row])
-                record = json.loads(
-                    file.read(table["size"][row]).decode(errors="surrogatepass")
-                )
-                yield Document(
-                    record["id"],
-                    record["text"],
-                    source,
-                    record.get("licence"),
-                    record.get("metadata", {}),
-                )
+        for row in range(len(table)) if rows is None else map(int, rows):
+            first = int(table["offset"][row])
+            line = self._content[first : first + int(table["size"][row])].tobytes()
+            record = json.loads(line.decode(errors="surrogatepass"))
+            yield Document(
+                record["id"],
+                record["text"],
+                source,
+                record.get("licence"),
+                record.get("metadata", {}),
+            )

@@ -5,16 +5,16 @@ it causes puts it into quarantine, with the error, and the others go on.
 """
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from gptjax.curation.document import Document, Dropped
 from gptjax.curation.pipeline.configuration import PrepareConfig
 from gptjax.curation.pipeline.documents import RunWriter
-from gptjax.curation.pipeline.sieve import Sieve
+from gptjax.curation.phases.sieve import Sieve
 from gptjax.curation.pipeline.sources import read_documents
 from gptjax.curation.pipeline.work import DropLog, runs_folder
+from gptjax.curation.readers import Found
 
 PHASE = "read"
 QUARANTINE = "quarantine"
@@ -44,11 +44,11 @@ class PartCounts:
 
 
 def read_part(
-    output: str, config: PrepareConfig, source: str, part: str, files: list[str]
+    output: str, config: PrepareConfig, source: str, part: str, files: tuple[Found, ...]
 ) -> dict[str, Any]:
     """Reads some files of a source; returns `PartCounts`, as JSON has them."""
     folder = Path(output)
-    sieve, counts, removed = Sieve(config, source), PartCounts(), Counter[str]()
+    sieve, counts = Sieve(config, source), PartCounts()
     most_bytes = int(config.execution.part_megabytes * 1e6)
     writer = RunWriter(runs_folder(folder), f"{source}-{part}", most_bytes)
     log = DropLog(folder, PHASE, f"{source}-{part}")
@@ -63,14 +63,12 @@ def read_part(
             counts.kept += 1
             writer.add(judged)
     counts.runs = writer.finish()
-    removed += sieve.removed_lines
-    counts.removed_lines = dict(sorted(removed.items()))
+    counts.removed_lines = dict(sorted(sieve.removed_lines.items()))
     counts.dropped = log.finish()
-    malformed = faults.count
-    if malformed:
-        counts.read += malformed
-        counts.dropped["reading.malformed"] = malformed
-        counts.faults = faults.first
+    for reason, count in sorted(faults.counts.items()):
+        counts.read += count
+        counts.dropped[f"reading.{reason}"] = count
+    counts.faults = [str(fault) for fault in faults.first]
     assert counts.read == counts.kept + sum(counts.dropped.values())
     return dataclasses.asdict(counts)
 

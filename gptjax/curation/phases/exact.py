@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.atomic_files import replaced
+from gptjax.curation.deduplication.exact import first_of_equal
 from gptjax.curation.document import Dropped
 from gptjax.curation.executors.tasks import Task
 from gptjax.curation.pipeline.work import Run, Work, drop_rows, rows_left
@@ -20,14 +21,14 @@ _PART_DOCUMENTS = 8_000_000  # of one part, at 48 bytes each
 
 
 def drop_equal(
-    work: Work, runs: list[Run], priorities: dict[str, int], before: tuple[str, ...]
+    work: Work, runs: list[Run], priority: list[str], before: tuple[str, ...]
 ) -> list[dict[str, int]]:
     """Drops documents that have the text of another.
 
     Args:
       work: what runs tasks.
       runs: of all sources.
-      priorities: of each source; 0 before 1.
+      priority: names of all sources; the first of them keeps its documents.
       before: phases that dropped documents.
 
     Returns:
@@ -42,7 +43,7 @@ def drop_equal(
             Task(
                 f"{part:05}",
                 f"{__name__}:find_equal",
-                here | {"part": part, "parts": parts, "priorities": priorities, "before": before},
+                here | {"part": part, "parts": parts, "priority": priority, "before": before},
             )
             for part in range(parts)
         ],
@@ -61,7 +62,7 @@ def find_equal(
     runs: list[tuple[str, str]],
     part: int,
     parts: int,
-    priorities: dict[str, int],
+    priority: list[str],
     before: tuple[str, ...],
 ) -> int:
     """Finds the documents to drop of which the hash lies in one of `parts` ranges; how many."""
@@ -72,17 +73,16 @@ def find_equal(
         high = table["digest_high"][rows]
         rows = rows[(high >= np.uint64(first)) & (high <= np.uint64(stop - 1))]
         here = np.zeros((len(rows), 7), np.uint64)
-        for column, field in enumerate(("digest_high", "digest_low", "key_high", "key_low")):
+        here[:, 0], here[:, 3], here[:, 4] = priority.index(run.source), number, rows
+        for column, field in ((1, "key_high"), (2, "key_low"), (5, "digest_high"), (6, "digest_low")):
             here[:, column] = table[field][rows]
-        here[:, 4], here[:, 5], here[:, 6] = priorities[run.source], number, rows
         columns.append(here)
-    found = np.concatenate(columns)
-    high, low, key_high, key_low, priority, numbers, rows = found.T
-    order = np.lexsort((rows, numbers, key_low, key_high, priority, low, high))
-    same = np.zeros(len(order), bool)
-    same[1:] = np.all(found[order[1:], :2] == found[order[:-1], :2], axis=1)
-    kept = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
-    drops = np.column_stack([found[order[same], 5:7], found[order[kept[same]], 5:7]])
+    found = np.concatenate([np.zeros((0, 7), np.uint64), *columns])
+    found = found[np.lexsort(found[:, 4::-1].T)]  # by priority, then key
+    digests = np.ascontiguousarray(found[:, 5:]).view("S16").reshape(-1)
+    first_place = first_of_equal(digests, np.arange(len(found)))
+    copies = np.flatnonzero(first_place != np.arange(len(found)))
+    drops = np.column_stack([found[copies, 3:5], found[first_place[copies], 3:5]])
     path = folder / "work" / f"{PHASE}_find" / f"{part:05}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path, "wb") as file:
@@ -102,7 +102,7 @@ def drop_found(
     for _, row, kept_run, kept_row in drops[np.argsort(drops[:, 2], kind="stable")].tolist():
         kept = named[kept_run]
         rows[row] = Dropped(
-            "deduplication.exact", f"the text of {kept.source}: {_ids(folder, kept)[kept_row]}"
+            "deduplication.equal_document", f"the text of {kept.source}: {_ids(folder, kept)[kept_row]}"
         )
     return drop_rows(folder, PHASE, named[number], rows)
 

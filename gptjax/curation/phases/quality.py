@@ -1,0 +1,3 @@
+"""The quality classifier as phases."""
+
+PHASE = "quality"
