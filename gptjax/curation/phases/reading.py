@@ -14,7 +14,7 @@ from gptjax.curation.pipeline.documents import RunWriter
 from gptjax.curation.phases.sieve import Sieve
 from gptjax.curation.pipeline.sources import read_documents
 from gptjax.curation.pipeline.work import DropLog, runs_folder
-from gptjax.curation.readers import Found
+from gptjax.curation.readers.reading import Found
 
 PHASE = "read"
 QUARANTINE = "quarantine"

@@ -60,6 +60,7 @@ def write_part(output: str, plan: ShardPlan, cutter: Cutter) -> dict[str, Any]:
     log = DropLog(folder, PHASE, plan.name)
     counts = {"documents": 0, "kept": 0, "pieces": 0}
     splits: dict[str, list[ShardDocument]] = {split: [] for split in SPLITS}
+    overlap: list[set[int]] = []
     for group in _groups(_documents(folder, plan)):
         counts["documents"] += len(group)
         cut = [(document, _cut(cutter, document)) for document in group]
@@ -76,6 +77,10 @@ def write_part(output: str, plan: ShardPlan, cutter: Cutter) -> dict[str, Any]:
             first, stop = plan.held_out
             held_out = first <= halves(text_digest(document.text))[0] < stop
             splits[SPLITS[held_out]] += encoded
+        found = cutter.overlap([piece for _, pieces in left for piece in pieces])
+        overlap = overlap or [set() for _ in found]
+        for places, here in zip(overlap, found, strict=False):
+            places.update(here)
     dtype = token_dtype(tokenizer.vocab_size)
     entries = [
         write_shard(folder, f"{split}/{plan.name}", documents, dtype, tokenizer.end_of_text)
@@ -84,7 +89,12 @@ def write_part(output: str, plan: ShardPlan, cutter: Cutter) -> dict[str, Any]:
     ]
     dropped = log.finish()
     assert counts["documents"] == counts["kept"] + sum(dropped.values())
-    return {**counts, "dropped": dropped, "entries": [vars(entry) for entry in entries]}
+    return {
+        **counts,
+        "dropped": dropped,
+        "entries": [vars(entry) for entry in entries],
+        "overlap": [sorted(places) for places in overlap],
+    }
 
 
 def _documents(folder: Path, plan: ShardPlan) -> Iterator[Document]:
@@ -120,7 +130,7 @@ def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
     yield group
 
 
-def _cut(cutter: Cutter, document: Document) -> list[str] | Dropped:
+def _cut(cutter: Cutter, document: Document) -> list[Document] | Dropped:
     try:
         return cutter.pieces(document)
     except Exception as error:  # a document that no stage was written for must not end the others
@@ -128,10 +138,10 @@ def _cut(cutter: Cutter, document: Document) -> list[str] | Dropped:
 
 
 def _encoded(
-    tokenizer: Tokenizer, cut: Sequence[tuple[Document, list[str] | Dropped]]
+    tokenizer: Tokenizer, cut: Sequence[tuple[Document, list[Document] | Dropped]]
 ) -> Iterator[tuple[Document, list[ShardDocument] | Dropped]]:
     """The tokens of the pieces of documents."""
-    texts = [piece for _, pieces in cut for piece in pieces]
+    texts = [piece.text for _, pieces in cut for piece in pieces]
     try:
         tokens = iter(tokenizer.encode_batch(texts))
     except Exception:  # one of them is to blame, and is found below
@@ -140,28 +150,27 @@ def _encoded(
         assert not isinstance(pieces, Dropped)
         try:
             encoded = (
-                tokenizer.encode_batch(pieces) if tokens is None else [next(tokens) for _ in pieces]
+                tokenizer.encode_batch([piece.text for piece in pieces])
+                if tokens is None
+                else [next(tokens) for _ in pieces]
             )
-            yield document, _shard_documents(tokenizer, document, pieces, encoded)
+            made = zip(pieces, encoded, strict=True)
+            yield document, [_shard_document(tokenizer, document, *each) for each in made]
         except Exception as error:  # as of cutting
             yield document, _quarantined("tokenising", error)
 
 
-def _shard_documents(
-    tokenizer: Tokenizer, document: Document, pieces: list[str], encoded: list[np.ndarray]
-) -> list[ShardDocument]:
-    about: dict[str, Any] = {"id": document.id}
-    if document.licence is not None:
-        about["licence"] = document.licence
-    if document.metadata:
-        about["metadata"] = dict(document.metadata)
-    made = []
-    for number, (text, tokens) in enumerate(zip(pieces, encoded, strict=True)):
-        size = len(text.encode())
-        decoded = size if tokenizer.keeps_text else tokenizer.decoded_bytes(tokens)
-        own = about | ({"piece": number} if len(pieces) > 1 else {})
-        made.append(ShardDocument(document.key, own, size, decoded, tokens))
-    return made
+def _shard_document(
+    tokenizer: Tokenizer, document: Document, piece: Document, tokens: np.ndarray
+) -> ShardDocument:
+    about: dict[str, Any] = {"id": piece.id}
+    if piece.licence is not None:
+        about["licence"] = piece.licence
+    if piece.metadata:
+        about["metadata"] = dict(piece.metadata)
+    size = len(piece.text.encode())
+    decoded = size if tokenizer.keeps_text else tokenizer.decoded_bytes(tokens)
+    return ShardDocument(document.key, about, size, decoded, tokens)
 
 
 def _quarantined(stage: str, error: Exception) -> Dropped:

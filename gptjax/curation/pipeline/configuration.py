@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from gptjax.curation.decontamination.removal import RemovalConfig
 from gptjax.data.prepared.index import PACKINGS
 from gptjax.registry import Registry
 from gptjax.settings import REQUIRED, setting
@@ -80,16 +81,10 @@ class DeduplicationConfig:
 class DecontaminationConfig:
     """Removal of evaluation text (2005.14165, appendix C)."""
 
-    sets: dict[str, str] = dataclasses.field(default_factory=dict)
-    ngram: int = setting(13, "words of an n-gram that is looked up", low=1)
-    window: int = setting(200, "characters that are cut on either side of a collision", low=0)
-    min_piece: int = setting(200, "characters of the shortest piece that is kept", low=1)
-    max_pieces: int = setting(
-        10, "pieces into which a document may fall; one of more is dropped", low=1
+    sets: tuple[str, ...] = setting(
+        (), "evaluation sets: lambada:PATH, arc:PATH, piqa:PATH, gsm8k:PATH, jsonl:PATH#a,b, ..."
     )
-    max_documents: int = setting(
-        10, "an n-gram that more documents have is left alone: it is no leak", low=1
-    )
+    removal: RemovalConfig = dataclasses.field(default_factory=RemovalConfig)
 
 
 @dataclasses.dataclass

@@ -94,7 +94,7 @@ def prepare(
         figures["near_duplicates"] = found | {"scheme": dataclasses.asdict(scheme)}
         before += (near.PHASE,)
         _count(counts, runs, dropped)
-    cutter, figures["decontamination"] = cutting.look_for(work, config, runs, ranked, before)
+    cutter = cutting.look_for(work, config, runs, ranked, before)
     plans = list(_plans(config, output, runs, before))
     made = work.run(
         sharding.PHASE,
@@ -109,7 +109,8 @@ def prepare(
     )
     for plan, result in zip(plans, made, strict=True):
         counts[plan.source].add_shard(result)
-    figures["decontamination"] |= cutting.measured(made)
+    overlaps = (result["overlap"] for result in made if result["overlap"])
+    figures["contamination"] = cutting.measured(output, cutter, overlaps)
 
     entries = [ShardEntry(**entry) for result in made for entry in result["entries"]]
     if not any(entry.split == "train" for entry in entries):

@@ -13,7 +13,9 @@ from typing import Any
 
 from gptjax.curation.document import Document
 from gptjax.curation.pipeline.configuration import SourceConfig
-from gptjax.curation.readers import READERS, Faults, Found, ReaderOptions, found
+from gptjax.curation.readers.faults import Faults
+from gptjax.curation.readers.reading import Found
+from gptjax.curation.readers.registered import READERS, ReaderOptions, found
 from gptjax.data.corpora.text import load_corpus
 from gptjax.registry import unknown_name
 
