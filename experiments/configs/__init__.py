@@ -4,9 +4,10 @@ import importlib
 import pkgutil
 
 from experiments.configs.registry import EXPERIMENTS, experiment_named, maker_named
+from gptjax.curation.pipeline.configuration import PREPARATIONS
 from gptjax.studies.instruct_pipeline.config import PIPELINES
 
-__all__ = ["EXPERIMENTS", "PIPELINES", "experiment_named", "maker_named"]
+__all__ = ["EXPERIMENTS", "PIPELINES", "PREPARATIONS", "experiment_named", "maker_named"]
 
 for module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{module.name}")

@@ -18,8 +18,8 @@ from gptjax.curation.pipeline.configuration import (
 def prepare_smoke() -> PrepareConfig:
     """Every stage on text that comes with every Python, and on noise that is planted.
 
-    Sources are docstrings, source files, and the documentation again with noise: copies, near
-    copies, torn text and evaluation questions (`planted_noise`).
+    Sources are docstrings, source files, and noise made of the docstrings: copies, near copies,
+    repetitions, symbols and evaluation questions (`gptjax.curation.planted_noise`).
     Expected: under a minute on two CPU cores; every copy that was planted is found.
     """
     return PrepareConfig(
@@ -35,7 +35,7 @@ def prepare_smoke() -> PrepareConfig:
         },
         heuristics={"gopher_quality": {}, "gopher_repetition": {}},
         quality=QualityConfig(positives=("docs",), negatives=("noise",)),
-        decontamination=DecontaminationConfig(sets={}),
+        decontamination=DecontaminationConfig(sets=("planted_questions",)),
         mixture=MixtureConfig(tokens=10_000_000, context_length=256),
         shards=ShardsConfig(megabytes=4.0),
     )

@@ -102,10 +102,10 @@ class LocalProcesses:
             self._workers[self._workers.index(worker)] = _Worker.start()
             worker.connection.close()
             if tries[task.name] >= self._attempts:
-                raise RuntimeError(
-                    f"task {task.name}: its process ended with code {code} at each of "
-                    f"{self._attempts} attempts; expected it to answer (memory may be short: see "
-                    "execution.part_megabytes)"
+                raise ValueError(
+                    f"task {task.name}: got a process that ended with code {code} at each of "
+                    f"{self._attempts} attempts, expected an answer (where memory is short, "
+                    "execution.part_megabytes and --processes decide how much is taken)"
                 ) from None
             waiting.appendleft(task)
             return

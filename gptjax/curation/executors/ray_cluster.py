@@ -54,7 +54,10 @@ class RayCluster:
                 failed, result = ray.get(done)
             except ray.exceptions.RayError as error:
                 said = str(error).strip().splitlines()[0]
-                raise RuntimeError(f"task {task.name}: {said}") from error
+                raise ValueError(
+                    f"task {task.name}: got {said}, expected an answer at one of {self._attempts} "
+                    "attempts"
+                ) from error
             if failed:
                 raise result
             yield task.name, result

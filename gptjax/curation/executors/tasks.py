@@ -31,8 +31,8 @@ class Executor(Protocol):
         """Yields the name and the result of each task as it ends.
 
         Raises:
-          ValueError, OSError: a task raised it.
-          RuntimeError: a task failed in another way, or its process died at every attempt.
+          ValueError, OSError: a task raised it, or its process died at every attempt.
+          RuntimeError: a task failed in another way.
         """
         ...
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gptjax.curation import planted_noise  # noqa: F401, to register what it makes
 from gptjax.curation.document import Document
 from gptjax.curation.pipeline.configuration import SourceConfig
 from gptjax.curation.readers.faults import Faults

@@ -14,11 +14,12 @@ import functools
 
 import numpy as np
 
+from gptjax.data.batches.ledger import Passage, passages
 from gptjax.data.batches.mixture import Mixture, Rows
 from gptjax.data.batches.packing import best_fit
-from gptjax.data.batches.token_stream import HostBatch, TokenizedSplit
+from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.prepared.index import PreparedIndex
-from gptjax.data.prepared.split import OpenedData
+from gptjax.data.prepared.split import OpenedData, PreparedSplit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class StreamRows:
       document_masking: whether documents in a window are hidden from each other.
     """
 
-    split: TokenizedSplit
+    split: PreparedSplit
     context_length: int
     document_masking: bool
 
@@ -40,6 +41,10 @@ class StreamRows:
 
     def batch(self, indices: np.ndarray) -> HostBatch:
         return self.split.batch(indices, self.context_length, self.document_masking)
+
+    def passages(self, index: int) -> list[Passage]:
+        """What a row holds of documents, which are numbered in the split."""
+        return passages(self.split, [index], self.context_length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +58,7 @@ class DocumentRows:
       ended: whether an end-of-text follows each document, and is predicted from it.
     """
 
-    split: TokenizedSplit
+    split: PreparedSplit
     context_length: int
     shared: bool
     ended: bool
@@ -120,9 +125,20 @@ class DocumentRows:
             "positions": positions,
         }
 
+    def passages(self, index: int) -> list[Passage]:
+        """What a row holds of documents, which are numbered in the split."""
+        (first, sizes), (members, begins) = self._pieces, self._rows
+        pieces = members[begins[index] : begins[index + 1]]
+        starts = self.split.document_starts
+        documents = starts.searchsorted(first[pieces], side="right") - 1
+        return [
+            Passage(0, document, int(first[piece] - starts[document]), int(sizes[piece]))
+            for document, piece in zip(documents.tolist(), pieces.tolist(), strict=True)
+        ]
+
 
 def rows_of(
-    split: TokenizedSplit, index: PreparedIndex, context_length: int, document_masking: bool
+    split: PreparedSplit, index: PreparedIndex, context_length: int, document_masking: bool
 ) -> StreamRows | DocumentRows:
     """The rows of a split.
 

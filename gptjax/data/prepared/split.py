@@ -110,10 +110,12 @@ class PreparedSplit(TokenizedSplit):
     Attributes:
       bytes_in_all: UTF-8 bytes of the documents, or of what their tokens decode to.
       of_tokens: which of the two.
+      about: gives source, id, licence and metadata of a document by its number.
     """
 
     bytes_in_all: int = 0
     of_tokens: bool = False
+    about: Callable[[int], dict[str, Any]] = lambda _: {}
 
     @property
     def num_bytes(self) -> int:
@@ -136,7 +138,7 @@ class PreparedSource:
 
     name: str
     weight: float
-    train: TokenizedSplit
+    train: PreparedSplit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,16 +155,16 @@ class OpenedData:
 
     directory: Path
     index: PreparedIndex
-    train: TokenizedSplit
-    validation: TokenizedSplit
+    train: PreparedSplit
+    validation: PreparedSplit
     sources: Mapping[str, PreparedSource]
 
-    def split(self, split: str, source: str | None = None) -> TokenizedSplit:
+    def split(self, split: str, source: str | None = None) -> PreparedSplit:
         """A split, of one source or of all."""
         return _split(self.directory, self.index, self.index.entries(split, source), split, source)
 
     @property
-    def everything(self) -> TokenizedSplit:
+    def everything(self) -> PreparedSplit:
         """Both splits as one."""
         return _split(self.directory, self.index, list(self.index.shards), "text", None)
 
@@ -182,7 +184,7 @@ def open_prepared(directory: str | Path, tokenizer: Tokenizer | None = None) -> 
     if tokenizer is not None:
         check_tokenizer(directory, index, tokenizer)
 
-    def split(name: str, source: str | None = None) -> TokenizedSplit:
+    def split(name: str, source: str | None = None) -> PreparedSplit:
         return _split(directory, index, index.entries(name, source), name, source)
 
     sources = {
@@ -198,7 +200,7 @@ def _split(
     entries: Sequence[ShardEntry],
     split: str,
     source: str | None,
-) -> TokenizedSplit:
+) -> PreparedSplit:
     count = sum(entry.documents for entry in entries)
 
     @functools.cache
@@ -213,6 +215,17 @@ def _split(
         empty = np.empty(0, np.int64)
         return np.concatenate([empty, *starts]), np.concatenate([empty, *text_bytes])
 
+    ends = np.cumsum([entry.documents for entry in entries])
+
+    @functools.lru_cache(maxsize=16)
+    def about_shard(shard: int) -> list[dict[str, Any]]:
+        return read_documents(directory, entries[shard]).about
+
+    def about(number: int) -> dict[str, Any]:
+        shard = int(np.searchsorted(ends, number, side="right"))
+        within = number - int(ends[shard]) + entries[shard].documents
+        return {"source": entries[shard].source, **about_shard(shard)[within]}
+
     of = f" of {source!r}" if source else ""
     return PreparedSplit(
         f"{split} split{of} of 'prepared:{directory}'",
@@ -223,4 +236,5 @@ def _split(
             entry.text_bytes if index.keeps_text else entry.decoded_bytes for entry in entries
         ),
         of_tokens=not index.keeps_text,
+        about=about,
     )
