@@ -1,7 +1,7 @@
 """What the stages of the data engine hand on: a text, where it came from, why it was dropped.
 
-    document = Document("books/pride.txt", "It is a truth ...", "books", "public domain")
-    document.key        # 16 bytes: by them documents are ordered, and draws are made
+document = Document("books/pride.txt", "It is a truth ...", "books", "public domain")
+document.key        # 16 bytes: by them documents are ordered, and draws are made
 """
 
 import dataclasses

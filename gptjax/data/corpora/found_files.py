@@ -12,15 +12,17 @@ from pathlib import Path
 
 from absl import logging
 
+from gptjax.data.corpora.remote import FilePath, is_remote, remote_files
 from gptjax.data.corpora.text_files import COMPRESSED
 
 
-def find_files(spec: str, location: str, suffix: str) -> tuple[Path, ...]:
+def find_files(spec: str, location: str, suffix: str) -> tuple[FilePath, ...]:
     """Lists the files of a corpus, in sorted order; each real file once, whatever links there are.
 
     Args:
       spec: the corpus or the set, for messages.
-      location: a file; a directory, searched through; or a glob, where ** spans directories.
+      location: a file; a directory, searched through; or a glob, where ** spans directories; or
+        the URL of one of them, as `remote` opens it.
       suffix: how names in a directory must end, but for one of `COMPRESSED` behind it; those that
         begin with a dot are left out.
 
@@ -29,9 +31,14 @@ def find_files(spec: str, location: str, suffix: str) -> tuple[Path, ...]:
     """
     location = os.path.expanduser(location)
     wanted = "a file, a directory or a glob that matches files"
+    endings = tuple(suffix + end for end in ("", *COMPRESSED))
     passed_over: set[str] = set()
+    if is_remote(location):
+        found = remote_files(location, endings)
+        if not found:
+            raise ValueError(f"{spec!r}: no files at {location!r}; expected {wanted}")
+        return found
     if os.path.isdir(location):
-        endings = tuple(suffix + end for end in ("", *COMPRESSED))
         wanted = f"files named {', '.join(f'*{ending}' for ending in endings)} in it, or a glob"
         below = _matches(os.path.join(glob.escape(location), "**", "*"), passed_over)
         found = [path for path in below if path.endswith(endings)]

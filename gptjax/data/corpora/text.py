@@ -11,13 +11,15 @@ A specification is the name of an entry of `CORPORA`, with a location where the 
                         most 32 KiB, at blank lines where there are some
     jsonl:PATH#field    one JSON object a line, its `field` is the document; `a.b` is a field in a
                         field; null is passed over and counted; *.jsonl in directories
+    parquet:PATH#field  a column of Parquet files, likewise, with the extra `parquet`
     cifar10:PATH        the images of CIFAR-10, as bytes (`images`)
     sample_images       pieces of a photograph that comes with matplotlib, as bytes (`images`)
     instructions        made-up prose that goes with small tasks (`instructions_text`)
 
-PATH is a file, a directory (searched through, in sorted order, each real file once) or a glob;
-files that end in .gz, .zst, .bz2 or .xz are decompressed. A byte order mark is dropped. To add a
-corpus, register a function `(location, invalid_utf8) -> Corpus`.
+PATH is a file, a directory (searched through, in sorted order, each real file once) or a glob, or
+the URL of one, such as s3://bucket/folder, with the extra `remote`; files that end in .gz, .zst,
+.bz2 or .xz are decompressed. A byte order mark is dropped. To add a corpus, register a function
+`(location, invalid_utf8) -> Corpus`.
 """
 
 import ast
@@ -37,6 +39,7 @@ from absl import logging
 from gptjax.data.corpora.division import LARGEST, held_out_rule
 from gptjax.data.corpora.found_files import find_files
 from gptjax.data.corpora.json_fields import NULL, field_of, parsed
+from gptjax.data.corpora.remote import FilePath, RemotePath
 from gptjax.data.corpora.text_files import Decoder, open_bytes, open_text, pieces
 from gptjax.registry import Registry, of_path
 
@@ -86,7 +89,7 @@ class Corpus:
     """
 
     name: str
-    files: tuple[Path, ...]
+    files: tuple[FilePath, ...]
     read: Callable[[], Iterator[Document]]
     invalid_utf8: str = "error"
 
@@ -137,11 +140,14 @@ class Corpus:
         carry the same time stamp.
         """
         code = sorted(Path(__file__).parents[1].rglob("*.py"))
-        stats = [(str(path.absolute()), path.stat()) for path in (*self.files, *code)]
+        remote = [path for path in self.files if isinstance(path, RemotePath)]
+        local = [path for path in self.files if isinstance(path, Path)]
+        stats = [(str(path.absolute()), path.stat()) for path in (*local, *code)]
         if time.time() - max(stat.st_ctime for _, stat in stats) < _SETTLED_SECONDS:
             return None
         fields = [(p, s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for p, s in stats]
-        known = [self.name, self.invalid_utf8, sys.version, fields]
+        states = [(path.url, path.state()) for path in remote]
+        known = [self.name, self.invalid_utf8, sys.version, fields, states]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
@@ -163,7 +169,8 @@ def load_corpus(spec: str, *, invalid_utf8: str = "error") -> Corpus:
     if invalid_utf8 not in ("error", "replace"):
         raise ValueError(f"invalid_utf8 is {invalid_utf8!r}; expected 'error' or 'replace'")
     name, _, location = spec.partition(":")
-    form = "jsonl:PATH#FIELD" if ".jsonl" in spec else "text:PATH"
+    by_ending = (f"{kind}:PATH#FIELD" for kind in ("jsonl", "parquet") if f".{kind}" in spec)
+    form = next(by_ending, "text:PATH")
     return CORPORA.get(name, of_path(form, spec))(location, invalid_utf8)
 
 
@@ -256,7 +263,7 @@ def json_lines(location: str, invalid_utf8: str) -> Corpus:
                     offset += len(line)
             decoder.finish()
         if nulls:
-            _warn_once(f"{spec}: dropped {nulls} rows: {NULL}")
+            warn_once(f"{spec}: dropped {nulls} rows: {NULL}")
 
     return Corpus(spec, files, read, invalid_utf8)
 
@@ -307,6 +314,6 @@ def _text_of(name: str, record: str, field: str) -> str | None:
 
 
 @functools.cache
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
     """A corpus is read several times."""
     logging.warning(message)

@@ -16,11 +16,12 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import zstandard
 from absl import logging
+
+from gptjax.data.corpora.remote import FilePath
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
@@ -35,15 +36,21 @@ _WIDE = {  # UTF-32's first mark begins with UTF-16's
 
 
 @contextlib.contextmanager
-def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
+def open_bytes(path: FilePath) -> Iterator[io.BufferedReader]:
     """Opens a file for reading, decompressing `COMPRESSED`.
 
     Raises:
       ValueError: the file cannot be opened or read, or its compressed data is damaged or cut.
     """
+    with readable(path), path.open("rb") as file:
+        yield _decompressed(path.suffix, file)
+
+
+@contextlib.contextmanager
+def readable(path: FilePath) -> Iterator[None]:
+    """Raises a ValueError, which names the file, for what cannot be opened, read, decompressed."""
     try:
-        with path.open("rb") as file:
-            yield _decompressed(path.suffix, file)
+        yield
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ValueError(f"cannot read {path}: {reason}; expected a readable file") from error
@@ -62,7 +69,7 @@ def _decompressed(suffix: str, file: io.BufferedReader) -> io.BufferedReader:
 
 
 @contextlib.contextmanager
-def open_text(path: Path) -> Iterator[io.BufferedReader]:
+def open_text(path: FilePath) -> Iterator[io.BufferedReader]:
     """Opens a file of UTF-8 text as `open_bytes` does; a byte order mark is dropped.
 
     Raises:
@@ -153,7 +160,7 @@ def _cut(piece: bytes) -> int:
 class Decoder:
     """Decodes the parts of one file, counting what is not valid UTF-8."""
 
-    def __init__(self, path: Path, invalid_utf8: str):
+    def __init__(self, path: FilePath, invalid_utf8: str):
         """`invalid_utf8`: whether `finish` refuses ("error"), or U+FFFD stands in ("replace")."""
         self._path = path
         self._replace = invalid_utf8 == "replace"

@@ -1,0 +1,1 @@
+"""Documents from files of text, rows, web archives and books."""
