@@ -87,7 +87,7 @@ def measure_overlap(
                 "expected one at least"
             )
     return [
-        _overlap(each, index, flags)
+        overlap_of(each, index, flags)
         for each, index, flags in zip(sets, indexes, found, strict=True)
     ]
 
@@ -129,7 +129,7 @@ def write_overlaps(directory: str | os.PathLike[str], overlaps: Sequence[Overlap
     )
 
 
-def _overlap(evaluation: EvaluationSet, index: NgramIndex, found: np.ndarray) -> Overlap:
+def overlap_of(evaluation: EvaluationSet, index: NgramIndex, found: np.ndarray) -> Overlap:
     hits = np.concatenate([[0], np.cumsum(found[index.items])])
     dirty = np.diff(hits[index.offsets]) > 0
     return Overlap(

@@ -82,7 +82,7 @@ def prepare(
     figures: dict[str, Any] = {}
     before: tuple[str, ...] = ()
     if config.quality.positives:
-        dropped, figures["quality"] = quality.sift(work, config, runs)
+        dropped, figures["quality"] = quality.sift(work, config, runs, before)
         before += (quality.PHASE,)
         _count(counts, runs, dropped)
     if config.deduplication.exact:
