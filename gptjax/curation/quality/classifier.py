@@ -101,8 +101,13 @@ def fit(
     model = sklearn_module("sklearn.linear_model").LogisticRegression(
         C=regularization, max_iter=1000, tol=1e-6
     )
-    model.fit(sparse.vstack([of_positives, of_negatives]).tocsr(), labels)
-    return Classifier(model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+    counts = sparse.vstack([of_positives, of_negatives]).tocsr()
+    # A feature that no text has keeps the weight 0, and would only slow the solver down.
+    used = np.unique(counts.indices)
+    model.fit(counts[:, used], labels)
+    weights = np.zeros(features)
+    weights[used] = model.coef_[0]
+    return Classifier(weights, float(model.intercept_[0]))
 
 
 def load_classifier(path: str | os.PathLike[str]) -> Classifier:
