@@ -74,17 +74,20 @@ def main(argv: Sequence[str]) -> None:
         report = prepare(config, output, executor, bar)
         text = write_report(output, report)
     print(text)
-    print(f"{output}/report.txt, .json and .html are written; --config.data.corpus=prepared:{output}")
+    print(
+        f"{output}/report.txt, .json and .html are written; --config.data.corpus=prepared:{output}"
+    )
 
 
 def _config() -> tuple[PrepareConfig, str]:
     """The configuration, and what messages about its fields begin with."""
-    if (_CONFIG.value is None) == (_EXPERIMENT.value is None):
-        got = "neither" if _CONFIG.value is None else "both"
-        raise ValueError(f"--config, --experiment: got {got}, expected one of them")
-    if _CONFIG.value is not None:
-        return read_config(Path(_CONFIG.value)), _CONFIG.value
-    return maker_named(_EXPERIMENT.value, PREPARATIONS, PrepareConfig)(), _EXPERIMENT.value
+    file, name = _CONFIG.value, _EXPERIMENT.value
+    if file is not None and name is None:
+        return read_config(Path(file)), file
+    if name is not None and file is None:
+        return maker_named(name, PREPARATIONS, PrepareConfig)(), name
+    got = "neither" if file is None else "both"
+    raise ValueError(f"--config, --experiment: got {got}, expected one of them")
 
 
 def _executor(config: PrepareConfig) -> Callable[[], Executor]:

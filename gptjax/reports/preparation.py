@@ -40,8 +40,10 @@ def _aligned(names: Sequence[str], rows: list[list[str]]) -> list[str]:
     """A table in Markdown whose columns are aligned."""
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     padded = [
-        [cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in
-         enumerate(zip(row, widths, strict=True))]
+        [
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         for row in (names, *rows)
     ]
     head, rule, *lines = markdown_table(padded[0], padded[1:])
@@ -103,7 +105,11 @@ def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
             "positives kept by the draw": quality["positives_by_draw"],
         }
         rows = [[name, f"{value:.4f}"] for name, value in names.items()]
-        yield ("Quality classifier, on documents that it did not learn from", ("figure", "value"), rows)
+        yield (
+            "Quality classifier, on documents that it did not learn from",
+            ("figure", "value"),
+            rows,
+        )
     if contamination := report.get("contamination"):
         yield (
             "Evaluation sets in what is left",
@@ -212,7 +218,9 @@ def _quality(quality: Mapping[str, Any]) -> Any:
     figure = _figure(9, 3)
     curve, scores = figure.subplots(1, 2)
     curve.plot(quality["false_positive_rate"], quality["true_positive_rate"], color="#2e7d5b")
-    curve.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.02))
+    curve.set(
+        xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.02)
+    )
     for name, counts in quality["histogram"].items():
         edges = [number / len(counts) for number in range(len(counts) + 1)]
         scores.stairs(counts, edges, label=name, fill=True, alpha=0.6)

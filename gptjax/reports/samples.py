@@ -15,6 +15,7 @@ from pathlib import Path
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.reports.page import escaped, html_page
 
+
 @dataclasses.dataclass(frozen=True)
 class Sample:
     """Answer of a system to a prompt.
@@ -84,7 +85,9 @@ def _means(systems: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
     if not names:
         return
     yield (
-        "<table><tr><th>mean</th>" + "".join(f"<th>{escaped(name)}</th>" for name in names) + "</tr>"
+        "<table><tr><th>mean</th>"
+        + "".join(f"<th>{escaped(name)}</th>" for name in names)
+        + "</tr>"
     )
     for system, samples in systems.items():
         cells = []

@@ -9,6 +9,7 @@ thread and no random state with this one.
 """
 
 import collections
+import contextlib
 import dataclasses
 import os
 import signal
@@ -85,10 +86,8 @@ class LocalProcesses:
     def _give(self, worker: _Worker, task: Task, tries: collections.Counter[str]) -> None:
         worker.task = task
         tries[task.name] += 1
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has died, which its answer tells
             worker.connection.send(task)
-        except BrokenPipeError:
-            pass  # it has died, which its answer tells
 
     def _answer(
         self, worker: _Worker, waiting: collections.deque[Task], tries: collections.Counter[str]

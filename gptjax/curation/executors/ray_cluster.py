@@ -7,6 +7,7 @@
 Every machine must see the folders that tasks read and write under the same paths.
 """
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ class RayCluster:
           ValueError: Ray is not installed.
         """
         try:
-            import ray
+            ray = importlib.import_module("ray")
         except ImportError as error:
             raise ValueError(
                 "--executor: got ray, which is not installed; expected `pip install gptjax[ray]`"

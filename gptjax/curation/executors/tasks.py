@@ -1,6 +1,6 @@
 """Tasks: calls of functions by name with plain arguments, which any process can make.
 
-    run_task(Task("books-00003", "gptjax.curation.pipeline.reading:read_part", {"part": 3}))
+run_task(Task("books-00003", "gptjax.curation.pipeline.reading:read_part", {"part": 3}))
 """
 
 import dataclasses

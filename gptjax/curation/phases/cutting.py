@@ -19,7 +19,12 @@ from gptjax.atomic_files import replaced
 from gptjax.curation.batches import batches
 from gptjax.curation.decontamination.evaluation_sets import EvaluationSet, load_evaluation_sets
 from gptjax.curation.decontamination.ngrams import NgramIndex
-from gptjax.curation.decontamination.overlap import find_ngrams, overlap_indexes, overlap_of, write_overlaps
+from gptjax.curation.decontamination.overlap import (
+    find_ngrams,
+    overlap_indexes,
+    overlap_of,
+    write_overlaps,
+)
 from gptjax.curation.decontamination.removal import (
     Removal,
     RemovalConfig,

@@ -74,7 +74,12 @@ def find_equal(
         rows = rows[(high >= np.uint64(first)) & (high <= np.uint64(stop - 1))]
         here = np.zeros((len(rows), 7), np.uint64)
         here[:, 0], here[:, 3], here[:, 4] = priority.index(run.source), number, rows
-        for column, field in ((1, "key_high"), (2, "key_low"), (5, "digest_high"), (6, "digest_low")):
+        for column, field in (
+            (1, "key_high"),
+            (2, "key_low"),
+            (5, "digest_high"),
+            (6, "digest_low"),
+        ):
             here[:, column] = table[field][rows]
         columns.append(here)
     found = np.concatenate([np.zeros((0, 7), np.uint64), *columns])
@@ -90,9 +95,7 @@ def find_equal(
     return len(drops)
 
 
-def drop_found(
-    output: str, runs: list[tuple[str, str]], number: int, parts: int
-) -> dict[str, Any]:
+def drop_found(output: str, runs: list[tuple[str, str]], number: int, parts: int) -> dict[str, Any]:
     """Drops what was found in one run."""
     folder, named = Path(output), [Run(*each) for each in runs]
     found = [np.load(folder / "work" / f"{PHASE}_find" / f"{part:05}.npy") for part in range(parts)]
@@ -102,7 +105,8 @@ def drop_found(
     for _, row, kept_run, kept_row in drops[np.argsort(drops[:, 2], kind="stable")].tolist():
         kept = named[kept_run]
         rows[row] = Dropped(
-            "deduplication.equal_document", f"the text of {kept.source}: {_ids(folder, kept)[kept_row]}"
+            "deduplication.equal_document",
+            f"the text of {kept.source}: {_ids(folder, kept)[kept_row]}",
         )
     return drop_rows(folder, PHASE, named[number], rows)
 

@@ -27,7 +27,9 @@ from gptjax.curation.executors.tasks import Task
 from gptjax.curation.pipeline.work import Run, Work, drop_rows, rows_left
 
 PHASE = "near_duplicates"
-SIGN, COMPARE, SETS, CLUSTER = (f"{PHASE}_{step}" for step in ("sign", "compare", "sets", "cluster"))
+SIGN, COMPARE, SETS, CLUSTER = (
+    f"{PHASE}_{step}" for step in ("sign", "compare", "sets", "cluster")
+)
 PAIRS, CLUSTERS = "duplicates/pairs.jsonl", "duplicates/clusters.jsonl"
 _BATCH_TEXTS, _BATCH_CHARACTERS = 1 << 14, 1 << 20
 
@@ -52,7 +54,9 @@ def drop_similar(
     output, named = str(work.output), [(run.name, run.source) for run in runs]
 
     def of_runs(function: str, **arguments: list[Any]) -> list[Task]:
-        rows = (dict(zip(arguments, row, strict=True)) for row in zip(*arguments.values()))
+        rows = (
+            dict(zip(arguments, row, strict=True)) for row in zip(*arguments.values(), strict=True)
+        )
         return [
             Task(run[0], f"{__name__}:{function}", {"output": output, "run": run} | row)
             for run, row in zip(named, rows, strict=True)
@@ -92,7 +96,8 @@ def compare_all(output: str, scheme: MinHash, runs: list[Named]) -> dict[str, in
     """Finds the pairs that are to be compared; returns how many."""
     folder = Path(output)
     signed = _signed(folder, runs)
-    found = Compared(*np.zeros((1, 0), np.int64), np.zeros((0, 2), np.int64), np.zeros(0, bool), 0)
+    none, no_pairs = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+    found = Compared(none, no_pairs, none.astype(bool), 0)
     if signed.names:
         found = compared(signed, scheme)
     _save(
@@ -118,7 +123,9 @@ def sets_of_run(output: str, run: Named, scheme: MinHash, first: int) -> int:
     rows = np.load(_file(folder, SIGN, of.name))["rows"]
     rows = rows[np.load(_file(folder, COMPARE, "all"))["wanted"][first : first + len(rows)]]
     batches = _batches(folder, of, rows)
-    sets = ShingleSets.joined(shingle_sets([one.text for one in batch], scheme) for batch in batches)
+    sets = ShingleSets.joined(
+        shingle_sets([one.text for one in batch], scheme) for batch in batches
+    )
     _save(_file(folder, SETS, of.name), values=sets.values, offsets=sets.offsets)
     return len(rows)
 
@@ -132,7 +139,9 @@ def cluster_all(
     figures = {"pairs": 0, "clusters": 0, "largest": []}
     if signed.names:
         loaded = np.load(_file(folder, COMPARE, "all"))
-        found = Compared(**{name: loaded[name] for name in ("order", "pairs", "wanted")}, left_out=0)
+        found = Compared(
+            **{name: loaded[name] for name in ("order", "pairs", "wanted")}, left_out=0
+        )
         each = (np.load(_file(folder, SETS, name)) for name, _ in runs)
         sets = (ShingleSets(one["values"], one["offsets"]) for one in each)
         alike = clustered(signed, found, sets, scheme, priority)

@@ -41,7 +41,9 @@ def sift(
       ValueError: a side has no documents to learn from and to measure by.
     """
     section, output = config.quality, str(work.output)
-    sides = [[run for run in runs if run.source in of] for of in (section.positives, section.negatives)]
+    sides = [
+        [run for run in runs if run.source in of] for of in (section.positives, section.negatives)
+    ]
     named = [[(run.name, run.source) for run in side] for side in sides]
     (figures,) = work.run(
         f"{PHASE}_fit",
@@ -125,9 +127,7 @@ def sift_run(
     return drop_rows(folder, PHASE, of, dropped)
 
 
-def _drawn(
-    folder: Path, runs: Sequence[Run], most: int, before: tuple[str, ...]
-) -> list[Document]:
+def _drawn(folder: Path, runs: Sequence[Run], most: int, before: tuple[str, ...]) -> list[Document]:
     """The documents of the least keys, up to `most`, in the order of their keys."""
     places = [
         (int(high), int(low), number, int(row))

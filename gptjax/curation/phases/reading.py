@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gptjax.curation.document import Document, Dropped
+from gptjax.curation.phases.sieve import Sieve
 from gptjax.curation.pipeline.configuration import PrepareConfig
 from gptjax.curation.pipeline.documents import RunWriter
-from gptjax.curation.phases.sieve import Sieve
 from gptjax.curation.pipeline.sources import read_documents
 from gptjax.curation.pipeline.work import DropLog, runs_folder
 from gptjax.curation.readers.reading import Found

@@ -14,8 +14,8 @@ import numpy as np
 
 from gptjax.curation.document import Document, Dropped
 from gptjax.curation.phases.cutting import Cutter
-from gptjax.curation.pipeline.documents import halves, text_digest
 from gptjax.curation.phases.reading import QUARANTINE
+from gptjax.curation.pipeline.documents import halves, text_digest
 from gptjax.curation.pipeline.work import DropLog, Run, rows_left
 from gptjax.data.prepared.index import token_dtype
 from gptjax.data.prepared.shard_files import ShardDocument, write_shard
@@ -138,7 +138,7 @@ def _cut(cutter: Cutter, document: Document) -> list[Document] | Dropped:
 
 
 def _encoded(
-    tokenizer: Tokenizer, cut: Sequence[tuple[Document, list[Document] | Dropped]]
+    tokenizer: Tokenizer, cut: Sequence[tuple[Document, list[Document]]]
 ) -> Iterator[tuple[Document, list[ShardDocument] | Dropped]]:
     """The tokens of the pieces of documents."""
     texts = [piece.text for _, pieces in cut for piece in pieces]
@@ -147,7 +147,6 @@ def _encoded(
     except Exception:  # one of them is to blame, and is found below
         tokens = None
     for document, pieces in cut:
-        assert not isinstance(pieces, Dropped)
         try:
             encoded = (
                 tokenizer.encode_batch([piece.text for piece in pieces])

@@ -1,7 +1,7 @@
 """What happens to one document before it is compared with others: repair, rules, language.
 
-    sieve = Sieve(config, "web")
-    sieve.judge(document)       # the document as it goes on, or why it is dropped
+sieve = Sieve(config, "web")
+sieve.judge(document)       # the document as it goes on, or why it is dropped
 """
 
 import dataclasses

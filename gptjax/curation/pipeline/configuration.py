@@ -32,7 +32,9 @@ class SourceConfig:
         0, "of copies in several sources the one of the lowest number stays", low=0
     )
     weight: float | None = setting(
-        None, "share of the rows that are trained on, in any unit; none: its number of tokens", low=0
+        None,
+        "share of the rows that are trained on, in any unit; none: its number of tokens",
+        low=0,
     )
     held_out: float | None = setting(
         None,
@@ -71,7 +73,8 @@ class DeduplicationConfig:
 
     exact: bool = setting(True, "whether of equal texts one stays")
     scheme: str | None = setting(
-        "gpt3", "MinHash scheme by which of similar texts one stays, gpt3 or fineweb; none: all stay"
+        "gpt3",
+        "MinHash scheme by which of similar texts one stays, gpt3 or fineweb; none: all stay",
     )
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     paragraphs: bool = setting(False, "whether paragraphs that came before are cut out")

@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class RunWriter:
 
     def add(self, document: Document) -> None:
         """Takes a document."""
-        record = {"id": document.id, "text": document.text}
+        record: dict[str, Any] = {"id": document.id, "text": document.text}
         if document.licence is not None:
             record["licence"] = document.licence
         if document.metadata:

@@ -63,7 +63,7 @@ def prepare(
       OSError: a file cannot be written.
       RuntimeError: a task fails at every attempt.
     """
-    inputs = begin(config, output)
+    begin(config, output)
     if (output / INDEX).exists():
         return json.loads((output / REPORT).read_text())
     tokenizer = load_tokenizer(config.tokenizer)
@@ -146,7 +146,7 @@ def prepare(
     return report
 
 
-def begin(config: PrepareConfig, output: Path) -> dict[str, Any]:
+def begin(config: PrepareConfig, output: Path) -> None:
     """Writes down what is prepared and of what; refuses (ValueError) a folder that has another."""
     output.mkdir(parents=True, exist_ok=True)
     sources = config.sources.items()
@@ -160,7 +160,7 @@ def begin(config: PrepareConfig, output: Path) -> dict[str, Any]:
                     f"--output: {output} was begun with other inputs: {name} has changed since, "
                     "expected the same files, or a new folder"
                 )
-        return inputs
+        return
     if any(file.name != "lock" and file.name[0] != "." for file in output.iterdir()):
         raise ValueError(
             f"--output: {output} has other files in it, expected a new folder, or one that this "
@@ -168,7 +168,6 @@ def begin(config: PrepareConfig, output: Path) -> dict[str, Any]:
         )
     write_json(output / INPUTS, inputs)
     (output / CONFIG).write_text(as_yaml(config), encoding="utf-8")
-    return inputs
 
 
 def _check_same(config: PrepareConfig, known: PrepareConfig, output: Path) -> None:

@@ -1,7 +1,7 @@
 """Configurations from files of YAML, checked field by field.
 
-    config = read_config(Path("prepare.yaml"))
-    path.write_text(as_yaml(config))
+config = read_config(Path("prepare.yaml"))
+path.write_text(as_yaml(config))
 """
 
 import dataclasses
@@ -103,9 +103,7 @@ def _named(inner: Any, value: Any, origin: str, path: str) -> dict[str, Any]:
         raise ValueError(f"{_at(origin, path)}: got {value!r}, expected names with values")
     if inner is Any:
         return dict(value)
-    return {
-        name: _value(inner, each, {}, origin, f"{path}.{name}") for name, each in value.items()
-    }
+    return {name: _value(inner, each, {}, origin, f"{path}.{name}") for name, each in value.items()}
 
 
 def _at(origin: str, path: str) -> str:

@@ -103,7 +103,9 @@ def read_index(directory: Path) -> PreparedIndex:
             "`python -m experiments.prepare_data --output=DIR` has finished"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: got a damaged index ({error}); prepare the data again") from error
+        raise ValueError(
+            f"{path}: got a damaged index ({error}); prepare the data again"
+        ) from error
     if form != FORMAT:
         raise ValueError(f"{path}: got format {form}, expected {FORMAT}; prepare the data again")
     if index.content_hash != expected:

@@ -1,6 +1,6 @@
 """Documents of prepared data that a run trained on at a step, computed again from the data order.
 
-    found, names = mixed_passages(mixture, examples)
+found, names = mixed_passages(mixture, examples)
 """
 
 import dataclasses

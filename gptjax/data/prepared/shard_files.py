@@ -4,9 +4,9 @@
     ShardTokens(Path("DIR"), shard, dtype).read(1000, 2000)
 
 `NAME.tokens` is `<eot> document <eot> document ...` in little-endian numbers, and behind them the
-CRC-32 of each block of 64 KiB. A block is checked when it is read first, so that a shard of any size
-opens at once; Linux reads files by such pieces anyway. `NAME.documents` has where each document
-begins, its bytes, its key, and its id, licence and metadata.
+CRC-32 of each block of 64 KiB. A block is checked when it is read first, so that a shard of any
+size opens at once; Linux reads files by such pieces anyway. `NAME.documents` has where each
+document begins, its bytes, its key, and its id, licence and metadata.
 """
 
 import dataclasses
@@ -179,10 +179,10 @@ class ShardTokens:
             raise ValueError(f"cannot read {self._path}: {error}; {_REMADE}") from error
         check_size(self._path, len(whole), expected)
         content = self._entry.tokens * self._dtype.itemsize
-        checksums = whole[content:]
+        checksums = whole[content:].tobytes()
         if hashlib.sha256(checksums).hexdigest() != self._entry.checksums:
             raise ValueError(f"{self._path}: got altered checksums, {_REMADE}")
-        sums = np.frombuffer(checksums.tobytes(), "<u4")
+        sums = np.frombuffer(checksums, "<u4")
         tokens = whole[:content].view(self._dtype.newbyteorder("<"))
         return tokens, sums, np.zeros(len(sums), bool)
 
@@ -198,7 +198,7 @@ class ShardTokens:
         for block in blocks:
             if not checked[block]:
                 here = tokens[block * BLOCK // size : (block + 1) * BLOCK // size]
-                if zlib.crc32(here) != sums[block]:
+                if zlib.crc32(here.data) != sums[block]:
                     raise ValueError(
                         f"{self._path}: got altered bytes in {block * BLOCK} to "
                         f"{block * BLOCK + here.nbytes - 1}, {_REMADE}"

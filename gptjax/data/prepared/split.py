@@ -1,8 +1,8 @@
 """Shards as one stream of tokens, and the splits of prepared data.
 
-    opened = open_prepared("DIR", tokenizer)
-    opened.train.batch(np.arange(8), context_length=256)
-    opened.sources["books"].train
+opened = open_prepared("DIR", tokenizer)
+opened.train.batch(np.arange(8), context_length=256)
+opened.sources["books"].train
 """
 
 import dataclasses
@@ -117,7 +117,7 @@ class PreparedSplit(TokenizedSplit):
     of_tokens: bool = False
     about: Callable[[int], dict[str, Any]] = lambda _: {}
 
-    @property
+    @functools.cached_property
     def num_bytes(self) -> int:
         return self.bytes_in_all
 
@@ -162,6 +162,10 @@ class OpenedData:
     def split(self, split: str, source: str | None = None) -> PreparedSplit:
         """A split, of one source or of all."""
         return _split(self.directory, self.index, self.index.entries(split, source), split, source)
+
+    def shard(self, entry: ShardEntry) -> ShardTokens:
+        """The tokens of one shard."""
+        return ShardTokens(self.directory, entry, self.index.dtype)
 
     @property
     def everything(self) -> PreparedSplit:
