@@ -78,6 +78,8 @@ def prepare(
         counts[source].add_reading(result)
         runs += [Run(name, source) for name in result["runs"]]
 
+    if not runs:
+        raise _nothing_left(output, counts)
     ranked = sorted(config.sources, key=lambda name: (config.sources[name].priority, name))
     figures: dict[str, Any] = {}
     before: tuple[str, ...] = ()
@@ -114,10 +116,7 @@ def prepare(
 
     entries = [ShardEntry(**entry) for result in made for entry in result["entries"]]
     if not any(entry.split == "train" for entry in entries):
-        raise ValueError(
-            f"{output}: no document is left to train on; expected one at least "
-            f"(what became of them: {counted(counts)})"
-        )
+        raise _nothing_left(output, counts)
     for name, of in counts.items():
         of.check(name)
     index = PreparedIndex(
@@ -182,6 +181,13 @@ def _check_same(config: PrepareConfig, known: PrepareConfig, output: Path) -> No
             f"--output: {output} was begun with another configuration: {'; '.join(changes)}; "
             "expected the same one, or a new folder"
         )
+
+
+def _nothing_left(output: Path, counts: dict[str, SourceCounts]) -> ValueError:
+    return ValueError(
+        f"{output}: got no document that is left to train on, expected one at least; "
+        f"{counted(counts)}"
+    )
 
 
 def _parts(config: PrepareConfig) -> Iterator[tuple[str, str, tuple[Any, ...]]]:

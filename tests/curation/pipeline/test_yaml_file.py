@@ -24,7 +24,7 @@ def test_a_file_comes_back_as_it_was_written(tmp_path):
     path.write_text(as_yaml(config))
     assert read_config(path) == config
     written = yaml.safe_load(path.read_text())
-    assert written["deduplication"]["hashes"] == 10  # every default is visible
+    assert written["deduplication"]["scheme"] == "gpt3"  # every default is visible
 
 
 def test_a_whole_number_is_a_float_where_one_is_expected():
