@@ -26,10 +26,10 @@ from unicodedata import category
 
 from gptjax.curation.document import Dropped
 from gptjax.curation.heuristics.characters import TERMINAL
+from gptjax.curation.heuristics.dividing import WORDS
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.page import Page, page_of
 from gptjax.curation.heuristics.rules import RULES, Limit, Outcome, RuleSet
-from gptjax.curation.heuristics.words import WORDS
 from gptjax.settings import setting
 
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
@@ -161,9 +161,9 @@ def sentences(line: str, words: str) -> int:
       line: of a text; an empty one is none.
       words: one of `WORDS`.
     """
-    divided = WORDS[words](line).strings()
+    divided = WORDS[words](line)
     found, ended = min(len(divided), 1), False
-    for word in divided:
+    for word in divided.strings(0, len(divided)):
         if word in TERMINAL:
             ended = True
         elif ended and not all(category(character)[0] == "P" for character in word):

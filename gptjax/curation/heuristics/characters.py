@@ -4,7 +4,6 @@ bits = CLASSES[code_points("Well, #1!")]
 bits & ALPHABETIC
 """
 
-import functools
 import unicodedata
 
 import numpy as np
@@ -57,20 +56,17 @@ def class_of(character: str) -> int:
     return bits
 
 
-@functools.cache
-def _page_of_classes(number: int) -> np.ndarray:
-    return np.array([class_of(chr(code)) for code in range(number << 8, number + 1 << 8)], np.uint8)
-
-
 _made = np.zeros(0x1100, bool)  # pages of 256 code points
 _classes = np.zeros(0x110000, np.uint8)
 
 
 def classes(codes: np.ndarray) -> np.ndarray:
     """Bits of code points, uint8; those of a page of 256 are found when the first is met."""
-    wanted = {0} if codes.size == 0 or codes.max() < 256 else set((codes >> 8).tolist())
-    for page in wanted:
-        if not _made[page]:
-            _classes[page << 8 : page + 1 << 8] = _page_of_classes(page)
-            _made[page] = True
+    pages = codes >> 8
+    if not _made[pages].all():
+        for page in set(pages.tolist()):
+            if not _made[page]:
+                first = page << 8
+                _classes[first : first + 256] = [class_of(chr(first + i)) for i in range(256)]
+                _made[page] = True
     return _classes[codes]

@@ -6,7 +6,7 @@
 |---|---|---|---|
 | words | spaCy's, without symbols | at white space | at white space |
 | length of a word | mean, without symbols | median | mean |
-| symbols a word | "#", or "..." and "…" | words that have # or … | ellipses; most is # |
+| symbols a word | "#", or "..." and "…" | words that have # or … | ellipses; # alone |
 | bullets | • - after white space | * - | 12 round ones, after white space |
 | lines | `splitlines` | at line feeds | at line feeds, not blank |
 | line ends in ellipsis | ... … before white space | … | eight ways, "read more" too |
@@ -17,6 +17,7 @@ thresholds are the paper's and the same in each.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,6 +28,7 @@ from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet, share
 from gptjax.curation.heuristics.words import Words
 from gptjax.settings import setting
 
+_HASHES = re.compile("#+")
 _NEMO_BULLETS = tuple("•‣⁃⁌⁍∙○●◘◦⦾⦿")
 _NEMO_ELLIPSES = ("...", "[...]", "…", "(...)", "[…]", "-»", "read more..", "read more")
 WORDS_SETTING = "words of the variant datatrove: spacy, which it has, or english, without spaCy"
@@ -119,7 +121,7 @@ def _datatrove(page: Page, words: Words) -> QualityFigures:
         bullet_lines=share((line.lstrip().startswith(("•", "-")) for line in lines), len(lines)),
         ellipsis_lines=_ending(lines, ("...", "…")) if ellipses else 0.0,
         alphabetic=words.having(ALPHABETIC) / number,
-        stop_words=len(set(words.stop_words().tolist())),
+        stop_words=int(np.count_nonzero(words.stop_words())),
     )
 
 
@@ -132,7 +134,7 @@ def _dolma(page: Page, words: Words) -> QualityFigures:
         bullet_lines=share((line.startswith(("*", "-")) for line in lines), len(lines)),
         ellipsis_lines=share((line.endswith("…") for line in lines), len(lines)),
         alphabetic=words.having(ALPHABETIC) / number,
-        stop_words=words.stop_words().size,
+        stop_words=int(words.stop_words().sum()),
     )
 
 
@@ -142,16 +144,16 @@ def _nemo(page: Page, words: Words) -> QualityFigures:
     return QualityFigures(
         words=len(words),
         word_length=words.characters / number,
-        symbols=share(map(_is_nemo_symbol, words.strings()), len(words)),
+        symbols=share(map(_is_nemo_symbol, words.strings(0, len(words))), len(words)),
         bullet_lines=share(bullets, len(lines)),
         ellipsis_lines=_ending([line.lower() for line in lines], _NEMO_ELLIPSES),
         alphabetic=words.having(ALPHABETIC) / number,
-        stop_words=words.stop_words().size,
+        stop_words=int(words.stop_words().sum()),
     )
 
 
 def _is_nemo_symbol(word: str) -> bool:
-    return word in _NEMO_ELLIPSES or 2 * word.count("#") > len(word)
+    return word in _NEMO_ELLIPSES or 2 * len(_HASHES.findall(word)) > len(word)
 
 
 def _ending(lines: list[str], ends: tuple[str, ...]) -> float:

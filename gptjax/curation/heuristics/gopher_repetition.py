@@ -20,14 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
-from gptjax.curation.heuristics.grams import (
-    covered,
-    dolma_repeated,
-    greedy_repeated,
-    heaviest_pair,
-    nemo_repeated,
-    top_gram,
-)
+from gptjax.curation.heuristics.grams import Grams, grams_of
 from gptjax.curation.heuristics.page import Page
 from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet
 from gptjax.curation.heuristics.words import Words
@@ -73,18 +66,19 @@ class GopherRepetition(RuleSet):
             rule, unit = f"repeated_{kind}_characters", f"of characters in repeated {kind}s"
             yield Limit(rule, characters, unit, most=getattr(self, rule))
         words = page.words(self.words if self.variant == "datatrove" else "white_space")
-        pair = heaviest_pair(words)
+        sizes = (*TOP_SIZES, *REPEATED_SIZES)
+        grams = grams_of(words, sizes, spaces=self.variant != "datatrove")
         for n in TOP_SIZES:
             rule, unit = f"top_{n}_gram", f"of characters in one {n}-gram"
             most = getattr(self, rule)
-            if most is not None and self._top_bound(page, words, n, pair) > most:
-                yield Limit(rule, self.top(page, words, n), unit, most=most)
-        grams = covered(words, REPEATED_SIZES)
+            if most is not None and self._top_bound(page, words, grams[n]) > most:
+                same_words = grams_of(words, [n], spaces=True)[n]
+                yield Limit(rule, self.top(page, words, same_words), unit, most=most)
         for n in REPEATED_SIZES:
             rule, unit = f"repeated_{n}_grams", f"of characters in repeated {n}-grams"
             most = getattr(self, rule)
-            if most is not None and self._repeated_bound(page, words, n, grams[n]) > most:
-                yield Limit(rule, self.repeated(page, words, n), unit, most=most)
+            if most is not None and self._repeated_bound(page, words, grams[n]) > most:
+                yield Limit(rule, self.repeated(page, words, grams[n]), unit, most=most)
 
     def _paragraphs(self, page: Page) -> Sequence[str]:
         if self.variant == "dolma":
@@ -120,43 +114,43 @@ class GopherRepetition(RuleSet):
             return page.words("white_space").characters
         return sum(map(len, divided))
 
-    def _top_bound(self, page: Page, words: Words, n: int, pair: tuple[int, int]) -> float:
-        """A figure that `top` is not above: a gram occurs no more often than its pairs."""
+    def _top_bound(self, page: Page, words: Words, grams: Grams) -> float:
+        """A figure that `top` is not above."""
         if self.variant == "nemo":
             return 1.0
-        occurrences, characters = pair
-        pairs = (n + 1) // 2
         if self.variant == "dolma":
-            return pairs * characters / max(words.characters, 1)
-        return (pairs * characters + (n - 1) * occurrences) / max(len(page.text), 1)
+            return grams.occurrences * grams.longest / max(words.characters, 1)
+        return grams.occurrences * (grams.longest + grams.n - 1) / max(len(page.text), 1)
 
-    def top(self, page: Page, words: Words, n: int) -> float:
+    def top(self, page: Page, words: Words, grams: Grams) -> float:
         """Share of the characters that the most common n-gram has."""
-        if len(words) < n:
+        if not grams.hashes.size:
             return 1.0 if self.variant == "nemo" else 0.0
-        gram, occurrences = top_gram(words.strings(), n)
+        place, occurrences = grams.top()
         if self.variant == "dolma":
-            return occurrences * sum(map(len, gram)) / words.characters
-        string = " ".join(gram)
+            return occurrences * int(grams.lengths[place]) / words.characters
+        string = " ".join(words.strings(place, place + grams.n))
         if self.variant == "nemo":
             occurrences = page.text.count(string)
         return occurrences * len(string) / len(page.text)
 
-    def _repeated_bound(self, page: Page, words: Words, n: int, grams: tuple[int, int]) -> float:
-        """A figure that `repeated` is not above, of characters and words in repeated n-grams."""
-        characters, number = grams
-        if self.variant == "nemo":
-            few = len(words) < n
-            return 1.0 if few else (characters + number) / max(len(page.text), 1)
+    def _repeated_bound(self, page: Page, words: Words, grams: Grams) -> float:
+        """A figure that `repeated` is not above."""
+        if not grams.repeats:
+            return self.repeated(page, words, grams)
+        spaces = grams.n if self.variant == "nemo" else 0
         if self.variant == "dolma":
-            return 1.0 if number else 0.0
-        return characters / max(len(page.text), 1)
+            return 1.0
+        return grams.repeats * (grams.longest + spaces) / len(page.text)
 
-    def repeated(self, page: Page, words: Words, n: int) -> float:
+    def repeated(self, page: Page, words: Words, grams: Grams) -> float:
         """Share of the characters that repeated n-grams have."""
-        if len(words) < n:
+        if not grams.hashes.size:
             return 1.0 if self.variant == "nemo" else 0.0
+        if not grams.repeats:
+            return 0.0
         if self.variant == "dolma":
-            return dolma_repeated(words.strings(), n)
-        count = nemo_repeated if self.variant == "nemo" else greedy_repeated
-        return count(words.strings(), n) / len(page.text)
+            several, whole = grams.all_copies()
+            return several / whole
+        count = grams.overlapping() if self.variant == "nemo" else grams.greedy()
+        return count / len(page.text)

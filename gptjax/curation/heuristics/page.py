@@ -7,7 +7,8 @@ page.words("english")
 
 import functools
 
-from gptjax.curation.heuristics.words import WORDS, Words
+from gptjax.curation.heuristics.dividing import WORDS
+from gptjax.curation.heuristics.words import Words
 
 
 class Page:

@@ -3,7 +3,7 @@
 spaCy divides each run of characters without white space by itself, so that a run is the same words
 wherever it stands: a table of them saves most of the time. The table changes no result.
 
-    spacy_words("It's a truth.").strings()    # ["It", "'s", "a", "truth", "."]
+    spacy_words("It's a truth.").strings(0, 5)    # ["It", "'s", "a", "truth", "."]
 """
 
 import functools
@@ -46,7 +46,7 @@ class WordTable(dict[str, tuple[int, ...]]):
             self._hashes[numbers],
             self._lengths[numbers],
             self._bits[numbers],
-            lambda: [words[number] for number in numbers.tolist()],
+            lambda first, last: [words[number] for number in numbers[first:last].tolist()],
         )
 
     def __missing__(self, chunk: str) -> tuple[int, ...]:

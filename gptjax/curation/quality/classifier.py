@@ -99,14 +99,13 @@ def fit(
     sparse = sklearn_module("scipy.sparse")
     labels = np.repeat([1, 0], list(rows.values()))
     model = sklearn_module("sklearn.linear_model").LogisticRegression(
-        C=regularization, max_iter=1000, tol=1e-6
+        C=regularization, max_iter=1000
     )
-    counts = sparse.vstack([of_positives, of_negatives]).tocsr()
-    # A feature that no text has keeps the weight 0, and would only slow the solver down.
-    used = np.unique(counts.indices)
-    model.fit(counts[:, used], labels)
+    counts = sparse.vstack([of_positives, of_negatives]).tocsc()
+    met = np.flatnonzero(np.diff(counts.indptr))  # the penalty leaves the others at zero
+    model.fit(counts[:, met].tocsr(), labels)
     weights = np.zeros(features)
-    weights[used] = model.coef_[0]
+    weights[met] = model.coef_[0]
     return Classifier(weights, float(model.intercept_[0]))
 
 

@@ -6,8 +6,8 @@
         for document in READERS.get("gutenberg").read(file, options, faults):
             ...
 
-`documents` is that loop. A file that is cut or damaged gives the documents before the damage, and
-a fault `unreadable`.
+`documents` is that loop. A file that is cut or damaged gives the documents before the damage, but
+for the last few kilobytes where it is compressed, and a fault `unreadable`.
 """
 
 import dataclasses
@@ -120,8 +120,12 @@ def _below(path: FilePath, top: str) -> str:
     if isinstance(path, Path):
         name = Path(os.path.relpath(path, top or ".")).as_posix()
     else:
-        name = str(path).removeprefix(top).lstrip("/")
+        name = _bare(str(path)).removeprefix(_bare(top)).lstrip("/")
     return path.name if name in ("", ".") else name
+
+
+def _bare(url: str) -> str:
+    return url.partition("://")[2].lstrip("/")
 
 
 def documents(

@@ -71,7 +71,7 @@ def _fields(options: ReaderOptions) -> tuple[str | None, ...]:
 
 def _row(line: bytes, where: str, options: ReaderOptions, faults: Faults) -> dict | None:
     try:
-        row = json.loads(line)
+        row = json.loads(line.rstrip())
     except UnicodeDecodeError as error:
         if options.invalid_utf8 == "replace":
             return _row(line.decode(errors="replace").encode(), where, options, faults)

@@ -18,7 +18,7 @@ from gptjax.curation.document import Document
 from gptjax.curation.readers.faults import Faults
 from gptjax.curation.readers.pages import page_text, plain_page
 from gptjax.curation.readers.reading import Found, ReaderOptions, reader
-from gptjax.data.corpora.text_files import open_bytes
+from gptjax.data.corpora.text_files import UNREADABLE, open_bytes
 
 _LONGEST_LINE = 1 << 16  # bytes of a line of a header
 _CHUNK = 1 << 16
@@ -94,8 +94,12 @@ def records(
             continue
         block = _block(file, length, most_bytes)
         more = bytearray()
-        while (line := file.readline(_LONGEST_LINE)) and not line.startswith(b"WARC/"):
-            more += line if len(more) <= most_bytes else b""
+        try:
+            while (line := file.readline(_LONGEST_LINE)) and not line.startswith(b"WARC/"):
+                more += line if len(more) <= most_bytes else b""
+        except UNREADABLE:
+            yield Record(number, fields, block)
+            raise
         if not more.strip():
             more.clear()
         if more and block is not None:

@@ -24,6 +24,7 @@ from absl import logging
 from gptjax.data.corpora.remote import FilePath
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _LARGEST_WINDOW = 1 << 31  # bytes; `zstd --long=31`, the longest there is
@@ -51,7 +52,7 @@ def readable(path: FilePath) -> Iterator[None]:
     """Raises a ValueError, which names the file, for what cannot be opened, read, decompressed."""
     try:
         yield
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+    except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ValueError(f"cannot read {path}: {reason}; expected a readable file") from error
 
