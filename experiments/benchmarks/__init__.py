@@ -4,7 +4,26 @@
 def train() -> dict[str, Any]: ...
 """
 
-from experiments.benchmarks import attention, encoders, generate, ppo, startup, train, translation
+from experiments.benchmarks import (
+    attention,
+    data,
+    encoders,
+    generate,
+    ppo,
+    startup,
+    train,
+    translation,
+)
 from experiments.benchmarks.registry import SUITES
 
-__all__ = ["SUITES", "attention", "encoders", "generate", "ppo", "startup", "train", "translation"]
+__all__ = [
+    "SUITES",
+    "attention",
+    "data",
+    "encoders",
+    "generate",
+    "ppo",
+    "startup",
+    "train",
+    "translation",
+]

@@ -112,7 +112,8 @@ def hash_segments(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> n
         sums = np.zeros(stop + 1, np.uint64)
         terms = np.multiply(values[origin : origin + stop], powers[:stop], dtype=np.uint64)
         np.cumsum(terms, out=sums[1:])
-        hashes[first:last] = (sums[end] - sums[begin]) * inverses[begin]
+        of_block = sums.take(end) - sums.take(begin)
+        np.multiply(of_block, inverses.take(begin), out=hashes[first:last])
         first = last
     hashes = mixed(hashes)
     for segment in long:

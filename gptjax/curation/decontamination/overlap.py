@@ -130,7 +130,7 @@ def write_overlaps(directory: str | os.PathLike[str], overlaps: Sequence[Overlap
 
 
 def overlap_of(evaluation: EvaluationSet, index: NgramIndex, found: np.ndarray) -> Overlap:
-    """What of a set stands in training text; `found` says it of each run in its index."""
+    """The overlap of a set, from whether each run of its index stands in training text: bool."""
     hits = np.concatenate([[0], np.cumsum(found[index.items])])
     dirty = np.diff(hits[index.offsets]) > 0
     return Overlap(

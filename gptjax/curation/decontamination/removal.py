@@ -53,24 +53,29 @@ class Removal:
     index: NgramIndex
     counts: np.ndarray
 
-    def collisions(self, text: str) -> np.ndarray:
-        """Where runs that are removed begin and end in a text, int64 [collisions, 2]."""
-        found = self.index.find([text])
-        words = found.words[self.counts[found.ngrams] <= self.config.most_documents]
-        if not len(words):
-            return np.zeros((0, 2), np.int64)
-        spans = word_spans(text)
-        return np.stack([spans[words, 0], spans[words + self.config.words - 1, 1]], 1)
-
     def cut(self, document: Document) -> list[Document] | Dropped:
         """The pieces of a document, or the document itself where nothing collides.
 
         The id of a piece is that of the document, "@", and the character it begins with.
         """
+        return self.cut_all([document])[0]
+
+    def cut_all(self, documents: Sequence[Document]) -> list[list[Document] | Dropped]:
+        """As `cut`, of several documents: faster than one by one."""
+        found = self.index.find([document.text for document in documents])
+        removed = self.counts[found.ngrams] <= self.config.most_documents
+        texts, words = found.texts[removed], found.words[removed]
+        cut: list[list[Document] | Dropped] = [[document] for document in documents]
+        for number in np.unique(texts):
+            spans = word_spans(documents[number].text)
+            first = words[texts == number]
+            collisions = np.stack([spans[first, 0], spans[first + self.config.words - 1, 1]], 1)
+            cut[number] = self._pieces(documents[number], collisions)
+        return cut
+
+    def _pieces(self, document: Document, collisions: np.ndarray) -> list[Document] | Dropped:
+        """What collisions leave of a document: int64 [collisions, 2], where they begin and end."""
         config, text = self.config, document.text
-        collisions = self.collisions(text)
-        if not len(collisions):
-            return [document]
         pieces, start = [], 0
         for begin, end in _merged(collisions + np.array([-config.window, config.window])):
             if begin > start:

@@ -10,7 +10,7 @@ are compared in the order of their keys. Of a document its id, source, length an
 in memory; of one in a candidate pair its set of shingles too, 8 bytes each.
 
 Whoever runs the first and the third step in many places puts it together from `sign`, `compared`,
-`shingle_sets` and `clustered`.
+`shingle_sets` of the `wanted_documents`, and `clustered`.
 """
 
 import dataclasses
@@ -138,7 +138,7 @@ def near_duplicates(
     """
     signed = joined(mapper(functools.partial(sign, scheme=scheme), batches(read())), scheme)
     found = compared(signed, scheme)
-    again = batches(_wanted(read(), signed, found))
+    again = batches(wanted_documents(read(), signed, found))
     sets = mapper(functools.partial(_sets, scheme=scheme), again)
     return clustered(signed, found, sets, scheme, priority)
 
@@ -202,7 +202,14 @@ def clustered(
     )
 
 
-def _wanted(documents: Iterable[Document], signed: Signed, found: Compared) -> Iterator[Document]:
+def wanted_documents(
+    documents: Iterable[Document], signed: Signed, found: Compared
+) -> Iterator[Document]:
+    """Those whose shingles are compared, for the third step.
+
+    Raises:
+      ValueError: `documents` are not those of the first step, in the same order.
+    """
     count = 0
     for number, document in enumerate(documents):
         count += 1

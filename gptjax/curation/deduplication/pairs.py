@@ -17,7 +17,7 @@ from gptjax.curation.deduplication.scheme import MinHash
 from gptjax.curation.deduplication.signatures import EMPTY, ShingleSets
 from gptjax.curation.text_hashes import hash_segments
 
-_PAIRS = 1 << 14  # whose sets are compared together
+_BLOCK = 1 << 22  # shingles of pairs that are compared together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,15 +95,19 @@ def jaccard(sets: ShingleSets, left: np.ndarray, right: np.ndarray) -> np.ndarra
     ones = np.ones(len(sets.values), np.bool)
     width = int(sets.values.max(initial=0)) + 1
     matrix = csr_array((ones, sets.values, sets.offsets), shape=(len(sizes), width))
-    shared = np.concatenate(
-        [
-            np.zeros(0, np.int64),
-            *(
-                np.diff(
-                    matrix[left[first:][:_PAIRS]].multiply(matrix[right[first:][:_PAIRS]]).indptr
-                )
-                for first in range(0, len(left), _PAIRS)
-            ),
-        ]
-    )
+    shared = np.empty(len(left), np.int64)
+    for start, stop in _blocks(sizes[left] + sizes[right]):
+        both = matrix[left[start:stop]].multiply(matrix[right[start:stop]])
+        shared[start:stop] = np.diff(both.indptr)
     return shared / (sizes[left] + sizes[right] - shared)
+
+
+def _blocks(costs: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges, each of one place or of a cost of at most `_BLOCK`."""
+    sums = np.cumsum(costs)
+    start = 0
+    while start < len(costs):
+        before = sums[start - 1] if start else 0
+        stop = max(int(np.searchsorted(sums, before + _BLOCK, side="right")), start + 1)
+        yield start, stop
+        start = stop

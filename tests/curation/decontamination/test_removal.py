@@ -58,9 +58,8 @@ def test_the_paper_s_rules(sets, documents, config):
     )
     removed_runs = {run for run in wanted if counts[run] <= config.most_documents}
     outcomes = collections.Counter()
-    for document in documents:
+    for document, found in zip(documents, removal.cut_all(documents), strict=True):
         expected = by_the_rules(document, removed_runs, config)
-        found = removal.cut(document)
         if isinstance(found, Dropped):
             assert found.reason == expected
             outcomes[expected] += 1

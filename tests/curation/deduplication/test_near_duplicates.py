@@ -111,6 +111,12 @@ def test_the_steps_can_be_run_in_many_places():
     assert 0 < found.wanted.sum() < len(documents)
 
 
+def test_a_pair_of_just_the_threshold_is_one():
+    documents = [Document("1", "a b c", "web"), Document("2", "a b d", "web")]
+    found = near_duplicates(lambda: documents, MinHash(shingle_words=1, threshold=0.5), ["web"])
+    assert [row["jaccard"] for row in found.pair_rows()] == [0.5]
+
+
 def test_documents_without_duplicates_all_stay():
     documents = [Document(str(i), f"words of number {i} alone", "web") for i in range(5)]
     found = near_duplicates(lambda: documents, MinHash(), ["web"])

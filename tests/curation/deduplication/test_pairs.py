@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from gptjax.curation.deduplication import pairs as pairing
 from gptjax.curation.deduplication.clusters import best_of, clusters
 from gptjax.curation.deduplication.pairs import candidates, jaccard
 from gptjax.curation.deduplication.scheme import SCHEMES, MinHash
@@ -22,8 +23,9 @@ def random_texts(count, words=40, vocabulary=6, seed=0):
     return [" ".join(rng.choices("abcdefgh"[:vocabulary], k=words)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("words", [1, 2, 3])
-def test_similarities_are_those_of_sets(words):
+@pytest.mark.parametrize(("words", "block"), [(1, 1), (2, 200), (3, 1 << 22)])
+def test_similarities_are_those_of_sets(monkeypatch, words, block):
+    monkeypatch.setattr(pairing, "_BLOCK", block)
     texts = [*random_texts(30), "a b", "b a b a", "a"]
     scheme = MinHash(shingle_words=words)
     sets = ShingleSets.joined([shingle_sets(texts[:7], scheme), shingle_sets(texts[7:], scheme)])

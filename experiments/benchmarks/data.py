@@ -1,0 +1,151 @@
+"""The data engine: near-duplicates beside `rensa` and `datasketch`, tokenising beside `tokenizers`.
+
+    python -m experiments.benchmark --suite=data
+
+Near-duplicates are found among 200,000 made documents of 2,000 characters on two cores, with ten
+hashes (see `near_duplicates.contenders`), each library in a process of its own, in turn. Seconds of
+libraries are compared for each document, since `datasketch` gets fewer of them.
+"""
+
+import contextlib
+import dataclasses
+import statistics
+import sys
+import time
+from typing import Any
+
+import tokenizers
+from tokenizers import models, pre_tokenizers
+
+from experiments.benchmarks.figures import Target, with_targets
+from experiments.benchmarks.interleaved import interleaved, medians, ratio
+from experiments.benchmarks.near_duplicates.program import contender
+from experiments.benchmarks.registry import SUITES
+from gptjax.data.corpora.text import load_corpus
+from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
+from gptjax.tokenization.loading import REPOSITORY_TOKENIZERS
+from gptjax.tokenization.protocol import read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSizes:
+    """Sizes of the suite `data`.
+
+    Attributes:
+      documents: among which near-duplicates are found.
+      fewer: of them, to see how the cost grows.
+      of_datasketch: of them, for the slowest library.
+      rounds: of each comparison.
+    """
+
+    documents: int = 200_000
+    fewer: int = 20_000
+    of_datasketch: int = 10_000
+    rounds: int = 3
+
+
+PARTS = ("signatures", "candidates", "decisions")
+TARGETS: dict[str, Target] = {
+    "near_duplicates.over_rensa": ("at least", 1),
+    "near_duplicates.over_rensa_candidates": ("at least", 1),
+    "near_duplicates.over_datasketch": ("at least", 1),
+    "near_duplicates.growth": ("at most", 1.2),
+    "near_duplicates.ours.peak_bytes": ("at most", 2e9),
+    "tokenising.over_tokenizers": ("at least", 0.9),
+}
+
+
+@SUITES.register("data")
+def data() -> dict[str, Any]:
+    """Runs the whole suite, in about five minutes on two CPU cores."""
+    return with_targets(measure_data(DataSizes()), TARGETS)
+
+
+def measure_data(sizes: DataSizes) -> dict[str, Any]:
+    """Runs the suite's parts, without targets."""
+    return {
+        "near_duplicates": measure_near_duplicates(sizes),
+        "tokenising": measure_tokenising(sizes.rounds),
+    }
+
+
+def measure_near_duplicates(sizes: DataSizes) -> dict[str, Any]:
+    """Our seconds beside those of the others, and how they grow with the number of documents.
+
+    `growth` is the cost of a document among all by that among fewer.
+    """
+    counts = {
+        "ours": sizes.documents,
+        "ours_on_fewer": sizes.fewer,
+        "rensa": sizes.documents,
+        "datasketch": sizes.of_datasketch,
+    }
+    figures: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        runs = {}
+        for name, documents in counts.items():
+            library = name.removesuffix("_on_fewer")
+            try:
+                run, version = stack.enter_context(contender(library, documents))
+            except ValueError as error:
+                figures[name] = str(error)
+            else:
+                runs[name], figures[name] = run, {"library": version, "documents": documents}
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
+        print(f"near-duplicates: {sizes.rounds} rounds", file=sys.stderr, flush=True)
+        for _ in range(sizes.rounds):
+            for name, run in runs.items():
+                rounds[name].append(run())
+    for name, of_rounds in rounds.items():
+        medians_of = {key: statistics.median(r[key] for r in of_rounds) for key in of_rounds[0]}
+        named = {f"{part}_seconds": medians_of.pop(part) for part in PARTS}
+        total = statistics.median(map(_seconds, of_rounds))
+        figures[name] |= {"seconds": total, **named, **medians_of}
+
+    def over(other: str, *parts: str) -> float:
+        """How many times as long the other takes for a document."""
+        pairs = zip(rounds[other], rounds["ours"], strict=True)
+        of_rounds = [_seconds(theirs, *parts) / _seconds(mine, *parts) for theirs, mine in pairs]
+        return statistics.median(of_rounds) * counts["ours"] / counts[other]
+
+    figures["growth"] = 1 / over("ours_on_fewer")
+    if "rensa" in rounds:
+        figures["over_rensa"] = over("rensa")
+        figures["over_rensa_candidates"] = over("rensa", "candidates")
+    if "datasketch" in rounds:
+        figures["over_datasketch"] = over("datasketch")
+    return figures
+
+
+def measure_tokenising(rounds: int) -> dict[str, Any]:
+    """`encode_batch` beside that of the library behind it, on the standard library's texts."""
+    texts = [document.text for document in load_corpus("python_docs")]
+    ours = ByteLevelBPE.load(REPOSITORY_TOKENIZERS / "python_docs_4096")
+    directory = REPOSITORY_TOKENIZERS / "python_docs_4096"
+    lines = (directory / ours.merges_file).read_text(encoding="utf-8").splitlines()
+    merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines[1:])]
+    theirs = tokenizers.Tokenizer(models.BPE(read_json(directory / ours.vocab_file), merges))
+    theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+
+    def seconds_of(encode: Any) -> float:
+        began = time.perf_counter()
+        encode(texts)
+        return time.perf_counter() - began
+
+    seconds = interleaved(
+        {
+            "ours": lambda: seconds_of(ours.encode_batch),
+            "tokenizers": lambda: seconds_of(theirs.encode_batch),
+        },
+        rounds + 2,
+    )
+    size = sum(len(text.encode()) for text in texts)
+    return {
+        **medians(seconds),
+        "megabytes_per_second": size / 1e6 / statistics.median(seconds["ours"]),
+        "over_tokenizers": ratio(seconds, "tokenizers", "ours"),
+    }
+
+
+def _seconds(figures: dict[str, float], *parts: str) -> float:
+    return sum(figures[part] for part in parts or PARTS)
