@@ -1,7 +1,7 @@
 """What is cut out of documents that stay: repeated paragraphs and evaluation text.
 
     cutter = look_for(work, config, runs, priority, before)
-    cutter.pieces(document)       # documents, or why nothing of it is left
+    cutter.pieces(documents)      # of each the documents that it becomes, or why it becomes none
 
 What is looked for is found once and lies in a file, which every process that cuts reads.
 """
@@ -53,18 +53,18 @@ class Cutter:
     paragraphs: str | None
     contamination: str | None
 
-    def pieces(self, document: Document) -> list[Document] | Dropped:
-        """The documents that a document becomes, or why it becomes none."""
+    def pieces(self, documents: Sequence[Document]) -> list[list[Document] | Dropped]:
+        """The documents that each document becomes, or why it becomes none."""
+        cut: list[Document | Dropped] = [*documents]
         if self.paragraphs is not None:
             repeated: RepeatedPieces = _loaded(self.paragraphs)
-            cut = repeated.cut(document)
-            if isinstance(cut, Dropped):
-                return cut
-            document = cut
-        if self.contamination is None:
-            return [document]
-        found: Contamination = _loaded(self.contamination)
-        return found.removal.cut(document)
+            cut = [repeated.cut(document) for document in documents]
+        left = [document for document in cut if isinstance(document, Document)]
+        pieces: Iterator[list[Document] | Dropped] = iter([[document] for document in left])
+        if self.contamination is not None:
+            found: Contamination = _loaded(self.contamination)
+            pieces = iter(found.removal.cut_all(left))
+        return [one if isinstance(one, Dropped) else next(pieces) for one in cut]
 
     def overlap(self, documents: Sequence[Document]) -> list[list[int]]:
         """For each evaluation set the numbers of its runs of words that are in documents."""
@@ -121,7 +121,11 @@ def look_for(
             Task(name, f"{__name__}:count_run", {"output": output, "run": run, "before": before})
             for name, run in zip((name for name, _ in named), named, strict=True)
         ]
-        work.run(f"{CONTAMINATION}_count", count)
+        if not sum(work.run(f"{CONTAMINATION}_count", count)):
+            raise ValueError(
+                "decontamination.sets: got no document that is as long as "
+                f"{section.removal.words} words, expected one at least to look up"
+            )
         names = {"output": output, "runs": named}
         work.run(CONTAMINATION, [Task("all", f"{__name__}:add_counts", names)])
     return Cutter(paragraphs, contamination)

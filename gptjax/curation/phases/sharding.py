@@ -63,7 +63,7 @@ def write_part(output: str, plan: ShardPlan, cutter: Cutter) -> dict[str, Any]:
     overlap: list[set[int]] = []
     for group in _groups(_documents(folder, plan)):
         counts["documents"] += len(group)
-        cut = [(document, _cut(cutter, document)) for document in group]
+        cut = list(zip(group, _cut(cutter, group), strict=True))
         for document, pieces in cut:
             if isinstance(pieces, Dropped):
                 log.add(plan.source, document.id, pieces, document.text)
@@ -130,11 +130,13 @@ def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
     yield group
 
 
-def _cut(cutter: Cutter, document: Document) -> list[Document] | Dropped:
+def _cut(cutter: Cutter, documents: list[Document]) -> list[list[Document] | Dropped]:
     try:
-        return cutter.pieces(document)
+        return cutter.pieces(documents)
     except Exception as error:  # a document that no stage was written for must not end the others
-        return _quarantined("cutting", error)
+        if len(documents) == 1:
+            return [_quarantined("cutting", error)]
+        return [piece for document in documents for piece in _cut(cutter, [document])]
 
 
 def _encoded(

@@ -64,7 +64,8 @@ def rule_sets(config: PrepareConfig) -> list[RuleSet]:
         fields = [field.name for field in dataclasses.fields(kind)]  # pyright: ignore
         for option in options or {}:
             if option not in fields:
-                raise unknown_name("threshold", f"heuristics.{name}.{option}", fields)
+                at = f"heuristics.{name}."
+                raise unknown_name("threshold", at + option, [at + field for field in fields])
         made.append(kind(**(options or {})))
         validate(made[-1], f"heuristics.{name}.")
     return made

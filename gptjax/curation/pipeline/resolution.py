@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
+from gptjax.curation.decontamination.evaluation_sets import load_evaluation_sets
 from gptjax.curation.deduplication.scheme import SCHEMES, MinHash
 from gptjax.curation.phases.sieve import rule_sets
 from gptjax.curation.pipeline.configuration import PrepareConfig
@@ -44,6 +45,7 @@ def resolve(config: PrepareConfig, origin: str = "configuration") -> PrepareConf
     load_tokenizer(config.tokenizer)
     rule_sets(config)
     near_scheme(config)
+    load_evaluation_sets(config.decontamination.sets)
     _check_quality(config)
     _check_weights(config)
     return config
@@ -64,12 +66,13 @@ def near_scheme(config: PrepareConfig) -> MinHash | None:
             )
         return None
     scheme = SCHEMES.get(section.scheme)()
+    at = "deduplication.options."
     names = [field.name for field in dataclasses.fields(scheme)]
     for option in section.options:
         if option not in names:
-            raise unknown_name("option", f"deduplication.options.{option}", names)
+            raise unknown_name("option", at + option, [at + name for name in names])
     scheme = dataclasses.replace(scheme, **section.options)
-    validate(scheme, "deduplication.options.")
+    validate(scheme, at)
     return scheme
 
 

@@ -92,7 +92,8 @@ def _options(name: str, source: SourceConfig) -> ReaderOptions:
     allowed = [f.name for f in dataclasses.fields(ReaderOptions) if f.name not in _OWN]
     for option in source.options:
         if option not in allowed:
-            raise unknown_name("option", f"sources.{name}.options.{option}", allowed)
+            at = f"sources.{name}.options."
+            raise unknown_name("option", at + option, [at + other for other in allowed])
     return ReaderOptions(source=name, licence=source.licence, **source.options)
 
 
