@@ -17,7 +17,6 @@ from gptjax.data.batches.loader import (
     ALL,
     evaluation_batches,
     evaluation_rows,
-    mixture_batches,
     train_batches,
 )
 from gptjax.data.batches.mixture import Mixture, Rows
@@ -200,8 +199,7 @@ def prepared_mixture(config: ExperimentConfig, prepared: PreparedCorpus) -> Mixt
 
 def training_batches(
     config: ExperimentConfig,
-    prepared: PreparedCorpus,
-    mixture: Mixture | None,
+    split: TokenizedSplit,
     start_step: int,
     skipped: Ranges = (),
     share: BatchShare = ALL,
@@ -210,17 +208,13 @@ def training_batches(
 
     Args:
       config: resolved.
-      prepared: what to train on.
-      mixture: `prepared_mixture` of it.
+      split: what to train on.
       start_step: steps taken before.
       skipped: ranges of examples that the run leaves out.
       share: which parts of each batch, and of how many.
     """
-    if mixture is not None:
-        schedule = batch_schedule(config)
-        return mixture_batches(mixture, schedule, start_step, share=share, skipped=skipped)
     return train_batches(
-        prepared.train,
+        split,
         batch_schedule(config),
         config.training.seed,
         start_step,

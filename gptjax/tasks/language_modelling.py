@@ -9,7 +9,7 @@ from typing import Any
 from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.ledger import Passage, document_names, passages
-from gptjax.data.batches.loader import step_windows
+from gptjax.data.batches.loader import mixture_batches, step_windows
 from gptjax.data.batches.skipping import Ranges, nth_example
 from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.corpora.text import load_corpus
@@ -51,7 +51,9 @@ class LanguageModelling(Supervised[ExperimentConfig]):
         schedule = batch_schedule(config)
 
         def batches(step: int, skipped: Ranges, share: BatchShare) -> Iterator[HostBatch]:
-            return inputs.training_batches(config, prepared, mixture, step, skipped, share)
+            if mixture is not None:
+                return mixture_batches(mixture, schedule, step, share=share, skipped=skipped)
+            return inputs.training_batches(config, prepared.train, step, skipped, share)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
             evaluate = language_model_evaluator(
