@@ -20,13 +20,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
-from gptjax.curation.heuristics.grams import Grams, grams_of
+from gptjax.curation.heuristics.grams import Grams
 from gptjax.curation.heuristics.page import Page
 from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet
 from gptjax.curation.heuristics.words import Words
 from gptjax.settings import setting
 
-TOP_SIZES, REPEATED_SIZES = range(2, 5), range(5, 11)
+TOP_SIZES, REPEATED_SIZES, SIZES = range(2, 5), range(5, 11), range(2, 11)
 
 
 def _most(share: float, what: str) -> float | None:
@@ -66,19 +66,17 @@ class GopherRepetition(RuleSet):
             rule, unit = f"repeated_{kind}_characters", f"of characters in repeated {kind}s"
             yield Limit(rule, characters, unit, most=getattr(self, rule))
         words = page.words(self.words if self.variant == "datatrove" else "white_space")
-        sizes = (*TOP_SIZES, *REPEATED_SIZES)
-        grams = grams_of(words, sizes, spaces=self.variant != "datatrove")
+        grams = Grams(words, SIZES, spaces=self.variant != "datatrove")
         for n in TOP_SIZES:
             rule, unit = f"top_{n}_gram", f"of characters in one {n}-gram"
             most = getattr(self, rule)
-            if most is not None and self._top_bound(page, words, grams[n]) > most:
-                same_words = grams_of(words, [n], spaces=True)[n]
-                yield Limit(rule, self.top(page, words, same_words), unit, most=most)
+            if most is not None and self._top_bound(page, words, grams, n) > most:
+                yield Limit(rule, self.top(page, words, n), unit, most=most)
         for n in REPEATED_SIZES:
             rule, unit = f"repeated_{n}_grams", f"of characters in repeated {n}-grams"
             most = getattr(self, rule)
-            if most is not None and self._repeated_bound(page, words, grams[n]) > most:
-                yield Limit(rule, self.repeated(page, words, grams[n]), unit, most=most)
+            if most is not None and self._repeated_bound(page, words, grams, n) > most:
+                yield Limit(rule, self.repeated(page, grams, n), unit, most=most)
 
     def _paragraphs(self, page: Page) -> Sequence[str]:
         if self.variant == "dolma":
@@ -114,43 +112,42 @@ class GopherRepetition(RuleSet):
             return page.words("white_space").characters
         return sum(map(len, divided))
 
-    def _top_bound(self, page: Page, words: Words, grams: Grams) -> float:
+    def _top_bound(self, page: Page, words: Words, grams: Grams, n: int) -> float:
         """A figure that `top` is not above."""
         if self.variant == "nemo":
             return 1.0
-        if self.variant == "dolma":
-            return grams.occurrences * grams.longest / max(words.characters, 1)
-        return grams.occurrences * (grams.longest + grams.n - 1) / max(len(page.text), 1)
+        characters = words.characters if self.variant == "dolma" else len(page.text)
+        spaces = 0 if self.variant == "dolma" else n - 1
+        return grams.occurrences(n) * (n * words.longest + spaces) / max(characters, 1)
 
-    def top(self, page: Page, words: Words, grams: Grams) -> float:
+    def top(self, page: Page, words: Words, n: int) -> float:
         """Share of the characters that the most common n-gram has."""
-        if not grams.hashes.size:
+        grams = Grams(words, [n], spaces=True)
+        if not grams.number(n):
             return 1.0 if self.variant == "nemo" else 0.0
-        place, occurrences = grams.top()
+        place, occurrences = grams.top(n)
         if self.variant == "dolma":
-            return occurrences * int(grams.lengths[place]) / words.characters
-        string = " ".join(words.strings(place, place + grams.n))
+            return occurrences * int(grams.lengths(n)[place]) / words.characters
+        string = " ".join(words.strings(place, place + n))
         if self.variant == "nemo":
             occurrences = page.text.count(string)
         return occurrences * len(string) / len(page.text)
 
-    def _repeated_bound(self, page: Page, words: Words, grams: Grams) -> float:
+    def _repeated_bound(self, page: Page, words: Words, grams: Grams, n: int) -> float:
         """A figure that `repeated` is not above."""
-        if not grams.repeats:
-            return self.repeated(page, words, grams)
-        spaces = grams.n if self.variant == "nemo" else 0
-        if self.variant == "dolma":
-            return 1.0
-        return grams.repeats * (grams.longest + spaces) / len(page.text)
+        if self.variant == "dolma" or not grams.repeats(n):
+            return self.repeated(page, grams, n)
+        spaces = n if self.variant == "nemo" else 0
+        return grams.repeats(n) * (n * words.longest + spaces) / len(page.text)
 
-    def repeated(self, page: Page, words: Words, grams: Grams) -> float:
+    def repeated(self, page: Page, grams: Grams, n: int) -> float:
         """Share of the characters that repeated n-grams have."""
-        if not grams.hashes.size:
+        if not grams.number(n):
             return 1.0 if self.variant == "nemo" else 0.0
-        if not grams.repeats:
+        if not grams.repeats(n):
             return 0.0
         if self.variant == "dolma":
-            several, whole = grams.all_copies()
+            several, whole = grams.all_copies(n)
             return several / whole
-        count = grams.overlapping() if self.variant == "nemo" else grams.greedy()
+        count = grams.overlapping(n) if self.variant == "nemo" else grams.greedy(n)
         return count / len(page.text)

@@ -9,7 +9,7 @@ that are joined follows without a look at the text.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Gopher,
 
 BASE = 0x9E3779B97F4A7C15  # odd; the hash of a string is a polynomial of it, modulo 2^64
 INVERSE = pow(BASE, -1, 1 << 64)
+_NO_GRAMS = np.arange(64, dtype=np.uint64) + np.uint64(0xD1B54A32D192ED03)
 _LONGEST_STOP_WORD = max(map(len, STOP_WORDS))
 
 
@@ -60,24 +61,34 @@ class Words:
         short = self.hashes[self.lengths <= _LONGEST_STOP_WORD]
         return np.count_nonzero(short[:, None] == _STOP_HASHES, axis=0)
 
-    def gram_hashes(self, sizes: Iterable[int], spaces: bool) -> dict[int, np.ndarray]:
-        """Hashes of the strings of n-grams, uint64 [words - n + 1] each.
+    @functools.cached_property
+    def longest(self) -> int:
+        """Characters of the longest word; 0 of none."""
+        return int(self.lengths.max(initial=0))
+
+    def gram_hashes(self, sizes: Sequence[int], spaces: bool) -> np.ndarray:
+        """Hashes of the strings of n-grams, uint64 [sizes, words].
+
+        A row ends in n - 1 numbers that are no hashes of grams, and differ.
 
         Args:
-          sizes: n of each.
+          sizes: n of each row, ascending.
           spaces: whether there is a space between the words in the strings.
         """
-        wanted, found = set(sizes), {}
-        powers = powers_of(BASE, int(self.lengths.max(initial=0)) + 2)
+        powers = powers_of(BASE, self.longest + 2)
         shift, added = powers[self.lengths + spaces], self.hashes
         if spaces:
             added = self.hashes + powers[self.lengths] * np.uint64(hash_of(" "))
-        hashes = self.hashes
-        for n in range(2, min(max(wanted), self.hashes.size) + 1):
-            hashes = hashes[:-1] * shift[n - 1 :] + added[n - 1 :]
-            if n in wanted:
-                found[n] = hashes
-        return {n: found.get(n, self.hashes[:0]) for n in wanted}
+        found = np.empty((len(sizes), self.hashes.size), np.uint64)
+        hashes, row = self.hashes, 0
+        for n in range(1, max(sizes) + 1):
+            if n > 1:
+                hashes = hashes[:-1] * shift[n - 1 :] + added[n - 1 :]
+            if n in sizes:
+                found[row, : hashes.size] = hashes
+                found[row, hashes.size :] = _NO_GRAMS[: found.shape[1] - hashes.size]
+                row += 1
+        return found
 
 
 def hash_of(word: str) -> int:
