@@ -172,9 +172,17 @@ def main() -> None:
     CONTENDERS[name](texts[:200], MinHash())
     print(said, flush=True)
     for _ in sys.stdin:
+        before = _processor_seconds()
         figures = CONTENDERS[name](texts, MinHash())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({**figures, "peak_bytes": peak}), flush=True)
+        figures["processor_seconds"] = _processor_seconds() - before
+        figures["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps(figures), flush=True)
+
+
+def _processor_seconds() -> float:
+    """Of this process and those that it started and that have ended."""
+    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 if __name__ == "__main__":

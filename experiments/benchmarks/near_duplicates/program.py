@@ -1,7 +1,7 @@
 """A contender in a process of its own, run once for each line it reads.
 
 with contender("rensa", documents=20_000) as (run, version):
-    figures = run()     # seconds of each part, pairs, dropped, peak_bytes
+    figures = run()     # seconds of each part, and of processors; pairs, dropped, peak_bytes
 """
 
 import contextlib

@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -122,6 +123,28 @@ def test_documents_without_duplicates_all_stay():
     found = near_duplicates(lambda: documents, MinHash(), ["web"])
     assert found.keeps.all() and not found.drops()
     assert not list(found.pair_rows()) and not list(found.cluster_rows())
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_a_batch_and_of_signatures(monkeypatch):
+    """Of 6 MB of text none is kept: 16 times a batch of 64 kB, and 500 bytes a document."""
+    vocabulary = [f"w{number}" for number in range(10_000)]
+
+    def read():
+        rng = np.random.default_rng(0)
+        for number in range(3_000):
+            words = [vocabulary[rank] for rank in rng.integers(0, len(vocabulary), 350)]
+            yield Document(str(number), " ".join(words), "web")
+
+    monkeypatch.setattr(batching, "_CHARACTERS", 1 << 16)
+    near_duplicates(lambda: [Document("a", "é", "web")], MinHash(), ["web"])  # tables are made
+    tracemalloc.start()
+    try:
+        found = near_duplicates(read, MinHash(), ["web"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.keeps.all() and peak < 16 * (1 << 16) + 500 * 3_000
 
 
 def test_what_is_wrong_with_documents_is_said():
