@@ -162,7 +162,7 @@ class ShardTokens:
 
     def __init__(self, directory: Path, entry: ShardEntry, dtype: np.dtype):
         """Opens nothing yet."""
-        self._path = directory / f"{entry.name}.tokens"
+        self._path = f"{directory}/{entry.name}.tokens"
         self._entry = entry
         self._dtype = dtype
 
@@ -211,7 +211,7 @@ class ShardTokens:
         self.read(0, len(self))
 
 
-def check_size(path: Path, got: int, expected: int) -> None:
+def check_size(path: Path | str, got: int, expected: int) -> None:
     """Refuses (ValueError) a file of another size than the index says."""
     if got != expected:
         raise ValueError(f"{path}: got {got} bytes, expected {expected}; prepare the data again")
