@@ -103,6 +103,7 @@ def test_what_is_wrong_on_the_command_line_is_one_line(config, tmp_path):
     assert "did you mean --processes?" in prepare(config, "x", "--proceses=1").refusal
 
 
+@pytest.mark.slow
 def test_the_second_of_two_runs_in_one_folder_is_refused(config, tmp_path):
     lock = DirectoryLock(tmp_path / "out")
     lock.take("process 1 on there, x")
