@@ -15,7 +15,14 @@ from typing import Any
 
 from absl import flags
 
-from experiments.configs import EXPERIMENTS, PIPELINES, STUDIES, TRANSFERS, experiment_named
+from experiments.configs import (
+    EXPERIMENTS,
+    PIPELINES,
+    PREPARATIONS,
+    STUDIES,
+    TRANSFERS,
+    experiment_named,
+)
 from experiments.flags.command_line import run
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.registry import unknown_name
@@ -52,6 +59,8 @@ def main(argv: Sequence[str]) -> None:
 def _explained(name: str) -> Iterator[str]:
     if name in PIPELINES:
         return _pipeline(name)
+    if name in PREPARATIONS:
+        return _preparation(name)
     return _transfer(name) if name in TRANSFERS else _experiment(name)
 
 
@@ -103,6 +112,16 @@ def _transfer(name: str) -> Iterator[str]:
     yield f"Models:  {', '.join(study.pretraining)}"
     yield f"Systems:  {', '.join(study.systems)}"
     yield f"Tasks:  {', '.join(task.name for task in study.tasks)}"
+
+
+def _preparation(name: str) -> Iterator[str]:
+    """A preparation's docstring, the command that runs it, and its fields."""
+    make = PREPARATIONS.get(name)
+    yield inspect.cleandoc(make.__doc__ or "")
+    yield ""
+    yield f"To run it:  python -m experiments.prepare_data --experiment={name} --output=DIR"
+    yield "A YAML file, --config=FILE, has these fields too."
+    yield from explained(make())
 
 
 def _configuration() -> Iterator[str]:

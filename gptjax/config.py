@@ -24,8 +24,9 @@ class DataConfig:
 
     corpus: str | None = setting(
         None,
-        "text to learn from: python_docs, jsonl:PATH#field, text:PATH, ...; files of plain text "
-        "are cut into documents of at most 32 KiB; none: must be given if the run reads text",
+        "text to learn from: python_docs, jsonl:PATH#field, text:PATH, prepared:DIR, ...; files of "
+        "plain text are cut into documents of at most 32 KiB; none: must be given if the run reads "
+        "text",
     )
     tokenizer: str | None = setting(
         None,
@@ -35,7 +36,8 @@ class DataConfig:
     )
     validation_fraction: float = setting(
         0.05,
-        "share of documents or prompts that a hash holds out for validation; at least one",
+        "share of documents or prompts that a hash holds out for validation; at least one; of "
+        "prepared:DIR that was decided when it was prepared",
         above=0.0,
         below=1.0,
     )

@@ -148,9 +148,10 @@ def expected(hint: Any, limits: typing.Mapping[str, Any]) -> str:
     return " or ".join(named) + ("" if not bounds else " " + " and ".join(bounds))
 
 
-def _fits(value: Any, hint: Any, limits: typing.Mapping[str, Any]) -> bool:
+def fits(value: Any, hint: Any, limits: typing.Mapping[str, Any]) -> bool:
+    """Whether a value is of the type `hint`, and within the `limits` of its field's metadata."""
     if isinstance(hint, types.UnionType):
-        return any(_fits(value, option, limits) for option in typing.get_args(hint))
+        return any(fits(value, option, limits) for option in typing.get_args(hint))
     if value is None or hint is types.NoneType:
         return value is None and hint is types.NoneType
     if hint is float and type(value) is int:
@@ -179,7 +180,7 @@ def validate(config: Any, prefix: str = "config.") -> None:
         value, path = getattr(config, field.name), prefix + field.name
         if dataclasses.is_dataclass(value):
             validate(value, path + ".")
-        elif not _fits(value, hints[field.name], field.metadata):
+        elif not fits(value, hints[field.name], field.metadata):
             allowed = expected(hints[field.name], field.metadata)
             raise ValueError(f"{path}: got {value!r}, expected {allowed}")
 

@@ -61,7 +61,7 @@ MAY_IMPORT = {
 }
 LIBRARY = {*MAY_IMPORT}
 MAY_IMPORT |= {
-    "experiments.configs": BASE | {"alignment", "tasks", "studies"},
+    "experiments.configs": BASE | {"alignment", "curation", "tasks", "studies"},
     "experiments.flags": LIBRARY | {"experiments.configs"},
     "experiments.benchmarks": LIBRARY | {"experiments.configs"},
     "experiments": LIBRARY | {"experiments.configs", "experiments.flags", "experiments.benchmarks"},

@@ -21,6 +21,11 @@ from tokenizers import models, pre_tokenizers
 from experiments.benchmarks.figures import Target, with_targets
 from experiments.benchmarks.interleaved import interleaved, medians, ratio
 from experiments.benchmarks.near_duplicates.program import contender
+from experiments.benchmarks.prepared_data import (
+    measure_loader,
+    measure_preparation,
+    measure_shards,
+)
 from experiments.benchmarks.registry import SUITES
 from gptjax.data.corpora.text import load_corpus
 from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
@@ -37,12 +42,20 @@ class DataSizes:
       fewer: of them, to see how the cost grows.
       of_datasketch: of them, for the slowest library.
       rounds: of each comparison.
+      megabytes: of text that is prepared from end to end.
+      shards: that are opened.
+      tokens: of the shard that the loader reads.
+      batches: that it makes of them.
     """
 
     documents: int = 200_000
     fewer: int = 20_000
     of_datasketch: int = 10_000
     rounds: int = 3
+    megabytes: int = 16
+    shards: int = 10_000
+    tokens: int = 20_000_000
+    batches: int = 100
 
 
 PARTS = ("signatures", "candidates", "decisions")
@@ -52,6 +65,9 @@ TARGETS: dict[str, Target] = {
     "near_duplicates.growth": ("at most", 1.2),
     "near_duplicates.ours.peak_bytes": ("at most", 2e9),
     "tokenising.over_tokenizers": ("at least", 0.9),
+    "preparation.megabytes_per_cpu_second": ("at least", 10),
+    "shards.open_seconds": ("at most", 1),
+    "loader.tokens_per_second": ("at least", 1e7),
 }
 
 
@@ -66,6 +82,9 @@ def measure_data(sizes: DataSizes) -> dict[str, Any]:
     return {
         "near_duplicates": measure_near_duplicates(sizes),
         "tokenising": measure_tokenising(sizes.rounds),
+        "preparation": measure_preparation(sizes.megabytes),
+        "shards": measure_shards(sizes.shards),
+        "loader": measure_loader(sizes.tokens, sizes.batches),
     }
 
 

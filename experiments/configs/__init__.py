@@ -4,19 +4,22 @@ import importlib
 import pkgutil
 
 from experiments.configs.registry import EXPERIMENTS, experiment_named, maker_named
+from gptjax.curation.pipeline.configuration import PREPARATIONS
 from gptjax.studies.instruct_pipeline.config import PIPELINES
 from gptjax.studies.transfer.config import TRANSFERS
 
 __all__ = [
     "EXPERIMENTS",
     "PIPELINES",
+    "PREPARATIONS",
     "STUDIES",
     "TRANSFERS",
     "experiment_named",
     "maker_named",
 ]
 
-STUDIES = {"instruct": PIPELINES, "transfer": TRANSFERS}  # by the binary that runs them
+# By the binary that runs them.
+STUDIES = {"instruct": PIPELINES, "transfer": TRANSFERS, "prepare_data": PREPARATIONS}
 
 for module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{module.name}")

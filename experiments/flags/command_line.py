@@ -5,6 +5,7 @@ if __name__ == "__main__":
     run(main, with_experiment=True) # --experiment=NAME and --config.section.field=VALUE too
 """
 
+import dataclasses
 import difflib
 import io
 import os
@@ -119,7 +120,7 @@ def _explain(error: Exception) -> str:
 
 def _meant(name: str) -> str | None:
     """The flag that is nearest to an unknown one, or that is it but for what it begins with."""
-    if "config" in FLAGS:
+    if "config" in FLAGS and dataclasses.is_dataclass(FLAGS["config"].value):
         for path in fields(FLAGS["config"].value):
             if name in (path, path.rpartition(".")[2]):
                 return f"config.{path}"

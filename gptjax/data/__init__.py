@@ -7,5 +7,6 @@ from gptjax.data.corpora import (  # noqa: F401, to register their corpora
     parquet,
 )
 from gptjax.data.corpora.text import CORPORA, Corpus, Document, load_corpus
+from gptjax.data.prepared import corpus as prepared_corpus  # noqa: F401, likewise
 
 __all__ = ["CORPORA", "Corpus", "Document", "load_corpus"]

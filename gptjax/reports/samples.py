@@ -8,32 +8,12 @@ on it, whatever markup it holds.
 """
 
 import dataclasses
-import html
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gptjax.data.dialogue.chat_format import Conversation
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #b0b6bd66; --soft: #7f8a9622; --best: #2e7d5b; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem;
-  max-width: 90rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1rem; margin: 0 0 .5rem; opacity: .7; }
-section { border-top: 1px solid var(--line); padding: 1rem 0; }
-.prompt, .answer { white-space: pre-wrap; overflow-wrap: anywhere; }
-.prompt { background: var(--soft); border-radius: .4rem; margin: 0 0 .6rem; padding: .5rem .8rem; }
-.role { font-size: .75rem; opacity: .7; display: block; }
-.answers { display: grid; gap: .6rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr)); }
-article { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .8rem; }
-article.best { border-color: var(--best); box-shadow: inset 3px 0 0 var(--best); }
-.system { font-weight: 600; margin: 0 0 .3rem; }
-.rewards { font: .8rem ui-monospace, monospace; opacity: .8; margin: .4rem 0 0; }
-.nothing { opacity: .5; font-style: italic; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: right; }
-td:first-child, th:first-child { padding-left: 0; text-align: left; }
-"""
+from gptjax.reports.page import escaped, html_page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,29 +68,13 @@ def samples_page(
                 "prompt"
             )
     body = [
-        f"<h1>{_text(title)}</h1>",
-        *([f"<p>{_text(note)}</p>"] if note else []),
+        *([f"<p>{escaped(note)}</p>"] if note else []),
         *_means(systems),
     ]
     for number, prompt in enumerate(prompts):
         answers = {name: samples[number] for name, samples in systems.items()}
         body += _section(number, prompt, answers)
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{_text(title)}</title>",
-            f"<style>{_STYLE}</style></head><body>",
-            *body,
-            "</body></html>",
-            "",
-        ]
-    )
-
-
-def _text(text: str) -> str:
-    return html.escape(text, quote=True)
+    return html_page(title, body)
 
 
 def _means(systems: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
@@ -121,14 +85,16 @@ def _means(systems: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
     if not names:
         return
     yield (
-        "<table><tr><th>mean</th>" + "".join(f"<th>{_text(name)}</th>" for name in names) + "</tr>"
+        "<table><tr><th>mean</th>"
+        + "".join(f"<th>{escaped(name)}</th>" for name in names)
+        + "</tr>"
     )
     for system, samples in systems.items():
         cells = []
         for name in names:
             given = [sample.rewards[name] for sample in samples if name in sample.rewards]
             cells.append(f"<td>{sum(given) / len(given):.3f}</td>" if given else "<td></td>")
-        yield f"<tr><td>{_text(system)}</td>{''.join(cells)}</tr>"
+        yield f"<tr><td>{escaped(system)}</td>{''.join(cells)}</tr>"
     yield "</table>"
 
 
@@ -139,19 +105,19 @@ def _section(number: int, prompt: Conversation, answers: Mapping[str, Sample]) -
     best = max(given) if len(set(given)) > 1 else None
     yield f"<section><h2>prompt {number + 1}</h2>"
     for message in prompt:
-        role = f'<span class="role">{_text(message.role)}</span>'
-        yield f'<div class="prompt">{role}{_text(message.content)}</div>'
+        role = f'<span class="role">{escaped(message.role)}</span>'
+        yield f'<div class="prompt">{role}{escaped(message.content)}</div>'
     yield '<div class="answers">'
     for name, sample in answers.items():
         mark = ' class="best"' if best is not None and firsts[name] == best else ""
-        yield f'<article{mark}><p class="system">{_text(name)}</p>'
-        yield f'<div class="answer">{_text(sample.text)}</div>'
+        yield f'<article{mark}><p class="system">{escaped(name)}</p>'
+        yield f'<div class="answer">{escaped(sample.text)}</div>'
         if not sample.text.strip():
             yield '<span class="nothing">nothing</span>'
         if not sample.finished:
             yield '<span class="nothing">cut off: the turn was not ended</span>'
         if sample.rewards:
-            parts = (f"{_text(key)} {value:.3f}" for key, value in sample.rewards.items())
+            parts = (f"{escaped(key)} {value:.3f}" for key, value in sample.rewards.items())
             yield f'<p class="rewards">{" &middot; ".join(parts)}</p>'
         yield "</article>"
     yield "</div></section>"

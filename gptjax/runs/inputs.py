@@ -19,14 +19,15 @@ from gptjax.data.batches.loader import (
     evaluation_rows,
     train_batches,
 )
-from gptjax.data.batches.mixture import Rows
-from gptjax.data.batches.shards import PreparedCorpus, prepare
+from gptjax.data.batches.mixture import Mixture, Rows
+from gptjax.data.batches.shards import PreparedCorpus, opened_corpus, prepare
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.batches.token_stream import HostBatch, TokenizedSplit
 from gptjax.data.corpora.text import load_corpus
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, plain_text
 from gptjax.data.dialogue.held_out import hold_out
 from gptjax.data.dialogue.records import Item, Records
+from gptjax.data.prepared.rows import mixture_of
 from gptjax.inference.samples import SamplePrompt
 from gptjax.inference.text import whole_text
 from gptjax.interop.huggingface_directory import Pretrained
@@ -37,6 +38,7 @@ from gptjax.tokenization.loading import MARKED
 from gptjax.training.processes import check_alike, on_first, together
 
 PROMPT_TOKENS = 8  # of held-out text, from which samples go on
+PREPARED = "prepared:"  # a corpus that `experiments.prepare_data` made
 MOST_PROMPTS = 16  # of held-out conversations; samples go on from the first that fits
 
 
@@ -151,9 +153,12 @@ def tokenised(
             "config.data.corpus: got none, expected text:PATH or jsonl:PATH#field with the "
             "documents to train on, or python_docs or python_source to try things out"
         )
-    corpus = load_corpus(config.data.corpus, invalid_utf8=config.data.invalid_utf8)
+    spec = config.data.corpus
+    corpus = load_corpus(spec, invalid_utf8=config.data.invalid_utf8)
 
     def make() -> PreparedCorpus:
+        if spec.startswith(PREPARED):
+            return opened_corpus(spec.removeprefix(PREPARED), tokenizer, validation_fraction)
         return prepare(corpus, tokenizer, cache_directory() / "tokens", validation_fraction)
 
     if jax.process_count() > 1:
@@ -178,6 +183,18 @@ def chat_prompts(
         SamplePrompt(plain_text(each), template.prompt(each), end, banned)
         for each in itertools.islice(conversations, MOST_PROMPTS)
     ]
+
+
+def prepared_mixture(config: ExperimentConfig, prepared: PreparedCorpus) -> Mixture | None:
+    """The sources of prepared data by their weights; None of a corpus, which has no sources."""
+    if prepared.opened is None:
+        return None
+    return mixture_of(
+        prepared.opened,
+        config.model.context_length,
+        config.data.document_masking,
+        config.training.seed,
+    )
 
 
 def training_batches(

@@ -17,6 +17,7 @@ from gptjax.data.dialogue.chat_view import show_row
 from gptjax.data.dialogue.conversations import load_conversations
 from gptjax.data.dialogue.prompts import prompt_rows, prompts_of
 from gptjax.data.dialogue.records import Records
+from gptjax.data.prepared.rows import StreamRows
 from gptjax.judging.answer_rewards import answer_reward_evaluator
 from gptjax.judging.named_rewards import load_rewards, rewards_hash, without_places
 from gptjax.runs import inputs
@@ -270,10 +271,18 @@ def _mixture(config: SFTConfig, rows: PackedRows, prepared: PreparedCorpus | Non
     share = config.sft.pretraining_share
     weights = {CONVERSATIONS: 1.0 - share}
     if prepared is not None:
-        parts[PRETRAINING] = WindowRows(
-            prepared.train, config.model.context_length, config.data.document_masking
-        )
-        weights[PRETRAINING] = share
+        length, masking = config.model.context_length, config.data.document_masking
+        text = inputs.prepared_mixture(config, prepared)
+        if text is None:
+            parts[PRETRAINING] = WindowRows(prepared.train, length, masking)
+            weights[PRETRAINING] = share
+        else:
+            total = sum(text.weights.values())
+            for name, source in text.sources.items():
+                if isinstance(source, StreamRows):  # which may have no segments, as answers have
+                    source = WindowRows(source.split, length, masking)
+                parts[f"{PRETRAINING}: {name}"] = source
+                weights[f"{PRETRAINING}: {name}"] = share * text.weights[name] / total
     return Mixture(parts, weights, config.training.seed)
 
 

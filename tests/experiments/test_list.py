@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.configs import EXPERIMENTS, PIPELINES, TRANSFERS
+from experiments.configs import EXPERIMENTS, PIPELINES, STUDIES
 from gptjax.config import resolve
 from gptjax.settings import expected, fields, limits_of, meaning
 from tests.support.binaries import call
@@ -48,7 +48,10 @@ def test_every_experiment_has_its_line():
     listed = call("list")
     lines = listed.output.splitlines()
     assert (listed.code, listed.errors) == (0, "")
-    assert [line.split()[0] for line in lines] == [*EXPERIMENTS, *PIPELINES, *TRANSFERS]
+    assert [line.split()[0] for line in lines] == [
+        *EXPERIMENTS,
+        *(name for registry in STUDIES.values() for name in registry),
+    ]
     assert any(line.split(maxsplit=1)[1].startswith("GPT-3 175B, 174,604M") for line in lines)
 
 
@@ -101,3 +104,9 @@ def test_a_transfer_study_names_its_models_systems_and_tasks():
     assert "Models:  BERT, BERT without NSP, GPT\n" in shown
     assert "left-to-right BERT without NSP, GPT, " in shown
     assert shown.endswith("Tasks:  animals or things\n")
+
+
+def test_a_preparation_says_its_fields():
+    shown = listed("--experiment=prepare_smoke")
+    assert "python -m experiments.prepare_data --experiment=prepare_smoke --output=DIR\n" in shown
+    assert entries(shown)["mixture.packing"][0] == "concatenate"

@@ -21,6 +21,7 @@ from absl import logging
 from gptjax.data.batches.token_stream import TokenizedSplit
 from gptjax.data.batches.unfinished import unfinished_directory
 from gptjax.data.corpora.text import Corpus, Document
+from gptjax.data.prepared.split import OpenedData, open_prepared
 from gptjax.tokenization import Tokenizer
 
 FORMAT_VERSION = 1  # to be raised with any change of the files' layout or of the packing
@@ -40,6 +41,7 @@ class PreparedCorpus:
       tokenizer_hash: `content_hash` of the tokenizer.
       train: documents to train on.
       validation: documents held out.
+      opened: where `experiments.prepare_data` made them, its sources and their weights.
     """
 
     directory: Path
@@ -47,11 +49,38 @@ class PreparedCorpus:
     tokenizer_hash: str
     train: TokenizedSplit
     validation: TokenizedSplit
+    opened: OpenedData | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
         """The content hashes by name, as work directories and checkpoints record them."""
         return {"corpus_hash": self.corpus_hash, "tokenizer_hash": self.tokenizer_hash}
+
+
+def opened_corpus(
+    directory: str, tokenizer: Tokenizer, validation_fraction: float
+) -> PreparedCorpus:
+    """The corpus `prepared:DIRECTORY`, whose validation split was held out when it was prepared.
+
+    Args:
+      directory: output of `experiments.prepare_data`.
+      tokenizer: of the model; it must have made the tokens.
+      validation_fraction: 1 puts both splits into the validation split; all else changes nothing.
+
+    Raises:
+      ValueError: as `open_prepared`.
+    """
+    opened = open_prepared(directory, tokenizer)
+    validation = opened.everything if validation_fraction == 1.0 else opened.validation
+    validation.check_targets()
+    return PreparedCorpus(
+        opened.directory,
+        opened.index.content_hash,
+        opened.index.tokenizer_hash,
+        opened.train,
+        validation,
+        opened,
+    )
 
 
 def prepare(

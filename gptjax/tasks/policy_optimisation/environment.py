@@ -18,7 +18,7 @@ from gptjax.alignment.rewards import Reward
 from gptjax.alignment.rollouts import Rollouts, draw_rollouts
 from gptjax.atomic_files import read_json_lines, write_json_lines
 from gptjax.batch_schedule import BatchSchedule
-from gptjax.data.batches.loader import train_batches
+from gptjax.data.batches.loader import mixture_batches, train_batches
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.batches.shards import PreparedCorpus
 from gptjax.data.batches.token_stream import HostBatch
@@ -28,6 +28,7 @@ from gptjax.inference.generate import Generator
 from gptjax.judging.named_rewards import scored
 from gptjax.models.layers import identity
 from gptjax.reports.samples import Sample, write_samples
+from gptjax.runs import inputs
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.config import PPOConfig
@@ -86,6 +87,7 @@ class PolicyEnvironment:
         self._prompts, self._samples, self._rewards = given.prompts, given.samples, given.rewards
         self._workdir = workdir
         seed = config.training.seed
+        self._mixed_text = given.text and inputs.prepared_mixture(config, given.text)
         self._order = Mixture({"prompts": given.prompts}, {"prompts": 1.0}, seed)
         self._generator: Generator | None = None
 
@@ -155,9 +157,12 @@ class PolicyEnvironment:
             return None
         config = self._config
         size = config.training.batch_size * config.ppo.pretraining_rows
+        schedule = BatchSchedule(size, config.model.context_length)
+        if self._mixed_text is not None:
+            return next(mixture_batches(self._mixed_text, schedule, iteration, prefetch=1))
         batches = train_batches(
             self._text.train,
-            BatchSchedule(size, config.model.context_length),
+            schedule,
             config.training.seed,
             iteration,
             document_masking=config.data.document_masking,

@@ -1,0 +1,154 @@
+"""GPT-3's quality classifier as phases: one task learns it, then each run is sifted by it.
+
+Nine in ten of the documents that are drawn for it teach it; the tenth measures it.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gptjax.curation.batches import batches
+from gptjax.curation.document import Document, Dropped
+from gptjax.curation.executors.tasks import Task
+from gptjax.curation.pipeline.configuration import PrepareConfig
+from gptjax.curation.pipeline.work import EXCERPT, Run, Work, drop_rows, rows_left
+from gptjax.curation.quality.classifier import Classifier, fit, load_classifier
+from gptjax.curation.quality.draws import draw, keep_probability
+from gptjax.curation.quality.report import border, measure
+
+PHASE = "quality"
+FILE = "quality.npz"
+_MEASURED = 10  # of so many documents one measures the classifier
+
+
+def sift(
+    work: Work, config: PrepareConfig, runs: list[Run], before: tuple[str, ...]
+) -> tuple[list[dict[str, int]], dict[str, Any]]:
+    """Learns the classifier and drops what it does not keep.
+
+    Args:
+      work: what runs tasks.
+      config: of the preparation.
+      runs: of all sources.
+      before: phases that dropped documents.
+
+    Returns:
+      For each run how many were dropped, by reason; and the report on the classifier.
+
+    Raises:
+      ValueError: a side has no documents to learn from and to measure by.
+    """
+    section, output = config.quality, str(work.output)
+    sides = [
+        [run for run in runs if run.source in of] for of in (section.positives, section.negatives)
+    ]
+    named = [[(run.name, run.source) for run in side] for side in sides]
+    (figures,) = work.run(
+        f"{PHASE}_fit",
+        [
+            Task(
+                "all",
+                f"{__name__}:fit_classifier",
+                {
+                    "output": output,
+                    "positives": named[0],
+                    "negatives": named[1],
+                    "most": section.documents,
+                    "alpha": section.alpha,
+                    "before": before,
+                },
+            )
+        ],
+    )
+    given = {"output": output, "seed": config.seed, "alpha": section.alpha, "before": before}
+    sifted = [run for run in runs if config.sources[run.source].quality]
+    tasks = [
+        Task(run.name, f"{__name__}:sift_run", given | {"run": (run.name, run.source)})
+        for run in sifted
+    ]
+    dropped = dict(zip((run.name for run in sifted), work.run(PHASE, tasks), strict=True))
+    return [dropped.get(run.name, {}) for run in runs], figures
+
+
+def fit_classifier(
+    output: str,
+    positives: list[tuple[str, str]],
+    negatives: list[tuple[str, str]],
+    most: int,
+    alpha: float,
+    before: tuple[str, ...],
+) -> dict[str, Any]:
+    """Learns from up to `most` documents of either side, writes the classifier, measures it."""
+    folder = Path(output)
+    drawn = [
+        _drawn(folder, [Run(*run) for run in side], most, before) for side in (positives, negatives)
+    ]
+    for name, documents in zip(("positives", "negatives"), drawn, strict=True):
+        if len(documents) < 2:
+            raise ValueError(
+                f"quality.{name}: got sources with {len(documents)} document(s) left, expected "
+                "two or more"
+            )
+    learned, measured = zip(*(_divided(documents) for documents in drawn), strict=True)
+    classifier = fit(*([document.text for document in side] for side in learned))
+    classifier.save(folder / FILE)
+    judged = [document for side in measured for document in side]
+    scores = classifier.score([document.text for document in judged])
+    labels = np.repeat([True, False], [len(side) for side in measured])
+    names = [f"{document.source}: {document.id}" for document in judged]
+    texts = {name: one.text[:EXCERPT] for name, one in zip(names, judged, strict=True)}
+    nearest = [
+        {"document": name, "score": score, "text": texts[name]}
+        for name, score in border(scores, names)
+    ]
+    return measure(scores, labels, alpha).row() | {"border": nearest}
+
+
+def sift_run(
+    output: str, run: tuple[str, str], seed: int, alpha: float, before: tuple[str, ...]
+) -> dict[str, int]:
+    """Drops the documents of a run that the classifier's draw does not keep."""
+    folder, of = Path(output), Run(*run)
+    classifier: Classifier = load_classifier(folder / FILE)
+    rows = rows_left(folder, before, of)
+    dropped: dict[int, Dropped] = {}
+    at = 0
+    for batch in batches(of.open(folder).documents(of.source, rows)):
+        scores = classifier.score([document.text for document in batch])
+        probabilities = keep_probability(scores, alpha)
+        for document, score, probability in zip(batch, scores, probabilities, strict=True):
+            drawn = draw(document.key, seed)
+            if drawn >= probability:
+                said = f"score {score:.3f}, draw {drawn:.3f}, expected one below {probability:.3f}"
+                dropped[int(rows[at])] = Dropped("quality.low_score", said)
+            at += 1
+    return drop_rows(folder, PHASE, of, dropped)
+
+
+def _drawn(folder: Path, runs: Sequence[Run], most: int, before: tuple[str, ...]) -> list[Document]:
+    """The documents of the least keys, up to `most`, in the order of their keys."""
+    places = [
+        (int(high), int(low), number, int(row))
+        for number, run in enumerate(runs)
+        for high, low, row in _least(folder, run, most, before)
+    ]
+    return [
+        next(runs[number].open(folder).documents(runs[number].source, [row]))
+        for _, _, number, row in sorted(places)[:most]
+    ]
+
+
+def _least(
+    folder: Path, run: Run, most: int, before: tuple[str, ...]
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Keys and rows of the first documents of a run, which is sorted by key."""
+    rows, table = rows_left(folder, before, run)[:most], run.open(folder).table
+    return zip(table["key_high"][rows], table["key_low"][rows], rows, strict=True)
+
+
+def _divided(documents: list[Document]) -> tuple[list[Document], list[Document]]:
+    """Documents to learn from, and those to measure by."""
+    measured = documents[::_MEASURED]
+    return [one for place, one in enumerate(documents) if place % _MEASURED], measured

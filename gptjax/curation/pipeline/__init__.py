@@ -1,0 +1,1 @@
+"""The stages of the data engine in order, from sources to shards."""
