@@ -15,20 +15,13 @@ from typing import Any
 
 from absl import flags
 
-from experiments.configs import (
-    EXPERIMENTS,
-    PIPELINES,
-    PREPARATIONS,
-    STUDIES,
-    TRANSFERS,
-    experiment_named,
-)
+from experiments.configs import EXPERIMENTS, STUDIES
 from experiments.flags.command_line import run
-from gptjax.config import ExperimentConfig, resolve
-from gptjax.registry import unknown_name
+from experiments.flags.descriptions import FIELDS, FLAG, described
+from gptjax.config import ExperimentConfig
 from gptjax.reports.configurations import configuration_page, explained
 from gptjax.runs.kind import Kind, kind_named, kinds
-from gptjax.settings import fields, meaning
+from gptjax.settings import fields
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Name of an experiment, pipeline or transfer study that is explained."
@@ -37,8 +30,6 @@ _KIND = flags.DEFINE_string("kind", None, "Name of a kind of run that is explain
 _CONFIGURATION = flags.DEFINE_bool(
     "configuration", False, "Whether every field of every kind of run is listed, in Markdown."
 )
-_FIELDS = "Every field has its path, its value and what is allowed; its meaning is below."
-_FLAG = "The flag --config.PATH=VALUE changes a field."
 
 
 def main(argv: Sequence[str]) -> None:
@@ -52,76 +43,18 @@ def main(argv: Sequence[str]) -> None:
     elif name is None:
         lines = _all()
     else:
-        lines = _explained(name)
+        lines = described(name)
     print("\n".join(lines))
-
-
-def _explained(name: str) -> Iterator[str]:
-    if name in PIPELINES:
-        return _pipeline(name)
-    if name in PREPARATIONS:
-        return _preparation(name)
-    return _transfer(name) if name in TRANSFERS else _experiment(name)
-
-
-def _names() -> list[str]:
-    return [name for registry in (EXPERIMENTS, *STUDIES.values()) for name in registry]
 
 
 def _all() -> Iterator[str]:
     """One line an experiment or study: its name, and the first line of its docstring."""
-    width = max(len(name) for name in _names())
-    for registry in (EXPERIMENTS, *STUDIES.values()):
+    registries = (EXPERIMENTS, *STUDIES.values())
+    width = max(len(name) for registry in registries for name in registry)
+    for registry in registries:
         for name in registry:
             summary = (registry.get(name).__doc__ or "").splitlines()[0]
             yield f"{name:{width}}  {summary}"
-
-
-def _experiment(name: str) -> Iterator[str]:
-    """An experiment's docstring, the command that runs it, and its fields."""
-    if name not in EXPERIMENTS and not name.startswith("python:"):
-        raise unknown_name("experiment or study", name, _names())
-    make = experiment_named(name)
-    config = resolve(make())
-    yield inspect.cleandoc(make.__doc__ or "")
-    yield ""
-    yield f"To run it:  python -m experiments.train --experiment={name} --workdir=DIR"
-    yield f"Its kind of run:  python -m experiments.list --kind={config.kind}"
-    yield f"    {meaning(config, '')}"
-    yield f"{_FIELDS}\n{_FLAG}"
-    yield from explained(config)
-
-
-def _pipeline(name: str) -> Iterator[str]:
-    """A pipeline's docstring, the command that runs it, its own fields and those of its stages."""
-    make = PIPELINES.get(name)
-    yield inspect.cleandoc(make.__doc__ or "")
-    yield ""
-    yield f"To run it:  python -m experiments.instruct --experiment={name} --workdir=DIR"
-    yield _FIELDS
-    yield from explained(make().resolved())
-
-
-def _transfer(name: str) -> Iterator[str]:
-    """A study's docstring, the command that runs it, its models, systems and tasks."""
-    make = TRANSFERS.get(name)
-    study = make()
-    yield inspect.cleandoc(make.__doc__ or "")
-    yield ""
-    yield f"To run it:  python -m experiments.transfer --experiment={name} --workdir=DIR"
-    yield f"Models:  {', '.join(study.pretraining)}"
-    yield f"Systems:  {', '.join(study.systems)}"
-    yield f"Tasks:  {', '.join(task.name for task in study.tasks)}"
-
-
-def _preparation(name: str) -> Iterator[str]:
-    """A preparation's docstring, the command that runs it, and its fields."""
-    make = PREPARATIONS.get(name)
-    yield inspect.cleandoc(make.__doc__ or "")
-    yield ""
-    yield f"To run it:  python -m experiments.prepare_data --experiment={name} --output=DIR"
-    yield "A YAML file, --config=FILE, has these fields too."
-    yield from explained(make())
 
 
 def _configuration() -> Iterator[str]:
@@ -149,7 +82,7 @@ def _kind(kind: Kind[Any]) -> Iterator[str]:
     yield ""
     yield f"Experiments:  {', '.join(names) or 'none'}"
     if added:
-        yield f"{_FIELDS}\n{_FLAG}"
+        yield f"{FIELDS}\n{FLAG}"
         yield from explained(config, added)
     else:
         yield "It adds no fields to those of every run."
