@@ -4,6 +4,7 @@ texts = rule_documents()     # {"prose 0": "...", ...}, the same in every proces
 """
 
 import random
+from collections.abc import Callable
 
 _COMMON = (
     "the be to of and that have with a in it for not on he as you do at this but his by from they "
@@ -127,3 +128,17 @@ def rule_documents() -> dict[str, str]:
         made[f"copied lines {number}"] = _copied(draw, 0.05 + number * 0.1)
         made[f"phrases {number}"] = _phrases(draw, 60 + 40 * number, 2 + number)
     return made
+
+
+def on_every_document(check: Callable[[str], None]) -> Callable[[], None]:
+    """One test of all documents, which names the one that fails."""
+
+    def test() -> None:
+        for name in rule_documents():
+            try:
+                check(name)
+            except AssertionError as error:
+                raise AssertionError(f"{name}: {error}") from error
+
+    test.__name__, test.__doc__ = check.__name__, check.__doc__
+    return test

@@ -21,7 +21,7 @@ from tests.support.rival_rules import (
     digest,
     said_by,
 )
-from tests.support.rule_documents import rule_documents
+from tests.support.rule_documents import on_every_document, rule_documents
 
 TEXTS = rule_documents()
 
@@ -131,7 +131,7 @@ DOLMA_NAMES = {
 }
 
 
-@pytest.mark.parametrize("text_name", TEXTS)
+@on_every_document
 def test_dolma(text_name):
     text, said = TEXTS[text_name], record("dolma")[text_name]["gopher"]
     figures = RULES.get("gopher_quality")(variant="dolma").figures(Page(text))
@@ -153,7 +153,7 @@ def test_dolma(text_name):
         assert found.get(rule, 0.0) == pytest.approx(expected, abs=1e-11), rule
 
 
-@pytest.mark.parametrize("text_name", TEXTS)
+@on_every_document
 def test_dolma_c4(text_name):
     """dolma marks; we remove the lines that it marks, and drop documents by its other marks."""
     said = record("dolma")[text_name]
@@ -165,7 +165,7 @@ def test_dolma_c4(text_name):
         assert said["left"] in (digest(outcome.text), digest(outcome.text + "\n"))
 
 
-@pytest.mark.parametrize("text_name", TEXTS)
+@on_every_document
 def test_nemo(text_name):
     text, said = TEXTS[text_name], record("nemo")[text_name]
     figures = dataclasses.asdict(RULES.get("gopher_quality")(variant="nemo").figures(Page(text)))

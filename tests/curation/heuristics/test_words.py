@@ -13,7 +13,7 @@ from gptjax.curation.heuristics.characters import ALPHABETIC, PLAIN, SYMBOLS
 from gptjax.curation.heuristics.dividing import WORDS
 from gptjax.curation.heuristics.grams import Grams
 from gptjax.curation.heuristics.words import STOP_WORDS, hash_of
-from tests.support.rule_documents import rule_documents
+from tests.support.rule_documents import on_every_document, rule_documents
 
 TEXTS = rule_documents()
 
@@ -22,7 +22,7 @@ def strings(words):
     return words.strings(0, len(words))
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@on_every_document
 def test_words_at_white_space_are_those_of_split(name):
     words = WORDS["white_space"](TEXTS[name])
     expected = TEXTS[name].split()
@@ -53,7 +53,7 @@ def test_english_words(text, expected):
     assert strings(WORDS["english"](text)) == expected.split()
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@on_every_document
 def test_english_words_are_all_characters_but_white_space(name):
     words = WORDS["english"](TEXTS[name])
     assert "".join(strings(words)) == "".join(TEXTS[name].split())
