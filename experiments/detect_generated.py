@@ -1,6 +1,6 @@
 r"""Tells samples of trained models from the text they were trained on, as GPT-2's release does.
 
-    python -m experiments.detect_generated --workdir=runs/small --workdir=runs/large \
+    python -m experiments.detect_generated --workdirs=runs/small,runs/large \
         --output=runs/detection
 
 For each model, and for temperature 1, top-k 40 and nucleus 0.9: a detector (TF-IDF of 1- and
@@ -15,14 +15,14 @@ from pathlib import Path
 from absl import flags
 
 from experiments.flags.command_line import run
-from experiments.flags.paths import define_path
+from experiments.flags.paths import define_path, define_paths
 from gptjax.atomic_files import write_json
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.generated_text import SAMPLERS, DetectionPlan, detect, detection_lines
 
-_WORKDIRS = flags.DEFINE_multi_string(
-    "workdir", None, "Work directory of a run. It may be given again.", required=True
+_WORKDIRS = define_paths(
+    "workdirs", [], "Work directories of runs, with commas between them. One at least."
 )
 _OUTPUT = define_path("output", None, "Directory to write to. It must be given.", required=True)
 _TEXTS = flags.DEFINE_integer(

@@ -3,6 +3,7 @@
 for line in help_lines(main, config): print(line)
 """
 
+import dataclasses
 import inspect
 import re
 import sys
@@ -64,13 +65,19 @@ def _own_flags(module: str) -> list[flags.Flag]:
         if (place == own or place.startswith("experiments.flags"))
         and flag.name in FLAGS
         and FLAGS[flag.name] is flag
-        and flag.name.partition(".")[0] != "config"
+        and not _is_of_experiment(flag.name)
     }
     several = "experiments.flags.processes"
     names = sorted(
         places, key=lambda x: (x != "experiment", places[x] == several, places[x] != own)
     )
     return [FLAGS[name] for name in names]
+
+
+def _is_of_experiment(name: str) -> bool:
+    """Whether a flag is --config of an experiment, or a field of it."""
+    section, dot, _ = name.partition(".")
+    return section == "config" and bool(dot or dataclasses.is_dataclass(FLAGS["config"].value))
 
 
 def allowed_by(flag: flags.Flag) -> str:

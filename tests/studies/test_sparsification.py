@@ -103,7 +103,7 @@ def forward(config, specification, params, tokens):
             *("fixed(stride=3,summary=1,part=2)", "heads(dense,banded(window=5))", 3),
             marks=pytest.mark.slow,
         ),
-        ("prefix(length=4)", "banded(window=2)|prefix(length=3)", 3),
+        ("prefix(length=4)", "banded(window=1)|prefix(length=2)", 3),
     ],
 )
 def test_the_report_is_that_of_the_formulas(own, new, layers):
@@ -132,7 +132,7 @@ def test_the_report_is_that_of_the_formulas(own, new, layers):
     np.testing.assert_allclose(report["kept"], kept / queries, rtol=2e-5, atol=1e-6)
     assert report["loss"]["own"] == pytest.approx(nats / count, rel=1e-5)
     assert report["loss"]["new"] == pytest.approx(new_nats / count, rel=1e-5)
-    assert report["kl"] == pytest.approx(kl / count, rel=1e-4)
+    assert kl / count > 5e-4 and report["kl"] == pytest.approx(kl / count, rel=1e-4)
     for name, loss in report["loss"].items():
         assert report["bits_per_byte"][name] == pytest.approx(loss / np.log(2) / 0.5)
     assert report["attention"] == {"own": own, "new": new}
