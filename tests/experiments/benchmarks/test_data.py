@@ -110,3 +110,12 @@ def test_a_contender_runs_in_a_process_of_its_own():
         contender("theirs", documents=300),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_shards_loader_and_preparation_are_measured():
+    shards, loader = suite.measure_shards(20), suite.measure_loader(1_000_000, 3)
+    assert shards["shards"] == 20 and min(*shards.values(), *loader.values()) > 0
+    prepared = suite.measure_preparation(1)
+    assert prepared["megabytes"] == pytest.approx(1, abs=0.1) and prepared["kept"] > 0
+    assert prepared["megabytes_per_cpu_second"] > 0
