@@ -160,7 +160,8 @@ def test_a_small_study_runs_and_goes_on(tmp_path):
         written = tmp_path / "study" / "transfer.json"
         summary = json.loads(written.read_text())
         again = call(*arguments, "--seeds=2")
-        assert "step 1/" not in again.output and json.loads(written.read_text()) == summary
+        assert "step 1/" not in again.output
+        assert json.loads(written.read_text())["tasks"] == summary["tasks"]
     figures = summary["tasks"]["made up"]["systems"]
     for name, system in figures.items():
         for seed, value in enumerate(system["values"]):
