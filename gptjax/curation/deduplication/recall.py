@@ -21,7 +21,6 @@ from gptjax.curation.deduplication.signatures import ShingleSets, shingle_sets, 
 
 SIMILARITIES = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 _SHORTEST = 100  # shingles of a text that is planted: its similarities are to a hundredth
-_Z = 1.96  # of a 95% interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +46,11 @@ class AtSimilarity:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% interval of the recall.
+        """95% interval of the recall, Wilson's."""
+        from scipy import stats  # takes a second
 
-        Source: Wilson, "Probable inference, the law of succession, and statistical inference",
-        1927.
-        """
-        n, p, z = self.pairs, self.recall, _Z
-        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-        return max(middle - half, 0.0), min(middle + half, 1.0)
+        found = stats.binomtest(self.found, self.pairs).proportion_ci(method="wilson")
+        return found.low, found.high
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ from gptjax.curation.heuristics.characters import TERMINAL
 from gptjax.curation.heuristics.dividing import WORDS
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.page import Page, page_of
-from gptjax.curation.heuristics.rules import RULES, Limit, Outcome, RuleSet
+from gptjax.curation.heuristics.rules import RULES, Limit, LimitRules, Outcome, RuleSet
 from gptjax.settings import setting
 
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
@@ -136,7 +136,7 @@ class C4(RuleSet):
 
 @RULES.register("c4_paragraphs")
 @dataclasses.dataclass(frozen=True)
-class C4Paragraphs(RuleSet):
+class C4Paragraphs(LimitRules):
     """Drops a document that has not enough long lines, as mC4 does (2010.11934, section 3.1)."""
 
     name = "c4_paragraphs"

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from gptjax.curation.heuristics.characters import TERMINAL
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.page import Page
-from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet, share
+from gptjax.curation.heuristics.rules import RULES, Limit, LimitRules, share
 from gptjax.settings import setting
 
 _TERMINAL = tuple(sorted(TERMINAL))
@@ -27,7 +27,7 @@ _PAPERS = (".", "'", '"', "!", "?")
 
 @RULES.register("fineweb")
 @dataclasses.dataclass(frozen=True)
-class FineWeb(RuleSet):
+class FineWeb(LimitRules):
     """Drops a document whose lines do not end, are short, repeat, or are too many for its words."""
 
     name = "fineweb"

@@ -24,7 +24,7 @@ import numpy as np
 
 from gptjax.curation.heuristics.characters import ALPHABETIC, MARK
 from gptjax.curation.heuristics.page import Page
-from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet, share
+from gptjax.curation.heuristics.rules import RULES, Limit, LimitRules, share
 from gptjax.curation.heuristics.words import Words
 from gptjax.settings import setting
 
@@ -58,7 +58,7 @@ class QualityFigures:
 
 @RULES.register("gopher_quality")
 @dataclasses.dataclass(frozen=True)
-class GopherQuality(RuleSet):
+class GopherQuality(LimitRules):
     """Drops a document by its number of words, their length, symbols, bullets and stop words."""
 
     name = "gopher_quality"

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from gptjax.curation.heuristics.gopher_quality import WORDS_SETTING
 from gptjax.curation.heuristics.grams import Grams
 from gptjax.curation.heuristics.page import Page
-from gptjax.curation.heuristics.rules import RULES, Limit, RuleSet
+from gptjax.curation.heuristics.rules import RULES, Limit, LimitRules
 from gptjax.curation.heuristics.words import Words
 from gptjax.settings import setting
 
@@ -35,7 +35,7 @@ def _most(share: float, what: str) -> float | None:
 
 @RULES.register("gopher_repetition")
 @dataclasses.dataclass(frozen=True)
-class GopherRepetition(RuleSet):
+class GopherRepetition(LimitRules):
     """Drops a document that repeats lines, paragraphs or n-grams of words."""
 
     name = "gopher_repetition"

@@ -2,7 +2,7 @@
 
     @RULES.register("gopher_quality")
     @dataclasses.dataclass(frozen=True)
-    class GopherQuality(RuleSet): ...
+    class GopherQuality(LimitRules): ...
 
     RULES.get("gopher_quality")(variant="dolma", least_words=None).judge(text)
 
@@ -10,6 +10,7 @@ A rule set is a frozen dataclass whose fields are thresholds; at None the rule i
 that carry out the same paper count differently, and `variant` names whose way is meant.
 """
 
+import abc
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -74,7 +75,7 @@ class Outcome:
     removed: Counter[str] = dataclasses.field(default_factory=Counter)
 
 
-class RuleSet:
+class RuleSet(abc.ABC):
     """Rules that judge a text; a subclass is a frozen dataclass of their thresholds."""
 
     name: ClassVar[str]
@@ -82,19 +83,10 @@ class RuleSet:
     def __post_init__(self):
         validate(self, f"{self.name}.")
 
-    def limits(self, page: Page) -> Iterator[Limit]:
-        """The figures of a text with their thresholds, in the order in which they are looked at.
-
-        It is read no further than the first that is broken.
-        """
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def judge(self, text: str | Page) -> Dropped | None:
         """Why a document with this text is dropped: the first rule that it breaks; else None."""
-        for limit in self.limits(page_of(text)):
-            if limit.broken():
-                return self.dropped(limit.rule, limit.detail())
-        return None
+        ...
 
     def apply(self, page: Page) -> Outcome:
         """Judges a page, and cleans it where the rule set removes lines."""
@@ -103,6 +95,24 @@ class RuleSet:
     def dropped(self, rule: str, detail: str) -> Dropped:
         """A verdict of one of the rules."""
         return Dropped(f"{self.name}.{rule}", detail)
+
+
+class LimitRules(RuleSet):
+    """Rules each of which is a figure of the text and its limits."""
+
+    @abc.abstractmethod
+    def limits(self, page: Page) -> Iterator[Limit]:
+        """The figures of a text with their thresholds, in the order in which they are looked at.
+
+        It is read no further than the first that is broken.
+        """
+        ...
+
+    def judge(self, text: str | Page) -> Dropped | None:
+        for limit in self.limits(page_of(text)):
+            if limit.broken():
+                return self.dropped(limit.rule, limit.detail())
+        return None
 
 
 RULES: Registry[type[RuleSet]] = Registry("rule set")

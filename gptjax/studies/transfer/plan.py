@@ -94,7 +94,7 @@ def check_tasks(study: Transfer) -> None:
                 config.checkpoint.init_from = system.pretraining  # which is not there yet
             config = resolve(config)
             kind_of(config).check(config)
-            labelled_examples(config)
+        labelled_examples(resolve(task.of(next(iter(study.systems.values())).tuning)))
 
 
 def pretraining_configs(study: Transfer, budget: str, seed: int) -> dict[str, ExperimentConfig]:
