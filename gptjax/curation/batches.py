@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.curation.document import Document, document_key
+from gptjax.data.corpora.groups import in_groups
 from gptjax.registry import unknown_name
 
 MOST_DOCUMENTS = 1 << 16  # of a batch
@@ -20,16 +21,7 @@ Mapper = Callable[[Callable[..., Any], Iterable[Any]], Iterable[Any]]  # in orde
 
 def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     """The documents in lists of about 2^20 characters, or 2^16 documents."""
-    batch: list[Document] = []
-    characters = 0
-    for document in documents:
-        batch.append(document)
-        characters += len(document.text)
-        if characters >= _CHARACTERS or len(batch) == MOST_DOCUMENTS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+    return in_groups(documents, _CHARACTERS, MOST_DOCUMENTS)
 
 
 def order_of_keys(what: str, names: Sequence[Name]) -> np.ndarray:

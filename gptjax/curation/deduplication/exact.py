@@ -1,19 +1,17 @@
-"""Equal documents, and lines or paragraphs that stand in several places: the first of them stays.
+"""Lines or paragraphs that stand in several places: the first of them stays.
 
-    drops = equal_documents(read, priority=["books", "web"])      # key -> why it is dropped
     found = repeated_pieces(read, "paragraph", priority=["books", "web"])
     document = found.cut(document)      # without its repetitions, or why it is dropped
 
 What is first does not depend on the order in which documents come: a document of the corpus of the
-first priority is before others, and in a corpus the one with the lesser key. Documents are equal
-where their SHA-256 is, pieces where 64 bits of hash are: among n distinct pieces two are taken for
-equal with a probability of n^2 / 2^65. Of a document 16 bytes are kept in memory, and its name; of
-a piece 16 bytes.
+first priority is before others, and in a corpus the one with the lesser key. Pieces are equal where
+64 bits of hash are: among n distinct pieces two are taken for equal with a probability of
+n^2 / 2^65. Of a piece 16 bytes are kept in memory. Whole documents are compared in
+`gptjax.curation.phases.exact`.
 """
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -23,32 +21,6 @@ from gptjax.curation.deduplication.pieces import Unit, pieces, without
 from gptjax.curation.document import Document, Dropped, document_key
 
 Read = Callable[[], Iterable[Document]]
-
-
-def equal_documents(
-    read: Read, priority: Sequence[str], mapper: Mapper = map
-) -> dict[bytes, Dropped]:
-    """Why documents are dropped that have the text of another, by their keys.
-
-    Args:
-      read: yields the documents.
-      priority: names of all corpora.
-      mapper: applies a function to batches of documents, in order.
-
-    Raises:
-      ValueError: no documents, two of one source and id, a source that `priority` does not name.
-    """
-    parts = list(mapper(_digests, batches(read())))
-    names = [name for part_names, _ in parts for name in part_names]
-    ranks = _ranks("equal documents", names, priority)
-    digests = np.concatenate([digests for _, digests in parts])
-    first = first_of_equal(digests, ranks)
-    return {
-        document_key(*names[number]): Dropped(
-            "deduplication.equal_document", "the text of {}: {}".format(*names[first[number]])
-        )
-        for number in np.flatnonzero(first != np.arange(len(names)))
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +64,7 @@ def repeated_pieces(
       mapper: applies a function to batches of documents, in order.
 
     Raises:
-      ValueError: as of `equal_documents`.
+      ValueError: no documents, two of one source and id, a source that `priority` does not name.
     """
     made = mapper(functools.partial(_hashes, unit=unit, shortest=shortest), batches(read()))
     parts = list(made)
@@ -135,14 +107,6 @@ def _ranks(what: str, names: Sequence[Name], priority: Sequence[str]) -> np.ndar
     ranks = np.empty(len(order), np.int64)
     ranks[by_priority] = np.arange(len(order))
     return ranks
-
-
-def _digests(documents: Sequence[Document]) -> tuple[list[Name], np.ndarray]:
-    digests = [
-        hashlib.sha256(document.text.encode(errors="surrogatepass")).digest()[:16]
-        for document in documents
-    ]
-    return [(document.source, document.id) for document in documents], np.array(digests, "S16")
 
 
 def _hashes(

@@ -6,13 +6,13 @@ about 200 bytes of each with ten hashes.
 
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gptjax.atomic_files import replaced, write_json_lines
+from gptjax.curation.batches import batches
 from gptjax.curation.deduplication.near_duplicates import (
     Compared,
     Signed,
@@ -22,7 +22,7 @@ from gptjax.curation.deduplication.near_duplicates import (
 )
 from gptjax.curation.deduplication.scheme import MinHash
 from gptjax.curation.deduplication.signatures import ShingleSets, shingle_sets
-from gptjax.curation.document import Document, Dropped, document_key
+from gptjax.curation.document import Dropped, document_key
 from gptjax.curation.executors.tasks import Task
 from gptjax.curation.pipeline.work import Run, Work, drop_rows, rows_left
 
@@ -31,7 +31,6 @@ SIGN, COMPARE, SETS, CLUSTER = (
     f"{PHASE}_{step}" for step in ("sign", "compare", "sets", "cluster")
 )
 PAIRS, CLUSTERS = "duplicates/pairs.jsonl", "duplicates/clusters.jsonl"
-_BATCH_TEXTS, _BATCH_CHARACTERS = 1 << 14, 1 << 20
 
 Named = tuple[str, str]  # name and source of a run
 
@@ -80,7 +79,7 @@ def sign_run(output: str, run: Named, scheme: MinHash, before: tuple[str, ...]) 
     """Signs the documents of a run that are left; returns their number."""
     folder, of = Path(output), Run(*run)
     rows = rows_left(folder, before, of)
-    signed = [sign(batch, scheme) for batch in _batches(folder, of, rows)]
+    signed = [sign(batch, scheme) for batch in batches(of.open(folder).documents(of.source, rows))]
     lengths = [np.empty(0, np.int64), *(part.lengths for part in signed)]
     signatures = [np.empty((0, scheme.hashes), np.uint32), *(part.signatures for part in signed)]
     _save(
@@ -122,9 +121,9 @@ def sets_of_run(output: str, run: Named, scheme: MinHash, first: int) -> int:
     folder, of = Path(output), Run(*run)
     rows = np.load(_file(folder, SIGN, of.name))["rows"]
     rows = rows[np.load(_file(folder, COMPARE, "all"))["wanted"][first : first + len(rows)]]
-    batches = _batches(folder, of, rows)
     sets = ShingleSets.joined(
-        shingle_sets([one.text for one in batch], scheme) for batch in batches
+        shingle_sets([one.text for one in batch], scheme)
+        for batch in batches(of.open(folder).documents(of.source, rows))
     )
     _save(_file(folder, SETS, of.name), values=sets.values, offsets=sets.offsets)
     return len(rows)
@@ -182,19 +181,6 @@ def _signed(folder: Path, runs: list[Named]) -> Signed:
         lengths.append(part["lengths"])
         signatures.append(part["signatures"])
     return Signed(names, np.concatenate(lengths), np.concatenate(signatures))
-
-
-def _batches(folder: Path, run: Run, rows: np.ndarray) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    characters = 0
-    for document in run.open(folder).documents(run.source, rows):
-        batch.append(document)
-        characters += len(document.text)
-        if characters >= _BATCH_CHARACTERS or len(batch) == _BATCH_TEXTS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
 
 
 def _file(folder: Path, phase: str, name: str) -> Path:

@@ -17,13 +17,13 @@ from gptjax.curation.phases.cutting import Cutter
 from gptjax.curation.phases.reading import QUARANTINE
 from gptjax.curation.pipeline.documents import halves, text_digest
 from gptjax.curation.pipeline.work import DropLog, Run, rows_left
+from gptjax.data.corpora.groups import in_groups
 from gptjax.data.prepared.index import token_dtype
 from gptjax.data.prepared.shard_files import ShardDocument, write_shard
 from gptjax.tokenization import Tokenizer, load_tokenizer
 
 PHASE = "shards"
 SPLITS = ("train", "validation")
-_CHARACTERS_A_CALL = 1 << 20  # of text, handed to the tokenizer at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ def write_part(output: str, plan: ShardPlan, cutter: Cutter) -> dict[str, Any]:
     counts = {"documents": 0, "kept": 0, "pieces": 0}
     splits: dict[str, list[ShardDocument]] = {split: [] for split in SPLITS}
     overlap: list[set[int]] = []
-    for group in _groups(_documents(folder, plan)):
+    for group in in_groups(_documents(folder, plan)):
         counts["documents"] += len(group)
         cut = list(zip(group, _cut(cutter, group), strict=True))
         for document, pieces in cut:
@@ -116,18 +116,6 @@ def _documents(folder: Path, plan: ShardPlan) -> Iterator[Document]:
     order = order[np.lexsort(order[:, :3].T[::-1])]
     for number, row in order[:, 3:].astype(np.int64).tolist():
         yield from opened[number].documents(plan.source, [row])
-
-
-def _groups(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    group: list[Document] = []
-    characters = 0
-    for document in documents:
-        group.append(document)
-        characters += len(document.text)
-        if characters >= _CHARACTERS_A_CALL:
-            yield group
-            group, characters = [], 0
-    yield group
 
 
 def _cut(cutter: Cutter, documents: list[Document]) -> list[list[Document] | Dropped]:

@@ -1,4 +1,5 @@
-"""Token files: a corpus tokenised once, opened in milliseconds ever after.
+"""Token files: a corpus tokenised once, opened in milliseconds ever after._CHARACTERS_A_CALL = 1 << 20  # of text, handed to the tokenizer at once
+
 
     prepared = prepare(load_corpus("python_docs"), tokenizer, "cache", validation_fraction=0.05)
     prepared.train.tokens
@@ -12,7 +13,6 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from absl import logging
 
 from gptjax.data.batches.token_stream import TokenizedSplit
 from gptjax.data.batches.unfinished import unfinished_directory
+from gptjax.data.corpora.groups import in_groups
 from gptjax.data.corpora.text import Corpus, Document
 from gptjax.data.prepared.split import OpenedData, open_prepared
 from gptjax.tokenization import Tokenizer
@@ -27,8 +28,6 @@ from gptjax.tokenization import Tokenizer
 FORMAT_VERSION = 1  # to be raised with any change of the files' layout or of the packing
 
 SPLITS = ("train", "validation")
-
-_CHARACTERS_A_CALL = 1 << 20  # of text, handed to the tokenizer at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +145,7 @@ def _write(
     content, is_held_out = hashlib.sha256(), corpus.held_out(validation_fraction)
     splits = train, validation = [_SplitWriter(directory, name, tokenizer) for name in SPLITS]
     with train, validation:
-        for documents in _groups(corpus):
+        for documents in in_groups(corpus, _CHARACTERS_A_CALL):
             encoded = tokenizer.encode_batch([document.text for document in documents])
             for document, tokens in zip(documents, encoded, strict=True):
                 content.update(document.digest)
@@ -175,17 +174,6 @@ def _write(
     }
     (directory / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
     return content.hexdigest()
-
-
-def _groups(corpus: Corpus) -> Iterator[list[Document]]:
-    group, characters = [], 0
-    for document in corpus:
-        group.append(document)
-        characters += len(document.text)
-        if characters >= _CHARACTERS_A_CALL:
-            yield group
-            group, characters = [], 0
-    yield group
 
 
 class _SplitWriter:

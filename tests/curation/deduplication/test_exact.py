@@ -5,14 +5,19 @@ import itertools
 import json
 import random
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gptjax.curation import batches as batching
-from gptjax.curation.deduplication.exact import equal_documents, first_of_equal, repeated_pieces
+from gptjax.curation.deduplication.exact import first_of_equal, repeated_pieces
 from gptjax.curation.deduplication.pieces import pieces, without
 from gptjax.curation.document import Document, Dropped
+from gptjax.curation.executors.tasks import InProcess
+from gptjax.curation.phases import exact
+from gptjax.curation.pipeline.documents import RunWriter
+from gptjax.curation.pipeline.work import Run, Work, dropped_rows, runs_folder
 
 
 def random_texts(count, seed=0):
@@ -82,20 +87,31 @@ def in_order(documents, priority):
     return sorted(documents, key=lambda d: (priority.index(d.source), d.key))
 
 
-@pytest.mark.parametrize("characters", [1, 100, 1 << 20])
-def test_the_first_of_equal_documents_stays(monkeypatch, characters):
-    monkeypatch.setattr(batching, "_CHARACTERS", characters)
+@pytest.mark.parametrize("documents_a_part", [1, 7, 8_000_000])
+def test_the_first_of_equal_documents_stays(monkeypatch, tmp_path, documents_a_part):
+    """As a phase: in several runs, and in parts of any size."""
+    monkeypatch.setattr(exact, "_PART_DOCUMENTS", documents_a_part)
     documents, priority = made(), ["books", "web"]
     first, expected = {}, {}
     for document in in_order(documents, priority):
         if document.text in first:
-            said = f"the text of {first[document.text]}"
-            expected[document.key] = Dropped("deduplication.equal_document", said)
+            expected[document.source, document.id] = f"the text of {first[document.text]}"
         else:
             first[document.text] = f"{document.source}: {document.id}"
-    random.Random(characters).shuffle(documents)
-    assert equal_documents(lambda: documents, priority) == expected
-    assert len(expected) > 20
+    random.Random(documents_a_part).shuffle(documents)
+    runs = []
+    for source, part in itertools.product(("web", "books"), range(2)):
+        writer = RunWriter(runs_folder(tmp_path), f"{source}-{part}", most_bytes=1 << 20)
+        for document in documents[part::2]:
+            if document.source == source:
+                writer.add(document)
+        runs += [Run(name, source) for name in writer.finish()]
+    progress = SimpleNamespace(phase=lambda *_: None, advance=lambda: None)
+    counts = exact.drop_equal(Work(tmp_path, InProcess(), progress), runs, priority, ())
+    found = list(dropped_rows(tmp_path))
+    assert {(row["source"], row["id"]): row["detail"] for row in found} == expected
+    assert {row["reason"] for row in found} == {"deduplication.equal_document"}
+    assert sum(sum(of_run.values()) for of_run in counts) == len(expected) > 20
 
 
 @pytest.mark.parametrize("characters", [1, 100, 1 << 20])
