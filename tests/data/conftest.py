@@ -8,6 +8,7 @@ import pytest
 
 from gptjax.data.batches.token_stream import TokenizedSplit
 from gptjax.data.corpora import text as corpora
+from tests.support.remote import memory  # noqa: F401
 
 
 class Bytes:

@@ -47,15 +47,6 @@ def test_bad_parquet_is_refused(tmp_path):
         texts(f"parquet:{path}#a.b")
 
 
-@pytest.fixture
-def memory():
-    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed: extra `remote`")
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
-
-
 def test_remote_corpora_are_as_local_ones(tmp_path, memory, settled):
     lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
     (tmp_path / "a.jsonl").write_bytes(lines)

@@ -69,28 +69,53 @@ class PackedRows:
           segment_ids: [B, T] int32, the conversations of a row counted from 0; -1 is padding.
           positions: [B, T] int32, from 0 in each conversation; 0 in padding.
         """
-        shape = (len(indices), self.context_length)
-        tokens, targets = (np.full(shape, self.padding, np.int32) for _ in range(2))
-        weights = np.zeros(shape, np.float32)
-        segment_ids, positions = np.full(shape, -1, np.int32), np.zeros(shape, np.int32)
-        for row, index in enumerate(indices.tolist()):
-            at = 0
-            for segment, member in enumerate(self.members[index] if index < len(self) else ()):
-                first, stop = self.starts[member : member + 2].tolist()
-                here = slice(at, at + stop - first - 1)
-                tokens[row, here] = self.ids[first : stop - 1]
-                targets[row, here] = self.ids[first + 1 : stop]
-                weights[row, here] = self.loss_mask[first + 1 : stop]
-                segment_ids[row, here] = segment
-                positions[row, here] = np.arange(stop - first - 1)
-                at = here.stop
-        return {
-            "tokens": tokens,
-            "targets": targets,
-            "loss_weights": weights,
-            "segment_ids": segment_ids,
-            "positions": positions,
-        }
+
+        def piece(member: int) -> tuple[np.ndarray, np.ndarray]:
+            first, stop = self.starts[member : member + 2].tolist()
+            return self.ids[first:stop], self.loss_mask[first + 1 : stop]
+
+        rows = [
+            [piece(member) for member in (self.members[index] if index < len(self) else ())]
+            for index in indices.tolist()
+        ]
+        return packed_batch(rows, self.context_length, self.padding)
+
+
+def packed_batch(
+    rows: Sequence[Sequence[tuple[np.ndarray, np.ndarray | float]]],
+    context_length: int,
+    padding: int = 0,
+) -> HostBatch:
+    """The batch of rows of pieces, which are segments of their own.
+
+    Args:
+      rows: of each piece n + 1 tokens, and the weights [n] of its targets, or one for all of them.
+      context_length: T, of which the pieces of a row have at most as many targets.
+      padding: token behind the last piece.
+
+    Returns:
+      As of `PackedRows.batch`, [B, T].
+    """
+    shape = (len(rows), context_length)
+    tokens, targets = (np.full(shape, padding, np.int32) for _ in range(2))
+    loss_weights = np.zeros(shape, np.float32)
+    segment_ids, positions = np.full(shape, -1, np.int32), np.zeros(shape, np.int32)
+    for row, pieces in enumerate(rows):
+        at = 0
+        for segment, (ids, weights) in enumerate(pieces):
+            here = slice(at, at + len(ids) - 1)
+            tokens[row, here], targets[row, here] = ids[:-1], ids[1:]
+            loss_weights[row, here] = weights
+            segment_ids[row, here] = segment
+            positions[row, here] = np.arange(len(ids) - 1)
+            at = here.stop
+    return {
+        "tokens": tokens,
+        "targets": targets,
+        "loss_weights": loss_weights,
+        "segment_ids": segment_ids,
+        "positions": positions,
+    }
 
 
 def pack(

@@ -1,5 +1,4 @@
-"""Token files: a corpus tokenised once, opened in milliseconds ever after._CHARACTERS_A_CALL = 1 << 20  # of text, handed to the tokenizer at once
-
+"""Token files: a corpus tokenised once, opened in milliseconds ever after.
 
     prepared = prepare(load_corpus("python_docs"), tokenizer, "cache", validation_fraction=0.05)
     prepared.train.tokens
@@ -28,6 +27,8 @@ from gptjax.tokenization import Tokenizer
 FORMAT_VERSION = 1  # to be raised with any change of the files' layout or of the packing
 
 SPLITS = ("train", "validation")
+
+_CHARACTERS_A_CALL = 1 << 20  # of text, handed to the tokenizer at once
 
 
 @dataclasses.dataclass(frozen=True)

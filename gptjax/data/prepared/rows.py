@@ -16,7 +16,7 @@ import numpy as np
 
 from gptjax.data.batches.ledger import Passage, passages
 from gptjax.data.batches.mixture import Mixture, Rows
-from gptjax.data.batches.packing import best_fit
+from gptjax.data.batches.packing import best_fit, packed_batch
 from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.prepared.index import PreparedIndex
 from gptjax.data.prepared.split import OpenedData, PreparedSplit
@@ -102,28 +102,17 @@ class DocumentRows:
           segment_ids: [B, T] int32, the pieces of a row counted from 0; -1 is padding.
           positions: [B, T] int32, from 0 in each piece; 0 in padding.
         """
-        shape = (len(indices), self.context_length)
-        tokens, targets, positions = (np.zeros(shape, np.int32) for _ in range(3))
-        weights, segment_ids = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
         (first, sizes), (members, begins) = self._pieces, self._rows
-        for row, index in enumerate(indices.tolist()):
-            at = 0
-            for segment, piece in enumerate(members[begins[index] : begins[index + 1]].tolist()):
-                start, size = int(first[piece]), int(sizes[piece])
-                stream = self.split.tokens[start : start + size + 1]
-                here = slice(at, at + size)
-                tokens[row, here], targets[row, here] = stream[:-1], stream[1:]
-                weights[row, here] = 1.0
-                segment_ids[row, here] = segment
-                positions[row, here] = np.arange(size)
-                at += size
-        return {
-            "tokens": tokens,
-            "targets": targets,
-            "loss_weights": weights,
-            "segment_ids": segment_ids,
-            "positions": positions,
-        }
+
+        def piece(number: int) -> tuple[np.ndarray, float]:
+            start = int(first[number])
+            return self.split.tokens[start : start + int(sizes[number]) + 1], 1.0
+
+        rows = [
+            [piece(number) for number in members[begins[index] : begins[index + 1]].tolist()]
+            for index in indices.tolist()
+        ]
+        return packed_batch(rows, self.context_length)
 
     def passages(self, index: int) -> list[Passage]:
         """What a row holds of documents, which are numbered in the split."""

@@ -238,15 +238,6 @@ def test_what_is_no_parquet_or_lacks_the_column_is_a_fault(tmp_path):
     assert "no column 'text', got x" in faults.first[1].detail
 
 
-@pytest.fixture
-def memory():
-    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed: extra `remote`")
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
-
-
 def test_remote_files_are_read_as_local_ones(memory):
     memory.pipe("/crawl/x/a.jsonl.gz", gzip.compress(b'{"text": "one"}\n{"text": "two"}\n'))
     memory.pipe("/crawl/b.jsonl", b'{"text": "three"}\n')

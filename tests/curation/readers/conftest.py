@@ -1,0 +1,1 @@
+from tests.support.remote import memory  # noqa: F401
