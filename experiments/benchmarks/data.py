@@ -18,6 +18,7 @@ from typing import Any
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
+from experiments.benchmarks.curation_rules import measure_rules
 from experiments.benchmarks.figures import Target, with_targets
 from experiments.benchmarks.interleaved import interleaved, medians, ratio
 from experiments.benchmarks.near_duplicates.program import contender
@@ -65,6 +66,7 @@ TARGETS: dict[str, Target] = {
     "near_duplicates.growth": ("at most", 1.2),
     "near_duplicates.ours.peak_bytes": ("at most", 2e9),
     "tokenising.over_tokenizers": ("at least", 0.9),
+    "rules.over_datatrove*": ("at least", 3),
     "preparation.megabytes_per_cpu_second": ("at least", 10),
     "shards.open_seconds": ("at most", 1),
     "loader.tokens_per_second": ("at least", 1e7),
@@ -82,6 +84,7 @@ def measure_data(sizes: DataSizes) -> dict[str, Any]:
     return {
         "near_duplicates": measure_near_duplicates(sizes),
         "tokenising": measure_tokenising(sizes.rounds),
+        "rules": measure_rules(sizes.rounds),
         "preparation": measure_preparation(sizes.megabytes),
         "shards": measure_shards(sizes.shards),
         "loader": measure_loader(sizes.tokens, sizes.batches),

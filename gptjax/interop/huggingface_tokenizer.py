@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
 from tokenizers import decoders
 
+from gptjax.interop.huggingface_library import library_at
 from gptjax.interop.huggingface_special_tokens import read_added_tokens, special_token_files
 from gptjax.tokenization import GPT1BPE, ByteLevelBPE, RawBytes, Tokenizer
 from gptjax.tokenization.merges import END_OF_WORD, MergesTokenizer, read_merges
-from gptjax.tokenization.protocol import read_bytes, read_json
+from gptjax.tokenization.protocol import read_json
 
 LIBRARY, VOCAB, MERGES, CONFIG = (
     "tokenizer.json",
@@ -136,10 +136,7 @@ def _from_library(directory: Path, path: Path) -> Tokenizer:
         tokenizer = BY_PRE_TOKENIZER[splits](vocab, merges, added)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    try:
-        library = tokenizers.Tokenizer.from_str(read_bytes(path).decode())
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"{path}: {error}; expected a file of the tokenizers library") from error
+    library = library_at(path)
     found = (token.content for token in tokenizer.added_tokens.values() if not token.special)
     probe = " x ".join([PROBE, *found, ""])
     theirs = library.encode(probe, add_special_tokens=False).ids

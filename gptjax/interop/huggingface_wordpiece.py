@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
 from tokenizers import processors
 
+from gptjax.interop.huggingface_library import library_at
 from gptjax.tokenization import Tokenizer, WordPiece
-from gptjax.tokenization.protocol import read_bytes, read_json
+from gptjax.tokenization.protocol import read_json
 from gptjax.tokenization.wordpiece import (
     HUGGING_FACE,
     MASK,
@@ -106,10 +106,7 @@ def _from_library(path: Path) -> WordPiece:
         tokenizer = WordPiece(tokens, lowercase, longest)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    try:
-        library = tokenizers.Tokenizer.from_str(read_bytes(path).decode())
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"{path}: {error}; expected a file of the tokenizers library") from error
+    library = library_at(path)
     theirs = library.encode(PROBE, add_special_tokens=False).ids
     if not np.array_equal(tokenizer.encode(PROBE), theirs):
         raise ValueError(f"{path}: it splits text otherwise than BERT's tokenizer, expected that")

@@ -6,10 +6,10 @@ with contender("rensa", documents=20_000) as (run, version):
 
 import contextlib
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
+
+from experiments.benchmarks.served import answers
 
 _SERVER = "experiments.benchmarks.near_duplicates.contenders"
 
@@ -24,25 +24,5 @@ def contender(name: str, documents: int) -> Iterator[tuple[Run, str]]:
       ValueError: it does not run here, with the last line of what it said.
     """
     command = [sys.executable, "-m", _SERVER, name, str(documents)]
-    with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
-        ) as process,
-    ):
-
-        def answer() -> str:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                process.wait()
-                said.seek(0)
-                last = (said.read().splitlines() or ["it ended without a word"])[-1]
-                raise ValueError(f"{name} does not run here: {last}")
-            return line.strip()
-
-        def run() -> dict[str, float]:
-            print(file=process.stdin, flush=True)
-            return json.loads(answer())
-
-        yield run, answer()
+    with answers(command, name) as (answer, version):
+        yield lambda: json.loads(answer()), version

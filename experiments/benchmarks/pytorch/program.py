@@ -8,13 +8,12 @@ with torch_program("attention", program="sdpa", length=4096, ...) as (run, versi
 
 import contextlib
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from experiments.benchmarks.interleaved import TimedProgram
+from experiments.benchmarks.served import answers
 
 
 @contextlib.contextmanager
@@ -37,28 +36,8 @@ def torch_program(module: str, **arguments: Any) -> Iterator[tuple[TimedProgram,
         f"experiments.benchmarks.pytorch.{module}",
         json.dumps(arguments),
     ]
-    with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
-        ) as process,
-    ):
-
-        def answer() -> str:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                process.wait()
-                said.seek(0)
-                last = (said.read().splitlines() or ["it ended without a word"])[-1]
-                raise ValueError(f"PyTorch does not run here: {last}")
-            return line.strip()
-
-        def run() -> float:
-            print(file=process.stdin, flush=True)
-            return float(answer())
-
-        yield run, answer()
+    with answers(command, "PyTorch") as (answer, version):
+        yield lambda: float(answer()), version
 
 
 def serve(make: Callable[..., TimedProgram], version: str) -> None:

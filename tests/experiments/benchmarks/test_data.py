@@ -113,9 +113,11 @@ def test_a_contender_runs_in_a_process_of_its_own():
 
 
 @pytest.mark.slow
-def test_shards_loader_and_preparation_are_measured():
+def test_shards_loader_rules_and_preparation_are_measured():
     shards, loader = suite.measure_shards(20), suite.measure_loader(1_000_000, 3)
     assert shards["shards"] == 20 and min(*shards.values(), *loader.values()) > 0
+    rules = suite.measure_rules(rounds=1)
+    assert rules["ours_megabytes_per_second"] > 0 and rules["bytes"] > 1_000_000
     prepared = suite.measure_preparation(1)
     assert prepared["megabytes"] == pytest.approx(1, abs=0.1) and prepared["kept"] > 0
     assert prepared["megabytes_per_cpu_second"] > 0
