@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.curation.quality.draws import ALPHA, keep_probability
+from gptjax.curation.quality.hashed_words import sklearn_module
 
 BINS = 20
 
@@ -109,15 +110,9 @@ def roc(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]
       scores: [texts].
       labels: whether each is a positive, bool [texts].
     """
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # of equal scores
-    right = np.cumsum(labels[order])[ends]
-    wrong = ends + 1 - right
-    start = np.zeros(1)
-    return (
-        np.concatenate([start, wrong / max(int((~labels).sum()), 1)]),
-        np.concatenate([start, right / max(int(labels.sum()), 1)]),
-    )
+    metrics = sklearn_module("sklearn.metrics")
+    false_rate, true_rate, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
+    return false_rate, true_rate
 
 
 def border(scores: np.ndarray, names: Sequence[str], number: int = 10) -> list[tuple[str, float]]:

@@ -132,13 +132,16 @@ def test_figures_are_those_of_loops():
     assert report.summary().count("\n") == 2
 
 
-def test_the_curve_is_scikit_learns():
-    metrics = pytest.importorskip("sklearn.metrics")
+def test_the_curve_is_that_of_a_loop_over_thresholds():
     generator = np.random.default_rng(4)
     labels = generator.random(80) < 0.5
     scores = np.round(generator.random(80), 1)
-    expected = metrics.roc_curve(labels, scores, drop_intermediate=False)[:2]
-    np.testing.assert_allclose(roc(scores, labels), expected)
+    expected = [(0.0, 0.0)]
+    for threshold in sorted({*scores.tolist()}, reverse=True):
+        chosen = scores >= threshold
+        wrong, right = (chosen & ~labels).sum(), (chosen & labels).sum()
+        expected.append((wrong / (~labels).sum(), right / labels.sum()))
+    np.testing.assert_allclose(np.transpose(roc(scores, labels)), expected)
 
 
 def test_the_border_and_one_kind_alone():
