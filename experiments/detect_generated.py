@@ -38,6 +38,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the texts.", lower_bound=0)
 def main(argv: Sequence[str]) -> None:
     """Prints a row for each model and sampler."""
     del argv
+    if not _WORKDIRS.value:
+        raise ValueError("--workdirs: got none, expected the work directory of one run at least")
     enable_compilation_cache()
     plan = DetectionPlan(
         texts=_TEXTS.value, judged=_JUDGED.value, tokens=_TOKENS.value, seed=_SEED.value

@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from gptjax.curation.quality.detector import Texts, by_length, detection, fit_detector
@@ -82,7 +83,7 @@ def detect(
         generator = Generator(model, params, tokenizer, slots=32)
         fitted = windows(prepared.train, tokenizer, plan.texts, plan)
         judged = windows(prepared.validation, tokenizer, plan.judged, plan)
-        size = sum(leaf.size for leaf in _leaves(params))
+        size = sum(leaf.size for leaf in jax.tree.leaves(params))
         for name, options in samplers.items():
             at = int(_FITTED * len(fitted))
             to_fit, to_choose, to_judge = (
@@ -160,9 +161,3 @@ def detection_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{row['accuracy']:7.1%}{cut} {row['auc']:7.3f}"
         )
     return lines
-
-
-def _leaves(params: Any) -> list[Any]:
-    if isinstance(params, Mapping):
-        return [leaf for value in params.values() for leaf in _leaves(value)]
-    return [params]

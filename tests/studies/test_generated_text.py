@@ -7,6 +7,7 @@ from gptjax.runs import inputs
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.generated_text import DetectionPlan, detect, detection_lines, windows
+from tests.support.binaries import call
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: extra `curation`")
 
@@ -43,3 +44,9 @@ def test_windows_have_no_end_of_text_and_longer_ones_are_refused(workdir):
         windows(split, tokenizer, 10_000, PLAN)
     with pytest.raises(ValueError, match=r"got texts of 8 \+ 96 tokens, expected at most the mod"):
         detect([workdir], {}, DetectionPlan())
+
+
+def test_the_binary_is_refused_without_a_run(tmp_path):
+    ended = call("detect_generated", f"--output={tmp_path}/out")
+    assert ended.refusal == "--workdirs: got none, expected the work directory of one run at least"
+    assert not (tmp_path / "out").exists()

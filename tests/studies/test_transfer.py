@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -32,15 +33,7 @@ def small(name="gpt_beside_bert"):
 
 
 def sizes(shapes):
-    return sum(np.prod(leaf.shape) for leaf in _leaves(shapes))
-
-
-def _leaves(tree):
-    return (
-        [leaf for one in tree.values() for leaf in _leaves(one)]
-        if isinstance(tree, dict)
-        else [tree]
-    )
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def test_gpt_and_bert_are_alike_in_text_tokens_width_and_recipe():
