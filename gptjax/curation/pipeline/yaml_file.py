@@ -79,6 +79,8 @@ def _value(hint: Any, value: Any, limits: Mapping[str, Any], origin: str, path: 
     if dataclasses.is_dataclass(hint):
         return _section(hint, value, origin, path)
     outer, inner = typing.get_origin(hint), typing.get_args(hint)
+    if value == "none" and types.NoneType in inner:  # as flags have it
+        return None
     if outer is dict:
         return _named(inner[1], value, origin, path)
     if outer is tuple:

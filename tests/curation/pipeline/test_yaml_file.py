@@ -32,6 +32,13 @@ def test_a_whole_number_is_a_float_where_one_is_expected():
     assert type(config.shards.megabytes) is float
 
 
+@pytest.mark.parametrize("written", ["none", None])
+def test_none_is_written_as_in_flags_or_as_in_yaml(written):
+    config = checked(PrepareConfig, {**MINIMAL, "deduplication": {"scheme": written}}, "p.yaml")
+    assert config.deduplication.scheme is None
+    assert "got 'none', expected bool" in refusal(normalise="none")
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
