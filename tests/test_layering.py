@@ -29,7 +29,7 @@ MODEL = BASE | {"pytrees", "attention", "models"}
 ENGINE = MODEL | {"compiled", "tokenization", "training", "inference"}
 RUNS = ENGINE | {"data", "interop", "runs"}
 JUDGING = RUNS | {"alignment", "reports", "judging"}
-STUDIES = JUDGING | {"tasks", "curation", "studies"}
+STUDIES = JUDGING | {"tasks", "curation", "evals", "studies"}
 MAY_IMPORT = {
     "registry": set(),
     "pytrees": set(),
@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "judging": JUDGING,
     "tasks": JUDGING | {"tasks"},
     "studies": STUDIES,
-    "evals": ENGINE | {"data", "reports"},
+    "evals": JUDGING | {"evals"},
     "chat": ENGINE | {"data", "reports"},
     "serving": ENGINE | {"data", "chat"},
 }

@@ -8,7 +8,7 @@ Logits are made for the tokens that are scored only.
     best = max(scorer.score_answers(question, answers), key=lambda score: score.total)
     scorer.perplexity(tokens, stride=512).per_token
 
-Source: Decoder-3 chooses answers by the log-probability of their tokens, also over their number
+Source: GPT-3 chooses answers by the log-probability of their tokens, also over their number
 (arXiv 2005.14165, section 2.4); GPT-2's perplexity over windows that overlap is the strided
 evaluation of `transformers`.
 """

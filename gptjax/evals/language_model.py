@@ -1,0 +1,310 @@
+"""A language model that answers the requests of evals, many at once.
+
+    model = of_run(WorkDirectory("runs/lm"))
+    for number, answer in model.answers(requests):   # in the order in which they are ready
+        ...
+
+An answer does not depend on the requests beside it, but for the rounding of another batch.
+
+Continuations that follow equal contexts are scored together, so that a context is read once. A text
+is divided as lm-evaluation-harness does it: context and continuation are one text to the tokenizer,
+and the continuation begins where the tokens of the context alone would end.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gptjax.evals.requests import (
+    Answer,
+    Generation,
+    GenerationAnswer,
+    Likelihood,
+    LikelihoodAnswer,
+    Request,
+    Rolling,
+)
+from gptjax.inference.beam import BeamSearch
+from gptjax.inference.generate import Generator
+from gptjax.inference.requests import Request as WrittenText
+from gptjax.inference.sampling import make_sampler
+from gptjax.inference.scoring import Score, Scorer
+from gptjax.inference.text import encode_prompt, whole_text
+from gptjax.models.decoder import Decoder
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.tokenization import Tokenizer
+from gptjax.training.checkpoints.manifest import content_hash
+from gptjax.training.checkpoints.retention import StepDirectories
+
+_AT_ONCE = 32  # batches that are scored before their answers are given
+_WAITING = 4  # batches of texts that are written, or wait for it
+
+Numbered = Iterator[tuple[int, Answer]]
+
+
+class LanguageModel:
+    """Answers requests with one model; it holds compiled programs, so keep it.
+
+    Attributes:
+      content_hash: stands for all that an answer depends on but the request.
+      tokenizer: of its texts.
+      context_length: tokens that it reads at most.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        params: Any,
+        tokenizer: Tokenizer,
+        *,
+        content_hash: str,
+        batch_size: int = 32,
+    ):
+        """A model that is ready to be asked.
+
+        Args:
+          model: a decoder.
+          params: its parameters.
+          tokenizer: its own, with an end-of-text, where documents start.
+          content_hash: see the class.
+          batch_size: texts that are scored, or written, at the same time.
+
+        Raises:
+          ValueError: a tokenizer without end-of-text, no batch, or parameters of another model.
+        """
+        if tokenizer.end_of_text is None:
+            raise ValueError(
+                "tokenizer: got one without an end-of-text, expected one that has the token which "
+                "starts documents"
+            )
+        self.content_hash, self.tokenizer = content_hash, tokenizer
+        self.context_length = model.config.context_length
+        self._batch_size = batch_size
+        self._scorer = Scorer(model, params, batch_size=batch_size)
+        self._generator = Generator(model, params, tokenizer, slots=batch_size)
+        self._model, self._params = model, params
+        self._beams: BeamSearch | None = None
+
+    def answers(self, requests: Sequence[Request]) -> Numbered:
+        """Yields each request's number and answer, as soon as a few are ready.
+
+        Raises:
+          ValueError: an empty continuation or text, or attention that cannot answer.
+        """
+        kinds: dict[type, list[tuple[int, Any]]] = defaultdict(list)
+        for number, request in enumerate(requests):
+            kinds[type(request)].append((number, request))
+        yield from self._likelihoods(kinds[Likelihood])
+        yield from self._rolling(kinds[Rolling])
+        yield from self._generations(kinds[Generation])
+
+    def all_answers(self, requests: Sequence[Request]) -> list[Answer]:
+        """The answers, in the order of the requests."""
+        found = dict(self.answers(requests))
+        return [found[number] for number in range(len(requests))]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text."""
+        return [len(tokens) for tokens in self.tokenizer.encode_batch(texts)]
+
+    def _likelihoods(self, requests: Sequence[tuple[int, Likelihood]]) -> Numbered:
+        """Scores continuations; those of equal contexts as answers to one question."""
+        questions: dict[bytes, _Question] = {}
+        for number, prefix, continuation in self._divided(requests):
+            if continuation.size > self.context_length:
+                yield number, self._in_pieces(prefix, continuation)
+                continue
+            room = self.context_length + 1 - continuation.size
+            key = prefix[-room:].tobytes()
+            question = questions.setdefault(key, _Question(prefix[-room:]))
+            question.numbers.append(number)
+            question.answers.append(continuation)
+            question.cut.append(prefix.size > room)
+        several = [question for question in questions.values() if len(question.numbers) > 1]
+        single = [question for question in questions.values() if len(question.numbers) == 1]
+        for part in _parts(several, self._batch_size):
+            scores = self._scorer.score_questions([(each.prefix, each.answers) for each in part])
+            yield from _numbered(part, scores)
+        for part in _parts(single, self._batch_size):
+            scores = self._scorer.score([(each.prefix, each.answers[0]) for each in part])
+            yield from _numbered(part, [[score] for score in scores])
+
+    def _divided(
+        self, requests: Sequence[tuple[int, Likelihood]]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """The number, the tokens of the context and those of the continuation of each request."""
+        contexts, wholes = [], []
+        for _, request in requests:
+            if not request.continuation:
+                raise ValueError(
+                    f"continuation: got none after {request.context[-40:]!r}, expected text"
+                )
+            contexts.append(request.context.rstrip())
+            wholes.append(request.context + request.continuation)
+        first = self.tokenizer.encode_batch(contexts)
+        whole = self.tokenizer.encode_batch(wholes)
+        start = np.array([self.tokenizer.end_of_text], np.int32)
+        for (number, _), context, tokens in zip(requests, first, whole, strict=True):
+            tokens = np.asarray(tokens, np.int32)
+            at = min(len(context), tokens.size - 1)
+            yield number, tokens[:at] if at else start, tokens[at:]
+
+    def _in_pieces(self, prefix: np.ndarray, continuation: np.ndarray) -> LikelihoodAnswer:
+        """Scores what is longer than the context, each piece behind the last token before it."""
+        text = np.concatenate([prefix[-1:], continuation])
+        starts = range(1, text.size, self.context_length)
+        scores = self._scorer.score(
+            [(text[at - 1 : at], text[at : at + self.context_length]) for at in starts]
+        )
+        return LikelihoodAnswer(
+            sum(score.total for score in scores),
+            continuation.size,
+            all(score.greedy for score in scores),
+            cut=True,
+        )
+
+    def _rolling(self, requests: Sequence[tuple[int, Rolling]]) -> Numbered:
+        for number, request in requests:
+            tokens = np.asarray(self.tokenizer.encode(request.text), np.int32)
+            if not tokens.size:
+                raise ValueError("text: got an empty one, expected some to score")
+            text = np.concatenate([[self.tokenizer.end_of_text], tokens]).astype(np.int32)
+            loss = self._scorer.perplexity(text, request.stride)
+            yield number, LikelihoodAnswer(-loss.nats, loss.tokens)
+
+    def _generations(self, requests: Sequence[tuple[int, Generation]]) -> Numbered:
+        searches: dict[Generation, list[tuple[int, np.ndarray, bool]]] = defaultdict(list)
+        waiting: collections.deque[tuple[int, Generation]] = collections.deque()
+        for number, request in requests:
+            if request.num_beams == 1:
+                waiting.append((number, request))
+                continue
+            alike = dataclasses.replace(request, prompt="", draw=0)
+            searches[alike].append((number, *self._prompt(request)))
+        yield from self._written(waiting)
+        for request, prompts in searches.items():
+            prompts.sort(key=lambda prompt: prompt[1].size, reverse=True)
+            for start in range(0, len(prompts), self._batch_size):
+                part = prompts[start : start + self._batch_size]
+                found = self._searched(request, [prompt for _, prompt, _ in part])
+                for (number, _, cut), tokens in zip(part, found, strict=True):
+                    yield number, self._text(request, tokens, cut)
+
+    def _written(self, waiting: collections.deque[tuple[int, Generation]]) -> Numbered:
+        """Writes texts in one running batch, which always has others waiting for a place."""
+        jobs: list[tuple[int, Generation, bool, WrittenText]] = []
+        while waiting or jobs:
+            while waiting and len(jobs) < _WAITING * self._batch_size:
+                number, request = waiting.popleft()
+                prompt, cut = self._prompt(request)
+                jobs.append((number, request, cut, self._submitted(request, prompt)))
+            self._generator.step(self.context_length)
+            ended = [job for job in jobs if not job[-1].writing]
+            jobs = [job for job in jobs if job[-1].writing]
+            for number, request, cut, job in ended:
+                yield number, self._text(request, job.result(), cut)
+
+    def _prompt(self, request: Generation) -> tuple[np.ndarray, bool]:
+        """The end of a prompt [n] that leaves room for the answer, and whether it was cut."""
+        tokens = encode_prompt(self.tokenizer, request.prompt)
+        new = request.max_new_tokens or 1
+        most = max(self.context_length - new, self.context_length // 2)
+        return tokens[-most:], tokens.size > most
+
+    def _submitted(self, request: Generation, prompt: np.ndarray) -> WrittenText:
+        return self._generator.submit(
+            prompt,
+            max_new_tokens=request.max_new_tokens,
+            sampler=make_sampler(request.temperature),
+            seed=request.seed,
+            sample_index=request.draw,
+            stop_token=self.tokenizer.end_of_text,
+            stop=request.stop,
+        )
+
+    def _searched(self, request: Generation, prompts: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._beams is None:
+            self._beams = BeamSearch(
+                self._model, self._params, self.tokenizer, batch_size=self._batch_size
+            )
+        found = self._beams(
+            prompts,
+            num_beams=request.num_beams,
+            max_new_tokens=request.max_new_tokens,
+            stop_token=self.tokenizer.end_of_text,
+            stop=request.stop,
+            length_penalty=request.length_penalty,
+            normalization="gnmt",
+        )
+        return [best.tokens for best, *_ in found]
+
+    def _text(self, request: Generation, tokens: np.ndarray, cut: bool) -> GenerationAnswer:
+        text = whole_text(self.tokenizer, tokens, request.stop, self.tokenizer.end_of_text)
+        return GenerationAnswer(text, cut)
+
+
+@dataclasses.dataclass
+class _Question:
+    """Continuations [n] of one context, with the numbers of their requests."""
+
+    prefix: np.ndarray
+    numbers: list[int] = dataclasses.field(default_factory=list)
+    answers: list[np.ndarray] = dataclasses.field(default_factory=list)
+    cut: list[bool] = dataclasses.field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Tokens of the context with the longest continuation."""
+        return self.prefix.size + max(map(len, self.answers))
+
+
+def _parts(questions: Iterable[_Question], batch_size: int) -> Iterator[list[_Question]]:
+    """Questions, the longest first, a few batches at a time."""
+    ordered = sorted(questions, key=lambda each: each.size, reverse=True)
+    for start in range(0, len(ordered), batch_size * _AT_ONCE):
+        yield ordered[start : start + batch_size * _AT_ONCE]
+
+
+def _numbered(questions: Sequence[_Question], scores: Sequence[Sequence[Score]]) -> Numbered:
+    for question, made in zip(questions, scores, strict=True):
+        for number, cut, score in zip(question.numbers, question.cut, made, strict=True):
+            yield (
+                number,
+                LikelihoodAnswer(score.total, score.log_probs.size, score.greedy, cut),
+            )
+
+
+def of_run(
+    workdir: WorkDirectory, step: int | None = None, *, batch_size: int = 32
+) -> LanguageModel:
+    """The language model of a run.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; None: the one that the run chooses.
+      batch_size: texts that are scored, or written, at the same time.
+
+    Raises:
+      ValueError: there is no such run or checkpoint, or it is not of a language model.
+    """
+    model, tokenizer = workdir.model(), workdir.tokenizer()
+    step = workdir.resolve_step(step)
+    parts = {
+        "checkpoint": content_hash(StepDirectories(workdir.path / "checkpoints")[step]),
+        "model": dataclasses.asdict(model.config),
+        "tokenizer": tokenizer.content_hash(),
+    }
+    stands_for = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
+    return LanguageModel(
+        model,
+        workdir.params(step),
+        tokenizer,
+        content_hash=stands_for.hexdigest(),
+        batch_size=batch_size,
+    )

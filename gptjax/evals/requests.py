@@ -1,0 +1,118 @@
+r"""The three kinds of question that an eval asks of a language model.
+
+    Likelihood("The capital of France is", " Paris")   # how probable is a continuation?
+    Rolling("A whole text.")                           # how probable is a text of any length?
+    Generation("Q: 2 + 2\nA:", stop=("\n",))           # what does the model write?
+
+Each is text and numbers only, so that its hash stands for it: `key(request)`.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """Asks for the log-probability of a continuation.
+
+    Attributes:
+      context: text before it; empty: the start of a document. Of one that does not fit, the end is
+        taken. White space at its end is read as the continuation's.
+      continuation: text, not empty.
+    """
+
+    context: str
+    continuation: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Rolling:
+    """Asks for the log-probability of a text of any length, as a document's first to last token.
+
+    Attributes:
+      text: not empty.
+      stride: tokens between two windows, 1 to the context length; None: the context length, where
+        windows do not overlap.
+    """
+
+    text: str
+    stride: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """Asks for what follows a prompt.
+
+    Attributes:
+      prompt: text. Of one that leaves no room for an answer, the end is taken.
+      stop: strings that end the answer and are no part of it.
+      max_new_tokens: most tokens of the answer; None: as many as fit the context.
+      num_beams: 1: one text, drawn or greedy; more: beam search.
+      length_penalty: alpha of the beam search (Wu et al. 2016, equation 14).
+      temperature: 0: the most probable tokens; with beams it is 0.
+      seed: of the draws, with temperatures above 0.
+      draw: equal prompts with other draws have other answers.
+    """
+
+    prompt: str
+    stop: tuple[str, ...] = ()
+    max_new_tokens: int | None = None
+    num_beams: int = 1
+    length_penalty: float = 0.6
+    temperature: float = 0.0
+    seed: int = 0
+    draw: int = 0
+
+
+Request = Likelihood | Rolling | Generation
+
+
+@dataclasses.dataclass(frozen=True)
+class LikelihoodAnswer:
+    """What a model says to a `Likelihood` or a `Rolling`.
+
+    Attributes:
+      log_prob: of the continuation or text, in nats.
+      tokens: that it has, by the model's tokenizer.
+      greedy: whether greedy decoding would have written the continuation.
+      cut: whether the context was cut to fit.
+    """
+
+    log_prob: float
+    tokens: int
+    greedy: bool = False
+    cut: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationAnswer:
+    """What a model writes after a prompt.
+
+    Attributes:
+      text: without the stop string.
+      cut: whether the prompt was cut to leave room.
+    """
+
+    text: str
+    cut: bool = False
+
+
+Answer = LikelihoodAnswer | GenerationAnswer
+
+
+def key(request: Request) -> str:
+    """The SHA-256, in hexadecimal, of the kind of a request and all its fields."""
+    fields = {"kind": type(request).__name__, **dataclasses.asdict(request)}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def as_row(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON, to be read by `of_row`."""
+    return dataclasses.asdict(answer)
+
+
+def of_row(row: dict[str, Any]) -> Answer:
+    """The answer that `as_row` made `row` of."""
+    return GenerationAnswer(**row) if "text" in row else LikelihoodAnswer(**row)
