@@ -30,7 +30,7 @@ from gptjax.evals.requests import (
     Request,
     Rolling,
 )
-from gptjax.inference.beam import BeamSearch
+from gptjax.inference.beam import BeamSearch, Hypothesis
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import Request as WrittenText
 from gptjax.inference.sampling import make_sampler
@@ -84,6 +84,7 @@ class LanguageModel:
                 "starts documents"
             )
         self.content_hash, self.tokenizer = content_hash, tokenizer
+        self._start = np.array([tokenizer.end_of_text], np.int32)
         self.context_length = model.config.context_length
         self._batch_size = batch_size
         self._scorer = Scorer(model, params, batch_size=batch_size)
@@ -149,11 +150,10 @@ class LanguageModel:
             wholes.append(request.context + request.continuation)
         first = self.tokenizer.encode_batch(contexts)
         whole = self.tokenizer.encode_batch(wholes)
-        start = np.array([self.tokenizer.end_of_text], np.int32)
         for (number, _), context, tokens in zip(requests, first, whole, strict=True):
             tokens = np.asarray(tokens, np.int32)
             at = min(len(context), tokens.size - 1)
-            yield number, tokens[:at] if at else start, tokens[at:]
+            yield number, tokens[:at] if at else self._start, tokens[at:]
 
     def _in_pieces(self, prefix: np.ndarray, continuation: np.ndarray) -> LikelihoodAnswer:
         """Scores what is longer than the context, each piece behind the last token before it."""
@@ -174,7 +174,7 @@ class LanguageModel:
             tokens = np.asarray(self.tokenizer.encode(request.text), np.int32)
             if not tokens.size:
                 raise ValueError("text: got an empty one, expected some to score")
-            text = np.concatenate([[self.tokenizer.end_of_text], tokens]).astype(np.int32)
+            text = np.concatenate([self._start, tokens])
             loss = self._scorer.perplexity(text, request.stride)
             yield number, LikelihoodAnswer(-loss.nats, loss.tokens)
 
@@ -193,8 +193,9 @@ class LanguageModel:
             for start in range(0, len(prompts), self._batch_size):
                 part = prompts[start : start + self._batch_size]
                 found = self._searched(request, [prompt for _, prompt, _ in part])
-                for (number, _, cut), tokens in zip(part, found, strict=True):
-                    yield number, self._text(request, tokens, cut)
+                for (number, _, cut), best in zip(part, found, strict=True):
+                    texts = [self._text(request, each.tokens) for each in best]
+                    yield number, GenerationAnswer(texts[0], cut, tuple(texts[1:]))
 
     def _written(self, waiting: collections.deque[tuple[int, Generation]]) -> Numbered:
         """Writes texts in one running batch, which always has others waiting for a place."""
@@ -208,7 +209,7 @@ class LanguageModel:
             ended = [job for job in jobs if not job[-1].writing]
             jobs = [job for job in jobs if job[-1].writing]
             for number, request, cut, job in ended:
-                yield number, self._text(request, job.result(), cut)
+                yield number, GenerationAnswer(self._text(request, job.result()), cut)
 
     def _prompt(self, request: Generation) -> tuple[np.ndarray, bool]:
         """The end of a prompt [n] that leaves room for the answer, and whether it was cut."""
@@ -228,25 +229,26 @@ class LanguageModel:
             stop=request.stop,
         )
 
-    def _searched(self, request: Generation, prompts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _searched(
+        self, request: Generation, prompts: Sequence[np.ndarray]
+    ) -> list[list[Hypothesis]]:
         if self._beams is None:
             self._beams = BeamSearch(
                 self._model, self._params, self.tokenizer, batch_size=self._batch_size
             )
-        found = self._beams(
+        return self._beams(
             prompts,
             num_beams=request.num_beams,
+            num_best=request.num_best,
             max_new_tokens=request.max_new_tokens,
             stop_token=self.tokenizer.end_of_text,
             stop=request.stop,
             length_penalty=request.length_penalty,
             normalization="gnmt",
         )
-        return [best.tokens for best, *_ in found]
 
-    def _text(self, request: Generation, tokens: np.ndarray, cut: bool) -> GenerationAnswer:
-        text = whole_text(self.tokenizer, tokens, request.stop, self.tokenizer.end_of_text)
-        return GenerationAnswer(text, cut)
+    def _text(self, request: Generation, tokens: np.ndarray) -> str:
+        return whole_text(self.tokenizer, tokens, request.stop, self.tokenizer.end_of_text)
 
 
 @dataclasses.dataclass

@@ -50,6 +50,7 @@ class Generation:
       stop: strings that end the answer and are no part of it.
       max_new_tokens: most tokens of the answer; None: as many as fit the context.
       num_beams: 1: one text, drawn or greedy; more: beam search.
+      num_best: texts that are wanted, at most `num_beams`.
       length_penalty: alpha of the beam search (Wu et al. 2016, equation 14).
       temperature: 0: the most probable tokens; with beams it is 0.
       seed: of the draws, with temperatures above 0.
@@ -60,6 +61,7 @@ class Generation:
     stop: tuple[str, ...] = ()
     max_new_tokens: int | None = None
     num_beams: int = 1
+    num_best: int = 1
     length_penalty: float = 0.6
     temperature: float = 0.0
     seed: int = 0
@@ -93,10 +95,17 @@ class GenerationAnswer:
     Attributes:
       text: without the stop string.
       cut: whether the prompt was cut to leave room.
+      others: the next best texts, if `num_best` asks for them; there may be fewer.
     """
 
     text: str
     cut: bool = False
+    others: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts, the best first."""
+        return (self.text, *self.others)
 
 
 Answer = LikelihoodAnswer | GenerationAnswer
@@ -115,4 +124,6 @@ def as_row(answer: Answer) -> dict[str, Any]:
 
 def of_row(row: dict[str, Any]) -> Answer:
     """The answer that `as_row` made `row` of."""
-    return GenerationAnswer(**row) if "text" in row else LikelihoodAnswer(**row)
+    if "text" in row:
+        return GenerationAnswer(**{**row, "others": tuple(row["others"])})
+    return LikelihoodAnswer(**row)

@@ -13,11 +13,11 @@ import scipy.special
 import scipy.stats
 
 from gptjax.config import ModelConfig
+from gptjax.judging.metrics import metrics_of
 from gptjax.models.classifier import Classifier, with_first_layers, with_task_head
 from gptjax.models.gpt import GPT
 from gptjax.runs.program import Program
 from gptjax.tasks.classification.config import ClassificationConfig
-from gptjax.tasks.classification.metrics import metrics_of
 from gptjax.training.task_losses import mean_loss, task_parts, with_dropped_tables
 from tests.support.alignment_runs import (
     make_config,

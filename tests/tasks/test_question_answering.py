@@ -11,8 +11,9 @@ import scipy.special
 from gptjax.data.batches.span_rows import span_rows
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.squad import Question
+from gptjax.judging.free_answers import exact_match, f1
 from gptjax.models.classifier import SpanReader
-from gptjax.tasks.question_answering.answers import answers, exact_match, f1, write_answers
+from gptjax.tasks.question_answering.answers import answers, write_answers
 from gptjax.tasks.question_answering.config import QuestionAnsweringConfig
 from gptjax.tasks.question_answering.kind import KIND
 from gptjax.tokenization import WordPiece

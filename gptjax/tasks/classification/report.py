@@ -17,9 +17,9 @@ from gptjax.atomic_files import write_json_lines
 from gptjax.config import ExperimentConfig
 from gptjax.data.batches.mixture import Rows
 from gptjax.data.batches.task_inputs import TaskRows
+from gptjax.judging.metrics import metrics_of
 from gptjax.runs import inputs
 from gptjax.runs.program import Program
-from gptjax.tasks.classification.metrics import metrics_of
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.partitioning import batch_share, put_batch
 from gptjax.training.processes import on_first

@@ -16,7 +16,7 @@ import numpy as np
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.examples import Example
 from gptjax.inference.scoring import Scorer
-from gptjax.tasks.classification.metrics import metrics, metrics_of
+from gptjax.judging.metrics import metrics, metrics_of
 from gptjax.tokenization import Tokenizer
 
 SEED = 0  # of the bootstrap

@@ -1,14 +1,9 @@
-"""Answers from the scores of their ends, and SQuAD's figures of them.
+"""Answers from the scores of their ends (google-research/bert, run_squad.py, write_predictions).
 
-google-research/bert, run_squad.py, write_predictions, and SQuAD's evaluate-v1.1.py.
-
-    found = answers(scores, rows, max_answer_tokens=30)
-    exact_match(found[0][0].text, ("Denver Broncos",)), f1(found[0][0].text, ("Denver Broncos",))
+found = answers(scores, rows, max_answer_tokens=30)
+best_texts(found)[0]
 """
 
-import collections
-import re
-import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +17,6 @@ from gptjax.training.processes import on_first
 
 N_BEST = 20
 PREDICTIONS, NBEST = "predictions.json", "nbest_predictions.json"
-PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class Answer(NamedTuple):
@@ -82,26 +76,6 @@ def _of_window(
         for i, j in pairs
         if j < count and window.counts[i]
     ]
-
-
-def normalized(text: str) -> list[str]:
-    """Words of a text in small letters, without punctuation and articles (evaluate-v1.1.py)."""
-    return re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(PUNCTUATION)).split()
-
-
-def exact_match(given: str, right: Sequence[str]) -> float:
-    """1 if an answer is one of the right ones, normalised; else 0."""
-    return float(any(normalized(given) == normalized(each) for each in right))
-
-
-def f1(given: str, right: Sequence[str]) -> float:
-    """Highest F1 of the words of an answer and those of a right one, normalised."""
-    return max(_f1(normalized(given), normalized(each)) for each in right)
-
-
-def _f1(given: list[str], right: list[str]) -> float:
-    shared = (collections.Counter(given) & collections.Counter(right)).total()
-    return 2 * shared / (len(given) + len(right)) if shared else 0.0
 
 
 def best_texts(found: Mapping[int, Sequence[Answer]]) -> dict[int, str]:

@@ -17,6 +17,8 @@ from gptjax.data.batches.span_rows import SpanRows, span_rows
 from gptjax.data.dialogue.chat_format import Message
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.squad import Question, load_questions
+from gptjax.judging.free_answers import exact_match, f1
+from gptjax.judging.metrics import with_intervals
 from gptjax.models.classifier import SpanReader
 from gptjax.runs import inputs
 from gptjax.runs.kind import Best, Check
@@ -26,7 +28,6 @@ from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_epochs
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.classification.metrics import with_intervals
 from gptjax.tasks.classification.report import SEED, Judged, judge
 from gptjax.tasks.encoders import (
     adopt_bert,
@@ -36,13 +37,7 @@ from gptjax.tasks.encoders import (
     wordpiece_of,
 )
 from gptjax.tasks.masked_lm import MaskedLMConfig
-from gptjax.tasks.question_answering.answers import (
-    answers,
-    best_texts,
-    exact_match,
-    f1,
-    write_answers,
-)
+from gptjax.tasks.question_answering.answers import answers, best_texts, write_answers
 from gptjax.tasks.question_answering.config import QuestionAnsweringConfig
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows
 from gptjax.training.evaluation import Evaluator

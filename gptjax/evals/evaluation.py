@@ -1,0 +1,138 @@
+"""Evaluates a language model on a task: asks, judges, and says how sure the figures are.
+
+with AnswerStore(None) as store:
+    result = evaluate(of_run(workdir), task, store, shots=8)
+result.figures["accuracy"].value, result.figures["accuracy"].low
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from gptjax.evals.answer_store import Answering, AnswerStore, Progress
+from gptjax.evals.metrics import Columns, Figure
+from gptjax.evals.shots import Prompts, checked, most_that_fit
+from gptjax.evals.task import Judged, Task
+
+FIT = "fit"  # in place of a number of shots: as many as the context allows
+
+
+class Model(Answering, Protocol):
+    """What is evaluated: answers requests and counts tokens."""
+
+    context_length: int
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a model did on a task.
+
+    Attributes:
+      task: its name.
+      shots: K.
+      figures: by name, with intervals; the first is the task's own.
+      clean: the figures of the items that training text does not hold; None: it is not known.
+      ids: of the items.
+      judged: what each item gave.
+      prompts: the end of what the model read before each answer.
+      cut: items whose context was cut to fit.
+      protocol: how it was measured, in words.
+    """
+
+    task: str
+    shots: int
+    figures: dict[str, Figure]
+    clean: dict[str, Figure] | None
+    ids: tuple[str, ...]
+    judged: tuple[Judged, ...]
+    prompts: tuple[str, ...]
+    cut: int
+    protocol: str
+
+    def columns(self) -> Columns:
+        """The columns of all items."""
+        return columns_of(self.judged)
+
+
+def evaluate(
+    model: Model,
+    task: Task[Any],
+    store: AnswerStore,
+    *,
+    shots: int | str = 0,
+    seed: int = 0,
+    dirty: frozenset[str] | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Result:
+    """Evaluates a model.
+
+    Args:
+      model: a `LanguageModel`, or a stand-in.
+      task: what it is asked.
+      store: of its answers.
+      shots: K, or "fit": as many as the context and the training split allow.
+      seed: of the draws of shots, and of resamples.
+      dirty: ids of items that stand in the training text; None: it is not known.
+      progress: see `AnswerStore.ask`.
+
+    Raises:
+      ValueError: shots that the task does not have or the context does not hold.
+    """
+    prompts = Prompts(task, seed)
+    if isinstance(shots, str):
+        most = prompts.available()
+        shots = most_that_fit(prompts, model.count, model.context_length, most)
+    else:
+        checked(prompts, shots, model.count, model.context_length)
+    asked = [prompts.requests(item, shots) for item in task.items]
+    answers = iter(store.ask(model, list(itertools.chain.from_iterable(asked)), progress))
+    judged, cut = [], 0
+    for item, requests in zip(task.items, asked, strict=True):
+        given = list(itertools.islice(answers, len(requests)))
+        judged.append(task.judge(item, given))
+        cut += any(answer.cut for answer in given)
+    ids = tuple(item.id for item in task.items)
+    kept = [one for id, one in zip(ids, judged, strict=True) if dirty is None or id not in dirty]
+    return Result(
+        task.name,
+        shots,
+        _figures(task, judged, seed),
+        None if dirty is None or not kept else _figures(task, kept, seed),
+        ids,
+        tuple(judged),
+        tuple(_shown(requests[0]) for requests in asked),
+        cut,
+        _protocol(task, shots, seed),
+    )
+
+
+def columns_of(judged: Sequence[Judged]) -> Columns:
+    """Columns [N] of what N items gave."""
+    return {name: np.array([one.columns[name] for one in judged]) for name in judged[0].columns}
+
+
+def _figures(task: Task[Any], judged: Sequence[Judged], seed: int) -> dict[str, Figure]:
+    columns = columns_of(judged)
+    return {metric.name: metric.figure(columns, seed) for metric in task.metrics}
+
+
+def _shown(request: Any) -> str:
+    """The text of a request that comes before the answer."""
+    for field in ("context", "prompt", "text"):
+        if hasattr(request, field):
+            return getattr(request, field)
+    raise AssertionError(request)
+
+
+def _protocol(task: Task[Any], shots: int, seed: int) -> str:
+    if not shots:
+        return f"Zero-shot. {task.protocol}"
+    examples = "one example" if shots == 1 else f"{shots} examples"
+    return f"{examples} of the training split, drawn for each item (seed {seed}). {task.protocol}"

@@ -1,0 +1,145 @@
+"""Figures of a task's items: how they are made of what each item gave, and how sure they are.
+
+    metric = Metric("accuracy", share("right"))
+    figure = metric.figure({"right": np.array([1.0, 0.0, 1.0])}, seed=0)
+    figure.value, figure.low, figure.high, figure.interval      # 0.667, ..., "wilson"
+    paired(metric, columns, other_columns, seed=0)              # of two models on the same items
+
+A column is float64 [N], a number of each item. A share of items has Wilson's interval (1927);
+other figures have the percentile bootstrap's (Efron 1979). Two models are compared on the same
+items: what is drawn with replacement are items, each with what both models gave.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+RESAMPLES = 1000
+_SHARE = "share"
+
+Columns = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure with its 95% interval, low to high, and the name of how that was made."""
+
+    value: float
+    low: float
+    high: float
+    interval: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """How a figure is made.
+
+    Attributes:
+      name: of the figure.
+      compute: the figure of some items' columns.
+      higher_is_better: whether the better model has the higher figure.
+      of_share: the column of 0 and 1 whose mean the figure is; None: it is no share.
+    """
+
+    name: str
+    compute: Callable[[Columns], float]
+    higher_is_better: bool = True
+    of_share: str | None = None
+
+    def figure(self, columns: Columns, seed: int) -> Figure:
+        """The figure of items, with its interval; `seed` is of the resamples."""
+        if self.of_share is not None:
+            right = columns[self.of_share]
+            found = scipy.stats.binomtest(round(float(right.sum())), len(right))
+            low, high = found.proportion_ci(method="wilson")
+            return Figure(self.compute(columns), float(low), float(high), "wilson")
+        drawn = [self.compute(some) for some in _resampled([columns], seed)]
+        low, high = _middle(drawn)
+        return Figure(self.compute(columns), low, high, "bootstrap")
+
+
+def mean(name: str, column: str) -> Metric:
+    """The mean of a column."""
+    return Metric(name, lambda columns: float(columns[column].mean()))
+
+
+def share(name: str, column: str) -> Metric:
+    """The share of items whose column is 1, of a column of 0 and 1."""
+    return Metric(name, lambda columns: float(columns[column].mean()), of_share=column)
+
+
+def exponential(name: str, nats: str, units: str) -> Metric:
+    """Perplexity of a unit: the exponential of all nats over all units."""
+
+    def compute(columns: Columns) -> float:
+        mean = columns[nats].sum() / columns[units].sum()
+        return math.exp(mean) if mean < 700 else math.inf
+
+    return Metric(name, compute, higher_is_better=False)
+
+
+def bits_per(name: str, nats: str, units: str) -> Metric:
+    """Bits of a unit: all nats over all units, over the logarithm of 2."""
+
+    def compute(columns: Columns) -> float:
+        return float(columns[nats].sum() / columns[units].sum() / math.log(2))
+
+    return Metric(name, compute, higher_is_better=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How much higher one model's figure is than another's on the same items.
+
+    Attributes:
+      value: of the figures.
+      low, high: its 95% interval, of the paired bootstrap.
+      p_value: that there is none; of shares McNemar's exact test (1947), else the bootstrap's.
+      test: the name of that test.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    test: str
+
+
+def paired(metric: Metric, columns: Columns, other: Columns, seed: int) -> Difference:
+    """The first model's figure less the second one's, on the same items in the same order."""
+    value = metric.compute(columns) - metric.compute(other)
+    drawn = np.array(
+        [metric.compute(one) - metric.compute(two) for one, two in _pairs(columns, other, seed)]
+    )
+    low, high = _middle(drawn)
+    if metric.of_share is not None:
+        gains = columns[metric.of_share] - other[metric.of_share]
+        better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+        p_value = scipy.stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
+        return Difference(value, low, high, float(p_value), "mcnemar")
+    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    return Difference(value, low, high, min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1)), "bootstrap")
+
+
+def _middle(drawn: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _resampled(sets: Sequence[Columns], seed: int) -> Any:
+    """Sets of as many items, drawn with replacement; equal draws for all `sets` of a step."""
+    count = len(next(iter(sets[0].values())))
+    rng = np.random.default_rng(seed)
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(count, size=count)
+        for columns in sets:
+            yield {name: column[drawn] for name, column in columns.items()}
+
+
+def _pairs(columns: Columns, other: Columns, seed: int) -> Any:
+    drawn = _resampled([columns, other], seed)
+    return zip(drawn, drawn, strict=True)

@@ -1,0 +1,10 @@
+"""The tasks that are known by name: one function each, which reads the published format."""
+
+from gptjax.evals.tasks import (  # noqa: F401, to register them
+    arithmetic,
+    choices,
+    classification,
+    free_text,
+    language,
+    schemas,
+)

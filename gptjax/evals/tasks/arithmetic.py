@@ -1,0 +1,125 @@
+"""GPT-3's ten arithmetic and five word-scrambling sets (2005.14165, section 3.9.1, appendix G).
+
+The published sets hold questions and answers; `arithmetic` makes such questions of any digits and
+count. Operands are uniform in 0 to 10^digits - 1, both independently (single_digit_three_ops:
+uniform digits and operations). Shots are other questions of the set.
+
+Differs from the paper: three operations have brackets around the first two numbers, as the
+published set has them; the paper's text says the last two.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from gptjax.data.dialogue.records import Row
+from gptjax.evals.forms.free_text import FreeText, TextItem, stripped_match
+from gptjax.evals.registry import GROUPS, ITSELF, Source, task
+from gptjax.evals.task import Layout
+from gptjax.registry import unknown_name
+
+PUBLISHED = {
+    "2D+": "two_digit_addition",
+    "2D-": "two_digit_subtraction",
+    "3D+": "three_digit_addition",
+    "3D-": "three_digit_subtraction",
+    "4D+": "four_digit_addition",
+    "4D-": "four_digit_subtraction",
+    "5D+": "five_digit_addition",
+    "5D-": "five_digit_subtraction",
+    "2Dx": "two_digit_multiplication",
+    "1DC": "single_digit_three_ops",
+}
+SCRAMBLED = {
+    "CL": "cycle_letters_in_word",
+    "A1": "mid_word_1_anagrams",
+    "A2": "mid_word_2_anagrams",
+    "RI": "random_insertion_in_word",
+    "RW": "reversed_words",
+}
+_WORDS = {"addition": "plus", "subtraction": "minus", "multiplication": "times"}
+_RESULTS: dict[str, Callable[[int, int], int]] = {
+    "addition": int.__add__,
+    "subtraction": int.__sub__,
+    "multiplication": int.__mul__,
+}
+_SIGNS = ("+", "-", "*")
+_BEFORE = "\n\n"  # of a question and its answer, in the published files
+
+
+def _published(name: str, layout: Layout) -> Callable[[Source], FreeText]:
+    def load(source: Source) -> FreeText:
+        def read(row: Row) -> Iterator[TextItem]:
+            yield TextItem(row.name, row.text("context"), (row.text("completion").strip(),))
+
+        return FreeText(**source.json(read), layout=layout, scores={"exact_match": stripped_match})
+
+    load.__doc__ = (
+        f"GPT-3's {name.replace('_', ' ')}, 2,000 or 10,000 questions (tables 3.9, 3.10)."
+    )
+    return load
+
+
+for _name in PUBLISHED.values():
+    task(
+        f"gpt3_{_name}",
+        file=f"gpt3_synthetic/{_name}.jsonl",
+        train_file=ITSELF,
+        get=f"{_name}.jsonl of the repository openai/gpt-3",
+    )(_published(_name, Layout(separator="")))
+for _name in SCRAMBLED.values():
+    task(
+        f"gpt3_{_name}",
+        file=f"gpt3_synthetic/{_name}.jsonl.gz",
+        train_file=ITSELF,
+        get=f"{_name}.jsonl.gz of the repository openai/gpt-3",
+    )(
+        _published(
+            _name,
+            Layout("Please unscramble the letters into a word, and write that word:", ""),
+        )
+    )
+GROUPS["gpt3_arithmetic"] = tuple(f"gpt3_{name}" for name in PUBLISHED.values())
+GROUPS["gpt3_scrambling"] = tuple(f"gpt3_{name}" for name in SCRAMBLED.values())
+
+
+@task("arithmetic")
+def arithmetic(
+    source: Source,
+    *,
+    operation: str = "addition",
+    digits: int = 2,
+    count: int = 2000,
+    seed: int = 0,
+) -> FreeText:
+    """Sums that are made: addition, subtraction, multiplication or three_ops, of any digits."""
+    if operation not in (*_WORDS, "three_ops"):
+        raise unknown_name(f"operation of {source.name}", operation, (*_WORDS, "three_ops"))
+    for name, value, most in (("digits", digits, 18), ("count", count, 1_000_000)):
+        if not 1 <= value <= most:
+            raise ValueError(f"{source.name}: {name}: got {value}, expected 1 to {most}")
+    rng = np.random.default_rng(seed)
+    items = tuple(_made(rng, number, operation, digits) for number in range(count))
+    return FreeText(
+        source.name,
+        items,
+        items,
+        Layout(separator=_BEFORE),
+        scores={"exact_match": stripped_match},
+    )
+
+
+def _made(rng: np.random.Generator, number: int, operation: str, digits: int) -> TextItem:
+    if operation == "three_ops":
+        a, b, c = (int(x) for x in rng.integers(10**digits, size=3))
+        first, second = (str(x) for x in rng.choice(_SIGNS, size=2))
+        question, inner = f"({a} {first} {b}) {second} {c}", _signed(a, first, b)
+        answer = _signed(inner, second, c)
+    else:
+        a, b = (int(x) for x in rng.integers(10**digits, size=2))
+        question, answer = f"{a} {_WORDS[operation]} {b}", _RESULTS[operation](a, b)
+    return TextItem(f"{operation}:{number}", f"Q: What is {question}?\n\nA:", (str(answer),))
+
+
+def _signed(a: int, sign: str, b: int) -> int:
+    return {"+": a + b, "-": a - b, "*": a * b}[sign]
