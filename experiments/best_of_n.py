@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.flags.command_line import run
-from experiments.flags.judging import draws_of_flags, given, prompts_of_flags, rewards_of_flags
+from experiments.flags.command_line import given, run
+from experiments.flags.judging import draws_of_flags, prompts_of_flags, rewards_of_flags
 from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json_lines
 from gptjax.judging.best_answers import Chosen, best_answers, best_of_n_curve

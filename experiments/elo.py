@@ -16,8 +16,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments.flags.command_line import run
-from experiments.flags.judging import draws_of_flags, given, prompts_of_flags, rewards_of_flags
+from experiments.flags.command_line import given, run
+from experiments.flags.judging import draws_of_flags, prompts_of_flags, rewards_of_flags
 from experiments.flags.paths import define_path, define_paths
 from gptjax.alignment.rewards import Reward
 from gptjax.atomic_files import write_json

@@ -167,6 +167,17 @@ def _guarded(call: Callable[[Sequence[str]], T], *errors: type[Exception]) -> Ca
     return guarded
 
 
+def given(flag: flags.FlagHolder[T | None], expected: str) -> T:
+    """The value of a flag that has to be given.
+
+    Raises:
+      ValueError: it is not, or is empty.
+    """
+    if flag.value is None or flag.value == []:
+        raise ValueError(f"--{flag.name}: got none, expected {expected}")
+    return flag.value
+
+
 def run(
     main: Callable[[Sequence[str]], None],
     *,

@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments.flags.command_line import given
 from experiments.flags.paths import define_path
 from gptjax.alignment.rewards import Reward
 from gptjax.data.dialogue.chat_format import Conversation
@@ -46,17 +47,6 @@ _MAX_NEW_TOKENS = flags.DEFINE_integer(
     "Largest number of tokens in an answer. By default the context is filled.",
     lower_bound=1,
 )
-
-
-def given(flag: flags.FlagHolder[str | None], expected: str) -> str:
-    """The value of a flag that has to be given.
-
-    Raises:
-      ValueError: it is not.
-    """
-    if flag.value is None:
-        raise ValueError(f"--{flag.name}: got none, expected {expected}")
-    return flag.value
 
 
 def rewards_of_flags(tokenizer: Tokenizer) -> list[Reward]:

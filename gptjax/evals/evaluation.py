@@ -99,12 +99,12 @@ def evaluate(
         judged.append(task.judge(item, given))
         cut += any(answer.cut for answer in given)
     ids = tuple(item.id for item in task.items)
-    kept = [one for id, one in zip(ids, judged, strict=True) if dirty is None or id not in dirty]
+    clean = [one for id, one in zip(ids, judged, strict=True) if id not in (dirty or ())]
     return Result(
         task.name,
         shots,
         _figures(task, judged, seed),
-        None if dirty is None or not kept else _figures(task, kept, seed),
+        None if dirty is None or not clean else _figures(task, clean, seed),
         ids,
         tuple(judged),
         tuple(_shown(requests[0]) for requests in asked),

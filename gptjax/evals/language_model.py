@@ -170,13 +170,18 @@ class LanguageModel:
         )
 
     def _rolling(self, requests: Sequence[tuple[int, Rolling]]) -> Numbered:
-        for number, request in requests:
-            tokens = np.asarray(self.tokenizer.encode(request.text), np.int32)
-            if not tokens.size:
+        encoded = self.tokenizer.encode_batch([request.text for _, request in requests])
+        by_stride: dict[int | None, list[tuple[int, np.ndarray]]] = defaultdict(list)
+        for (number, request), tokens in zip(requests, encoded, strict=True):
+            if not len(tokens):
                 raise ValueError("text: got an empty one, expected some to score")
-            text = np.concatenate([self._start, tokens])
-            loss = self._scorer.perplexity(text, request.stride)
-            yield number, LikelihoodAnswer(-loss.nats, loss.tokens)
+            text = np.concatenate([self._start, tokens]).astype(np.int32)
+            by_stride[request.stride].append((number, text))
+        for stride, texts in by_stride.items():
+            for part in _runs(texts, self._batch_size * _AT_ONCE * self.context_length):
+                losses = self._scorer.losses([text for _, text in part], stride)
+                for (number, _), loss in zip(part, losses, strict=True):
+                    yield number, LikelihoodAnswer(-loss.nats, loss.tokens)
 
     def _generations(self, requests: Sequence[tuple[int, Generation]]) -> Numbered:
         searches: dict[Generation, list[tuple[int, np.ndarray, bool]]] = defaultdict(list)
@@ -271,6 +276,20 @@ def _parts(questions: Iterable[_Question], batch_size: int) -> Iterator[list[_Qu
     ordered = sorted(questions, key=lambda each: each.size, reverse=True)
     for start in range(0, len(ordered), batch_size * _AT_ONCE):
         yield ordered[start : start + batch_size * _AT_ONCE]
+
+
+def _runs(
+    texts: Sequence[tuple[int, np.ndarray]], most: int
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Texts in their order, as many together as have `most` tokens or a few more."""
+    run: list[tuple[int, np.ndarray]] = []
+    for each in texts:
+        run.append(each)
+        if sum(text.size for _, text in run) >= most:
+            yield run
+            run = []
+    if run:
+        yield run
 
 
 def _numbered(questions: Sequence[_Question], scores: Sequence[Sequence[Score]]) -> Numbered:

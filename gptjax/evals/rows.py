@@ -13,6 +13,11 @@ from gptjax.data.corpora.text_files import open_text
 from gptjax.data.dialogue.records import Row, decoded
 
 
+def id_of(row: Row) -> str:
+    """Names a row in its set, FILE:LINE, wherever the file lies."""
+    return Path(row.name).name
+
+
 def table_rows(
     path: str, delimiter: str, fields: Sequence[str] = (), more: bool = False
 ) -> Iterator[Row]:

@@ -18,7 +18,7 @@ class Identified(Protocol):
 
     @property
     def id(self) -> str:
-        """Names the item within its task: FILE:LINE, where it was read from a file."""
+        """Names the item in its task, and is no other item's: see `rows.id_of`."""
         ...
 
 

@@ -14,9 +14,10 @@ evaluation of `transformers`.
 """
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -30,6 +31,8 @@ from gptjax.inference.prefill import PIECE, Prefill, bucket
 from gptjax.inference.requests import check_number, check_tokens
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,23 +143,22 @@ class Scorer:
                 size = len(prefix)
                 tasks.append((number, whole[0][:size], [(i, whole[i][size:]) for i in part]))
         results: list[dict[int, Score]] = [{} for _ in questions]
-        tasks.sort(key=lambda task: (_rows(len(task[2])), task[1].size))
-        while tasks:
-            beside = _rows(len(tasks[-1][2]))
-            batch = [tasks.pop()]
-            while tasks and _rows(len(tasks[-1][2])) == beside:
-                if (len(batch) + 1) * beside > self._batch_size:
-                    break
-                batch.append(tasks.pop())
-            scores = self._score_shared(
-                [(prefix, [a for _, a in part]) for _, prefix, part in batch]
-            )
-            for (number, _, part), made in zip(batch, scores, strict=True):
-                results[number] |= {i: score for (i, _), score in zip(part, made, strict=True)}
+        tasks.sort(key=lambda task: (_rows(len(task[2])), task[1].size), reverse=True)
+        for beside, alike in itertools.groupby(tasks, lambda task: _rows(len(task[2]))):
+            for batch, rows in _batches(list(alike), max(self._batch_size // beside, 1)):
+                scores = self._score_shared(
+                    [(prefix, [a for _, a in part]) for _, prefix, part in batch], rows
+                )
+                for (number, _, part), made in zip(batch, scores, strict=True):
+                    results[number] |= {i: score for (i, _), score in zip(part, made, strict=True)}
         return [[made[i] for i in range(len(made))] for made in results]
 
     def perplexity(self, tokens: np.ndarray, stride: int | None = None) -> TextLoss:
-        """The loss of a text of any length, each token but the first scored once.
+        """The loss of one text; see `losses`."""
+        return self.losses([tokens], stride)[0]
+
+    def losses(self, texts: Sequence[np.ndarray], stride: int | None = None) -> list[TextLoss]:
+        """The losses of texts of any length, each token but the first scored once.
 
         Under attention that looks ahead, tokens that earlier ones of their window may see are left
         out.
@@ -166,7 +168,7 @@ class Scorer:
         `context_length - stride` tokens before them.
 
         Args:
-          tokens: ids [n], two or more.
+          texts: ids [n] of each, two or more.
           stride: 1 to the context length, which is the default: windows do not overlap.
 
         Raises:
@@ -176,30 +178,30 @@ class Scorer:
         stride = context if stride is None else stride
         if not 1 <= stride <= context:
             raise ValueError(f"stride: got {stride}, expected 1 to {context}, the context length")
-        tokens = np.asarray(tokens)
-        check_tokens("tokens", tokens, self._model.config.vocab_size)
-        if tokens.size < 2:
-            raise ValueError("tokens: got one, expected two or more: the first has none before it")
-        starts = range(0, max(tokens.size - 1 - context, 0) + stride, stride)
-        windows: list[tuple[np.ndarray, int]] = []
-        done = 1
-        for start in starts:
-            end = min(start + context + 1, tokens.size)
-            windows.append((tokens[start:end], end - done))
-            done = end
         hidden = out_of_sight(attention_cycle(self._model.config), context + 1)
-        counted = [hidden[window.size - count : window.size] for window, count in windows]
-        number = int(sum(map(np.count_nonzero, counted)))
-        if not number:
-            raise ValueError(
-                f"attention {self._model.config.attention}: got a text of {tokens.size} tokens, "
-                "each of which an earlier one may see, expected one that is out of sight"
-            )
-        pairs = zip(self._score_all(windows), counted, strict=True)
-        return TextLoss(
-            -math.fsum(float(score.log_probs[of].sum(dtype=np.float64)) for score, of in pairs),
-            number,
-        )
+        windows: list[tuple[np.ndarray, int]] = []
+        counted: list[list[np.ndarray]] = []
+        for tokens in map(np.asarray, texts):
+            check_tokens("tokens", tokens, self._model.config.vocab_size)
+            if tokens.size < 2:
+                raise ValueError(
+                    "tokens: got one, expected two or more: the first has none before it"
+                )
+            own = list(_windows(tokens, context, stride))
+            counted.append([hidden[window.size - count : window.size] for window, count in own])
+            if not any(map(np.any, counted[-1])):
+                raise ValueError(
+                    f"attention {self._model.config.attention}: got a text of {tokens.size} "
+                    "tokens, each of which an earlier one may see, expected one that is out of "
+                    "sight"
+                )
+            windows += own
+        scores = iter(self._score_all(windows))
+        losses = []
+        for of in counted:
+            nats = [float(next(scores).log_probs[each].sum(dtype=np.float64)) for each in of]
+            losses.append(TextLoss(-math.fsum(nats), int(sum(map(np.count_nonzero, of)))))
+        return losses
 
     def _checked(self, prefix: np.ndarray, continuation: np.ndarray) -> tuple[np.ndarray, int]:
         """A whole text, and how many tokens at its end are scored."""
@@ -224,11 +226,10 @@ class Scorer:
         order = sorted(range(len(texts)), key=lambda i: (texts[i][0].size, texts[i][1]))
         results: list[Score | None] = [None] * len(texts)
         context = self._model.config.context_length
-        for start in range(0, len(order), self._batch_size):
-            part = order[start : start + self._batch_size]
+        for part, rows in _batches(order, self._batch_size):
             size = min(bucket(max(texts[i][0].size for i in part) - 1), context)
             scored = min(bucket(max(texts[i][1] for i in part)), size)
-            inputs, targets, at = _empty_rows(_rows(len(part)), size, scored)
+            inputs, targets, at = _empty_rows(rows, size, scored)
             for row, i in enumerate(part):
                 tokens, count = texts[i]
                 inputs[row, : tokens.size - 1] = tokens[:-1]
@@ -244,10 +245,9 @@ class Scorer:
         return [score for score in results if score is not None]
 
     def _score_shared(
-        self, questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]
+        self, questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], rows: int
     ) -> list[list[Score]]:
-        """Scores of the answers to questions, in one batch."""
-        rows = _rows(len(questions))
+        """Scores of the answers to questions, in one batch of so many rows."""
         beside = _rows(max(len(answers) for _, answers in questions))
         longest = max(answer.size for _, answers in questions for answer in answers)
         total = max(p.size + max(a.size for a in answers) for p, answers in questions) - 1
@@ -277,6 +277,22 @@ class Scorer:
             ]
             for q, (_, answers) in enumerate(questions)
         ]
+
+
+def _windows(tokens: np.ndarray, context: int, stride: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Windows of a text, and how many tokens at the end of each the ones before have not."""
+    done = 1
+    for start in range(0, max(tokens.size - 1 - context, 0) + stride, stride):
+        end = min(start + context + 1, tokens.size)
+        yield tokens[start:end], end - done
+        done = end
+
+
+def _batches(items: Sequence[T], most: int) -> Iterator[tuple[Sequence[T], int]]:
+    """Batches of `most` items, and the rows of each: alike, so that one program serves them all."""
+    rows = most if len(items) > most else _rows(len(items))
+    for start in range(0, len(items), most):
+        yield items[start : start + most], rows
 
 
 def _rows(count: int) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from gptjax.data.dialogue.records import Row
 from gptjax.evals.forms.free_text import FreeText, TextItem, stripped_match
 from gptjax.evals.registry import GROUPS, ITSELF, Source, task
+from gptjax.evals.rows import id_of
 from gptjax.evals.task import Layout
 from gptjax.registry import unknown_name
 
@@ -50,7 +51,7 @@ _BEFORE = "\n\n"  # of a question and its answer, in the published files
 def _published(name: str, layout: Layout) -> Callable[[Source], FreeText]:
     def load(source: Source) -> FreeText:
         def read(row: Row) -> Iterator[TextItem]:
-            yield TextItem(row.name, row.text("context"), (row.text("completion").strip(),))
+            yield TextItem(id_of(row), row.text("context"), (row.text("completion").strip(),))
 
         return FreeText(**source.json(read), layout=layout, scores={"exact_match": stripped_match})
 

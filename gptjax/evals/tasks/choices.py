@@ -17,7 +17,7 @@ from gptjax.evals.forms.choices import NORMALISATIONS, ChoiceItem, Choices
 from gptjax.evals.metrics import Metric, mean, share
 from gptjax.evals.registry import Source, task
 from gptjax.evals.requests import Answer, LikelihoodAnswer
-from gptjax.evals.rows import table_rows
+from gptjax.evals.rows import id_of, table_rows
 from gptjax.evals.task import Judged, Layout
 from gptjax.registry import unknown_name
 
@@ -64,7 +64,7 @@ def piqa(source: Source, *, normalisation: str = "token") -> Choices:
         def read(row: Row) -> Iterator[ChoiceItem]:
             choices = [row.text("sol1"), row.text("sol2")]
             answer = index_of(row, next(answers, None), 2)
-            yield answering(row.name, row.text("goal"), choices, answer, cue="")
+            yield answering(id_of(row), row.text("goal"), choices, answer, cue="")
 
         items = dataclasses.replace(source, path=path, train=None).json(read)["items"]
         if (left := len(list(answers))) > 0:
@@ -80,7 +80,7 @@ def _arc(source: Source, normalisation: str) -> Choices:
     def read(row: Row) -> Iterator[ChoiceItem]:
         choices = row.as_list("'choices'", row.value("choices"))
         answer = index_of(row, row.value("gold"), len(choices))
-        yield answering(row.name, row.text("query"), choices, answer)
+        yield answering(id_of(row), row.text("query"), choices, answer)
 
     normalisation = normalisation_of(source.name, normalisation)
     return Choices(**source.json(read), normalisation=normalisation)
@@ -119,7 +119,7 @@ def hellaswag(source: Source, *, normalisation: str = "token") -> Choices:
     def read(row: Row) -> Iterator[ChoiceItem]:
         choices = row.as_list("'choices'", row.value("choices"))
         answer = index_of(row, row.value("gold"), len(choices))
-        yield answering(row.name, row.text("query"), choices, answer, cue="")
+        yield answering(id_of(row), row.text("query"), choices, answer, cue="")
 
     normalisation = normalisation_of(source.name, normalisation)
     return Choices(**source.json(read), normalisation=normalisation)
@@ -141,7 +141,7 @@ def openbookqa(source: Source, *, normalisation: str = "unconditional") -> Choic
         if key not in letters:
             raise row.wrong("Answer Key", repr(key), f"one of {', '.join(letters)}")
         question = f"Question: {row.text('Question Stem')}"
-        yield answering(row.name, question, choices, letters.index(key))
+        yield answering(id_of(row), question, choices, letters.index(key))
 
     normalisation = normalisation_of(source.name, normalisation)
     return Choices(**source.table(read, "\t"), normalisation=normalisation)
@@ -212,7 +212,7 @@ def _of_subject(subject: str, file: Path) -> Iterator[SubjectItem]:
         context = "\n".join([*lines, "Answer:"])
         texts = tuple((context, f" {letter}") for letter in "ABCD")
         yield SubjectItem(
-            row.name, texts, "ABCD".index(answer), tuple(row.text(x) for x in "ABCD"), subject
+            id_of(row), texts, "ABCD".index(answer), tuple(row.text(x) for x in "ABCD"), subject
         )
 
 
@@ -271,6 +271,6 @@ def truthfulqa(source: Source) -> Choices:
             (f"Q: {row.text('Question')}\nA:", f" {text}")
             for text in (*true, *listed("Incorrect Answers"))
         )
-        yield TruthItem(row.name, texts, 0, true=len(true))
+        yield TruthItem(id_of(row), texts, 0, true=len(true))
 
     return Truthful(**source.table(read, ","), normalisation="plain")

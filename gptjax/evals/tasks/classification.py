@@ -16,6 +16,7 @@ from gptjax.evals.forms.choices import ChoiceItem, Choices, of_classes
 from gptjax.evals.metrics import Columns, Metric
 from gptjax.evals.registry import Source, task
 from gptjax.evals.requests import Answer
+from gptjax.evals.rows import id_of
 from gptjax.evals.task import Judged
 from gptjax.evals.tasks.choices import answering, index_of
 from gptjax.judging.metrics import metrics
@@ -34,7 +35,7 @@ def cola(source: Source) -> Choices:
 
     def read(row: Row) -> Iterator[ChoiceItem]:
         question = f"{row.text('sentence')}\nQuestion: Does this sentence make sense?"
-        yield answering(row.name, question, ("no", "yes"), index_of(row, row.text("label"), 2))
+        yield answering(id_of(row), question, ("no", "yes"), index_of(row, row.text("label"), 2))
 
     return Choices(
         **source.table(read, "\t", ("source", "label", "mark", "sentence")),
@@ -55,7 +56,7 @@ def sst2(source: Source) -> Choices:
     def read(row: Row) -> Iterator[ChoiceItem]:
         question = f"{row.text('text')}\nQuestion: Is this sentence positive or negative?"
         answer = index_of(row, row.text("label"), 2)
-        yield answering(row.name, question, ("negative", "positive"), answer)
+        yield answering(id_of(row), question, ("negative", "positive"), answer)
 
     return Choices(**source.table(read, "\t", ("text", "label")), normalisation="plain")
 
@@ -74,7 +75,7 @@ def snli(source: Source) -> Choices:
             f"{row.text('premise')}\nQuestion: {row.text('hypothesis')} True, False, or Neither?"
         )
         answer = index_of(row, row.text("label"), 3)
-        yield answering(row.name, question, ("True", "Neither", "False"), answer)
+        yield answering(id_of(row), question, ("True", "Neither", "False"), answer)
 
     return Choices(**source.table(read, "\t"), normalisation="plain")
 
@@ -134,8 +135,8 @@ def stsb(source: Source) -> Choices:
             f"Sentence 1: {row.text('one')}\nSentence 2: {row.text('two')}\n"
             "Question: How similar are they, from 0 to 5?"
         )
-        made = answering(row.name, question, _RATINGS, round(rating))
-        yield Rated(row.name, made.texts, made.answer, rating=rating)
+        made = answering(id_of(row), question, _RATINGS, round(rating))
+        yield Rated(id_of(row), made.texts, made.answer, rating=rating)
 
     columns = ("genre", "file", "year", "number", "score", "one", "two")
     return Ratings(**source.table(read, "\t", columns, more=True), normalisation="plain")

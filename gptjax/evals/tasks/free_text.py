@@ -7,6 +7,7 @@ from gptjax.data.dialogue.records import Row
 from gptjax.data.labelled.squad import load_questions
 from gptjax.evals.forms.free_text import SQUAD, FreeText, TextItem, final_number
 from gptjax.evals.registry import Source, task
+from gptjax.evals.rows import id_of
 
 _BEAMS = 4
 
@@ -23,7 +24,7 @@ def triviaqa(source: Source, *, num_beams: int = _BEAMS) -> FreeText:
     def read(row: Row) -> Iterator[TextItem]:
         answer, aliases = row.text("answer"), row.as_list("'aliases'", row.value("aliases"))
         texts = dict.fromkeys([answer, *(row.as_text("'aliases'", alias) for alias in aliases)])
-        yield TextItem(row.name, row.text("context").rstrip(), tuple(texts))
+        yield TextItem(id_of(row), row.text("context").rstrip(), tuple(texts))
 
     return FreeText(**source.json(read), scores=SQUAD, num_beams=num_beams, max_new_tokens=24)
 
@@ -72,7 +73,7 @@ def gsm8k(source: Source, *, max_new_tokens: int = 256) -> FreeText:
             raise row.wrong("'answer'", "no final number", "a line #### NUMBER at the end")
         shown = re.sub("<<.*?>>", "", worked) + mark + number
         prompt = f"Question: {row.text('question')}\nAnswer:"
-        yield TextItem(row.name, prompt, (number.strip(),), shown)
+        yield TextItem(id_of(row), prompt, (number.strip(),), shown)
 
     return FreeText(
         **source.json(read),

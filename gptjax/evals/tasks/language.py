@@ -15,6 +15,7 @@ from gptjax.evals.forms.choices import ChoiceItem, Choices
 from gptjax.evals.forms.last_word import LastWord, WordItem
 from gptjax.evals.forms.whole_text import Passage, WholeText
 from gptjax.evals.registry import Source, task
+from gptjax.evals.rows import id_of
 from gptjax.evals.task import Layout
 from gptjax.evals.tasks.detokenizers import childrens_books, wikitext
 
@@ -27,7 +28,7 @@ def _word_items(source: Source, blank: str) -> dict[str, Any]:
         context, space, word = row.text("text").rstrip().rpartition(" ")
         if not space or not word:
             raise row.wrong("'text'", "one word", "a passage of two words or more")
-        yield WordItem(row.name, context + blank, word)
+        yield WordItem(id_of(row), context + blank, word)
 
     return source.json(read)
 
@@ -63,7 +64,7 @@ def wikitext2(source: Source, *, detokenize: bool = True, stride: int | None = N
     """WikiText-2, perplexity of words and ends of lines (Merity et al. 2016; GPT-2)."""
     with open_text(Path(source.path).expanduser()) as file:
         text = decoded(source.path, file.read())
-    starts = [found.start() for found in _HEADING.finditer(text)] or [0]
+    starts = [0, *[found.start() for found in _HEADING.finditer(text)][1:]]
     ends = [*starts[1:], len(text)]
     items = []
     for start, end in zip(starts, ends, strict=True):
@@ -71,7 +72,7 @@ def wikitext2(source: Source, *, detokenize: bool = True, stride: int | None = N
         words = len(article.split()) + article.count("\n")
         line = text.count("\n", 0, start) + 1
         shown = wikitext(article) if detokenize else article
-        items.append(Passage(f"{source.path}:{line}", shown, words))
+        items.append(Passage(f"{Path(source.path).name}:{line}", shown, words))
     return WholeText(source.name, tuple(items), stride=stride, unit="words and ends of lines")
 
 
@@ -99,7 +100,7 @@ def _cbt(source: Source) -> Choices:
         blocks[-1][1].append(line.split(" ", 1)[-1])
     return Choices(
         source.name,
-        tuple(_cbt_item(f"{source.path}:{number}", block) for number, block in blocks),
+        tuple(_cbt_item(f"{Path(source.path).name}:{number}", block) for number, block in blocks),
         normalisation="plain",
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from gptjax.data.dialogue.records import Row
 from gptjax.evals.forms.choices import ChoiceItem, Choices
 from gptjax.evals.registry import ITSELF, Source, task
+from gptjax.evals.rows import id_of
 from gptjax.evals.tasks.choices import index_of
 
 
@@ -18,7 +19,7 @@ def _schemas(source: Source) -> Choices:
         contexts = [row.as_text("'context_options'", option) for option in options]
         continuation = f" {row.text('continuation').strip()}"
         texts = tuple((context, continuation) for context in contexts)
-        yield ChoiceItem(row.name, texts, index_of(row, row.value("gold"), len(texts)))
+        yield ChoiceItem(id_of(row), texts, index_of(row, row.value("gold"), len(texts)))
 
     return Choices(**source.json(read), normalisation="plain")
 
