@@ -35,7 +35,7 @@ from gptjax.inference.generate import Generator
 from gptjax.inference.requests import Request as WrittenText
 from gptjax.inference.sampling import make_sampler
 from gptjax.inference.scoring import Score, Scorer
-from gptjax.inference.text import encode_prompt, whole_text
+from gptjax.inference.text import whole_text
 from gptjax.models.decoder import Decoder
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tokenization import Tokenizer
@@ -71,20 +71,19 @@ class LanguageModel:
         Args:
           model: a decoder.
           params: its parameters.
-          tokenizer: its own, with an end-of-text, where documents start.
+          tokenizer: its own; a text starts behind its end-of-text, or behind a line end if there
+            is none.
           content_hash: see the class.
           batch_size: texts that are scored, or written, at the same time.
 
         Raises:
-          ValueError: a tokenizer without end-of-text, no batch, or parameters of another model.
+          ValueError: no batch, or parameters of another model.
         """
-        if tokenizer.end_of_text is None:
-            raise ValueError(
-                "tokenizer: got one without an end-of-text, expected one that has the token which "
-                "starts documents"
-            )
         self.content_hash, self.tokenizer = content_hash, tokenizer
-        self._start = np.array([tokenizer.end_of_text], np.int32)
+        start = tokenizer.end_of_text
+        self._start = (
+            np.asarray(tokenizer.encode("\n")) if start is None else np.array([start])
+        ).astype(np.int32)[-1:]
         self.context_length = model.config.context_length
         self._batch_size = batch_size
         self._scorer = Scorer(model, params, batch_size=batch_size)
@@ -218,7 +217,7 @@ class LanguageModel:
 
     def _prompt(self, request: Generation) -> tuple[np.ndarray, bool]:
         """The end of a prompt [n] that leaves room for the answer, and whether it was cut."""
-        tokens = encode_prompt(self.tokenizer, request.prompt)
+        tokens = self.tokenizer.encode(request.prompt) if request.prompt else self._start
         new = request.max_new_tokens or 1
         most = max(self.context_length - new, self.context_length // 2)
         return tokens[-most:], tokens.size > most
