@@ -59,7 +59,7 @@ class Prompts:
     def before(self, item: Any, shots: int) -> str:
         """The text before an item."""
         shown = [self.task.shown(shot) for shot in self.shots(item, shots)]
-        return self.task.layout_of(item).before(shown).lstrip("\n")
+        return self.task.layout_of(item).before(shown)
 
     def requests(self, item: Any, shots: int) -> list[Request]:
         """What a model is asked about an item."""

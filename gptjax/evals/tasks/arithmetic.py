@@ -45,41 +45,29 @@ _RESULTS: dict[str, Callable[[int, int], int]] = {
     "multiplication": int.__mul__,
 }
 _SIGNS = ("+", "-", "*")
-_BEFORE = "\n\n"  # of a question and its answer, in the published files
+_UNSCRAMBLE = "Please unscramble the letters into a word, and write that word:\n"
 
 
-def _published(name: str, layout: Layout) -> Callable[[Source], FreeText]:
+def _register(name: str, suffix: str, layout: Layout) -> None:
+    """Registers a published set."""
+
     def load(source: Source) -> FreeText:
         def read(row: Row) -> Iterator[TextItem]:
-            yield TextItem(id_of(row), row.text("context"), (row.text("completion").strip(),))
+            prompt = row.text("context").strip("\n")
+            yield TextItem(id_of(row), prompt, (row.text("completion").strip(),))
 
         return FreeText(**source.json(read), layout=layout, scores={"exact_match": stripped_match})
 
-    load.__doc__ = (
-        f"GPT-3's {name.replace('_', ' ')}, 2,000 or 10,000 questions (tables 3.9, 3.10)."
-    )
-    return load
+    load.__doc__ = f"GPT-3's {name.replace('_', ' ')} (2005.14165, section 3.9.1)."
+    file = f"{name}.jsonl{suffix}"
+    get = f"{file} of the repository openai/gpt-3"
+    task(f"gpt3_{name}", file=f"gpt3_synthetic/{file}", train_file=ITSELF, get=get)(load)
 
 
 for _name in PUBLISHED.values():
-    task(
-        f"gpt3_{_name}",
-        file=f"gpt3_synthetic/{_name}.jsonl",
-        train_file=ITSELF,
-        get=f"{_name}.jsonl of the repository openai/gpt-3",
-    )(_published(_name, Layout(separator="")))
+    _register(_name, "", Layout())
 for _name in SCRAMBLED.values():
-    task(
-        f"gpt3_{_name}",
-        file=f"gpt3_synthetic/{_name}.jsonl.gz",
-        train_file=ITSELF,
-        get=f"{_name}.jsonl.gz of the repository openai/gpt-3",
-    )(
-        _published(
-            _name,
-            Layout("Please unscramble the letters into a word, and write that word:", ""),
-        )
-    )
+    _register(_name, ".gz", Layout(_UNSCRAMBLE, "\n"))
 GROUPS["gpt3_arithmetic"] = tuple(f"gpt3_{name}" for name in PUBLISHED.values())
 GROUPS["gpt3_scrambling"] = tuple(f"gpt3_{name}" for name in SCRAMBLED.values())
 
@@ -105,7 +93,6 @@ def arithmetic(
         source.name,
         items,
         items,
-        Layout(separator=_BEFORE),
         scores={"exact_match": stripped_match},
     )
 
