@@ -5,6 +5,7 @@ from gptjax.data.corpora import (  # noqa: F401, to register their corpora
     instructions_text,
     pairs,
     parquet,
+    sums,
 )
 from gptjax.data.corpora.text import CORPORA, Corpus, Document, load_corpus
 from gptjax.data.prepared import corpus as prepared_corpus  # noqa: F401, likewise

@@ -1,17 +1,18 @@
 """GPT-3's ten arithmetic and five word-scrambling sets (2005.14165, section 3.9.1, appendix G).
 
 The published sets hold questions and answers; `arithmetic` makes such questions of any digits and
-count. Operands are uniform in 0 to 10^digits - 1, both independently (single_digit_three_ops:
-uniform digits and operations). Shots are other questions of the set.
+count, as `data.corpora.sums` does. Shots are other questions of the set.
 
 Differs from the paper: three operations have brackets around the first two numbers, as the
 published set has them; the paper's text says the last two.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
+from gptjax.data.corpora.sums import OPERATIONS, is_held_out, question
 from gptjax.data.dialogue.records import Row
 from gptjax.evals.forms.free_text import FreeText, TextItem, stripped_match
 from gptjax.evals.registry import GROUPS, ITSELF, Source, task
@@ -38,13 +39,6 @@ SCRAMBLED = {
     "RI": "random_insertion_in_word",
     "RW": "reversed_words",
 }
-_WORDS = {"addition": "plus", "subtraction": "minus", "multiplication": "times"}
-_RESULTS: dict[str, Callable[[int, int], int]] = {
-    "addition": int.__add__,
-    "subtraction": int.__sub__,
-    "multiplication": int.__mul__,
-}
-_SIGNS = ("+", "-", "*")
 _UNSCRAMBLE = "Please unscramble the letters into a word, and write that word:\n"
 
 
@@ -80,34 +74,26 @@ def arithmetic(
     digits: int = 2,
     count: int = 2000,
     seed: int = 0,
+    held_out: bool = False,
 ) -> FreeText:
-    """Sums that are made: addition, subtraction, multiplication or three_ops, of any digits."""
-    if operation not in (*_WORDS, "three_ops"):
-        raise unknown_name(f"operation of {source.name}", operation, (*_WORDS, "three_ops"))
+    """Sums that are made, of any digits; held_out: only those that the corpus `sums` leaves out."""
+    if operation not in OPERATIONS:
+        raise unknown_name(f"operation of {source.name}", operation, OPERATIONS)
     for name, value, most in (("digits", digits, 18), ("count", count, 1_000_000)):
         if not 1 <= value <= most:
             raise ValueError(f"{source.name}: {name}: got {value}, expected 1 to {most}")
-    rng = np.random.default_rng(seed)
-    items = tuple(_made(rng, number, operation, digits) for number in range(count))
-    return FreeText(
-        source.name,
-        items,
-        items,
-        scores={"exact_match": stripped_match},
+    made = _made(np.random.default_rng(seed), operation, digits, held_out)
+    items = tuple(
+        TextItem(f"{operation}:{number}", asked, (answer,))
+        for number, (asked, answer) in enumerate(itertools.islice(made, count))
     )
+    return FreeText(source.name, items, items, scores={"exact_match": stripped_match})
 
 
-def _made(rng: np.random.Generator, number: int, operation: str, digits: int) -> TextItem:
-    if operation == "three_ops":
-        a, b, c = (int(x) for x in rng.integers(10**digits, size=3))
-        first, second = (str(x) for x in rng.choice(_SIGNS, size=2))
-        question, inner = f"({a} {first} {b}) {second} {c}", _signed(a, first, b)
-        answer = _signed(inner, second, c)
-    else:
-        a, b = (int(x) for x in rng.integers(10**digits, size=2))
-        question, answer = f"{a} {_WORDS[operation]} {b}", _RESULTS[operation](a, b)
-    return TextItem(f"{operation}:{number}", f"Q: What is {question}?\n\nA:", (str(answer),))
-
-
-def _signed(a: int, sign: str, b: int) -> int:
-    return {"+": a + b, "-": a - b, "*": a * b}[sign]
+def _made(
+    rng: np.random.Generator, operation: str, digits: int, held_out: bool
+) -> Iterator[tuple[str, str]]:
+    while True:
+        asked, answer = question(rng, operation, digits)
+        if not held_out or is_held_out(asked):
+            yield asked, answer

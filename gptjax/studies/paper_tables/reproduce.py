@@ -1,0 +1,314 @@
+"""Fills a table: trains the models that are missing, measures the cells, and judges the claims.
+
+    filled = reproduce(table, "runs/tables", form="mini", seeds=3)
+
+Each model and seed is a work directory ROOT/TABLE/FORM/MODEL/SEED, and goes on where it stopped.
+Models are trained in the order of their FLOPs, the cheapest first, so that what fails does so soon.
+A model that fails leaves its cells empty, with the reason; the rest goes on.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gptjax.atomic_files import write_json
+from gptjax.config import ExperimentConfig, batch_schedule, resolve
+from gptjax.evals.answer_store import AnswerStore
+from gptjax.evals.evaluation import Result, evaluate
+from gptjax.evals.language_model import of_run
+from gptjax.evals.registry import load_tasks
+from gptjax.evals.study import some_items
+from gptjax.runs.kind import kind_of
+from gptjax.runs.provenance import provenance
+from gptjax.runs.train import train
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.studies.equal_budget.measure import measure_all
+from gptjax.studies.equal_budget.summary import t_interval
+from gptjax.studies.paper_tables.table import (
+    Cell,
+    Counted,
+    Evaluated,
+    Model,
+    Place,
+    Reached,
+    StepTime,
+    Table,
+)
+from gptjax.training.interruption import Interrupted
+from gptjax.training.reporting.metrics import read_metrics
+
+FORMS = ("mini", "full")
+Say = Callable[[str], None]
+MakerOf = Callable[[str], Callable[[], ExperimentConfig]]
+
+
+@dataclasses.dataclass
+class Filled:
+    """A cell's outcome.
+
+    Attributes:
+      cell: what it is.
+      values: of each seed; [] where it was not measured.
+      low, high: the 95% interval: of Student's t over seeds, or of the one eval; None: none.
+      interval: how that was made.
+      why: why there is no value.
+    """
+
+    cell: Cell
+    values: list[float] = dataclasses.field(default_factory=list)
+    low: float | None = None
+    high: float | None = None
+    interval: str | None = None
+    why: str | None = None
+
+    @property
+    def ours(self) -> float | None:
+        """The mean over seeds."""
+        return sum(self.values) / len(self.values) if self.values else None
+
+
+def config_of(model: Model, form: str, experiment: MakerOf) -> ExperimentConfig | None:
+    """The resolved configuration of a model's form; None where it has none."""
+    if form == "mini":
+        return None if model.mini is None else resolve(model.mini())
+    return resolve(experiment(model.experiment)())
+
+
+def training_flops(config: ExperimentConfig) -> float:
+    """Executed FLOPs of a run of a resolved configuration, by the formulas of its kind."""
+    tokens = batch_schedule(config).tokens(config.training.num_steps)
+    return kind_of(config).costs(config).executed_flops_per_token * tokens
+
+
+def reproduce(
+    table: Table,
+    root: str,
+    *,
+    form: str = "mini",
+    seeds: int = 3,
+    data: str | None = None,
+    limit: int | None = None,
+    experiment: MakerOf,
+    say: Say = print,
+) -> dict[str, Any]:
+    """Trains, measures and judges; returns, and writes, the table with our values.
+
+    Args:
+      table: to fill.
+      root: folder of all tables' runs.
+      form: "mini" or "full".
+      seeds: runs of each model; their seeds are the configuration's, and the next ones.
+      data: folder of the evals' files.
+      limit: items of each eval; None: all.
+      experiment: the function that makes the configuration of a registered experiment.
+      say: is told what goes on.
+    """
+    folder = folder_of(table, root, form)
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = {cell.place: Filled(cell) for cell in table.cells}
+    costs: dict[str, dict[str, float]] = {}
+    trained = {
+        cell.model
+        for cell in table.cells
+        if not isinstance(cell.measured(form), Counted | StepTime)
+    }
+    made = {key: config_of(model, form, experiment) for key, model in table.models.items()}
+    resolved = {key: config for key, config in made.items() if config is not None}
+    order = sorted(trained & {*resolved}, key=lambda key: training_flops(resolved[key]))
+    failures: dict[str, str] = {}
+    for key in order:
+        for number in range(seeds):
+            try:
+                costs[key] = _model(table, key, resolved[key], number, folder, say)
+            except (ValueError, OSError, FloatingPointError) as error:
+                failures[key] = f"{type(error).__name__}: {error}"
+                say(f"{table.name}: {key} failed: {error}")
+                break
+    times = _step_times(table, form, resolved, folder)
+    for filled in counts.values():
+        _fill(filled, table, form, resolved, failures, times, folder, seeds, data, limit)
+    summary = _summary(table, form, seeds, counts, costs, resolved)
+    write_json(folder / "table.json", {**summary, **provenance()})
+    return summary
+
+
+def _model(
+    table: Table, key: str, config: ExperimentConfig, number: int, folder: Path, say: Say
+) -> dict[str, float]:
+    """Trains one model of one seed to its end, unless that is done; returns what it cost."""
+    config = dataclasses.replace(config)
+    config.training = dataclasses.replace(config.training, seed=config.training.seed + number)
+    workdir = WorkDirectory(str(folder / _folder(key) / str(config.training.seed)))
+    with workdir.claimed():
+        if not workdir.has_result():
+            say(f"--- {table.name}: {key}, seed {config.training.seed}")
+            ended = train(f"{table.name} {key}", config, workdir)
+            if ended.interrupted_by is not None:
+                raise Interrupted(ended.interrupted_by)
+    return {
+        "parameters": float(kind_of(config).costs(config).parameters),
+        "flops": training_flops(config),
+        "seconds": float(workdir.result().get("seconds", math.nan)),
+    }
+
+
+def folder_of(table: Table, root: str, form: str) -> Path:
+    """Where a table's runs and files are."""
+    return Path(root) / table.name.replace(":", "_") / form
+
+
+def _folder(key: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in key)
+
+
+def _step_times(
+    table: Table, form: str, configs: Mapping[str, ExperimentConfig], folder: Path
+) -> dict[str, float]:
+    """Median seconds of training a token with each model that a cell times."""
+    wanted: set[str] = set()
+    for cell in table.cells:
+        timed = cell.measured(form)
+        if isinstance(timed, StepTime) and cell.model in configs and timed.than in configs:
+            wanted |= {cell.model, timed.than}
+    timed = measure_all({key: configs[key] for key in sorted(wanted)}, folder / "measured.json")
+    return {key: each.seconds_per_token for key, each in timed.items()}
+
+
+def _fill(
+    filled: Filled,
+    table: Table,
+    form: str,
+    configs: Mapping[str, ExperimentConfig],
+    failures: Mapping[str, str],
+    times: Mapping[str, float],
+    folder: Path,
+    seeds: int,
+    data: str | None,
+    limit: int | None,
+) -> None:
+    """Measures one cell."""
+    cell, measured = filled.cell, filled.cell.measured(form)
+    if cell.model in failures:
+        filled.why = f"not run: {failures[cell.model]}"
+    elif cell.model not in configs:
+        filled.why = f"never run: {cell.model} has no {form} form"
+    elif isinstance(measured, Counted):
+        filled.values = [float(measured.of(configs[cell.model]))]
+    elif isinstance(measured, StepTime):
+        filled.values = [times[cell.model] / times[measured.than]]
+    else:
+        results = []
+        for number in range(seeds):
+            seed = configs[cell.model].training.seed + number
+            workdir = WorkDirectory(str(folder / _folder(cell.model) / str(seed)))
+            try:
+                value, result = _of_run(measured, workdir, data, limit)
+            except ValueError as error:
+                filled.why = f"not measured: {error}"
+                filled.values = []
+                return
+            filled.values.append(value)
+            results.append(result)
+        _interval(filled, measured, results)
+
+
+def _of_run(
+    measured: Reached | Evaluated, workdir: WorkDirectory, data: str | None, limit: int | None
+) -> tuple[float, Result | None]:
+    if isinstance(measured, Reached):
+        rows = read_metrics(workdir.path / "metrics.jsonl")
+        found = [row for row in rows if row.get("split") == measured.split]
+        if not found or measured.figure not in found[-1]:
+            raise ValueError(f"{workdir.path}: got no {measured.figure} of {measured.split}")
+        return found[-1][measured.figure] * measured.factor, None
+    (task,) = load_tasks(measured.task, data)
+    with AnswerStore(workdir.path / "evals" / "answers.sqlite") as store:
+        result = evaluate(of_run(workdir), some_items(task, limit, 0), store, shots=measured.shots)
+    if measured.figure not in result.figures:
+        raise ValueError(f"{measured.task}: got no figure {measured.figure}")
+    return result.figures[measured.figure].value * measured.factor, result
+
+
+def _interval(filled: Filled, measured: Reached | Evaluated, results: list[Result | None]) -> None:
+    if len(filled.values) > 1:
+        over = t_interval(filled.values)
+        assert over["half_width"] is not None and over["mean"] is not None
+        filled.low = over["mean"] - over["half_width"]
+        filled.high = over["mean"] + over["half_width"]
+        filled.interval = f"t over {len(filled.values)} seeds"
+    elif results[0] is not None and isinstance(measured, Evaluated):
+        figure = results[0].figures[measured.figure]
+        filled.low, filled.high = figure.low * measured.factor, figure.high * measured.factor
+        filled.interval = f"{figure.interval} over items"
+
+
+def _summary(
+    table: Table,
+    form: str,
+    seeds: int,
+    filled: Mapping[Place, Filled],
+    costs: Mapping[str, Mapping[str, float]],
+    configs: Mapping[str, ExperimentConfig],
+) -> dict[str, Any]:
+    cells = [
+        {
+            "row": one.cell.row,
+            "column": one.cell.column,
+            "unit": table.units[one.cell.column],
+            "published": one.cell.published,
+            "ours": one.ours,
+            "values": one.values,
+            "low": one.low,
+            "high": one.high,
+            "interval": one.interval,
+            "model": one.cell.model,
+            "why": one.why,
+        }
+        for one in filled.values()
+    ]
+    return {
+        "table": table.name,
+        "title": table.title,
+        "source": table.source,
+        "notes": table.notes,
+        "form": form,
+        "seeds": seeds,
+        "cells": cells,
+        "claims": [_judged(claim, filled, seeds) for claim in table.claims]
+        if form == "mini"
+        else [],
+        "models": {
+            key: {"command": table.models[key].command(), **costs.get(key, {})}
+            for key in table.models
+        },
+        "failed": any(str(one.why).startswith("not ") for one in filled.values()),
+    }
+
+
+def _judged(claim: Any, filled: Mapping[Place, Filled], seeds: int) -> dict[str, Any]:
+    """The effect of a claim over seeds, and what is to be said of it."""
+    effects = []
+    for number in range(seeds):
+        values = {
+            place: one.values[min(number, len(one.values) - 1)]
+            for place, one in filled.items()
+            if one.values
+        }
+        try:
+            effects.append(float(claim.effect(values)))
+        except KeyError:
+            return {"claim": claim.text, "unit": claim.unit, "verdict": "not measured"}
+    over = t_interval(effects)
+    mean, half = over["mean"], over["half_width"]
+    assert mean is not None
+    row = {"claim": claim.text, "unit": claim.unit, "effects": effects, "effect": mean}
+    if half is None:
+        return {
+            **row,
+            "verdict": "of one seed: " + ("as claimed" if mean > 0 else "not as claimed"),
+        }
+    low, high = mean - half, mean + half
+    verdict = "holds" if low > 0 else "does not hold" if high < 0 else "not told from chance"
+    return {**row, "low": low, "high": high, "verdict": verdict}
