@@ -36,9 +36,8 @@ def _mini(changes: Mapping[str, Any]) -> Callable[[], ExperimentConfig]:
         config = transformer_smoke()
         for path, value in changes.items():
             section, field = path.split(".")
-            setattr(
-                config, section, dataclasses.replace(getattr(config, section), **{field: value})
-            )
+            changed = dataclasses.replace(getattr(config, section), **{field: value})
+            setattr(config, section, changed)
         return config
 
     return make

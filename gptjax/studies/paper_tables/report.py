@@ -65,8 +65,9 @@ def _page(summary: Mapping[str, Any], figure: Any) -> str:
 
 
 def _title(summary: Mapping[str, Any]) -> str:
-    form = summary["form"]
-    return f"{summary['table']}: {summary['title']} ({form} form, {summary['seeds']} seeds)"
+    trained = any("flops" in model for model in summary["models"].values())
+    seeds = f", {summary['seeds']} seeds" if trained else ""
+    return f"{summary['table']}: {summary['title']} ({summary['form']} form{seeds})"
 
 
 def _cells(summary: Mapping[str, Any]) -> list[list[str]]:
@@ -108,7 +109,9 @@ def _models(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _number(value: float) -> str:
-    """A number with four digits, and commas where it is large."""
+    """A number with four digits, with commas or a power of ten where it is large."""
+    if abs(value) >= 1e7:
+        return f"{value:.3g}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 

@@ -1,0 +1,182 @@
+"""Tables of papers: published values, how cells are filled, what is said of claims."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from experiments.configs import EXPERIMENTS, experiment_named
+from experiments.tables import TABLES
+from gptjax.config import resolve
+from gptjax.runs.workdir import WorkDirectory
+from gptjax.studies.paper_tables import report
+from gptjax.studies.paper_tables.plan import plan_lines
+from gptjax.studies.paper_tables.reproduce import config_of, folder_of, reproduce
+from gptjax.studies.paper_tables.table import Cell, Claim, Counted, Evaluated, Model, Reached, Table
+from tests.support.binaries import call, registered
+
+PARTS = [
+    Cell("small", "bits", 1.5, "small", Reached("bits_per_byte")),
+    Cell("large", "bits", None, "large", Reached("bits_per_byte")),
+    Cell("large", "sums", 40.0, "large", Evaluated("arithmetic(count=6)", "exact_match")),
+    Cell("broken", "bits", 1.0, "broken", Reached("bits_per_byte")),
+    Cell("unmade", "bits", 1.0, "unmade", Reached("bits_per_byte")),
+    Cell("unmade", "layers", 2.0, "small", Counted(lambda config: config.model.num_layers)),
+]
+
+
+def claims():
+    return [
+        Claim("two is above one", lambda values: 1.0, "steps"),
+        Claim("one is above two", lambda values: -1.0, "steps"),
+        Claim("needs what is not there", lambda values: values["unmade", "bits"], "bits"),
+        Claim(
+            "small is as good as large",
+            lambda values: values["large", "bits"] - values["small", "bits"],
+            "bits",
+        ),
+    ]
+
+
+@pytest.fixture(scope="module")
+def small(make_config):
+    def make(width=8, corpus=None):
+        config = make_config(training__num_steps=4, training__eval_every=4)
+        config.model = dataclasses.replace(
+            config.model, d_model=width, d_ff=None, d_head=None, d_value=None
+        )
+        if corpus is not None:
+            config.data = dataclasses.replace(config.data, corpus=corpus)
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def table(small):
+    return Table(
+        name="made:1",
+        title="a made-up table",
+        source="nowhere, table 1",
+        units={"bits": "", "sums": "%", "layers": ""},
+        cells=PARTS,
+        models={
+            "large": Model("gpt2_small", mini=lambda: small(16)),
+            "small": Model("gpt2_small", mini=small),
+            "broken": Model("gpt2_small", mini=lambda: small(8, "text:/nowhere")),
+            "unmade": Model("gpt2_small"),
+        },
+        claims=claims(),
+        notes="Notes.",
+    )
+
+
+@pytest.fixture(scope="module")
+def filled(table, tmp_path_factory):
+    root, said = str(tmp_path_factory.mktemp("tables")), []
+    summary = reproduce(table, root, seeds=2, experiment=experiment_named, say=said.append)
+    return root, summary, said
+
+
+def test_cells_are_measured_on_runs_of_several_seeds(filled, table):
+    root, summary, said = filled
+    cells = {(cell["row"], cell["column"]): cell for cell in summary["cells"]}
+    small = cells["small", "bits"]
+    runs = [WorkDirectory(f"{folder_of(table, root, 'mini')}/small/{seed}") for seed in (0, 1)]
+    assert [run.config().training.seed for run in runs] == [0, 1]
+    reached = [run.result()["bits_per_byte"] for run in runs]
+    assert small["values"] == reached and small["ours"] == pytest.approx(sum(reached) / 2)
+    half = 12.706204736 * abs(reached[0] - reached[1]) / 2  # Student's t of one degree of freedom
+    assert small["high"] - small["ours"] == pytest.approx(half, rel=1e-6)
+    assert cells["large", "sums"]["values"] == [0.0, 0.0]
+    assert cells["unmade", "layers"]["ours"] == 1.0
+    order = [line.split(": ")[1].split(",")[0] for line in said if line.startswith("---")]
+    assert order == ["small"] * 2 + ["broken"] + ["large"] * 2 or order[-2:] == ["large"] * 2
+
+
+def test_what_fails_or_was_never_run_is_said_and_the_rest_goes_on(filled):
+    _, summary, said = filled
+    why = {(cell["row"], cell["column"]): cell["why"] for cell in summary["cells"]}
+    assert why["broken", "bits"].startswith("not run: ValueError: 'text:/nowhere': no files at")
+    assert why["unmade", "bits"] == "never run: unmade has no mini form"
+    assert why["small", "bits"] is None and summary["failed"]
+    assert any(line.startswith("made:1: broken failed: ") for line in said)
+
+
+def test_claims_are_judged_over_seeds(filled):
+    _, summary, _ = filled
+    verdicts = {claim["claim"]: claim["verdict"] for claim in summary["claims"]}
+    assert verdicts["two is above one"] == "holds"
+    assert verdicts["one is above two"] == "does not hold"
+    assert verdicts["needs what is not there"] == "not measured"
+    effects = summary["claims"][-1]["effects"]
+    by_hand = [cell["values"] for cell in summary["cells"][:2]]
+    assert effects == [large - small for small, large in zip(*by_hand, strict=True)]
+
+
+def test_the_same_call_goes_on_and_trains_nothing_again(filled, table, monkeypatch):
+    root, summary, _ = filled
+    monkeypatch.setattr("gptjax.studies.paper_tables.reproduce.train", lambda *_: 1 / 0)
+    whole = dataclasses.replace(
+        table,
+        models={key: model for key, model in table.models.items() if key != "broken"},
+        cells=[cell for cell in PARTS if cell.row != "broken"],
+    )
+    again = reproduce(whole, root, seeds=2, experiment=experiment_named, say=lambda line: None)
+    kept = [cell for cell in summary["cells"] if cell["row"] != "broken"]
+    assert again["cells"] == kept and not again["failed"]
+
+
+def test_a_table_is_shown_as_it_is(filled, table, tmp_path):
+    _, summary, _ = filled
+    report.write(summary, tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert text.startswith("# made:1: a made-up table (mini form, 2 seeds)\n")
+    assert re.search(
+        r"\| small, bits \| 1\.5 \| \d\.\d+ \| .* to .* \(t over 2 seeds\) \| small", text
+    )
+    assert "| large, sums | 40 % | 0 % | 0 to 0 (t over 2 seeds) | large |" in text
+    assert "never run: unmade has no mini form" in text and "holds" in text
+    page = (tmp_path / "table.html").read_text()
+    assert "<img" in page and "never run" in page and (tmp_path / "table.png").stat().st_size > 1000
+    assert any("broken, bits" in line for line in report.lines(summary))
+
+
+def test_the_binary_lists_plans_fills_and_says_what_failed(table, tmp_path):
+    counted = dataclasses.replace(table, cells=PARTS[-1:], claims=[])
+    with registered(TABLES, **{"made:1": lambda: counted, "made:2": lambda: table}):
+        listed = call("reproduce", "--list").output
+        assert "made:1: a made-up table, 1 cells, 0 claims\n" in listed
+        ended = call("reproduce", "--table=made:1", f"--workdir={tmp_path}")
+        assert ended.code == 0 and "unmade, layers  2" in ended.output
+        written = json.loads((tmp_path / "made_1" / "mini" / "table.json").read_text())
+        assert written["cells"][0]["ours"] == 1.0 and written["versions"]
+        planned = call("reproduce", "--table=made:2", "--dry_run").output
+        assert "  unmade: none\n" in planned and "124,439,808 parameters" in planned
+        assert call("reproduce", "--table=made").refusal.startswith("unknown table 'made'")
+        assert (
+            call("reproduce", "--table=made:1").refusal == "--workdir: got none, expected a folder"
+        )
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_tables_of_papers_are_whole(name):
+    """Each cell's model is a registered experiment; claims name cells; both forms resolve."""
+    table = TABLES.get(name)()
+    assert table.name == name and table.source
+    for key, model in table.models.items():
+        assert model.experiment in EXPERIMENTS, key
+        config_of(model, "mini", experiment_named)
+    ones = {cell.place: 1.0 + number for number, cell in enumerate(table.cells)}
+    for claim in table.claims:
+        assert isinstance(claim.effect(ones), float) and claim.unit
+    assert list(plan_lines(table, experiment_named)) if name == "sparse:2" else True
+
+
+def test_gpt3s_sizes_are_those_of_its_tables():
+    """Table D.1 rounds parameters to three digits and FLOPs to three."""
+    table = TABLES.get("gpt3:2.1")()
+    for cell in table.cells:
+        config = resolve(experiment_named(table.models[cell.model].experiment)())
+        assert cell.measure.of(config) == pytest.approx(cell.published, rel=7e-3), cell.place
