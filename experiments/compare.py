@@ -27,6 +27,7 @@ in the same order. Each run is a work directory below `--workdir`, as experiment
 the same command goes on where it stopped, more variants or seeds add runs, and another
 configuration, budget or first variant is refused. comparison.json, .md and .png are written last:
 every figure of the evaluations, and its paired difference to the first variant, with intervals.
+--tasks adds the figures of evals: --tasks=lambada,piqa --data=DIR --shots=0.
 """
 
 from collections.abc import Sequence
@@ -35,6 +36,9 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
+from gptjax.evals.evaluation import number_of_shots
+from gptjax.evals.judges import of_tasks
+from gptjax.evals.tasks import load_tasks
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.comparison import compare
@@ -59,6 +63,13 @@ _BUDGET = flags.DEFINE_enum("budget", "flops", list(BUDGETS), "What is equal for
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Number of runs of each variant, each with a seed of its own.", lower_bound=1
 )
+_TASKS = flags.DEFINE_string(
+    "tasks",
+    None,
+    "Evals that judge language models besides their loss, as experiments.evals names them.",
+)
+_SHOTS = flags.DEFINE_string("shots", "0", 'Examples before each item; "fit": as many as fit.')
+_DATA = define_path("data", None, "Folder with the files of the tasks.")
 TABLE_WIDTH = 150
 
 
@@ -68,8 +79,15 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     variants = parse_variants(FLAGS.config, _VARIANTS.value)
     workdir = WorkDirectory(_WORKDIR.value)
+    tasks = [] if _TASKS.value is None else load_tasks(_TASKS.value, _DATA.value)
     summary = compare(
-        FLAGS.experiment, FLAGS.config, workdir, variants, _BUDGET.value, _SEEDS.value
+        FLAGS.experiment,
+        FLAGS.config,
+        workdir,
+        variants,
+        _BUDGET.value,
+        _SEEDS.value,
+        of_tasks(tasks, number_of_shots(_SHOTS.value)),
     )
     console = Terminal()
     console.width = max(console.width, TABLE_WIDTH)

@@ -18,16 +18,16 @@ from pathlib import Path
 
 from absl import flags
 
-import gptjax.evals.tasks  # noqa: F401, to register them
 from experiments.flags.command_line import given, run
 from experiments.flags.paths import define_path, define_paths
 from gptjax.evals.answer_store import AnswerStore
-from gptjax.evals.evaluation import FIT
+from gptjax.evals.evaluation import number_of_shots
 from gptjax.evals.language_model import of_run
-from gptjax.evals.registry import GROUPS, TASKS, load_tasks
+from gptjax.evals.registry import GROUPS, TASKS
 from gptjax.evals.report import lines, write
 from gptjax.evals.screen import Screen
 from gptjax.evals.study import Study, dirty_items, place_of, some_items
+from gptjax.evals.tasks import load_tasks
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
         print("\n".join(_listed()))
         return
     places = [place_of(text) for text in given(_WORKDIR, "work directories, commas between")]
-    shots = [_number_of_shots(text) for text in _SHOTS.value]
+    shots = [number_of_shots(text) for text in _SHOTS.value]
     tasks = {}
     for task in load_tasks(given(_TASKS, "tasks, commas between"), _DATA.value):
         tasks[task.name] = some_items(task, _LIMIT.value, _SEED.value)
@@ -83,12 +83,6 @@ def main(argv: Sequence[str]) -> None:
     output = Path(_OUTPUT.value or Path(places[0][0]) / "evals")
     write(study, output, shlex.join(["python -m experiments.evals", *argv[1:], *sys.argv[1:]]))
     print("\n".join([*lines(study), "", f"examples and pictures: {output / 'evals.html'}"]))
-
-
-def _number_of_shots(text: str) -> int | str:
-    if text != FIT and not text.isdecimal():
-        raise ValueError(f"--shots: got {text!r}, expected 0 or more, or {FIT}")
-    return FIT if text == FIT else int(text)
 
 
 def _listed() -> Sequence[str]:

@@ -53,11 +53,11 @@ def _mini(data: str, attention: str) -> Callable[[], ExperimentConfig]:
     def make() -> ExperimentConfig:
         text = data == "enwik8"
         config = sparse_transformer_enwik8_smoke() if text else sparse_transformer_cifar10_smoke()
-        length = 1024 if text else config.model.context_length
+        length = 512 if text else config.model.context_length
         return dataclasses.replace(
             config,
             model=dataclasses.replace(config.model, context_length=length, attention=attention),
-            training=dataclasses.replace(config.training, num_steps=300, eval_every=150),
+            training=dataclasses.replace(config.training, num_steps=200, eval_every=100),
         )
 
     return make
@@ -110,7 +110,7 @@ def quality_and_time() -> Table:
             ),
         ],
         notes=(
-            "The mini form has two layers of width 64: 1,024 bytes of Python's documentation, and "
-            "pieces of a photograph of 768 bytes, 300 steps each. Times are medians of ten steps."
+            "The mini form has two layers of width 64: 512 bytes of Python's documentation, and "
+            "pieces of a photograph of 768 bytes, 200 steps each. Times are medians of ten steps."
         ),
     )

@@ -113,6 +113,13 @@ def evaluate(
     )
 
 
+def number_of_shots(text: str) -> int | str:
+    """A number of shots, or "fit", as a user writes it; ValueError for anything else."""
+    if text != FIT and not text.isdecimal():
+        raise ValueError(f"--shots: got {text!r}, expected 0 or more, or {FIT}")
+    return FIT if text == FIT else int(text)
+
+
 def columns_of(judged: Sequence[Judged]) -> Columns:
     """Columns [N] of what N items gave."""
     return {name: np.array([one.columns[name] for one in judged]) for name in judged[0].columns}

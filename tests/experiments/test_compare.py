@@ -21,12 +21,15 @@ def test_two_variants_are_trained_and_compared(make_config, tmp_path, monkeypatc
     with registered(tiny=lambda: make_config(training__seed=3)):
         done = call(
             *("compare", "--experiment=tiny", f"--workdir={path}", "--budget=tokens"),
-            *("--variants=dense;banded(window=2)", "--seeds=1"),
+            *("--variants=dense;banded(window=2)", "--seeds=1", "--tasks=arithmetic(count=3)"),
         )
     assert (done.code, done.errors) == (0, "")
     assert "--- run 2 of 2: banded(window=2), seed 3" in done.output
     assert done.output.endswith(f"{path}/comparison.json, .md and .png are written\n")
-    dense, banded = json.loads((path / "comparison.json").read_text())["variants"]
+    compared = json.loads((path / "comparison.json").read_text())
+    dense, banded = compared["variants"]
+    assert "arithmetic(count=3) exact_match" in compared["figures"]
+    assert "arithmetic(count=3) exact match" in (path / "comparison.md").read_text()
     for variant in (dense, banded):
         (run,) = variant["runs"]
         own = WorkDirectory(str(path / run["workdir"]))
@@ -41,6 +44,7 @@ def test_bad_input_is_one_line_before_anything_runs(tmp_path):
         "--variants=dense;bandit": "--variants: bandit: attention 'bandit', column 1: unknown",
         "--variants=dense;dense": "--variants: got 'dense' and 'dense', which are the same;",
         "--seeds=0": "flag --seeds=0: expected int >= 1",
+        "--tasks=lambda": "unknown task 'lambda' (did you mean 'lambada'?)",
         "--budget=euros": "flag --budget=euros: expected one of tokens, flops, seconds",
         "--experiment=ppo_smoke": "--experiment: got one of kind ppo, expected one of a kind that",
     }.items():

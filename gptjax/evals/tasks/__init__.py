@@ -1,5 +1,6 @@
 """The tasks that are known by name: one function each, which reads the published format."""
 
+from gptjax.evals.registry import TASKS, load_tasks
 from gptjax.evals.tasks import (  # noqa: F401, to register them
     arithmetic,
     choices,
@@ -8,3 +9,5 @@ from gptjax.evals.tasks import (  # noqa: F401, to register them
     language,
     schemas,
 )
+
+__all__ = ["TASKS", "load_tasks"]

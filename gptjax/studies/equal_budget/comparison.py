@@ -5,7 +5,7 @@ summary = compare("compare_smoke", base, workdir, variants, "flops", 3)
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from gptjax.training.losses import language_model
 # first variant, which is compared whole.
 SAME = ("model.", "lora.", "training.num_steps", "training.batch_", "training.seed")
 
+Judge = Callable[[WorkDirectory], Mapping[str, float]]
+
 
 def compare(
     experiment: str,
@@ -39,6 +41,7 @@ def compare(
     variants: Sequence[Variant],
     budget: str,
     num_seeds: int,
+    judge: Judge = lambda run: {},
 ) -> dict[str, Any]:
     """Trains what is not trained yet and writes the comparison.
 
@@ -49,6 +52,7 @@ def compare(
       variants: from `parse_variants`.
       budget: a name in BUDGETS.
       num_seeds: runs of each variant.
+      judge: gives further figures of a run that has ended, such as those of evals.
 
     Returns:
       The summary, see `summarise`.
@@ -83,9 +87,11 @@ def compare(
             label = f"run {number} of {len(trials)}: {trial.variant.name}, seed {trial.seed}"
             _train(experiment, trial, workdir.path, label)
 
-        judged = {}
-        if looking:
-            judged = {t.directory: _on_common_targets(t, models, workdir.path) for t in trials}
+        judged: dict[str, dict[str, Any]] = {}
+        for trial in trials:
+            run = WorkDirectory(str(workdir.path / trial.directory))
+            common = _on_common_targets(trial, models, workdir.path) if looking else {}
+            judged[trial.directory] = {**common, **judge(run)}
         summary = summarise(trials, budget, measurements, workdir.path, judged)
         write_json(workdir.path / "comparison.json", summary | provenance())
         (workdir.path / "comparison.md").write_text(report.markdown(summary), "utf-8")

@@ -18,8 +18,8 @@ from gptjax.config import ExperimentConfig, batch_schedule, resolve
 from gptjax.evals.answer_store import AnswerStore
 from gptjax.evals.evaluation import Result, evaluate
 from gptjax.evals.language_model import of_run
-from gptjax.evals.registry import load_tasks
 from gptjax.evals.study import some_items
+from gptjax.evals.tasks import load_tasks
 from gptjax.runs.kind import kind_of
 from gptjax.runs.provenance import provenance
 from gptjax.runs.train import train
