@@ -1,8 +1,11 @@
 """GPT-3 (Brown et al. 2020, arXiv 2005.14165): tables 2.1 with D.1, 3.9 and 3.10."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from gptjax.config import (
     CheckpointConfig,
@@ -12,6 +15,8 @@ from gptjax.config import (
     OptimizerConfig,
     TrainingConfig,
 )
+from gptjax.data.batches.mixture import Mixture
+from gptjax.data.batches.token_stream import HostBatch
 from gptjax.evals.tasks.arithmetic import PUBLISHED, SCRAMBLED
 from gptjax.models.costs import parameter_count
 from gptjax.studies.paper_tables.table import TABLES, Cell, Claim, Counted, Evaluated, Model, Table
@@ -86,6 +91,61 @@ def sizes() -> Table:
         ],
         models={row: Model(experiment) for row, (experiment, *_) in _SIZES.items()},
         notes="FLOPs are 6 for each parameter and each of 300 billion tokens, as table D.1 counts.",
+    )
+
+
+# Table 2.2: tokens in billions, weight in the mix in percent, epochs at 300 billion tokens.
+_MIX = {
+    "Common Crawl": (410, 60, 0.44),
+    "WebText2": (19, 22, 2.9),
+    "Books1": (12, 8, 1.9),
+    "Books2": (55, 8, 0.43),
+    "Wikipedia": (3, 3, 3.4),
+}
+
+
+class _Windows:
+    """So many windows of a source as billions of tokens make, which nobody reads."""
+
+    def __init__(self, billions: float):
+        self._count = round(billions * 1e9 / 2048)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, indices: np.ndarray) -> HostBatch:
+        raise AssertionError(indices)
+
+
+@functools.cache
+def _mixed() -> dict[str, dict[str, float]]:
+    """What a run of 300 billion tokens takes of each source."""
+    sources = {row: _Windows(billions) for row, (billions, _, _) in _MIX.items()}
+    mixture = Mixture(sources, {row: weight for row, (_, weight, _) in _MIX.items()}, seed=0)
+    return mixture.report(round(_TOKENS / 2048))
+
+
+@TABLES.register("gpt3:2.2")
+def mix() -> Table:
+    """The mix of sources that a run of 300 billion tokens achieves; nothing is trained."""
+    cells = []
+    for row, (_, weight, epochs) in _MIX.items():
+        share = Counted(lambda config, row=row: 100 * _mixed()[row]["share"])
+        passed = Counted(lambda config, row=row: _mixed()[row]["epochs"])
+        cells.append(Cell(row, "weight in the mix", weight, "175B", share))
+        cells.append(Cell(row, "epochs", epochs, "175B", passed))
+    return Table(
+        name="gpt3:2.2",
+        title="the mix of training text, as achieved",
+        source="arXiv 2005.14165, table 2.2",
+        units={"weight in the mix": "%", "epochs": ""},
+        cells=cells,
+        models={"175B": Model("gpt3_175b")},
+        notes=(
+            "Ours is what the mixture takes of sources of the paper's sizes. The paper's weights "
+            "add up to 101%, and its epochs of WebText2 and Wikipedia do not follow from them: "
+            "300 billion tokens times the weight, over the source's tokens, is 3.5 and 3.0."
+        ),
     )
 
 

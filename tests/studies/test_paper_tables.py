@@ -151,7 +151,7 @@ def test_the_binary_lists_plans_fills_and_says_what_failed(table, tmp_path):
         ended = call("reproduce", "--table=made:1", f"--workdir={tmp_path}")
         assert ended.code == 0 and "unmade, layers  2" in ended.output
         written = json.loads((tmp_path / "made_1" / "mini" / "table.json").read_text())
-        assert written["cells"][0]["ours"] == 1.0 and written["versions"]
+        assert written["cells"][0]["ours"] == 12.0 and written["versions"]
         planned = call("reproduce", "--table=made:2", "--dry_run").output
         assert "  unmade: none\n" in planned and "124,439,808 parameters" in planned
         assert call("reproduce", "--table=made").refusal.startswith("unknown table 'made'")

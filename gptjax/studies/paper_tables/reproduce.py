@@ -29,6 +29,7 @@ from gptjax.studies.equal_budget.summary import t_interval
 from gptjax.studies.paper_tables.table import (
     Cell,
     Counted,
+    Elsewhere,
     Evaluated,
     Model,
     Place,
@@ -109,12 +110,12 @@ def reproduce(
     folder.mkdir(parents=True, exist_ok=True)
     counts = {cell.place: Filled(cell) for cell in table.cells}
     costs: dict[str, dict[str, float]] = {}
-    trained = {
-        cell.model
-        for cell in table.cells
-        if not isinstance(cell.measured(form), Counted | StepTime)
+    trained = _models_of(table, form, Reached | Evaluated)
+    needed = trained | _models_of(table, form, StepTime)
+    made = {
+        key: config_of(model, form if key in needed else "full", experiment)
+        for key, model in table.models.items()
     }
-    made = {key: config_of(model, form, experiment) for key, model in table.models.items()}
     resolved = {key: config for key, config in made.items() if config is not None}
     order = sorted(trained & {*resolved}, key=lambda key: training_flops(resolved[key]))
     failures: dict[str, str] = {}
@@ -132,6 +133,11 @@ def reproduce(
     summary = _summary(table, form, seeds, counts, costs, resolved)
     write_json(folder / "table.json", {**summary, **provenance()})
     return summary
+
+
+def _models_of(table: Table, form: str, kind: Any) -> set[str]:
+    """The models of the cells that are measured so."""
+    return {cell.model for cell in table.cells if isinstance(cell.measured(form), kind)}
 
 
 def _model(
@@ -192,6 +198,8 @@ def _fill(
     cell, measured = filled.cell, filled.cell.measured(form)
     if cell.model in failures:
         filled.why = f"not run: {failures[cell.model]}"
+    elif isinstance(measured, Elsewhere):
+        filled.why = f"never run here: {measured.by}"
     elif cell.model not in configs:
         filled.why = f"never run: {cell.model} has no {form} form"
     elif isinstance(measured, Counted):

@@ -69,7 +69,18 @@ class StepTime:
     than: str
 
 
-Measure = Counted | Reached | Evaluated | StepTime
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """A number that another command makes: a study of several stages, or one that is to come.
+
+    Attributes:
+      by: the command, or what is missing.
+    """
+
+    by: str
+
+
+Measure = Counted | Reached | Evaluated | StepTime | Elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
