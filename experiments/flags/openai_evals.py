@@ -30,7 +30,7 @@ _ARGS = flags.DEFINE_list(
     "completion_args",
     [],
     "Arguments of the completion functions, as NAME=VALUE: temperature, max_tokens and stop of "
-    "any; step and batch_size of a run.",
+    "any; chat, step and batch_size of a run.",
 )
 _MAX_SAMPLES = flags.DEFINE_integer(
     "max_samples", None, "Samples that are asked at most. By default all are.", lower_bound=1

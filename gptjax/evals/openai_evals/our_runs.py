@@ -3,10 +3,10 @@
     our_run("runs/lm", {"max_tokens": 32}, seed=0)
 
 A language model continues the prompt as text, with 16 tokens where nothing else is said, as
-OpenAI's completions do. A model of a chat answers the messages in its own format, to the end of its
-turn. The temperature is 1 where an eval sends none, as OpenAI's is; each answer is drawn with the
-seed and the number of its sample. Of a prompt that leaves no room for an answer the end is taken,
-which is logged as `cut`.
+OpenAI's completions do. A model whose tokenizer has the marks of a chat answers the messages in its
+own format, to the end of its turn; with chat=false it continues text, too. The temperature is 1
+where an eval sends none, as OpenAI's is; each answer is drawn with the seed and the number of its
+sample. Of a prompt that leaves no room for an answer the end is taken, which is logged as `cut`.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ from gptjax.training.checkpoints.manifest import content_hash
 from gptjax.training.checkpoints.retention import StepDirectories
 
 _MAX_TOKENS = 16
-_OPTIONS = ("temperature", "max_tokens", "stop", "step", "batch_size")
+_OPTIONS = ("temperature", "max_tokens", "stop", "chat", "step", "batch_size")
 
 
 class TextRun:
@@ -111,7 +111,7 @@ def our_run(path: str, options: Mapping[str, Any], seed: int) -> CompletionFunct
 
     Args:
       path: its work directory.
-      options: temperature, max_tokens, stop, step (of the checkpoint), batch_size.
+      options: temperature, max_tokens, stop, chat, step (of the checkpoint), batch_size.
       seed: of the answers that are drawn.
 
     Raises:
@@ -125,7 +125,10 @@ def our_run(path: str, options: Mapping[str, Any], seed: int) -> CompletionFunct
     workdir = WorkDirectory(path, given_as="completion_fn")
     step, batch_size = options.get("step"), options.get("batch_size", 32)
     tokenizer = workdir.tokenizer()
-    if not isinstance(tokenizer, ChatTokenizer):
+    chat = str(options.get("chat", isinstance(tokenizer, ChatTokenizer))).lower()
+    if chat not in ("true", "false"):
+        raise ValueError(f"--completion_args: got chat={chat}, expected true or false")
+    if chat == "false":
         return TextRun(of_run(workdir, step, batch_size=batch_size), options, seed)
     model, step = workdir.model(), workdir.resolve_step(step)
     generator = Generator(model, workdir.params(step), slots=batch_size)

@@ -27,7 +27,7 @@ def checked(prompt: Any, where: str) -> Prompt:
         return prompt
     if not prompt or not is_chat(prompt):
         raise ValueError(
-            f"{where}: got a {type(prompt).__name__}, expected text or a list of messages"
+            f"{where}: got {type(prompt).__name__}, expected text or a list of messages"
         )
     for message in prompt:
         if not isinstance(message.get("content"), str) or not isinstance(message.get("role"), str):

@@ -222,6 +222,7 @@ TEXTS = {  # flags that hold no path
     *("prompt", "stop", "suite", "experiment", "kind", "patterns", "variants", "attention"),
     *("coordinator", "lengths", "tracker", "text", "words", "suffix", "ids"),
     *("pretrain", "tune", "tasks"),  # whose paths are fields, which know the home
+    *("eval", "eval_set", "extra_eval_params", "completion_args", "user", "http_run_url"),
 }
 
 
