@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gptjax.evals.openai_evals.classes.base import Call
+from gptjax.evals.openai_evals.classes.base import Call, Event
 from gptjax.evals.openai_evals.completion import Answer, Failure
 from gptjax.evals.openai_evals.endpoint import Endpoint
 from gptjax.evals.openai_evals.log import Log, RunSpec
@@ -18,7 +18,7 @@ CHAT = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1+1"
 
 @contextlib.contextmanager
 def server(reply):
-    """Serves `reply(path, body, number of the request) -> (status, JSON)`; yields (URL, requests)."""
+    """Serves `reply(path, body, number of the request) -> (status, JSON)`: URL and requests."""
     requests, lock = [], threading.Lock()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -89,9 +89,11 @@ def test_without_a_name_the_model_is_the_servers_first():
     models = {"data": [{"id": "first"}, {"id": "second"}]}
     with server(lambda *_: (200, models)) as (url, _):
         assert made(f"{url}/v1").identity == f"{url}/v1/chat/completions#first"
-    with server(lambda *_: (200, {})) as (url, _):
-        with pytest.raises(ValueError, match="got no models, expected one, or a model as URL#M"):
-            made(f"{url}/v1")
+    with (
+        server(lambda *_: (200, {})) as (url, _),
+        pytest.raises(ValueError, match="got no models, expected one, or a model as URL#M"),
+    ):
+        made(f"{url}/v1")
     with pytest.raises(ValueError, match="for its models, expected a server with OpenAI's inter"):
         made("http://127.0.0.1:1/v1", tries=1)
 
@@ -127,9 +129,11 @@ def test_what_fails_for_good_is_a_failure(reply, tries, failure):
 
 
 def test_what_all_calls_would_meet_ends_the_run():
-    with server(lambda *_: (401, {"error": {"message": "bad key"}})) as (url, requests):
-        with pytest.raises(ValueError, match="got HTTP 401: bad key, expected answers"):
-            list(made(f"{url}/v1#m").answers([Call("x", {})] * 3))
+    with (
+        server(lambda *_: (401, {"error": {"message": "bad key"}})) as (url, requests),
+        pytest.raises(ValueError, match="got HTTP 401: bad key, expected answers"),
+    ):
+        list(made(f"{url}/v1#m").answers([Call("x", {})] * 3))
     assert len(requests) <= 3
 
 
@@ -141,8 +145,6 @@ def test_no_server_is_a_failure():
 def test_events_are_sent_in_parts(tmp_path):
     path = tmp_path / "one.jsonl"
     with Log(path, RunSpec(["f"], "a.b.c", {}, "me"), "match") as log:
-        from gptjax.evals.openai_evals.classes.base import Event
-
         for i in range(4):
             log.add(f"a.b.{i}", [Event("match", {"correct": True})])
         log.report({"accuracy": 1.0})
@@ -153,6 +155,8 @@ def test_events_are_sent_in_parts(tmp_path):
     assert (last["type"], last["data"], last["event_id"]) == ("final_report", {"accuracy": 1.0}, 4)
     with server(lambda *asked: (200 if asked[2] > 1 else 500, {})) as (url, _):
         assert send(path, url, batch_size=2, most_failed=40) == 3
-    with server(lambda *asked: (200 if asked[2] > 1 else 500, {})) as (url, _):
-        with pytest.raises(ValueError, match="for 2 of 5 events, expected at most 39%; all are in"):
-            send(path, url, batch_size=2, most_failed=39)
+    with (
+        server(lambda *asked: (200 if asked[2] > 1 else 500, {})) as (url, _),
+        pytest.raises(ValueError, match="for 2 of 5 events, expected at most 39%; all are in"),
+    ):
+        send(path, url, batch_size=2, most_failed=39)

@@ -75,7 +75,8 @@ def without_times(path: Path) -> list:
 
 def test_the_report_is_that_of_a_loop(root):
     report = run(root, "match", None)
-    rows = [json.loads(line) for line in (root / "data/words/samples.jsonl").open()]
+    lines = (root / "data" / "words" / "samples.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     right = 0
     for row in rows:
         ideals = row["ideal"] if isinstance(row["ideal"], list) else [row["ideal"]]
@@ -102,7 +103,7 @@ def test_the_log_has_the_events_of_the_format(root, tmp_path):
     run_id = spec["spec"]["run_id"]
     assert len(run_id) == 20 and run_id[:12].isdigit()
     assert last == {"final_report": report, "run_id": run_id}
-    order = samples.order(16, 3)
+    order = samples.order(32, 3)
     assert [row["sample_id"] for row in events[::2]] == [f"match.dev.{i}" for i in order]
     assert [row["type"] for row in events] == ["sampling", "match"] * 3
     assert [row["event_id"] for row in events] == [*range(6)]
@@ -155,7 +156,7 @@ def test_more_samples_go_on_with_a_log_of_few(root, tmp_path):
     path, first, second = tmp_path / "one.jsonl", Counted(), Counted()
     run(root, "match", path, first, max_samples=5)
     assert run(root, "match", path, second) == run(root, "match", None, Counted())
-    assert (len(first.asked), len(second.asked)) == (5, 11)
+    assert (len(first.asked), len(second.asked)) == (5, 27)
 
 
 def test_another_runs_log_is_refused(root, tmp_path):
@@ -182,9 +183,11 @@ def test_one_process_at_a_time_writes_a_log(root, tmp_path):
     path, registry = tmp_path / "one.jsonl", Registry([root])
     functions = Functions(registry, {})
     entry = registry.eval("match")
-    with opened(entry, [ANSWER], functions, registry, Settings(), path):
-        with pytest.raises(ValueError, match="another process is writing this log"):
-            run(root, "match", path)
+    with (
+        opened(entry, [ANSWER], functions, registry, Settings(), path),
+        pytest.raises(ValueError, match="another process is writing this log"),
+    ):
+        run(root, "match", path)
     assert run(root, "match", path)
 
 
@@ -192,20 +195,20 @@ def test_a_failed_call_is_shown_left_out_and_asked_again(root, tmp_path):
     path, failing = tmp_path / "one.jsonl", Counted(fails=("sun", "owl"))
     with pytest.raises(ValueError) as refused:
         run(root, "match", path, failing)
-    assert "got no answer for 4 samples (first match.dev." in str(refused.value)
+    assert "got no answer for 8 samples (first match.dev." in str(refused.value)
     assert "HTTP 500: busy), expected one for each" in str(refused.value)
     rows = rows_of(path)
     report = rows[-1]["final_report"]
-    assert report["failed_samples"] == 4
+    assert report["failed_samples"] == 8
     errors = [row for row in rows[1:-1] if row["type"] == "error"]
     assert [row["data"] for row in errors] == [
         {"type": "HTTPError", "message": "HTTP 500: busy"}
-    ] * 4
+    ] * 8
     right = [row["data"]["correct"] for row in rows[1:-1] if row["type"] == "match"]
-    assert len(right) == 12 and report["accuracy"] == sum(right) / 12
+    assert len(right) == 24 and report["accuracy"] == sum(right) / 24
     mended = Counted()
     assert run(root, "match", path, mended) == run(root, "match", None, Counted())
-    assert len(mended.asked) == 4
+    assert len(mended.asked) == 8
     assert not [row for row in rows_of(path)[1:-1] if row["type"] == "error"]
 
 
@@ -229,7 +232,7 @@ def test_usage_and_prompts_that_were_cut_are_in_the_report(root):
                 yield number, Answer("x", {**details, **({"cut": True} if number < 2 else {})})
 
     report = run(root, "match", None, Used())
-    assert report["usage_total_tokens"] == 48 and report["usage_prompt_tokens"] == 0
+    assert report["usage_total_tokens"] == 96 and report["usage_prompt_tokens"] == 0
     assert report["cut_prompts"] == 2 and "usage_details" not in report
 
 
@@ -265,7 +268,7 @@ def test_a_python_function_may_answer_as_the_originals_do(root):
 
     for result in ("fox", ["fox"], Result()):
         made = PythonFunction("f", lambda *_, given=result, **__: given)
-        assert run(root, "match", None, lambda name, made=made: made)["accuracy"] == 2 / 16
+        assert run(root, "match", None, lambda name, made=made: made)["accuracy"] == 4 / 32
     with pytest.raises(ValueError, match="the function gave no completion"):
         run(root, "match", None, lambda name: PythonFunction("f", lambda *_, **__: []))
 
@@ -293,11 +296,11 @@ def test_functions_of_a_registry(root, tmp_path):
     file.write_text(f"mine/fox:\n  class: {__name__}:Made\n  args: {{word: fox}}\n")
     registry = Registry([root, tmp_path])
     functions = Functions(registry, {})
-    assert run(root, "match", None, functions, names=("mine/fox",))["accuracy"] == 2 / 16
+    assert run(root, "match", None, functions, names=("mine/fox",))["accuracy"] == 4 / 32
     assert functions("ours").identity == "http://127.0.0.1:1/v1/chat/completions#small"
     for name, said in {
-        "thoughts": "got the class evals.completion_fns.cot:ChainOfThoughtCompletionFn, which needs",
-        "ous": "got 'ous', which is no run, no URL and no name of a registry (did you mean 'ours'?)",
+        "thoughts": "class evals.completion_fns.cot:ChainOfThoughtCompletionFn, which needs the",
+        "ous": "which is no run, no URL and no name of a registry (did you mean 'ours'?)",
     }.items():
         with pytest.raises(ValueError) as refused:
             functions(name)
