@@ -56,7 +56,8 @@ def asked(one, sample, *texts):
         ("I say:\n No. \n", "cot_classify", "exact", YES, "No"),
         ("I say No", "classify", "exact", YES, INVALID),
         ("No, I say", "classify", "endswith", YES, INVALID),
-        ("Is it No or so", "classify", "include", YES, "No"),
+        ("Is it No or so", "classify", "include", YES, INVALID),
+        ("Uns", "classify", "include", YES, "Unsure"),
         ("perhaps", "classify", "starts_or_endswith", YES, INVALID),
         ("", "classify", "starts_or_endswith", YES, INVALID),
         ("Answer: B", "classify", "starts_or_endswith", list("ABCDE"), "A"),
@@ -151,7 +152,7 @@ def test_several_answers_are_one_text(root):
 
 def test_arguments_fill_the_graders_prompt(root):
     (_, call), metrics = asked(
-        made(root, "graded-own.dev.v0"), {"input": "Say.", "ideal": "x"}, "fox", "so 4.\n..."
+        made(root, "graded-own.dev.v0"), {"input": "Say.", "ideal": "x"}, "fox", "so 5\n4.\n..."
     )
     assert call.prompt == [{"role": "user", "content": "Is it a {word}? fox"}]
     assert metrics == {"choice": "4", "score": 4.0}

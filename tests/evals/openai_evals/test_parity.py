@@ -12,6 +12,7 @@ import json
 import sys
 import types
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,12 @@ from gptjax.evals.openai_evals.run import Settings, opened
 from tests.support import openai_registry
 from tests.support.openai_registry import answer
 
-RUNS = [line[:-1] for line in openai_registry.EVALS.splitlines() if line.endswith(".v0:")]
+OTHERS = ("agent.dev.v0", "odd.dev.v0")  # whose classes do not run here
+RUNS = [
+    line.removesuffix(":")
+    for line in openai_registry.EVALS.splitlines()
+    if line.endswith(".v0:") and not line.startswith(OTHERS)
+]
 ANSWER = "python:tests.support.openai_registry:answer"
 UNSEEDED = ("boostrap_std", "bootstrap_std_target")
 
@@ -53,11 +59,10 @@ def original(root):
 def _loaded(root, path):
     files = openai_registry.datasets(root)
     if path != "hendrycks_test":
-        return [json.loads(line) for line in open(files["lambada"])]
-    numbers = range(9)
+        return [json.loads(line) for line in Path(files["lambada"]).read_text().splitlines()]
     return [
         {"question": f"{i} + 1, or {i}?", "choices": [str(i + j) for j in range(4)], "answer": 1}
-        for i in numbers
+        for i in range(9)
     ]
 
 
@@ -107,10 +112,8 @@ def by_original(root, name, functions):
     return report, events
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if name.split(".")[0] not in ("agent",)])
+@pytest.mark.parametrize("name", RUNS)
 def test_reports_and_events_are_the_originals(original, root, tmp_path, name):
-    if name == "odd.dev.v0":
-        pytest.skip("a class that there is not")
     if name.startswith("translate"):
         pytest.importorskip("sacrebleu")
     functions = 4 if name.startswith("graded-best") else 1

@@ -33,7 +33,7 @@ ANSWER_PROMPTS = {
     "最後に、答えだけを新しい行に繰り返してください。\n\n推論：",
 }
 MATCHES: dict[str, Callable[[str, str], bool]] = {
-    "include": lambda line, choice: choice in line,
+    "include": lambda line, choice: line in choice,  # so, and not the other way, in the original
     "exact": lambda line, choice: line == choice,
     "endswith": lambda line, choice: line.endswith(choice),
     "starts_or_endswith": lambda line, choice: line.startswith(choice) or line.endswith(choice),
