@@ -132,6 +132,7 @@ class Run:
         """See `opened`."""
         self._eval, self._rows, self._functions = one, rows, functions
         self._log, self._settings = log, settings
+        self._name = log.spec.eval_name
         self.failures: dict[str, str] = {}
 
     def __call__(self) -> dict[str, Any]:
@@ -164,7 +165,7 @@ class Run:
         if self.failures:
             name, first = next(iter(self.failures.items()))
             raise ValueError(
-                f"eval {self._log.spec.eval_name!r}: got no answer for {len(self.failures)} "
+                f"eval {self._name!r}: got no answer for {len(self.failures)} "
                 f"samples (first {name}: {first}), expected one for each; they are in no figure of "
                 "the report, and the same command with the log as --record_path asks them again"
             )
@@ -224,8 +225,7 @@ class Run:
         except StopIteration as end:
             return end.value
         except ValueError as error:
-            name = self._log.spec.eval_name
-            raise ValueError(f"eval {name!r}: sample {index}: {error}") from error
+            raise ValueError(f"eval {self._name!r}: sample {index}: {error}") from error
         return None
 
     def _report(self, names: Sequence[str]) -> dict[str, Any]:
@@ -241,12 +241,15 @@ class Run:
                 if all(count is None or isinstance(count, int) for count in counts):
                     report.setdefault(f"usage_{key}", sum(count or 0 for count in counts))
         if cut := sum("cut" in data for data in events["sampling"]):
-            logging.warning("%d of %d prompts were cut to fit", cut, len(events["sampling"]))
+            logging.warning(
+                "%s: %d of %d prompts were cut to fit", self._name, cut, len(events["sampling"])
+            )
             report["cut_prompts"] = cut
         if unread := report.get(f"counts/{INVALID}"):
             logging.warning(
-                "%d of %d answers of the grader name none of the choices: they are counted as %s, "
-                "with the lowest score",
+                "%s: %d of %d answers of the grader name none of the choices: they are counted as "
+                "%s, with the lowest score",
+                self._name,
                 unread,
                 len(names),
                 INVALID,

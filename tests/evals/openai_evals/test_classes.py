@@ -295,3 +295,15 @@ def test_several_functions_are_for_graded_evals_only():
     context = Context(Registry([]), Path("."), functions=2)
     with pytest.raises(ValueError, match="got 2 completion functions, expected one; only Model"):
         make("a.b", NAMES["Match"], context, {"samples_jsonl": ""})
+
+
+def test_test_match_has_samples_of_its_own():
+    """Those of the original's class, answered as people would."""
+    one = made("TestMatch")
+    right = {"Once upon a ": "time", "The first US president was ": "George Washington"}
+    right["OpenAI was founded in 20"] = "15"
+    for row in one.samples():
+        text = right[row["input"][1]["content"]]
+        _, (event,) = asked(one, row, text)
+        assert event.data["correct"] is True
+    assert len(one.samples()) == 3

@@ -219,8 +219,8 @@ def test_a_grader_that_names_no_choice_is_counted_and_said(root, monkeypatch):
     report = run(root, "graded-classify.dev.v0", None, functions.get, names=("a", "b"))
     assert report == {"counts/__invalid__": 8, "score": 0.0}
     assert said == [
-        "8 of 8 answers of the grader name none of the choices: they are counted as __invalid__, "
-        "with the lowest score"
+        "graded-classify.dev.v0: 8 of 8 answers of the grader name none of the choices: they are "
+        "counted as __invalid__, with the lowest score"
     ]
 
 
