@@ -9,6 +9,7 @@ import pytest
 from gptjax.evals.openai_evals.log import rows_of
 from tests.support import openai_registry
 from tests.support.binaries import call
+from tests.support.http_stub import said, server
 
 ANSWER = "python:tests.support.openai_registry:answer"
 
@@ -51,9 +52,9 @@ def test_a_dry_run_shows_events_and_writes_nothing(root, tmp_path):
     quiet = oaieval(root, "dummy", "match", "--dry-run", "--no-dry-run-logging", "--max_samples=2")
     assert loud.rows == quiet.rows and "record_path" not in loud.rows[0]
     assert loud.errors.count('"type": "match"') == 2 and quiet.errors == ""
-    said = tmp_path / "said"
-    filed = oaieval(root, "dummy", "match", "--dry-run", "--max_samples=2", f"--log_to_file={said}")
-    assert filed.errors == "" and said.read_text().count('"type": "match"') == 2
+    file = tmp_path / "said"
+    filed = oaieval(root, "dummy", "match", "--dry-run", "--max_samples=2", f"--log_to_file={file}")
+    assert filed.errors == "" and file.read_text().count('"type": "match"') == 2
 
 
 def test_arguments_of_the_eval_and_of_the_function(root, tmp_path):
@@ -96,8 +97,33 @@ def test_a_run_of_ours_answers(root, trained):
             assert sum(report[key] for key in report if key.startswith("counts/")) == 8
 
 
+def test_a_server_answers_and_a_failed_call_is_exit_code_2(root, tmp_path):
+    def reply(path, body, number):
+        if path == "/events":
+            return 200, {}
+        failing = number % 8 == 0
+        return (400, {"error": {"message": "too long"}}) if failing else said("fox")
+
+    flags = ("match", f"--record_path={tmp_path / 'a'}")
+    with server(reply) as (url, requests):
+        first = oaieval(root, f"{url}/v1#m", *flags)
+        assert first.code == 2 and first.rows[0]["final_report"]["failed_samples"] == 4
+        assert first.errors.startswith(
+            "error: eval 'match.dev.v0': got no answer for 4 samples (first match.dev."
+        )
+        assert "HTTP 400: too long), expected one for each" in first.errors
+        sent = ("--http-run", f"--http-run-url={url}/events", "--http-batch-size=50")
+        second = oaieval(root, f"{url}/v1#m", *flags, *sent)
+    report = second.rows[0]["final_report"]
+    assert (second.code, second.errors) == (0, "")
+    assert report["accuracy"] == 4 / 32 and report["usage_total_tokens"] == 64
+    assert [path for path, *_ in requests[:36]] == ["/v1/chat/completions"] * 36
+    events = [event for path, body, _ in requests if path == "/events" for event in body]
+    assert len(events) == 65 and events[-1]["data"] == report
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["dummy"], "--eval: got none, expected: oaieval COMPLETION_FN[,GRADER] EVAL"),
         ([], "--completion_fn: got none, expected: oaieval COMPLETION_FN[,GRADER] EVAL"),
@@ -129,8 +155,8 @@ def test_a_run_of_ours_answers(root, trained):
         (["dummy", "match", "--seed=-1"], "--seed: got -1, expected int >= 0"),
     ],
 )
-def test_bad_input_is_one_line(root, arguments, said):
-    assert oaieval(root, *arguments).refusal.startswith(said)
+def test_bad_input_is_one_line(root, arguments, expected):
+    assert oaieval(root, *arguments).refusal.startswith(expected)
 
 
 def test_a_registry_that_is_not_there_is_refused(tmp_path):

@@ -1,9 +1,6 @@
 """A server with OpenAI's interface, beside a small one that answers as told."""
 
-import contextlib
-import http.server
 import json
-import threading
 
 import pytest
 
@@ -12,53 +9,9 @@ from gptjax.evals.openai_evals.completion import Answer, Failure
 from gptjax.evals.openai_evals.endpoint import Endpoint
 from gptjax.evals.openai_evals.log import Log, RunSpec
 from gptjax.evals.openai_evals.sending import send
+from tests.support.http_stub import said, server
 
 CHAT = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1+1"}]
-
-
-@contextlib.contextmanager
-def server(reply):
-    """Serves `reply(path, body, number of the request) -> (status, JSON)`: URL and requests."""
-    requests, lock = [], threading.Lock()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self._answer(None)
-
-        def do_POST(self):
-            size = int(self.headers["Content-Length"])
-            self._answer(json.loads(self.rfile.read(size)))
-
-        def _answer(self, body):
-            with lock:
-                requests.append((self.path, body, dict(self.headers)))
-                status, content = reply(self.path, body, len(requests))
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-    serving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{serving.server_port}", requests
-    finally:
-        serving.shutdown()
-        thread.join()
-        serving.server_close()
-
-
-def said(text):
-    return 200, {
-        "model": "m-1",
-        "choices": [{"message": {"content": text}, "text": text}],
-        "usage": {"total_tokens": 2},
-    }
 
 
 def made(url, options=None, **more):
