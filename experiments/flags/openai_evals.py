@@ -93,8 +93,11 @@ def datasets_of_flags() -> dict[str, str]:
 
 
 def completion_args_of_flags() -> dict[str, str | int | float]:
-    """Arguments of the completion functions."""
-    return {name: _number(text) for name, text in _pairs("completion_args", _ARGS.value).items()}
+    """Arguments of the completion functions; ValueError for a key, which the log would hold."""
+    pairs = _pairs("completion_args", _ARGS.value)
+    if "api_key" in pairs:
+        raise ValueError("--completion_args: got api_key, expected it as OPENAI_API_KEY, unlogged")
+    return {name: _number(text) for name, text in pairs.items()}
 
 
 def settings_of_flags(again: bool = False) -> Settings:

@@ -150,6 +150,7 @@ def test_a_server_answers_and_a_failed_call_is_exit_code_2(root, tmp_path):
         ),
         (["dummy", "match", "--http-run"], "--http_run: expected --http_run_url with it, and no -"),
         (["dummy", "match", "--completion_args=x"], "--completion_args: got 'x', expected NAME=VA"),
+        (["dummy", "match", "--completion_args=api_key=x"], "--completion_args: got api_key, exp"),
         (["dummy", "match", "--max-samples=0"], "flag --max_samples=0: expected int >= 1"),
         (["dummy", "match", "--max-sample=0"], "unknown flag --max_sample (did you mean --max_sam"),
         (["dummy", "match", "--seed=-1"], "--seed: got -1, expected int >= 0"),

@@ -207,6 +207,8 @@ def _identity(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What events depend on, as JSON has it."""
     fields = {name: spec.get(name) for name in ("eval_name", "completion_fns")}
     config = {name: value for name, value in spec["run_config"].items() if name not in _FREE}
+    if isinstance(config.get("eval_spec"), dict):
+        config["eval_spec"] = {**config["eval_spec"], "registry_path": None}  # it may be moved
     return json.loads(_line({**fields, **config}))
 
 

@@ -109,7 +109,7 @@ def opened(
             "identities": [function.identity for function in made],
             "completion_args": dict(settings.options),
             "strict_choice": settings.strict_choice,
-            "samples": samples.content_hash(rows),
+            "samples": samples.content_hash([*rows, *one.also_read()]),
             **settings.noted,
         },
         settings.user,

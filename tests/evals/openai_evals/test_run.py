@@ -3,6 +3,7 @@
 import collections
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,24 @@ def test_another_runs_log_is_refused(root, tmp_path):
     path.write_text("{}\n")
     with pytest.raises(ValueError, match="got no log of an eval, expected one, or no file"):
         run(root, "match", path)
+
+
+def test_a_log_goes_on_with_a_registry_elsewhere_and_not_with_another_question(root, tmp_path):
+    path, moved = tmp_path / "one.jsonl", tmp_path / "registry"
+    report = run(root, "graded-own.dev.v0", path)
+    shutil.copytree(root, moved)
+    assert run(moved, "graded-own.dev.v0", path) == report
+    assert len(rows_of(path)) == 3 * 32 + 2
+    for name, file, word in (
+        ("graded-own.dev.v0", "modelgraded/all.yaml", "criteria"),
+        ("match-few.dev.v0", "data/shots.jsonl", "fox"),
+    ):
+        path = tmp_path / f"{name}.jsonl"
+        run(moved, name, path)
+        text = (moved / file).read_text()
+        (moved / file).write_text(text.replace(f'"{word}', f'"a {word}').replace("{cri", "A {cri"))
+        with pytest.raises(ValueError, match="got the log of another run: its samples is "):
+            run(moved, name, path)
 
 
 def test_one_process_at_a_time_writes_a_log(root, tmp_path):

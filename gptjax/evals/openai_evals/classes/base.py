@@ -104,6 +104,10 @@ class Eval(abc.ABC):
     def report(self, events: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         """The final report of the data of events, by type, in the order of the samples."""
 
+    def also_read(self) -> list[Any]:
+        """What answers depend on besides samples and arguments, as JSON has it."""
+        return []
+
     def check(self) -> None:
         """Refuses arguments that do not go together, with ValueError."""
         if self.context.functions > 1 and not self.graded:
@@ -149,6 +153,9 @@ class WithExamples(FromFile):
                 raise ValueError("few_shot_jsonl: got none with num_few_shot, expected a file")
             rows = self.rows(self.few_shot_jsonl)
             self._examples = samples.sections(rows, self.num_few_shot, self.few_shot_jsonl)
+
+    def also_read(self) -> list[Any]:
+        return list(self._examples)
 
     def prompt(self, sample: Any) -> Prompt:
         """The input of a sample, with the examples before its last message."""

@@ -94,6 +94,12 @@ class ModelBasedClassify(FromFile):
         if self.match_fn is not None and self.match_fn not in MATCHES:
             raise unknown_name("match_fn", self.match_fn, MATCHES)
 
+    def also_read(self) -> list[Any]:
+        entry = resolved(
+            "modelgraded_spec", self.modelgraded_spec, self.context.registry.modelgraded
+        )
+        return [dict(entry.fields)]
+
     def _answers(self) -> int:
         n, models = self.multicomp_n, self._models
         if n == "from_models":
