@@ -21,7 +21,7 @@ from gptjax.evals.openai_evals.sending import send
 _REGISTRY_PATH = define_path_multi(
     "registry_path",
     "Folder of a registry, with evals/, eval_sets/, modelgraded/, completion_fns/ and data/. It "
-    "may be given several times. ~/.evals and an installed package `evals` are read before.",
+    "may be given several times. ~/.evals and an installed package `evals` are read first.",
 )
 _EXTRA = flags.DEFINE_list(
     "extra_eval_params", [], "Arguments of the eval, as NAME=VALUE, in place of its entry's."

@@ -177,8 +177,8 @@ def unknown(kind: str, name: str, entries: Mapping[str, Any]) -> ValueError:
         return unknown_name(kind, name, entries)
     text = str(unknown_name(kind, name, entries))
     return ValueError(
-        f"{text.partition('; expected one of: ')[0]}; expected one of the {len(entries)} names "
-        "that --list shows"
+        f"{text.partition('; expected one of: ')[0]}; expected one of the {len(entries)} names of "
+        "the registry"
     )
 
 

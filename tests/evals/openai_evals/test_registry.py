@@ -87,7 +87,7 @@ def test_of_many_names_the_nearest_is_said(root):
     names = len(Registry([root]).evals)
     assert str(refused.value) == (
         "unknown eval 'graded-bets.dev.v0' (did you mean 'graded-best.dev.v0'?); "
-        f"expected one of the {names} names that --list shows"
+        f"expected one of the {names} names of the registry"
     )
     with pytest.raises(ValueError, match="got no registry that has any, expected a folder"):
         Registry([]).eval("match")
