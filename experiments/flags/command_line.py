@@ -3,6 +3,7 @@
 if __name__ == "__main__":
     run(main)                       # plain absl flags
     run(main, with_experiment=True) # --experiment=NAME and --config.section.field=VALUE too
+    run(main, positional=("eval",)) # the flag --eval may be given as an argument alone, too
 """
 
 import dataclasses
@@ -118,6 +119,27 @@ def _explain(error: Exception) -> str:
     return text or type(error).__name__
 
 
+def _with_underscores(argument: str) -> str:
+    """A flag with hyphens in its name, as argparse spells it, in absl's spelling."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument[2:].partition("=")
+    name = name.replace("-", "_")
+    if name.startswith("no_") and name not in FLAGS:
+        name = f"no{name.removeprefix('no_')}"
+    return f"--{name}{equals}{value}"
+
+
+def _placed(names: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
+    """Gives arguments to the flags of these names; returns those that are left over."""
+    for name, argument in zip(names, arguments, strict=False):
+        if FLAGS[name].present:
+            raise ValueError(f"--{name}: got it twice, the second time as {argument!r}")
+        FLAGS[name].parse(argument)
+        FLAGS[name].using_default_value = False
+    return arguments[len(names) :]
+
+
 def _meant(name: str) -> str | None:
     """The flag that is nearest to an unknown one, or that is it but for what it begins with."""
     if "config" in FLAGS and dataclasses.is_dataclass(FLAGS["config"].value):
@@ -182,10 +204,13 @@ def run(
     main: Callable[[Sequence[str]], None],
     *,
     with_experiment: bool = False,
+    positional: Sequence[str] = (),
 ) -> None:
     """Parses the command line and calls `main`; a user's error is one line and exit code 2.
 
-    --help shows the binary's flags and, of an experiment, its fields.
+    --help shows the binary's flags and, of an experiment, its fields. `positional` names flags
+    whose values may be given as arguments alone, in that order; flags of such a binary are
+    understood with hyphens, too: --dry-run, --no-cache.
 
     A `ValueError` or `OSError` is a user's error; --verbosity=1 shows its traceback too. All other
     exceptions are ours and keep theirs. Where a signal ends a run, the exit code is 128 + its
@@ -207,7 +232,10 @@ def run(
 
     def checked(argv: Sequence[str]) -> list[str]:
         refuse_float64()
+        FLAGS.set_gnu_getopt(bool(positional))  # flags may follow arguments
+        argv = [_with_underscores(argument) for argument in argv] if positional else argv
         rest = _parse_experiment(argv) if with_experiment else FLAGS(argv)
+        rest = [*rest[:1], *_placed(positional, rest[1:])]
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}; expected flags, as --name=value")
         if with_experiment:

@@ -39,3 +39,8 @@ def define_path(name: str, default: str | None, meaning: str, **options: Any) ->
 def define_paths(name: str, default: list[str], meaning: str) -> Any:
     """As `flags.DEFINE_list`, of specifications that have a path."""
     return flags.DEFINE(_Paths(), name, default, meaning, serializer=flags.ListSerializer(","))
+
+
+def define_path_multi(name: str, meaning: str) -> Any:
+    """As `flags.DEFINE_multi_string` without a default, of paths."""
+    return flags.DEFINE_multi(_Path(), flags.ArgumentSerializer(), name, None, meaning)

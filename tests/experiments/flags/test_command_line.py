@@ -37,7 +37,7 @@ def main(argv):
     print(json.dumps({"config": config, "workdir": flags.FLAGS.workdir}))
 
 
-def ended(line: str, with_experiment: bool = True) -> Ended:
+def ended(line: str, with_experiment: bool = True, positional: tuple[str, ...] = ()) -> Ended:
     """How the binary ends that is given this command line."""
 
     def binary():
@@ -48,7 +48,7 @@ def ended(line: str, with_experiment: bool = True) -> Ended:
             "raises", None, ["ValueError", "OSError", "KeyboardInterrupt", "SystemExit"], ""
         )
         command_line = importlib.import_module("experiments.flags.command_line")
-        command_line.run(main, with_experiment=with_experiment)
+        command_line.run(main, with_experiment=with_experiment, positional=positional)
 
     return called(binary, *line.split())
 
@@ -232,6 +232,7 @@ TEXTS = {  # flags that hold no path
     ),
     *("coordinator", "lengths", "tracker", "text", "words", "suffix", "ids"),
     *("pretrain", "tune", "tasks"),  # whose paths are fields, which know the home
+    *("eval", "eval_set", "extra_eval_params", "completion_args", "user", "http_run_url"),
 }
 
 
@@ -251,6 +252,21 @@ def test_binaries_without_experiments_answer_alike():
         "--raises=ValueError": "step: got 3, expected 4",
     }.items():
         assert ended(line, with_experiment=False).refusal == expected
+
+
+def test_flags_may_be_given_by_place_and_with_hyphens():
+    for line in ("x", "x --restore-step=3 --no-unread", "--restore-step 3 x", "--workdir=x"):
+        right = ended(line, False, ("workdir",))
+        assert right.code == 0 and json.loads(right.output)["workdir"] == "x"
+    for line, expected in {
+        "--workdir=x y": "--workdir: got it twice, the second time as 'y'",
+        "x y": "unexpected argument 'y'; expected flags, as --name=value",
+        "x --restore-setp=3": (
+            "unknown flag --restore_setp (did you mean --restore_step?); --help lists the flags"
+        ),
+    }.items():
+        assert ended(line, False, ("workdir",)).refusal == expected
+    assert ended("--restore-step=3", False).code == 2
 
 
 def test_verbosity_shows_messages_and_the_traceback_of_an_error():
