@@ -64,7 +64,9 @@ MAY_IMPORT |= {
     "experiments.configs": BASE | {"alignment", "curation", "tasks", "studies"},
     "experiments.flags": LIBRARY | {"experiments.configs"},
     "experiments.benchmarks": LIBRARY | {"experiments.configs"},
-    "experiments": LIBRARY | {"experiments.configs", "experiments.flags", "experiments.benchmarks"},
+    "experiments.tables": LIBRARY | {"experiments.configs"},
+    "experiments": LIBRARY
+    | {f"experiments.{room}" for room in ("configs", "flags", "benchmarks", "tables")},
 }
 
 JAX = {"flax", "grain", "jax", "jaxlib", "optax", "orbax"}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 
 import pytest
 
@@ -72,15 +71,10 @@ def table(small):
     )
 
 
-@pytest.fixture(scope="module")
-def filled(table, tmp_path_factory):
-    root, said = str(tmp_path_factory.mktemp("tables")), []
+def test_a_table_is_filled_and_goes_on(table, tmp_path, monkeypatch):
+    """Runs of several seeds, the cheapest first; what fails leaves its cells, and is tried again."""
+    root, said = str(tmp_path), []
     summary = reproduce(table, root, seeds=2, experiment=experiment_named, say=said.append)
-    return root, summary, said
-
-
-def test_cells_are_measured_on_runs_of_several_seeds(filled, table):
-    root, summary, said = filled
     cells = {(cell["row"], cell["column"]): cell for cell in summary["cells"]}
     small = cells["small", "bits"]
     runs = [WorkDirectory(f"{folder_of(table, root, 'mini')}/small/{seed}") for seed in (0, 1)]
@@ -92,20 +86,13 @@ def test_cells_are_measured_on_runs_of_several_seeds(filled, table):
     assert cells["large", "sums"]["values"] == [0.0, 0.0]
     assert cells["unmade", "layers"]["ours"] == 1.0
     order = [line.split(": ")[1].split(",")[0] for line in said if line.startswith("---")]
-    assert order == ["small"] * 2 + ["broken"] + ["large"] * 2 or order[-2:] == ["large"] * 2
-
-
-def test_what_fails_or_was_never_run_is_said_and_the_rest_goes_on(filled):
-    _, summary, said = filled
-    why = {(cell["row"], cell["column"]): cell["why"] for cell in summary["cells"]}
+    assert sorted(order) == ["broken", "large", "large", "small", "small"]
+    assert order[-2:] == ["large"] * 2  # the dearest
+    why = {place: cell["why"] for place, cell in cells.items()}
     assert why["broken", "bits"].startswith("not run: ValueError: 'text:/nowhere': no files at")
     assert why["unmade", "bits"] == "never run: unmade has no mini form"
     assert why["small", "bits"] is None and summary["failed"]
     assert any(line.startswith("made:1: broken failed: ") for line in said)
-
-
-def test_claims_are_judged_over_seeds(filled):
-    _, summary, _ = filled
     verdicts = {claim["claim"]: claim["verdict"] for claim in summary["claims"]}
     assert verdicts["two is above one"] == "holds"
     assert verdicts["one is above two"] == "does not hold"
@@ -113,34 +100,51 @@ def test_claims_are_judged_over_seeds(filled):
     effects = summary["claims"][-1]["effects"]
     by_hand = [cell["values"] for cell in summary["cells"][:2]]
     assert effects == [large - small for small, large in zip(*by_hand, strict=True)]
-
-
-def test_the_same_call_goes_on_and_trains_nothing_again(filled, table, monkeypatch):
-    root, summary, _ = filled
+    report.write(summary, tmp_path)
+    assert "never run: unmade has no mini form" in (tmp_path / "table.md").read_text()
     monkeypatch.setattr("gptjax.studies.paper_tables.reproduce.train", lambda *_: 1 / 0)
-    whole = dataclasses.replace(
-        table,
-        models={key: model for key, model in table.models.items() if key != "broken"},
-        cells=[cell for cell in PARTS if cell.row != "broken"],
-    )
+    models = {key: model for key, model in table.models.items() if key != "broken"}
+    good = [cell for cell in PARTS if cell.row != "broken"]
+    whole = dataclasses.replace(table, models=models, cells=good)
     again = reproduce(whole, root, seeds=2, experiment=experiment_named, say=lambda line: None)
     kept = [cell for cell in summary["cells"] if cell["row"] != "broken"]
     assert again["cells"] == kept and not again["failed"]
 
 
-def test_a_table_is_shown_as_it_is(filled, table, tmp_path):
-    _, summary, _ = filled
+def test_a_table_is_shown_as_it_is(tmp_path):
+    value = {
+        "row": "small",
+        "unit": "%",
+        "model": "small",
+        "why": None,
+        "interval": "t over 2 seeds",
+    }
+    cells = [
+        {**value, "column": "bits", "published": 1.5, "ours": 2.25, "low": 2.0, "high": 2.5},
+        {**value, "column": "flops", "published": None, "ours": 3e21, "low": None, "high": None},
+        {
+            **{**value, "column": "sums", "published": 40.0, "ours": None},
+            **{"low": None, "high": None, "why": "never run: <none>"},
+        },
+    ]
+    claim = {"claim": "a | b", "unit": "bits", "effect": 0.5, "low": 0.25, "high": 0.75}
+    summary = {
+        **{"table": "made:1", "title": "a table", "source": "nowhere", "notes": "Notes."},
+        **{"form": "mini", "seeds": 2, "cells": cells, "claims": [{**claim, "verdict": "holds"}]},
+        "models": {"small": {"command": "train", "parameters": 5e6, "flops": 1e9, "seconds": 7.0}},
+    }
     report.write(summary, tmp_path)
     text = (tmp_path / "table.md").read_text()
-    assert text.startswith("# made:1: a made-up table (mini form, 2 seeds)\n")
-    assert re.search(
-        r"\| small, bits \| 1\.5 \| \d\.\d+ \| .* to .* \(t over 2 seeds\) \| small", text
-    )
-    assert "| large, sums | 40 % | 0 % | 0 to 0 (t over 2 seeds) | large |" in text
-    assert "never run: unmade has no mini form" in text and "holds" in text
+    assert text.startswith("# made:1: a table (mini form, 2 seeds)\n\nnowhere. Notes.\n")
+    assert "| small, bits | 1.5 % | 2.25 % | 2 to 2.5 (t over 2 seeds) | small |" in text
+    assert "| small, flops |  | 3e+21 % |  | small |" in text
+    assert "| small, sums | 40 % | never run: <none> |  | small |" in text
+    assert "| a \\| b | +0.5 bits | +0.25 to +0.75 | holds |" in text
+    assert "| small | 5,000,000 | 1.00e+09 | 7 | train |" in text
     page = (tmp_path / "table.html").read_text()
-    assert "<img" in page and "never run" in page and (tmp_path / "table.png").stat().st_size > 1000
-    assert any("broken, bits" in line for line in report.lines(summary))
+    assert "never run: &lt;none&gt;" in page and "<img" in page
+    assert (tmp_path / "table.png").stat().st_size > 1000
+    assert any(line.startswith("small, bits ") for line in report.lines(summary))
 
 
 def test_the_binary_lists_plans_fills_and_says_what_failed(table, tmp_path):

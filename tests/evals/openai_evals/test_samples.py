@@ -14,15 +14,12 @@ LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).enco
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.jsonl", LINES),
-        ("a.jsonl.gz", gzip.compress(LINES)),
-        ("a.jsonl.zst", zstandard.compress(LINES)),
-    ],
+    ("name", "compress"),
+    [("a.jsonl", bytes), ("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstandard.compress)],
+    ids=["plain", "gz", "zst"],
 )
-def test_a_file_is_read_by_its_ending(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
+def test_a_file_is_read_by_its_ending(tmp_path, name, compress):
+    (tmp_path / name).write_bytes(compress(LINES))
     assert samples.read(tmp_path / name) == ROWS
 
 

@@ -219,17 +219,8 @@ def test_a_tilde_is_the_home_in_flags_and_in_the_configuration(tmp_path, monkeyp
 
 
 TEXTS = {  # flags that hold no path
-    *(
-        "prompt",
-        "stop",
-        "shots",
-        "suite",
-        "experiment",
-        "kind",
-        "patterns",
-        "variants",
-        "attention",
-    ),
+    *("prompt", "stop", "suite", "experiment", "kind", "patterns", "variants", "attention"),
+    *("shots", "table"),
     *("coordinator", "lengths", "tracker", "text", "words", "suffix", "ids"),
     *("pretrain", "tune", "tasks"),  # whose paths are fields, which know the home
     *("eval", "eval_set", "extra_eval_params", "completion_args", "user", "http_run_url"),
