@@ -11,6 +11,7 @@ evals.html. Answers are kept in WORKDIR/evals/answers.sqlite, so that a command 
 goes on where it was. A task may have options: "lambada(stop_words=true)"; --list has them all.
 """
 
+import functools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -78,8 +79,7 @@ def main(argv: Sequence[str]) -> None:
         model = of_run(workdir, step, batch_size=_BATCH.value)
         name = path if step is None else f"{path}@{step}"
         with AnswerStore(workdir.path / "evals" / "answers.sqlite") as store, Screen() as screen:
-            for _ in study.run(name, model, store, screen.say):
-                pass
+            study.run(name, model, store, functools.partial(screen.say, name))
     output = Path(_OUTPUT.value or Path(places[0][0]) / "evals")
     write(study, output, shlex.join(["python -m experiments.evals", *argv[1:], *sys.argv[1:]]))
     print("\n".join([*lines(study), "", f"examples and pictures: {output / 'evals.html'}"]))

@@ -14,6 +14,7 @@ import numpy as np
 
 from gptjax.evals.answer_store import Answering, AnswerStore, Progress
 from gptjax.evals.metrics import Columns, Figure
+from gptjax.evals.requests import Answer
 from gptjax.evals.shots import Prompts, checked, most_that_fit
 from gptjax.evals.task import Judged, Task
 
@@ -61,6 +62,64 @@ class Result:
         return columns_of(self.judged)
 
 
+class Asking:
+    """A task as it is put to one model: its requests, and what their answers come to.
+
+    Attributes:
+      shots: K.
+      requests: of all items.
+    """
+
+    def __init__(self, model: Model, task: Task[Any], *, shots: int | str = 0, seed: int = 0):
+        """Draws shots, as many as `shots` says, or as fit.
+
+        Args:
+          model: a `LanguageModel`, or a stand-in.
+          task: what it is asked.
+          shots: K, or "fit": as many as the context and the training split allow.
+          seed: of the draws of shots, and of resamples.
+
+        Raises:
+          ValueError: shots that the task does not have or the context does not hold.
+        """
+        prompts = Prompts(task, seed)
+        if isinstance(shots, str):
+            most = prompts.available()
+            shots = most_that_fit(prompts, model.count, model.context_length, most)
+        else:
+            checked(prompts, shots, model.count, model.context_length)
+        self.shots, self._task, self._seed = shots, task, seed
+        self._asked = [prompts.requests(item, shots) for item in task.items]
+        self.requests = list(itertools.chain.from_iterable(self._asked))
+
+    def result(self, answers: Sequence[Answer], dirty: frozenset[str] | None = None) -> Result:
+        """The result of the answers to `requests`.
+
+        Args:
+          answers: in the order of the requests.
+          dirty: ids of items that stand in the training text; None: it is not known.
+        """
+        task, remaining = self._task, iter(answers)
+        judged, cut = [], 0
+        for item, requests in zip(task.items, self._asked, strict=True):
+            given = list(itertools.islice(remaining, len(requests)))
+            judged.append(task.judge(item, given))
+            cut += any(answer.cut for answer in given)
+        ids = tuple(item.id for item in task.items)
+        clean = [one for id, one in zip(ids, judged, strict=True) if id not in (dirty or ())]
+        return Result(
+            task.name,
+            self.shots,
+            _figures(task, judged, self._seed),
+            None if dirty is None or not clean else _figures(task, clean, self._seed),
+            ids,
+            tuple(judged),
+            tuple(_shown(requests[0]) for requests in self._asked),
+            cut,
+            _protocol(task, self.shots, self._seed),
+        )
+
+
 def evaluate(
     model: Model,
     task: Task[Any],
@@ -71,46 +130,9 @@ def evaluate(
     dirty: frozenset[str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Result:
-    """Evaluates a model.
-
-    Args:
-      model: a `LanguageModel`, or a stand-in.
-      task: what it is asked.
-      store: of its answers.
-      shots: K, or "fit": as many as the context and the training split allow.
-      seed: of the draws of shots, and of resamples.
-      dirty: ids of items that stand in the training text; None: it is not known.
-      progress: see `AnswerStore.ask`.
-
-    Raises:
-      ValueError: shots that the task does not have or the context does not hold.
-    """
-    prompts = Prompts(task, seed)
-    if isinstance(shots, str):
-        most = prompts.available()
-        shots = most_that_fit(prompts, model.count, model.context_length, most)
-    else:
-        checked(prompts, shots, model.count, model.context_length)
-    asked = [prompts.requests(item, shots) for item in task.items]
-    answers = iter(store.ask(model, list(itertools.chain.from_iterable(asked)), progress))
-    judged, cut = [], 0
-    for item, requests in zip(task.items, asked, strict=True):
-        given = list(itertools.islice(answers, len(requests)))
-        judged.append(task.judge(item, given))
-        cut += any(answer.cut for answer in given)
-    ids = tuple(item.id for item in task.items)
-    clean = [one for id, one in zip(ids, judged, strict=True) if id not in (dirty or ())]
-    return Result(
-        task.name,
-        shots,
-        _figures(task, judged, seed),
-        None if dirty is None or not clean else _figures(task, clean, seed),
-        ids,
-        tuple(judged),
-        tuple(_shown(requests[0]) for requests in asked),
-        cut,
-        _protocol(task, shots, seed),
-    )
+    """Evaluates a model on one task; arguments are those of `Asking` and `AnswerStore.ask`."""
+    asking = Asking(model, task, shots=shots, seed=seed)
+    return asking.result(store.ask(model, asking.requests, progress), dirty)
 
 
 def number_of_shots(text: str) -> int | str:

@@ -47,7 +47,12 @@ def write(study: Study, folder: str | os.PathLike[str], command: str = "") -> No
     """Writes evals.json, examples.jsonl and evals.html; `command` is named on the page."""
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    values = {"evals": study.rows(), "differences": study.differences(), **provenance()}
+    values = {
+        "evals": study.rows(),
+        "differences": study.differences(),
+        "seconds": {name: round(seconds, 3) for name, seconds in study.seconds.items()},
+        **provenance(),
+    }
     write_json(path / "evals.json", values)
     write_json_lines(path / "examples.jsonl", study.examples())
     (path / "evals.html").write_text(page(study, command), encoding="utf-8")

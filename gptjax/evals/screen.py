@@ -1,7 +1,7 @@
 """How far an evaluation is, on the screen: a line that is written over, or lines now and then.
 
 with Screen() as screen:
-    screen.say("runs/lm, lambada, 0 shots", done=120, total=5153)
+    screen.say("runs/lm", done=120, total=5153)
 """
 
 import datetime

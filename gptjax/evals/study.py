@@ -1,7 +1,8 @@
 """Several models on several tasks: figures, and differences on the same items.
 
     study = Study(tasks, shots=[0, 8])
-    for name, model in models: study.run(name, model, store)
+    for name, model in models:
+        study.run(name, model, store)
     write(study, folder)       # evals.json, examples.jsonl, evals.html: see `report`
 
 Models are taken one after another, so that one is in memory at a time.
@@ -10,18 +11,16 @@ Models are taken one after another, so that one is in memory at a time.
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gptjax.data.dialogue.records import read_records
-from gptjax.evals.answer_store import AnswerStore
-from gptjax.evals.evaluation import FIT, Model, Result, evaluate
+from gptjax.evals.answer_store import AnswerStore, Progress
+from gptjax.evals.evaluation import Asking, Model, Result
 from gptjax.evals.metrics import paired
 from gptjax.evals.task import Task
-
-Say = Callable[[str, int, int], None]
 
 
 @dataclasses.dataclass
@@ -34,7 +33,7 @@ class Study:
       seed: of draws.
       dirty: ids of items by task that stand in the training text; {}: nothing is known.
       results: by model, each task and number of shots in their order.
-      seconds: that each of them took.
+      seconds: that each model took.
     """
 
     tasks: Mapping[str, Task[Any]]
@@ -42,41 +41,41 @@ class Study:
     seed: int = 0
     dirty: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     results: dict[str, list[Result]] = dataclasses.field(default_factory=dict)
-    seconds: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def run(
-        self, name: str, model: Model, store: AnswerStore, say: Say = lambda what, done, total: None
-    ) -> Iterator[Result]:
-        """Yields the results of one model, which are kept.
+        self,
+        name: str,
+        model: Model,
+        store: AnswerStore,
+        progress: Progress = lambda done, total: None,
+    ) -> None:
+        """Evaluates one model; the requests of all tasks are asked together.
 
         Args:
           name: of the model.
-          model: see `evaluate`.
+          model: see `Asking`.
           store: of its answers.
-          say: told what is evaluated, and how many of how many answers are there.
+          progress: see `AnswerStore.ask`.
         """
-        kept, seconds = self.results.setdefault(name, []), self.seconds.setdefault(name, [])
-        for task, shots in itertools.product(self.tasks.values(), self.shots):
-            what = f"{name}, {task.name}, {f'{shots} shots' if shots != FIT else 'shots that fit'}"
-            began = time.perf_counter()
-            result = evaluate(
-                model,
-                task,
-                store,
-                shots=shots,
-                seed=self.seed,
-                dirty=self.dirty.get(task.name),
-                progress=lambda done, total, what=what: say(what, done, total),
+        began = time.perf_counter()
+        pairs = list(itertools.product(self.tasks.values(), self.shots))
+        asked = [Asking(model, task, shots=shots, seed=self.seed) for task, shots in pairs]
+        requests = itertools.chain.from_iterable(each.requests for each in asked)
+        answers = iter(store.ask(model, list(requests), progress))
+        self.results[name] = [
+            each.result(
+                list(itertools.islice(answers, len(each.requests))), self.dirty.get(task.name)
             )
-            kept.append(result)
-            seconds.append(time.perf_counter() - began)
-            yield result
+            for each, (task, _) in zip(asked, pairs, strict=True)
+        ]
+        self.seconds[name] = time.perf_counter() - began
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each model, task and number of shots."""
         rows = []
         for name, results in self.results.items():
-            for result, seconds in zip(results, self.seconds[name], strict=True):
+            for result in results:
                 row = {
                     "model": name,
                     "task": result.task,
@@ -85,7 +84,6 @@ class Study:
                     "cut": result.cut,
                     "figures": {key: dataclasses.asdict(x) for key, x in result.figures.items()},
                     "protocol": result.protocol,
-                    "seconds": round(seconds, 3),
                 }
                 if result.clean is not None:
                     dirty = self.dirty[result.task]

@@ -158,7 +158,7 @@ def test_two_models_are_compared_on_the_items_of_a_study():
     study = Study({"choices": CHOICES, "sums": SUMS}, [0, 2][:1])
     with AnswerStore(None) as store:
         for name in ("one", "two", "three"):
-            list(study.run(name, Counting(name), store))
+            study.run(name, Counting(name), store)
     assert [row["model"] for row in study.rows()] == ["one"] * 2 + ["two"] * 2 + ["three"] * 2
     differences = study.differences()
     assert len(differences) == 6
