@@ -8,7 +8,7 @@ from gptjax.tasks.preference_optimisation import DPOConfig
 from gptjax.tasks.reward_modelling import RewardModelConfig
 from tests.support import alignment_runs
 from tests.support.pair_runs import assert_alike, pair_seen, run_of
-from tests.support.policy_runs import HERE, curve, make_ppo, run_policy
+from tests.support.policy_runs import HERE, curve, make_ppo, make_starts, run_policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # two processes that compile
 
@@ -42,10 +42,10 @@ def _dpo(starts, **mesh):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, trained):
+def runs(tmp_path_factory):
     """Runs by name, in a folder each, and what both processes have seen."""
     folder = tmp_path_factory.mktemp("runs")
-    starts = trained("sft"), trained("reward_model")
+    starts = make_starts(folder / "starts")
     alignment_runs.run(folder / "rewards_alone", _reward_model())
     alignment_runs.run(folder / "sft_alone", _sft())
     alignment_runs.run(folder / "dpo_alone", _dpo(starts))
