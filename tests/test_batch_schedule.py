@@ -42,9 +42,10 @@ def test_closed_forms_equal_a_loop(schedule):
     assert [schedule.examples(step) for step in range(steps)] == before
     length = schedule.context_length
     assert [schedule.tokens(step) for step in range(steps)] == [length * n for n in before]
-    for tokens in range(0, length * before[-1], 5):
-        enough = next(step for step in range(steps) if length * before[step] >= tokens)
-        assert schedule.steps_for(tokens) == enough
+    for begun in before[1:-1]:  # each side of every step's first token
+        for tokens in (length * begun - 1, length * begun, length * begun + 1):
+            enough = next(step for step in range(steps) if length * before[step] >= tokens)
+            assert schedule.steps_for(tokens) == enough
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)

@@ -19,6 +19,7 @@ GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "library.md").read_text(
 ROOMS = [f"gptjax.{room.name}" for room in pkgutil.iter_modules(gptjax.__path__) if room.ispkg]
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_guide_print_what_it_says(trained, tmp_path, monkeypatch):  # noqa: F811
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "demo").symlink_to(trained("pretrain").path)

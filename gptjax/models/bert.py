@@ -21,6 +21,7 @@ from gptjax import attention
 from gptjax.model_config import BertConfig
 from gptjax.models.heads import MaskedLMHead, padded_vocab_size
 from gptjax.models.layers import Configured, LayerNorm, identity
+from gptjax.models.parameter_shapes import parameter
 from gptjax.models.positions import sinusoidal
 from gptjax.models.projections import Projection
 from gptjax.models.transformer import Transformer
@@ -61,15 +62,15 @@ class Bert(Configured):
         """Declares the parameters."""
         c = self.config
         table = nn.initializers.normal(c.init_std)
-        self.token_embedding = self.param(
-            "token_embedding", table, (padded_vocab_size(c), c.d_model), jnp.float32
+        self.token_embedding = parameter(
+            self, "token_embedding", table, (padded_vocab_size(c), c.d_model), jnp.float32
         )
         if c.positions == "learned":
-            self.position_embedding = self.param(
-                "position_embedding", table, (c.context_length, c.d_model), jnp.float32
+            self.position_embedding = parameter(
+                self, "position_embedding", table, (c.context_length, c.d_model), jnp.float32
             )
-        self.token_type_embedding = self.param(
-            "token_type_embedding", table, (TOKEN_TYPES, c.d_model), jnp.float32
+        self.token_type_embedding = parameter(
+            self, "token_type_embedding", table, (TOKEN_TYPES, c.d_model), jnp.float32
         )
         self.embedding_norm = LayerNorm(c)
         self.dropout = nn.Dropout(c.embedding_dropout)

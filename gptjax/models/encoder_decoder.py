@@ -21,6 +21,7 @@ from gptjax.model_config import EncoderDecoderConfig
 from gptjax.models.cross_attention import Context
 from gptjax.models.heads import LanguageModelHead, padded_vocab_size
 from gptjax.models.layers import Configured, identity
+from gptjax.models.parameter_shapes import parameter
 from gptjax.models.positions import sinusoidal
 from gptjax.models.transformer import (
     Cache,
@@ -55,14 +56,16 @@ class EncoderDecoder(Configured):
         """Declares the parameters."""
         c = self.config
         table = nn.initializers.normal(c.d_model**-0.5)
-        self.token_embedding = self.param(
-            "token_embedding", table, (padded_vocab_size(c), c.d_model), jnp.float32
+        self.token_embedding = parameter(
+            self, "token_embedding", table, (padded_vocab_size(c), c.d_model), jnp.float32
         )
         if c.positions == "learned":
             # As large as the embeddings of tokens are once they are multiplied.
             of_positions = nn.initializers.normal(1.0), (c.context_length, c.d_model), jnp.float32
-            self.position_embedding = self.param("position_embedding", *of_positions)
-            self.source_position_embedding = self.param("source_position_embedding", *of_positions)
+            self.position_embedding = parameter(self, "position_embedding", *of_positions)
+            self.source_position_embedding = parameter(
+                self, "source_position_embedding", *of_positions
+            )
         self.encoder = Transformer(
             c.encoder(), causal=False, attend=self.attend, constrain=self.constrain
         )

@@ -22,6 +22,7 @@ from gptjax.attention.cache import refuse_split
 from gptjax.models.heads import LanguageModelHead, padded_vocab_size
 from gptjax.models.layers import Configured, identity
 from gptjax.models.lstm import LSTM, init_states
+from gptjax.models.parameter_shapes import parameter
 from gptjax.models.positions import sinusoidal
 from gptjax.models.transformer import Cache, Transformer, attention_cycle, init_decoding
 
@@ -42,12 +43,12 @@ class GPT(Configured):
         """Declares the parameters."""
         c = self.config
         table = nn.initializers.normal(c.init_std)
-        self.token_embedding = self.param(
-            "token_embedding", table, (padded_vocab_size(c), c.d_model), jnp.float32
+        self.token_embedding = parameter(
+            self, "token_embedding", table, (padded_vocab_size(c), c.d_model), jnp.float32
         )
         if c.positions == "learned":
-            self.position_embedding = self.param(
-                "position_embedding", table, (c.context_length, c.d_model), jnp.float32
+            self.position_embedding = parameter(
+                self, "position_embedding", table, (c.context_length, c.d_model), jnp.float32
             )
         trunk = Transformer if c.trunk == "transformer" else LSTM
         self.trunk = trunk(c, attend=self.attend, constrain=self.constrain)

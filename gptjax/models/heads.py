@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from gptjax.config import ModelConfig
 from gptjax.models.layers import ACTIVATIONS, LayerNorm
+from gptjax.models.parameter_shapes import parameter
 from gptjax.models.projections import Projection, rows_product
 
 
@@ -33,8 +34,8 @@ class LanguageModelHead(nn.Module):
         """
         c = self.config
         if not c.tied_embeddings:
-            table = self.param(
-                "kernel", nn.initializers.normal(c.init_std), table.shape, jnp.float32
+            table = parameter(
+                self, "kernel", nn.initializers.normal(c.init_std), table.shape, jnp.float32
             )
         table = table.astype(hidden.dtype)
         logits = rows_product(hidden, table)
@@ -63,7 +64,7 @@ class MaskedLMHead(nn.Module):
             Projection((c.d_model,), c.init_std, name="dense")(hidden)
         )
         hidden = LayerNorm(c, name="norm")(hidden)
-        bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,), jnp.float32)
+        bias = parameter(self, "bias", nn.initializers.zeros, (c.vocab_size,), jnp.float32)
         bias = jnp.pad(bias, (0, table.shape[0] - c.vocab_size), constant_values=-jnp.inf)
         return rows_product(hidden, table.astype(hidden.dtype)) + bias[None, None]
 
@@ -81,8 +82,8 @@ class ScalarHead(nn.Module):
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """Maps hidden [B, T, E] to [B, T], computed in float32."""
         width = self.config.d_model
-        kernel = self.param("kernel", nn.initializers.normal((width + 1) ** -0.5), (width,))
-        bias = self.param("bias", nn.initializers.zeros, ())
+        kernel = parameter(self, "kernel", nn.initializers.normal((width + 1) ** -0.5), (width,))
+        bias = parameter(self, "bias", nn.initializers.zeros, ())
         hidden = hidden.astype(jnp.float32)
         return jnp.einsum("bte,e->bt", hidden, kernel, preferred_element_type=jnp.float32) + bias
 
@@ -105,8 +106,8 @@ class TaskHead(nn.Module):
     def __call__(self, features: jax.Array) -> jax.Array:
         """Maps K features of each example [B, K, E] to [B, K, C], computed in float32."""
         initial = self.initializer(self.config.init_std)
-        kernel = self.param("kernel", initial, (features.shape[-1], self.num_outputs))
-        bias = self.param("bias", nn.initializers.zeros, (self.num_outputs,))
+        kernel = parameter(self, "kernel", initial, (features.shape[-1], self.num_outputs))
+        bias = parameter(self, "bias", nn.initializers.zeros, (self.num_outputs,))
         features = features.astype(jnp.float32)
         outputs = jnp.einsum("bke,ec->bkc", features, kernel, preferred_element_type=jnp.float32)
         return outputs + bias[None, None]

@@ -20,6 +20,7 @@ from gptjax.attention.cache import KVCache, cached_attend
 from gptjax.attention.rules import Score
 from gptjax.config import ModelConfig
 from gptjax.models.cross_attention import Context, CrossAttention
+from gptjax.models.parameter_shapes import parameter
 from gptjax.models.positions import Rotation, rotate
 from gptjax.models.projections import Projection, head_shapes, transposed
 
@@ -94,8 +95,8 @@ class LayerNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., E] to [..., E] in the dtype of `x`."""
         features = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, features, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, features, jnp.float32)
+        scale = parameter(self, "scale", nn.initializers.ones, features, jnp.float32)
+        bias = parameter(self, "bias", nn.initializers.zeros, features, jnp.float32)
         centred = x.astype(jnp.float32)
         centred -= jnp.mean(centred, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)

@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from gptjax.config import ModelConfig
 from gptjax.models import adapters
+from gptjax.models.parameter_shapes import parameter
 
 # Of up to so many tokens a product costs what reading the kernel costs.
 FEW_TOKENS = 32
@@ -51,7 +52,7 @@ class Projection(nn.Module):
             y = rows_product(x.reshape(*free, -1), kernel).astype(x.dtype)
             y = y.reshape(*free, *self.features)
         else:
-            kernel = self.param("kernel", self._initial_kernel, inputs + self.features)
+            kernel = parameter(self, "kernel", self._initial_kernel, inputs + self.features)
             axes = tuple(range(len(free), x.ndim)), tuple(range(self.num_axes))
             y = jax.lax.dot_general(x, kernel.astype(x.dtype), (axes, ((), ())))
             if self.has_variable("params", adapters.A):
@@ -60,7 +61,7 @@ class Projection(nn.Module):
                     for name in (adapters.A, adapters.B)
                 )
                 y += jnp.tensordot(jax.lax.dot_general(x, a, (axes, ((), ()))), b, 1)
-        bias = self.param("bias", nn.initializers.zeros, self.features).astype(x.dtype)
+        bias = parameter(self, "bias", nn.initializers.zeros, self.features).astype(x.dtype)
         return y + bias.reshape((1,) * len(free) + self.features)
 
     def _initial_kernel(self, rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:

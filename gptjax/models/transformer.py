@@ -36,6 +36,7 @@ from gptjax.models.layers import (
     identity,
     sizes,
 )
+from gptjax.models.parameter_shapes import parameter, shapes_alone
 from gptjax.models.positions import rotation
 
 # Up to here the scan is unrolled: XLA then copies neither parameters nor activations in and out of
@@ -279,7 +280,7 @@ class Transformer(Configured):
         c = self.config
         changes, table = scores.parse(c.score), nn.initializers.normal(c.init_std)
         learned = {
-            name: self.param(name, table, shape, jnp.float32)
+            name: parameter(self, name, table, shape, jnp.float32)
             for name, shape in scores.learned_shapes(changes, c.num_heads).items()
         }
         return scores.bind(changes, c.num_heads, learned)
@@ -290,8 +291,14 @@ class Transformer(Configured):
         block = Block(c, attention_cycle(c)[0], cross=cross, parent=None)  # a token needs no mesh
         token = jnp.zeros((1, 1, c.d_model), dtype)
         context = Context(jnp.zeros((1, 1), jnp.int32), token)
-        keys = jax.random.split(rng, c.num_layers)
-        return jax.vmap(lambda key: block.init(key, token, context=context)["params"])(keys)
+
+        def made(key: jax.Array) -> Any:
+            return block.init(key, token, context=context)["params"]
+
+        if shapes_alone():
+            stack = (c.num_layers,)
+            return jax.tree.map(lambda leaf: jnp.zeros(stack + leaf.shape, leaf.dtype), made(rng))
+        return jax.vmap(made)(jax.random.split(rng, c.num_layers))
 
 
 def contexts_of_layers(config: ModelConfig, params: Any, context: Context) -> tuple[Context, ...]:

@@ -56,8 +56,13 @@ def texts_of(seed=0, rows=3, count=4):
 
 def hidden_of(config, gpt, text):
     """The hidden state of the last token of one text, by `GPT` alone."""
-    hidden = jax.jit(functools.partial(GPT(config).apply, method=GPT.hidden))
-    return np.asarray(hidden({"params": gpt}, np.array([text]))[0][0, -1], np.float64)
+    hidden = _hidden(config)({"params": gpt}, np.array([text]))[0]
+    return np.asarray(hidden[0, -1], np.float64)
+
+
+@once
+def _hidden(config):
+    return jax.jit(functools.partial(GPT(config).apply, method=GPT.hidden))
 
 
 @pytest.mark.parametrize("fields", [{}, {"attention": "prefix(length=6)"}])

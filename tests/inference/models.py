@@ -14,6 +14,7 @@ from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.models.gpt import GPT
+from gptjax.models.parameter_shapes import parameter_shapes
 
 VOCAB, CONTEXT = 120, 72  # all tokens are characters where they stand for bytes
 MODEL = ModelConfig(
@@ -49,8 +50,7 @@ def made(seed: int = 0, **changes) -> Made:
             size, mean = 0.1, float(name == "scale")
         return (mean + size * rng.normal(size=leaf.shape)).astype(np.float32)
 
-    shapes = jax.eval_shape(gpt.init, jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
-    return gpt, jax.tree.map_with_path(drawn, shapes)
+    return gpt, jax.tree.map_with_path(drawn, parameter_shapes(gpt))
 
 
 def generator_of(model_and_params: Made | None = None, *rest, **options) -> Generator:

@@ -77,6 +77,7 @@ def test_evaluate_and_the_next_stage_take_it_as_any_other(adapted, trained, tmp_
     jax.tree.map(np.testing.assert_array_equal, started, adapted.params())
 
 
+@pytest.mark.slow
 def test_it_goes_on_and_is_replayed_to_the_same_bits(adapted, config, tmp_path):
     stopped = run(tmp_path / "run", config, change=stopping(2))
     assert not stopped.has_result()

@@ -113,7 +113,7 @@ def test_masks_are_filled_with_the_most_probable_tokens(trained):
         names["[MASK]"],
         names["[SEP]"],
     ]
-    outputs = model.apply(
+    outputs = jax.jit(model.apply)(
         {"params": params}, np.array([tokens]), token_types=np.array([[0, 0, 0, 0, 1, 1, 1]])
     )
     expected = ["the [MASK] [SEP] a[MASK]"]

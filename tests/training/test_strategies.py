@@ -137,7 +137,7 @@ def model(request):
     return request.param
 
 
-LATER = ("data", "gather")  # of the second tier; the others contain what they do
+LATER = ("data", "fsdp", "gather")  # of the second tier; the others contain what they do
 
 
 @pytest.fixture(

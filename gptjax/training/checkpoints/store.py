@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.sharding import SingleDeviceSharding
 
 from gptjax.training.checkpoints.orbax_logging import silence_orbax
@@ -72,9 +73,11 @@ class Checkpoints:
         self.directory = self._directories.path
         self._pending: tuple[int, Future] | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in ARRAY_ITEMS}
-        handlers |= {name: ocp.JsonCheckpointHandler() for name in JSON_ITEMS}
-        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(**handlers))
+        self._arrays = {name: ocp.StandardCheckpointHandler() for name in ARRAY_ITEMS}
+        handlers: dict[str, Any] = {name: ocp.JsonCheckpointHandler() for name in JSON_ITEMS}
+        self._checkpointer = ocp.AsyncCheckpointer(
+            ocp.CompositeCheckpointHandler(**self._arrays, **handlers)
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -213,7 +216,8 @@ class Checkpoints:
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
                 self._saved_tree(step, item),
             )
-        self._check_target(step, item, abstract_params)
+        else:
+            self._check_target(step, item, abstract_params)
         return self._read(step, **{item: ocp.args.StandardRestore(abstract_params)})[item]
 
     def restore_eval_params(self, step: int | None = None, abstract_params: Any = None) -> Any:
@@ -264,10 +268,8 @@ class Checkpoints:
         return self._checkpointer.restore(self._directories[step], args=ocp.args.Composite(**args))
 
     def _saved_tree(self, step: int, item: str) -> Any:
-        """The tree of an array item, its leaves carrying `shape` and `dtype`."""
-        metadata = self._checkpointer.metadata(self._directories[step]).item_metadata
-        assert metadata is not None
-        return metadata[item].tree
+        """The tree of an array item, its leaves carrying `shape` and `dtype`; no other is read."""
+        return self._arrays[item].metadata(epath.Path(self._directories[step] / item)).tree
 
     def _check_target(self, step: int, item: str, target: Any) -> None:
         """Raises ValueError where a path, shape or dtype differs: orbax would cast in silence."""
