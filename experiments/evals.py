@@ -63,6 +63,7 @@ _LIST = flags.DEFINE_boolean("list", False, "Lists the tasks, their options and 
 
 def main(argv: Sequence[str]) -> None:
     """Prints the table and writes the files."""
+    del argv
     if _LIST.value:
         print("\n".join(_listed()))
         return
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
         with AnswerStore(workdir.path / "evals" / "answers.sqlite") as store, Screen() as screen:
             study.run(name, model, store, functools.partial(screen.say, name))
     output = Path(_OUTPUT.value or Path(places[0][0]) / "evals")
-    write(study, output, shlex.join(["python -m experiments.evals", *argv[1:], *sys.argv[1:]]))
+    write(study, output, f"python -m experiments.evals {shlex.join(sys.argv[1:])}")
     print("\n".join([*lines(study), "", f"examples and pictures: {output / 'evals.html'}"]))
 
 
