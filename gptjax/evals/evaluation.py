@@ -93,11 +93,9 @@ def evaluate(
         checked(prompts, shots, model.count, model.context_length)
     asked = [prompts.requests(item, shots) for item in task.items]
     answers = iter(store.ask(model, list(itertools.chain.from_iterable(asked)), progress))
-    judged, cut = [], 0
-    for item, requests in zip(task.items, asked, strict=True):
-        given = list(itertools.islice(answers, len(requests)))
-        judged.append(task.judge(item, given))
-        cut += any(answer.cut for answer in given)
+    given = [list(itertools.islice(answers, len(requests))) for requests in asked]
+    judged = task.judge_all(given)
+    cut = sum(any(answer.cut for answer in each) for each in given)
     ids = tuple(item.id for item in task.items)
     clean = [one for id, one in zip(ids, judged, strict=True) if id not in (dirty or ())]
     return Result(

@@ -110,7 +110,8 @@ class Programs(Task[ProgramItem]):
     def judge(self, item: ProgramItem, answers: Sequence[Answer]) -> Judged:
         texts = [answer.text for answer in answers if isinstance(answer, GenerationAnswer)]
         assert len(texts) == self.samples
-        outcomes = self._outcomes(item, texts)
+        once = {text: self._outcome(item, text) for text in dict.fromkeys(texts)}
+        outcomes = [once[text] for text in texts]
         kinds = [outcome.kind for outcome in outcomes]
         passed = kinds.count(sandbox.PASSED)
         columns = {f"pass@{k}": pass_at(k, len(kinds), passed) for k in {1, self.k}}
@@ -121,13 +122,12 @@ class Programs(Task[ProgramItem]):
         given = f"{texts[shown]}\n# {kinds[shown]}{why}"
         return Judged(columns, given, item.solution, passed / len(kinds) - 0.5)
 
-    def _outcomes(self, item: ProgramItem, texts: Sequence[str]) -> list[sandbox.Outcome]:
-        """How the program of each answer ends; equal ones are run once."""
-        programs = {text: f"{item.prompt}{text}\n{item.test}" for text in texts}
+    def judge_all(self, answers: Sequence[Sequence[Answer]]) -> list[Judged]:
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            ended = pool.map(lambda each: sandbox.run(each, self.limits), programs.values())
-            found = dict(zip(programs, ended, strict=True))
-        return [found[text] for text in texts]
+            return list(pool.map(self.judge, self.items, answers))
+
+    def _outcome(self, item: ProgramItem, text: str) -> sandbox.Outcome:
+        return sandbox.run(f"{item.prompt}{text}\n{item.test}", self.limits)
 
 
 def pass_at(k: int, samples: int, passed: int) -> float:
