@@ -30,6 +30,7 @@ from gptjax.evals.requests import (
     Request,
 )
 from gptjax.evals.screen import Screen
+from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tokenization import ChatTokenizer
 from gptjax.tokenization.chat import END_OF_TURN
@@ -290,6 +291,7 @@ def main() -> None:
 
     if _NAME not in model_registry:
         model_registry.register(_NAME, target="gptjax.evals.lm_eval:GptjaxLM")
+    enable_compilation_cache()
     cli_evaluate()
 
 
