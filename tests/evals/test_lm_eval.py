@@ -1,84 +1,24 @@
-"""The adapter for lm-evaluation-harness, against sums made by hand.
-
-Without the package (the extra `lm_eval`) its base class is a stand-in, and what compares with the
-package itself is skipped.
-"""
+"""The adapter for lm-evaluation-harness, against sums made by hand; the package is not needed."""
 
 import importlib
-import importlib.util
-import json
 import sys
 import tomllib
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import gptjax.evals
-import gptjax.evals.tasks
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
-from gptjax.evals.answer_store import AnswerStore
-from gptjax.evals.evaluation import evaluate
-from gptjax.evals.language_model import LanguageModel
-from gptjax.evals.registry import load_tasks
-from gptjax.tokenization import ChatTokenizer, load_tokenizer
+from tests.evals.lm_eval_models import CHAT, TOKENIZER, Hook, adapted, asked, lm_of
 from tests.inference.models import CONTEXT, made
 
-INSTALLED = importlib.util.find_spec("lm_eval") is not None
 MARKED = "\ue000"
-TOKENIZER = load_tokenizer("python_docs_1024")
-CHAT = ChatTokenizer(TOKENIZER)
-
-needs_lm_eval = pytest.mark.skipif(not INSTALLED, reason="needs the extra lm_eval")
-
-
-class Hook:
-    def __init__(self):
-        self.kept = []
-
-    def add_partial(self, *row):
-        self.kept.append(row)
-
-
-class StandIn:
-    def __init__(self):
-        self.cache_hook = Hook()
 
 
 @pytest.fixture(scope="module")
 def adapter():
-    """The module, with the package or with a stand-in for its base class."""
-    with pytest.MonkeyPatch.context() as patch:
-        if not INSTALLED:
-            for name in ("lm_eval", "lm_eval.api", "lm_eval.api.model"):
-                patch.setitem(sys.modules, name, types.ModuleType(name))
-            sys.modules["lm_eval.api.model"].LM = StandIn
-        patch.delitem(sys.modules, "gptjax.evals.lm_eval", raising=False)
-        yield importlib.import_module("gptjax.evals.lm_eval")
-        sys.modules.pop("gptjax.evals.lm_eval", None)
-        if hasattr(gptjax.evals, "lm_eval"):
-            del gptjax.evals.lm_eval
-
-
-def lm_of(adapter, tokenizer):
-    """The adapter of a random model with a tokenizer."""
-
-    def model(place, step, batch_size, tokenizer):
-        return LanguageModel(
-            *made(vocab_size=place.tokenizer().vocab_size),
-            tokenizer or place.tokenizer(),
-            content_hash=f"{step} {batch_size}",
-            batch_size=batch_size,
-        )
-
-    with pytest.MonkeyPatch.context() as patch:
-        place = types.SimpleNamespace(tokenizer=lambda: tokenizer)
-        patch.setattr(adapter, "WorkDirectory", lambda path: place)
-        patch.setattr(adapter, "of_run", model)
-        return adapter.GptjaxLM.create_from_arg_obj(
-            {"workdir": "runs/lm", "step": "7", "batch_size": 4}, {"batch_size": 1, "device": None}
-        )
+    with adapted() as module:
+        yield module
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +29,6 @@ def lm(adapter):
 @pytest.fixture(scope="module")
 def chat(adapter):
     return lm_of(adapter, CHAT)
-
-
-def asked(*rows):
-    return [types.SimpleNamespace(args=row) for row in rows]
 
 
 def log_probs(ids, tokenizer=TOKENIZER):
@@ -272,102 +208,3 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'gptjax\[lm_eval\]'"):
         importlib.import_module("gptjax.evals.lm_eval")
-
-
-TASK = """
-task: {name}
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {file}}}}}
-output_type: {kind}
-test_split: test
-doc_to_text: "{text}"
-doc_to_target: "{target}"
-{rest}
-"""
-OF_CHOICES = 'doc_to_choice: "{{%s}}"\nmetric_list: [{metric: acc}, {metric: acc_norm}]'
-TASKS = {
-    "lambada": (
-        "loglikelihood",
-        "{{text.split(' ')[:-1]|join(' ')}}",
-        "{{' ' + text.split(' ')[-1]}}",
-        "metric_list: [{metric: perplexity, aggregation: perplexity}, {metric: acc}]",
-    ),
-    "piqa": ("multiple_choice", "{{goal}}", "label", OF_CHOICES % "[sol1.strip(), sol2.strip()]"),
-    "arc_easy": ("multiple_choice", "{{query}}\\nAnswer:", "gold", OF_CHOICES % "choices"),
-}
-
-
-def written_tasks(shared_data, folder, count):
-    """The first examples of each set, for both harnesses; lm-eval has the labels in the rows."""
-    sources = {"lambada": "lambada_test", "piqa": "valid", "arc_easy": "arc_easy"}
-    for name, (kind, text, target, rest) in TASKS.items():
-        place = shared_data / name.split("_")[0] / f"{sources[name]}.jsonl"
-        rows = [json.loads(line) for line in place.read_text().splitlines()[:count]]
-        if name == "piqa":
-            labels = (place.parent / "valid-labels.lst").read_text().split()[:count]
-            (folder / "piqa-labels.lst").write_text("\n".join(labels))
-            rows = [row | {"label": int(each)} for row, each in zip(rows, labels, strict=True)]
-        file = folder / f"{name}.jsonl"
-        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        values = {"name": f"local_{name}", "file": file, "kind": kind}
-        (folder / f"local_{name}.yaml").write_text(
-            TASK.format(**values, text=text, target=target, rest=rest)
-        )
-
-
-@needs_lm_eval
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_lm_eval_and_we_have_the_same_figures(lm, shared_data, tmp_path, monkeypatch):
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
-
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    written_tasks(shared_data, tmp_path, 20)
-    names = [f"local_{name}" for name in TASKS]
-    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
-    theirs = simple_evaluate(lm, tasks=names, task_manager=manager, bootstrap_iters=0)["results"]
-    for name in TASKS:
-        plain = "" if name == "lambada" else ",normalisation=plain"
-        (task,) = load_tasks(f"{name}(path={tmp_path / name}.jsonl{plain})", None)
-        with AnswerStore(None) as store:
-            ours = evaluate(lm.model, task, store).figures
-        pairs = {"acc": "accuracy", "acc_norm": "accuracy_character", "perplexity": "perplexity"}
-        for their_name, our_name in pairs.items():
-            if (value := theirs[f"local_{name}"].get(f"{their_name},none")) is not None:
-                assert ours[our_name].value == pytest.approx(value, rel=1e-6, abs=1e-6)
-
-
-@needs_lm_eval
-def test_texts_are_divided_as_lm_eval_divides_them(lm):
-    from lm_eval.api.model import TemplateLM
-
-    class Theirs(TemplateLM):
-        eot_token_id = lm.model.start
-
-        def tok_encode(self, string, add_special_tokens=None, **_):
-            return lm.model.tokenizer.encode(string).tolist()
-
-        def _loglikelihood_tokens(self, requests, **_):
-            return [(context, continuation) for _, context, continuation in requests]
-
-        loglikelihood_rolling = generate_until = None
-
-    rows = [("", "a b"), ("a ", "b"), ("a\n\n", " b"), ("a", "\nb"), ("a b", "c")]
-    theirs = Theirs().loglikelihood(asked(*rows), disable_tqdm=True)
-    requests = [
-        (i, types.SimpleNamespace(context=c, continuation=e)) for i, (c, e) in enumerate(rows)
-    ]
-    ours = [(c.tolist(), e.tolist()) for _, c, e in lm.model._divided(requests)]
-    assert ours == theirs
-
-
-@needs_lm_eval
-def test_the_command_of_lm_eval_knows_the_name(adapter, monkeypatch):
-    import lm_eval.__main__
-    from lm_eval.api.registry import get_model
-
-    monkeypatch.setattr(lm_eval.__main__, "cli_evaluate", lambda: None)
-    monkeypatch.setattr(adapter, "enable_compilation_cache", lambda: None)
-    adapter.main()
-    assert get_model("gptjax").__name__ == "GptjaxLM"
