@@ -58,6 +58,9 @@ _CONTAMINATED = define_path(
     "dirty_items.jsonl of a preparation (--config.decontamination): the figures of clean items are "
     "given beside.",
 )
+_ALLOW_CODE = flags.DEFINE_boolean(
+    "allow_code", False, "Lets tasks run what a model writes, in a sandbox: see humaneval."
+)
 _LIST = flags.DEFINE_boolean("list", False, "Lists the tasks, their options and their files.")
 
 
@@ -70,7 +73,8 @@ def main(argv: Sequence[str]) -> None:
     places = [place_of(text) for text in given(_WORKDIR, "work directories, commas between")]
     shots = [number_of_shots(text) for text in _SHOTS.value]
     tasks = {}
-    for task in load_tasks(given(_TASKS, "tasks, commas between"), _DATA.value):
+    specs = given(_TASKS, "tasks, commas between")
+    for task in load_tasks(specs, _DATA.value, allow_code=_ALLOW_CODE.value):
         tasks[task.name] = some_items(task, _LIMIT.value, _SEED.value)
     dirty = {} if _CONTAMINATED.value is None else dirty_items(_CONTAMINATED.value, list(tasks))
     study = Study(tasks, shots, _SEED.value, dirty)

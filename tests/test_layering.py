@@ -72,7 +72,7 @@ MAY_IMPORT |= {
 JAX = {"flax", "grain", "jax", "jaxlib", "optax", "orbax"}
 WITHOUT_JAX = {*TEXT, "data", "curation"}
 LOADER = "gptjax/data/batches/loader.py"
-OPTIONAL = {"mlflow", "ray", "sacrebleu", "torch", "transformers", "wandb"}
+OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "torch", "transformers", "wandb"}
 BANNED_NAMES = {"common", "helpers", "utils"}
 
 

@@ -100,11 +100,9 @@ class Asking:
           dirty: ids of items that stand in the training text; None: it is not known.
         """
         task, remaining = self._task, iter(answers)
-        judged, cut = [], 0
-        for item, requests in zip(task.items, self._asked, strict=True):
-            given = list(itertools.islice(remaining, len(requests)))
-            judged.append(task.judge(item, given))
-            cut += any(answer.cut for answer in given)
+        given = [list(itertools.islice(remaining, len(requests))) for requests in self._asked]
+        judged = task.judge_all(given)
+        cut = sum(any(answer.cut for answer in each) for each in given)
         ids = tuple(item.id for item in task.items)
         clean = [one for id, one in zip(ids, judged, strict=True) if id not in (dirty or ())]
         return Result(

@@ -55,6 +55,7 @@ class LanguageModel:
       content_hash: stands for all that an answer depends on but the request.
       tokenizer: of its texts.
       context_length: tokens that it reads at most.
+      start: the token before a document's first.
     """
 
     def __init__(
@@ -81,9 +82,8 @@ class LanguageModel:
         """
         self.content_hash, self.tokenizer = content_hash, tokenizer
         start = tokenizer.end_of_text
-        self._start = (
-            np.asarray(tokenizer.encode("\n")) if start is None else np.array([start])
-        ).astype(np.int32)[-1:]
+        self.start = int(tokenizer.encode("\n")[-1]) if start is None else start
+        self._start = np.array([self.start], np.int32)
         self.context_length = model.config.context_length
         self._batch_size = batch_size
         self._scorer = Scorer(model, params, batch_size=batch_size)
@@ -108,6 +108,10 @@ class LanguageModel:
         """The answers, in the order of the requests."""
         found = dict(self.answers(requests))
         return [found[number] for number in range(len(requests))]
+
+    def log_probs(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[float]:
+        """Log-probabilities, in nats, of tokens [n] behind others [m], which fit the context."""
+        return [score.total for score in self._scorer.score(pairs)]
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
@@ -301,7 +305,11 @@ def _numbered(questions: Sequence[_Question], scores: Sequence[Sequence[Score]])
 
 
 def of_run(
-    workdir: WorkDirectory, step: int | None = None, *, batch_size: int = 32
+    workdir: WorkDirectory,
+    step: int | None = None,
+    *,
+    batch_size: int = 32,
+    tokenizer: Tokenizer | None = None,
 ) -> LanguageModel:
     """The language model of a run.
 
@@ -309,11 +317,12 @@ def of_run(
       workdir: of the run.
       step: of the checkpoint; None: the one that the run chooses.
       batch_size: texts that are scored, or written, at the same time.
+      tokenizer: one with the run's ids that reads texts in another way; None: the run's.
 
     Raises:
       ValueError: there is no such run or checkpoint, or it is not of a language model.
     """
-    model, tokenizer = workdir.model(), workdir.tokenizer()
+    model, tokenizer = workdir.model(), tokenizer or workdir.tokenizer()
     step = workdir.resolve_step(step)
     parts = {
         "checkpoint": content_hash(StepDirectories(workdir.path / "checkpoints")[step]),

@@ -93,12 +93,14 @@ class Entry:
       file: of its examples, below the folder of data; "": it reads none.
       train_file: of its training split, likewise; `ITSELF`; or "": none is known.
       get: what to get where the file is missing.
+      runs_code: whether what a model writes is run as a program.
     """
 
     load: Callable[..., Task[Any]]
     file: str
     train_file: str
     get: str
+    runs_code: bool = False
 
     @property
     def meaning(self) -> str:
@@ -118,29 +120,37 @@ GROUPS: dict[str, tuple[str, ...]] = {}
 
 
 def task(
-    name: str, *, file: str = "", train_file: str = "", get: str = ""
+    name: str, *, file: str = "", train_file: str = "", get: str = "", runs_code: bool = False
 ) -> Callable[[Callable[..., Task[Any]]], Callable[..., Task[Any]]]:
     """A decorator that registers a function `(source, *, options) -> Task`; see `Entry`."""
 
     def register(load: Callable[..., Task[Any]]) -> Callable[..., Task[Any]]:
-        TASKS.register(name)(Entry(load, file, train_file, get))
+        TASKS.register(name)(Entry(load, file, train_file, get, runs_code))
         return load
 
     return register
 
 
-def load_tasks(specs: str, data: str | None) -> Iterator[Task[Any]]:
+def load_tasks(specs: str, data: str | None, *, allow_code: bool = False) -> Iterator[Task[Any]]:
     """The tasks of a list.
 
     Args:
       specs: NAME or NAME(OPTION=VALUE,...), with commas between; a group stands for its tasks.
       data: folder that has the files of the tasks, as their entries name them.
+      allow_code: whether tasks may run what a model writes.
 
     Raises:
-      ValueError: an unknown task or option, a file that is missing or has another format.
+      ValueError: an unknown task or option, a file that is missing or has another format, or a task
+        that may not run what a model writes.
     """
     for spec, name, options in _parsed(specs):
-        yield _load(TASKS.get(name), spec, options, data)
+        entry = TASKS.get(name)
+        if entry.runs_code and not allow_code:
+            raise ValueError(
+                f"--tasks: got {spec}, which runs programs that the model writes, expected "
+                "--allow_code with it, on a machine where that may be done"
+            )
+        yield _load(entry, spec, options, data)
 
 
 def _parsed(specs: str) -> Iterator[tuple[str, str, dict[str, str]]]:

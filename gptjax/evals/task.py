@@ -106,3 +106,7 @@ class Task(abc.ABC, Generic[Item]):
     @abc.abstractmethod
     def judge(self, item: Item, answers: Sequence[Answer]) -> Judged:
         """What the answers to the requests are worth."""
+
+    def judge_all(self, answers: Sequence[Sequence[Answer]]) -> list[Judged]:
+        """`judge` of each item and its answers; a task that is slow at it does several at once."""
+        return [self.judge(item, each) for item, each in zip(self.items, answers, strict=True)]

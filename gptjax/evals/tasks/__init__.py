@@ -5,6 +5,7 @@ from gptjax.evals.tasks import (  # noqa: F401, to register them
     arithmetic,
     choices,
     classification,
+    code,
     free_text,
     language,
     schemas,
