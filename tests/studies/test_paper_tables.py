@@ -149,7 +149,9 @@ def test_a_table_is_shown_as_it_is(tmp_path):
 
 def test_the_binary_lists_plans_fills_and_says_what_failed(table, tmp_path):
     counted = dataclasses.replace(table, cells=PARTS[-1:], claims=[])
-    with registered(TABLES, **{"made:1": lambda: counted, "made:2": lambda: table}):
+    broken = dataclasses.replace(table, cells=[PARTS[3], PARTS[-1]], claims=[])
+    tables = {"made:1": lambda: counted, "made:2": lambda: table, "made:3": lambda: broken}
+    with registered(TABLES, **tables):
         listed = call("reproduce", "--list").output
         assert "made:1: a made-up table, 1 cells, 0 claims\n" in listed
         ended = call("reproduce", "--table=made:1", f"--workdir={tmp_path}")
@@ -158,6 +160,8 @@ def test_the_binary_lists_plans_fills_and_says_what_failed(table, tmp_path):
         assert written["cells"][0]["ours"] == 12.0 and written["versions"]
         planned = call("reproduce", "--table=made:2", "--dry_run").output
         assert "  unmade: none\n" in planned and "124,439,808 parameters" in planned
+        ended = call("reproduce", "--table=made:3", f"--workdir={tmp_path}")
+        assert ended.code == 1 and "broken, bits" in ended.output and "layers  2" in ended.output
         assert call("reproduce", "--table=made").refusal.startswith("unknown table 'made'")
         assert (
             call("reproduce", "--table=made:1").refusal == "--workdir: got none, expected a folder"
