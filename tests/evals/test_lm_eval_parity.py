@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+import gptjax.evals.tasks  # noqa: F401, to register them
 from gptjax.evals.answer_store import AnswerStore
 from gptjax.evals.evaluation import evaluate
 from gptjax.evals.registry import load_tasks
