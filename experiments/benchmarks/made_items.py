@@ -1,4 +1,4 @@
-"""Items of evals that are made from a seed: their sizes are those of real ones, their words nobody's.
+"""Items of evals of the sizes of real ones, made from a seed.
 
 tokenizer = tokenizer_of_size(50_257)
 requests = choices(8, Words(), context=(200, 400), answers=4, answer=(10, 20))
@@ -50,9 +50,7 @@ def choices(
     made = []
     for _ in range(questions):
         shared = words.text(words.number(context))
-        made += [
-            Likelihood(shared, " " + words.text(words.number(answer))) for _ in range(answers)
-        ]
+        made += [Likelihood(shared, " " + words.text(words.number(answer))) for _ in range(answers)]
     return made
 
 
