@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from experiments.benchmarks.registry import SUITES
 from experiments.configs import EXPERIMENTS
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.evals.language_model import LanguageModel
-from gptjax.evals.requests import Generation, Likelihood
+from gptjax.evals.requests import Generation, Likelihood, LikelihoodAnswer
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.interop.huggingface_directory import write_pretrained
@@ -115,7 +115,7 @@ def measure_multiple_choice(
         answers=sizes.answers,
         answer=sizes.answer,
     )
-    found = [answer.log_prob for answer in ours.all_answers(asked)]
+    found = [cast(LikelihoodAnswer, answer).log_prob for answer in ours.all_answers(asked)]
 
     def apart() -> None:
         for first in range(sizes.answers):  # of equal contexts one is in each call
@@ -130,7 +130,7 @@ def measure_multiple_choice(
     }
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "model"
-        leaves = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+        leaves: dict[str, Any] = traverse_util.flatten_dict(jax.device_get(params), sep="/")
         write_pretrained(directory, model.config, lambda name: leaves[name], ours.tokenizer)
         return figures | _beside_hf(sizes, directory, asked, found, programs["shared"])
 
@@ -217,6 +217,7 @@ def measure_lambada(sizes: EvalSizes) -> dict[str, float]:
 def _untrained_run(path: Path) -> None:
     """A work directory of `gpt2_smoke` as if its run had just begun."""
     config = resolve(EXPERIMENTS.get("gpt2_smoke")())
+    assert config.data.tokenizer
     tokenizer = tokenizer_named(config.data.tokenizer)
     leaves: dict[str, Any] = jax.device_get(_random(GPT(config.model)))
     run = WorkDirectory(str(path))
