@@ -44,6 +44,7 @@ from gptjax.training.checkpoints.retention import StepDirectories
 
 _AT_ONCE = 32  # batches that are scored before their answers are given
 _WAITING = 4  # batches of texts that are written, or wait for it
+_LOOK = 16  # tokens between two looks for stop strings, which the device does not see
 
 Numbered = Iterator[tuple[int, Answer]]
 
@@ -213,7 +214,8 @@ class LanguageModel:
                 number, request = waiting.popleft()
                 prompt, cut = self._prompt(request)
                 jobs.append((number, request, cut, self._submitted(request, prompt)))
-            self._generator.step(self.context_length)
+            stops = any(request.stop for _, request, _, _ in jobs)
+            self._generator.step(_LOOK if stops else self.context_length)
             ended = [job for job in jobs if not job[-1].writing]
             jobs = [job for job in jobs if job[-1].writing]
             for number, request, cut, job in ended:

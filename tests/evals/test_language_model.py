@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gptjax.evals import language_model
 from gptjax.evals.language_model import LanguageModel
 from gptjax.evals.requests import Generation, Likelihood, LikelihoodAnswer, Rolling, key
 from gptjax.inference.beam import BeamSearch
@@ -127,6 +128,28 @@ def test_texts_are_those_of_the_generator(model, bytes_model):
         [Generation("once", max_new_tokens=9, temperature=1.0, draw=draw) for draw in (0, 0, 1)]
     )
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_text_that_meets_its_stop_string_is_not_written_to_its_end(model, monkeypatch):
+    """Written on the device until the next look, and not as far as its tokens may go."""
+    (whole,) = model.all_answers([Generation("once", max_new_tokens=60)])
+    asked, step = [], model._generator.step
+
+    def watched(num_steps):
+        asked.append(num_steps)
+        step(num_steps)
+
+    monkeypatch.setattr(model._generator, "step", watched)
+    monkeypatch.setattr(language_model, "_LOOK", 4)
+    stops = (whole.text[2],), (whole.text[-1] + "no",)
+    stopped, through = model.all_answers([Generation("once", stop, 60) for stop in stops])
+    assert stopped.text == whole.text[: whole.text.index(stops[0][0])]
+    assert through.text == whole.text and asked == [4] * 15
+    asked.clear()
+    model.all_answers([Generation("once", stops[0], 60)])
+    assert asked == [4]
+    model.all_answers([Generation("once", max_new_tokens=9)])
+    assert asked == [4, CONTEXT]
 
 
 def test_beams_are_those_of_beam_search(model, bytes_model):
