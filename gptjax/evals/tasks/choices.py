@@ -76,11 +76,13 @@ def piqa(source: Source, *, normalisation: str = "token") -> Choices:
     return Choices(source.name, of(source.path), training, normalisation=normalisation)
 
 
-def _arc(source: Source, normalisation: str) -> Choices:
+def _with_gold(source: Source, normalisation: str, cue: str) -> Choices:
+    """JSON lines with query, choices and gold, the index of the right one."""
+
     def read(row: Row) -> Iterator[ChoiceItem]:
         choices = row.as_list("'choices'", row.value("choices"))
         answer = index_of(row, row.value("gold"), len(choices))
-        yield answering(id_of(row), row.text("query"), choices, answer)
+        yield answering(id_of(row), row.text("query"), choices, answer, cue)
 
     normalisation = normalisation_of(source.name, normalisation)
     return Choices(**source.json(read), normalisation=normalisation)
@@ -94,7 +96,7 @@ def _arc(source: Source, normalisation: str) -> Choices:
 )
 def arc_easy(source: Source, *, normalisation: str = "unconditional") -> Choices:
     """ARC-Easy, school science (Clark et al. 2018, arXiv 1803.05457)."""
-    return _arc(source, normalisation)
+    return _with_gold(source, normalisation, cue="\nAnswer:")
 
 
 @task(
@@ -105,7 +107,7 @@ def arc_easy(source: Source, *, normalisation: str = "unconditional") -> Choices
 )
 def arc_challenge(source: Source, *, normalisation: str = "unconditional") -> Choices:
     """ARC-Challenge, what word counts do not solve (Clark et al. 2018, arXiv 1803.05457)."""
-    return _arc(source, normalisation)
+    return _with_gold(source, normalisation, cue="\nAnswer:")
 
 
 @task(
@@ -115,14 +117,7 @@ def arc_challenge(source: Source, *, normalisation: str = "unconditional") -> Ch
 )
 def hellaswag(source: Source, *, normalisation: str = "token") -> Choices:
     """HellaSwag, how a scene goes on (Zellers et al. 2019, arXiv 1905.07830)."""
-
-    def read(row: Row) -> Iterator[ChoiceItem]:
-        choices = row.as_list("'choices'", row.value("choices"))
-        answer = index_of(row, row.value("gold"), len(choices))
-        yield answering(id_of(row), row.text("query"), choices, answer, cue="")
-
-    normalisation = normalisation_of(source.name, normalisation)
-    return Choices(**source.json(read), normalisation=normalisation)
+    return _with_gold(source, normalisation, cue="")
 
 
 @task(
