@@ -7,6 +7,7 @@ this and talks to it; the log-probabilities are left in the file `answers`:
         '{"model": "DIR", "asked": "asked.json", "answers": "answers.json", "batch_size": 8}'
 """
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -17,8 +18,6 @@ from typing import Any
 
 import torch
 import transformers
-from lm_eval.api.instance import Instance  # pyright: ignore[reportMissingImports]
-from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
 
 from experiments.benchmarks.pytorch.program import serve
 
@@ -28,15 +27,19 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 def _answering(model: str, asked: str, answers: str, batch_size: int) -> Callable[[], float]:
     """Builds a function that answers all once and returns the seconds it took."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    of_theirs: Any = HFLM(pretrained=model, device=DEVICE, dtype="float32", batch_size=batch_size)
+    theirs: Any = importlib.import_module("lm_eval.models.huggingface")
+    instance = importlib.import_module("lm_eval.api.instance").Instance
+    model_of_theirs = theirs.HFLM(
+        pretrained=model, device=DEVICE, dtype="float32", batch_size=batch_size
+    )
     requests = [
-        Instance("loglikelihood", {}, tuple(pair), number)
+        instance("loglikelihood", {}, tuple(pair), number)
         for number, pair in enumerate(json.loads(Path(asked).read_text()))
     ]
 
     def run() -> float:
         began = time.perf_counter()
-        found = of_theirs.loglikelihood(requests, disable_tqdm=True)
+        found = model_of_theirs.loglikelihood(requests, disable_tqdm=True)
         seconds = time.perf_counter() - began
         Path(answers).write_text(json.dumps([log_prob for log_prob, _ in found]))
         return seconds
