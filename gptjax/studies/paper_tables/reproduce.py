@@ -9,28 +9,25 @@ A model that fails leaves its cells empty, with the reason; the rest goes on.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gptjax.atomic_files import write_json
 from gptjax.config import ExperimentConfig, batch_schedule, resolve
-from gptjax.evals.answer_store import AnswerStore
-from gptjax.evals.evaluation import Result, evaluate
-from gptjax.evals.language_model import of_run
-from gptjax.evals.study import some_items
-from gptjax.evals.tasks import load_tasks
 from gptjax.runs.kind import kind_of
 from gptjax.runs.provenance import provenance
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.measure import measure_all
 from gptjax.studies.equal_budget.summary import t_interval
+from gptjax.studies.paper_tables.outcomes import Outcome, outcomes_of_run
 from gptjax.studies.paper_tables.table import (
     Cell,
     Counted,
     Elsewhere,
     Evaluated,
+    Measure,
     Model,
     Place,
     Reached,
@@ -38,7 +35,6 @@ from gptjax.studies.paper_tables.table import (
     Table,
 )
 from gptjax.training.interruption import Interrupted
-from gptjax.training.reporting.metrics import read_metrics
 
 FORMS = ("mini", "full")
 Say = Callable[[str], None]
@@ -127,9 +123,22 @@ def reproduce(
                 failures[key] = f"{type(error).__name__}: {error}"
                 say(f"{table.name}: {key} failed: {error}")
                 break
+    outcomes = {
+        key: [
+            outcomes_of_run(
+                [cell.measured(form) for cell in table.cells if cell.model == key],
+                _workdir(folder, key, resolved[key], number),
+                data,
+                limit,
+            )
+            for number in range(seeds)
+        ]
+        for key in order
+        if key not in failures
+    }
     times = _step_times(table, form, resolved, folder)
     for filled in counts.values():
-        _fill(filled, table, form, resolved, failures, times, folder, seeds, data, limit)
+        _fill(filled, form, resolved, failures, times, outcomes)
     summary = _summary(table, form, seeds, counts, costs, resolved)
     write_json(folder / "table.json", {**summary, **provenance()})
     return summary
@@ -144,9 +153,9 @@ def _model(
     table: Table, key: str, config: ExperimentConfig, number: int, folder: Path, say: Say
 ) -> dict[str, float]:
     """Trains one model of one seed to its end, unless that is done; returns what it cost."""
+    workdir = _workdir(folder, key, config, number)
     config = dataclasses.replace(config)
     config.training = dataclasses.replace(config.training, seed=config.training.seed + number)
-    workdir = WorkDirectory(str(folder / _folder(key) / str(config.training.seed)))
     with workdir.claimed():
         if not workdir.has_result():
             say(f"--- {table.name}: {key}, seed {config.training.seed}")
@@ -158,6 +167,11 @@ def _model(
         "flops": training_flops(config),
         "seconds": float(workdir.result().get("seconds", math.nan)),
     }
+
+
+def _workdir(folder: Path, key: str, config: ExperimentConfig, number: int) -> WorkDirectory:
+    """The work directory of a model's run of the seed number `number`."""
+    return WorkDirectory(str(folder / _folder(key) / str(config.training.seed + number)))
 
 
 def folder_of(table: Table, root: str, form: str) -> Path:
@@ -184,17 +198,13 @@ def _step_times(
 
 def _fill(
     filled: Filled,
-    table: Table,
     form: str,
     configs: Mapping[str, ExperimentConfig],
     failures: Mapping[str, str],
     times: Mapping[str, float],
-    folder: Path,
-    seeds: int,
-    data: str | None,
-    limit: int | None,
+    outcomes: Mapping[str, Sequence[Mapping[Measure, Outcome]]],
 ) -> None:
-    """Measures one cell."""
+    """Gives one cell its values, or says why it has none."""
     cell, measured = filled.cell, filled.cell.measured(form)
     if cell.model in failures:
         filled.why = f"not run: {failures[cell.model]}"
@@ -207,49 +217,24 @@ def _fill(
     elif isinstance(measured, StepTime):
         filled.values = [times[cell.model] / times[measured.than]]
     else:
-        results = []
-        for number in range(seeds):
-            seed = configs[cell.model].training.seed + number
-            workdir = WorkDirectory(str(folder / _folder(cell.model) / str(seed)))
-            try:
-                value, result = _of_run(measured, workdir, data, limit)
-            except ValueError as error:
-                filled.why = f"not measured: {error}"
-                filled.values = []
-                return
-            filled.values.append(value)
-            results.append(result)
-        _interval(filled, measured, results)
+        found = [of_seed[measured] for of_seed in outcomes[cell.model]]
+        filled.why = next((f"not measured: {one.why}" for one in found if one.why), None)
+        if filled.why is None:
+            filled.values = [one.value for one in found]
+            _interval(filled, measured, found[0])
 
 
-def _of_run(
-    measured: Reached | Evaluated, workdir: WorkDirectory, data: str | None, limit: int | None
-) -> tuple[float, Result | None]:
-    if isinstance(measured, Reached):
-        rows = read_metrics(workdir.path / "metrics.jsonl")
-        found = [row for row in rows if row.get("split") == measured.split]
-        if not found or measured.figure not in found[-1]:
-            raise ValueError(f"{workdir.path}: got no {measured.figure} of {measured.split}")
-        return found[-1][measured.figure] * measured.factor, None
-    (task,) = load_tasks(measured.task, data)
-    with AnswerStore(workdir.path / "evals" / "answers.sqlite") as store:
-        result = evaluate(of_run(workdir), some_items(task, limit, 0), store, shots=measured.shots)
-    if measured.figure not in result.figures:
-        raise ValueError(f"{measured.task}: got no figure {measured.figure}")
-    return result.figures[measured.figure].value * measured.factor, result
-
-
-def _interval(filled: Filled, measured: Reached | Evaluated, results: list[Result | None]) -> None:
+def _interval(filled: Filled, measured: Reached | Evaluated, first: Outcome) -> None:
     if len(filled.values) > 1:
         over = t_interval(filled.values)
         assert over["half_width"] is not None and over["mean"] is not None
         filled.low = over["mean"] - over["half_width"]
         filled.high = over["mean"] + over["half_width"]
         filled.interval = f"t over {len(filled.values)} seeds"
-    elif results[0] is not None and isinstance(measured, Evaluated):
-        figure = results[0].figures[measured.figure]
-        filled.low, filled.high = figure.low * measured.factor, figure.high * measured.factor
-        filled.interval = f"{figure.interval} over items"
+    elif first.figure is not None and isinstance(measured, Evaluated):
+        filled.low = first.figure.low * measured.factor
+        filled.high = first.figure.high * measured.factor
+        filled.interval = f"{first.figure.interval} over items"
 
 
 def _summary(
