@@ -56,7 +56,7 @@ _CONTAMINATED = define_path(
     "contaminated",
     None,
     "dirty_items.jsonl of a preparation (--config.decontamination): the figures of clean items are "
-    "given beside.",
+    "given as well.",
 )
 _ALLOW_CODE = flags.DEFINE_boolean(
     "allow_code", False, "Lets tasks run what a model writes, in a sandbox: see humaneval."
@@ -75,8 +75,11 @@ def main(argv: Sequence[str]) -> None:
     tasks = {}
     specs = given(_TASKS, "tasks, commas between")
     for task in load_tasks(specs, _DATA.value, allow_code=_ALLOW_CODE.value):
-        tasks[task.name] = some_items(task, _LIMIT.value, _SEED.value)
-    dirty = {} if _CONTAMINATED.value is None else dirty_items(_CONTAMINATED.value, list(tasks))
+        if task.name in tasks:
+            raise ValueError(f"--tasks: got {task.name} twice, expected it once")
+        tasks[task.name] = task
+    dirty = {} if _CONTAMINATED.value is None else dirty_items(_CONTAMINATED.value, tasks)
+    tasks = {name: some_items(task, _LIMIT.value, _SEED.value) for name, task in tasks.items()}
     study = Study(tasks, shots, _SEED.value, dirty)
     enable_compilation_cache()
     for path, step in places:

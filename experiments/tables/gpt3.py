@@ -142,8 +142,8 @@ def mix() -> Table:
         models={"175B": Model("gpt3_175b")},
         notes=(
             "Ours is what the mixture takes of sources of the paper's sizes. The paper's weights "
-            "add up to 101%, and its epochs of WebText2 and Wikipedia do not follow from them: "
-            "300 billion tokens times the weight, over the source's tokens, is 3.5 and 3.0."
+            "add up to 101%, and its epochs of WebText2, Books1 and Wikipedia do not follow from "
+            "them: 300 billion tokens times the weight, over the source's tokens, is 3.5, 2.0, 3.0."
         ),
     )
 
@@ -220,7 +220,7 @@ def arithmetic() -> Table:
         ],
         notes=(
             "The mini form is a byte-level model of 0.3 million parameters, trained on the corpus "
-            "`sums`, and asked 500 questions of each set that the corpus leaves out; few-shot is "
+            "`sums`, and asked questions of each set that the corpus leaves out; few-shot is "
             "as many examples as its 256 bytes hold. GPT-3 was not trained on such questions, and "
             "has 50 examples."
         ),

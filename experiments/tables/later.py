@@ -15,7 +15,7 @@ def preferences() -> Table:
     return Table(
         name="instructgpt:1",
         title="how often InstructGPT is preferred",
-        source="arXiv 2203.02155, section 1 and figure 1, labelers' preferences",
+        source="arXiv 2203.02155, section 1, labelers' preferences",
         units={column: "%"},
         cells=[
             Cell("175B over GPT-3 175B", column, 85.0, "PPO-ptx", by),

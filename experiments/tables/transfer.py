@@ -47,7 +47,10 @@ def _table(
             for column, published in zip(columns, values, strict=True)
         ],
         models={row: Model(experiment) for row, (experiment, _) in rows.items()},
-        notes=f"The study `{study}` of experiments.transfer has these rows in small.",
+        notes=(
+            f"The study `{study}` of experiments.transfer has these rows in small. The experiment "
+            "that is named is the nearest of the registry: none trains all cells of a row."
+        ),
     )
 
 

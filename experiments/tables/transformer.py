@@ -80,6 +80,7 @@ def variations() -> Table:
         ],
         notes=(
             "The mini form translates made-up sentences (transformer_smoke), where a model that "
-            "learns them makes few mistakes."
+            "learns them makes few mistakes. Its rows have the paper's names, and changes in "
+            "proportion: c_2_layers has one of two layers, c_8_layers three."
         ),
     )

@@ -9,7 +9,6 @@ goes on where it stopped, and other tasks and shots take what they share with ea
 
 import json
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,6 @@ from typing import Protocol
 
 from gptjax.evals.requests import Answer, Request, as_row, key, of_row
 
-_KEEP_EVERY = 5.0  # seconds between two times that answers are written to the file
 _AT_ONCE = 500  # keys of one look-up; SQLite allows 999 values in a statement
 
 Progress = Callable[[int, int], None]
@@ -48,7 +46,10 @@ class AnswerStore:
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._file = sqlite3.connect(":memory:" if path is None else path, timeout=60)
+            place = ":memory:" if path is None else path
+            self._file = sqlite3.connect(place, timeout=60, isolation_level=None)
+            self._file.execute("PRAGMA journal_mode=WAL")
+            self._file.execute("PRAGMA synchronous=NORMAL")
             self._file.execute(
                 "CREATE TABLE IF NOT EXISTS answers (model TEXT, request TEXT, answer TEXT, "
                 "PRIMARY KEY (model, request)) WITHOUT ROWID"
@@ -67,7 +68,6 @@ class AnswerStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.commit()
         self._file.close()
 
     def ask(
@@ -88,16 +88,12 @@ class AnswerStore:
         asked = {k: request for k, request in zip(keys, requests, strict=True) if k not in found}
         total = len(found) + len(asked)
         progress(len(found), total)
-        missing, kept = list(asked), time.monotonic()
+        missing = list(asked)
         for number, answer in model.answers(list(asked.values())) if asked else ():
             found[missing[number]] = answer
             row = (model.content_hash, missing[number], json.dumps(as_row(answer)))
             self._file.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row)
-            if time.monotonic() - kept > _KEEP_EVERY:
-                self._file.commit()
-                kept = time.monotonic()
             progress(len(found), total)
-        self._file.commit()
         return [found[k] for k in keys]
 
     def _kept(self, model: str, keys: Sequence[str]) -> dict[str, Answer]:

@@ -162,4 +162,6 @@ def _protocol(task: Task[Any], shots: int, seed: int) -> str:
     if not shots:
         return f"Zero-shot. {task.protocol}"
     examples = "one example" if shots == 1 else f"{shots} examples"
-    return f"{examples} of the training split, drawn for each item (seed {seed}). {task.protocol}"
+    own = {item.id for item in task.items} & {item.id for item in task.training}
+    split = "set, others than the item," if own else "training split,"
+    return f"{examples} of the {split} drawn for each item (seed {seed}). {task.protocol}"

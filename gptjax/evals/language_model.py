@@ -29,6 +29,7 @@ from gptjax.evals.requests import (
     LikelihoodAnswer,
     Request,
     Rolling,
+    room_for_prompt,
 )
 from gptjax.inference.beam import BeamSearch, Hypothesis
 from gptjax.inference.generate import Generator
@@ -43,6 +44,7 @@ from gptjax.training.checkpoints.manifest import content_hash
 from gptjax.training.checkpoints.retention import StepDirectories
 
 _AT_ONCE = 32  # batches that are scored before their answers are given
+_ANSWERS = 1  # raised where a change of the code changes answers, so that kept ones are not taken
 _WAITING = 4  # batches of texts that are written, or wait for it
 _LOOK = 16  # tokens between two looks for stop strings, which the device does not see
 
@@ -224,8 +226,7 @@ class LanguageModel:
     def _prompt(self, request: Generation) -> tuple[np.ndarray, bool]:
         """The end of a prompt [n] that leaves room for the answer, and whether it was cut."""
         tokens = self.tokenizer.encode(request.prompt) if request.prompt else self._start
-        new = request.max_new_tokens or 1
-        most = max(self.context_length - new, self.context_length // 2)
+        most = room_for_prompt(self.context_length, request.max_new_tokens)
         return tokens[-most:], tokens.size > most
 
     def _submitted(self, request: Generation, prompt: np.ndarray) -> WrittenText:
@@ -329,6 +330,7 @@ def of_run(
     parts = {
         "checkpoint": content_hash(StepDirectories(workdir.path / "checkpoints")[step]),
         "model": dataclasses.asdict(model.config),
+        "answers": _ANSWERS,
         "tokenizer": tokenizer.content_hash(),
     }
     stands_for = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())

@@ -1,6 +1,6 @@
 """Figures of a task's items: how they are made of what each item gave, and how sure they are.
 
-    metric = Metric("accuracy", share("right"))
+    metric = share("accuracy", "right")
     figure = metric.figure({"right": np.array([1.0, 0.0, 1.0])}, seed=0)
     figure.value, figure.low, figure.high, figure.interval      # 0.667, ..., "wilson"
     paired(metric, columns, other_columns, seed=0)              # of two models on the same items

@@ -172,7 +172,8 @@ def _parsed(specs: str) -> Iterator[tuple[str, str, dict[str, str]]]:
                 )
             options[key.strip()] = value.strip()
         for each in GROUPS.get(name, (name,)):
-            yield (each if name in GROUPS else spec.strip()), each, options
+            options_of = f"({given})" if given else ""
+            yield f"{each}{options_of}", each, options
 
 
 def _load(entry: Entry, spec: str, given: Mapping[str, str], data: str | None) -> Task[Any]:

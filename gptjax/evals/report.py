@@ -38,7 +38,7 @@ def lines(study: Study) -> Iterator[str]:
     if differences:
         yield ""
         yield from _aligned(
-            ("task", "shots", "first less second", "difference", "95% interval", "p"),
+            ("task", "shots", "first minus second", "difference", "95% interval", "p"),
             [_difference_cells(row) for row in differences],
         )
 
@@ -68,7 +68,7 @@ def page(study: Study, command: str = "") -> str:
     ]
     differences = study.differences()
     if differences:
-        head = ("task", "shots", "first less second", "difference", "95% interval", "p")
+        head = ("task", "shots", "first minus second", "difference", "95% interval", "p")
         body.append(html_table(head, [_difference_cells(row) for row in differences]))
     for name, results in study.results.items():
         for result in results:
@@ -101,7 +101,7 @@ def _difference_cells(row: Mapping[str, Any]) -> list[str]:
     return [
         row["task"],
         str(first) if first == second else f"{first}, {second}",
-        f"{row['first']} less {row['second']}",
+        f"{row['first']} minus {row['second']}",
         f"{name} {_value(name, row['value'], signed=True)}",
         f"{_value(name, row['low'], signed=True)} to {_value(name, row['high'], signed=True)}",
         f"{row['p_value']:.3g} ({row['test']})",

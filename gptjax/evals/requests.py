@@ -71,6 +71,11 @@ class Generation:
 Request = Likelihood | Rolling | Generation
 
 
+def room_for_prompt(context_length: int, max_new_tokens: int | None) -> int:
+    """Tokens of a prompt that are read: what the answer leaves, half of the context at least."""
+    return max(context_length - (max_new_tokens or 1), context_length // 2)
+
+
 @dataclasses.dataclass(frozen=True)
 class LikelihoodAnswer:
     """What a model says to a `Likelihood` or a `Rolling`.

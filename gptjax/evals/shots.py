@@ -5,7 +5,7 @@ takes K as large as the context allows. The draws depend on the seed and the ite
 shots are the first K of more.
 
     before = Prompts(task, seed=0).before(item, shots=8)
-    fitting(prompts, model.count, context_length, most=32)
+    most_that_fit(prompts, model.count, context_length, most=32)
 """
 
 import hashlib
@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.evals.requests import Generation, Likelihood, Request
+from gptjax.evals.requests import Generation, Likelihood, Request, room_for_prompt
 from gptjax.evals.task import Task
 
 MOST_SHOTS = 100
-_NEEDS_ROOM = 1  # token of an answer without a limit
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 
@@ -42,7 +41,10 @@ class Prompts:
         digest = hashlib.sha256(f"{self._seed} {item.id}".encode()).digest()
         rng = np.random.default_rng(list(digest))
         drawn = rng.choice(len(pool), min(MOST_SHOTS + 1, len(pool)), replace=False)
-        others = [pool[i] for i in drawn if pool[i].id != item.id]
+        own = self.task.shown(item)
+        others = [
+            pool[i] for i in drawn if pool[i].id != item.id and self.task.shown(pool[i]) != own
+        ]
         if not others:
             raise ValueError(
                 f"shots: got {count} for {self.task.name}, which has no training split here, "
@@ -93,7 +95,7 @@ def unfit(prompts: Prompts, shots: int, count: CountTokens, context_length: int)
                 room.append(context_length + 1)
             elif isinstance(request, Generation):
                 texts.append(request.prompt)
-                room.append(context_length - (request.max_new_tokens or _NEEDS_ROOM))
+                room.append(room_for_prompt(context_length, request.max_new_tokens))
             else:
                 continue
             owners.append(item.id)
@@ -107,7 +109,7 @@ def most_that_fit(prompts: Prompts, count: CountTokens, context_length: int, mos
     Items that are too long without a shot are not counted: their contexts are cut.
     """
     alone = unfit(prompts, 0, count, context_length)
-    low, high = 0, most
+    low, high = 0, 0 if len(alone) == len(prompts.task.items) else most
     while low < high:
         middle = (low + high + 1) // 2
         if unfit(prompts, middle, count, context_length) <= alone:
@@ -126,8 +128,8 @@ def checked(prompts: Prompts, shots: int, count: CountTokens, context_length: in
     if not shots:
         return
     alone = unfit(prompts, 0, count, context_length)
-    over = unfit(prompts, shots, count, context_length) - alone
-    if over:
+    over = unfit(prompts, shots, count, context_length)
+    if over - alone or len(alone) == len(prompts.task.items):
         fit = most_that_fit(prompts, count, context_length, shots)
         raise ValueError(
             f"shots: got {shots} for {prompts.task.name}, with which {len(over)} of "

@@ -141,16 +141,23 @@ def some_items(task: Task[Any], count: int | None, seed: int) -> Task[Any]:
     return dataclasses.replace(task, items=tuple(task.items[i] for i in sorted(drawn.tolist())))
 
 
-def dirty_items(path: str, tasks: Sequence[str]) -> dict[str, frozenset[str]]:
+def dirty_items(path: str, tasks: Mapping[str, Task[Any]]) -> dict[str, frozenset[str]]:
     """Reads dirty_items.jsonl of a preparation: ids by task, of the sets that are tasks.
 
     Raises:
-      ValueError: a file of another form, or of other sets only.
+      ValueError: a file of another form, of other sets only, or of ids that no item has.
     """
     found: dict[str, set[str]] = {}
     for set_name, id in read_records(path, path, lambda row: [(row.text("set"), row.text("id"))]):
         found.setdefault(set_name, set()).add(id)
-    shared = {name: frozenset(found[name]) for name in tasks if name in found}
+    sets = {name: name.partition("(")[0] for name in tasks}
+    shared = {name: frozenset(found[of]) for name, of in sets.items() if of in found}
+    for name, ids in shared.items():
+        if not ids & {item.id for item in tasks[name].items}:
+            raise ValueError(
+                f"--contaminated: got ids of {name} such as {min(ids)!r} in {path}, expected some "
+                f"of its items, such as {tasks[name].items[0].id!r}"
+            )
     if not shared:
         raise ValueError(
             f"--contaminated: got the sets {', '.join(found)} in {path}, expected one at least of "

@@ -110,6 +110,18 @@ def test_as_many_shots_are_taken_as_fit():
         scored(Counting(), SUMS, shots=1)
 
 
+def test_no_shot_fits_where_no_item_does_and_none_is_the_item_itself():
+    long = dataclasses.replace(SUMS, training=SUMS.items, max_new_tokens=60)
+    model = Counting()
+    model.context_length = 12
+    assert scored(model, long, shots="fit").shots == 0
+    with pytest.raises(ValueError, match="exceed the context of 12 tokens, expected 0 at most"):
+        scored(model, long, shots=1)
+    twice = dataclasses.replace(SUMS.items[0], id="again")
+    doubled = dataclasses.replace(SUMS, training=(twice, *SUMS.items))
+    assert all(shot.prompt != "0 + 1 =" for shot in Prompts(doubled, 0).shots(SUMS.items[0], 4))
+
+
 def test_texts_are_written_and_scored():
     writes = {"0 + 1 =": " 1 ", "1 + 1 =": " 2", "2 + 1 =": " 12", "3 + 1 =": "", "4 + 1 =": "5"}
     model = Counting(writes=writes)

@@ -96,7 +96,9 @@ def test_sums_are_made_of_any_digits(operation):
             question = question.replace(word, sign)
         assert item.answers == (str(eval(question)),)
         largest = max(largest, *map(int, re.findall(r"\d+", question)))
-    assert len(task.items) == 200 and 900 < largest < 1000
+    assert (
+        len({item.prompt for item in task.items}) == len(task.items) == 200 and 900 < largest < 1000
+    )
     assert only("arithmetic(count=5,seed=1)").items != only("arithmetic(count=5)").items
     assert task.items[:5] == only(f"arithmetic(operation={operation},digits=3,count=5)").items
 
@@ -173,6 +175,10 @@ def test_the_stop_word_filter_takes_the_first_other_word(tmp_path):
         (
             "arithmetic(digits=x)",
             r"arithmetic\(digits=x\): digits: got 'x', expected a whole number",
+        ),
+        (
+            "arithmetic(digits=1,count=101)",
+            r"count: got 101, expected 100 at most: there are no mo",
         ),
         ("arithmetic(digits=0)", r"arithmetic\(digits=0\): digits: got 0, expected 1 to 18"),
         ("piqa(normalisation=x)", r"unknown normalisation of piqa\(normalisation=x\) 'x'"),

@@ -28,6 +28,10 @@ WRONG = {
     "--workdir={run} --tasks=arc_easy --data={folder}": (
         "arc_easy: got no file {folder}/arc/arc_easy.jsonl, expected ARC-Easy as JSON lines"
     ),
+    "--workdir={run} --tasks=arithmetic,arithmetic": "--tasks: got arithmetic twice, expected it",
+    "--workdir={run} --tasks=arithmetic --contaminated={other}": (
+        "--contaminated: got ids of arithmetic such as 'x:1' in {other}, expected some of its items"
+    ),
     "--workdir={reward_model} --tasks=arithmetic": "holds a reward model, expected a run of a lang",
     "--workdir={run} --tasks=arithmetic --contaminated={dirty}": (
         "--contaminated: got the sets lambada in {dirty}, expected one at least of the tasks arith"
@@ -43,8 +47,16 @@ def places(trained, tmp_path_factory):
     (folder / "arc.jsonl").write_text("".join(json.dumps(QUESTION) + "\n" for _ in range(3)))
     dirty = folder / "dirty.jsonl"
     dirty.write_text(json.dumps({"set": "lambada", "id": "x:1"}))
+    other = folder / "other.jsonl"
+    other.write_text(json.dumps({"set": "arithmetic", "id": "x:1"}))
     reward_model = trained("reward_model").path
-    return {"folder": folder, "run": run, "dirty": dirty, "reward_model": reward_model}
+    return {
+        "folder": folder,
+        "run": run,
+        "dirty": dirty,
+        "other": other,
+        "reward_model": reward_model,
+    }
 
 
 def test_a_model_beside_itself_in_files_and_on_a_page(places, capsys):

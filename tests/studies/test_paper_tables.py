@@ -29,6 +29,9 @@ def claims():
     return [
         Claim("two is above one", lambda values: 1.0, "steps"),
         Claim("one is above two", lambda values: -1.0, "steps"),
+        Claim("it is above", lambda values: 1 + values["small", "bits"] / 1000, "bits"),
+        Claim("it is below", lambda values: -1 - values["small", "bits"] / 1000, "bits"),
+        Claim("layers are many", lambda values: values["unmade", "layers"], "layers"),
         Claim("needs what is not there", lambda values: values["unmade", "bits"], "bits"),
         Claim(
             "small is as good as large",
@@ -94,8 +97,10 @@ def test_a_table_is_filled_and_goes_on(table, tmp_path, monkeypatch):
     assert why["small", "bits"] is None and summary["failed"]
     assert any(line.startswith("made:1: broken failed: ") for line in said)
     verdicts = {claim["claim"]: claim["verdict"] for claim in summary["claims"]}
-    assert verdicts["two is above one"] == "holds"
-    assert verdicts["one is above two"] == "does not hold"
+    assert verdicts["two is above one"] == "the same for all seeds: as claimed"
+    assert verdicts["one is above two"] == "the same for all seeds: not as claimed"
+    assert (verdicts["it is above"], verdicts["it is below"]) == ("holds", "does not hold")
+    assert verdicts["layers are many"] == "of one measurement: as claimed"
     assert verdicts["needs what is not there"] == "not measured"
     effects = summary["claims"][-1]["effects"]
     by_hand = [cell["values"] for cell in summary["cells"][:2]]
@@ -130,7 +135,13 @@ def test_a_table_is_shown_as_it_is(tmp_path):
     claim = {"claim": "a | b", "unit": "bits", "effect": 0.5, "low": 0.25, "high": 0.75}
     summary = {
         **{"table": "made:1", "title": "a table", "source": "nowhere", "notes": "Notes."},
-        **{"form": "mini", "seeds": 2, "cells": cells, "claims": [{**claim, "verdict": "holds"}]},
+        **{
+            "limit": None,
+            "form": "mini",
+            "seeds": 2,
+            "cells": cells,
+            "claims": [{**claim, "verdict": "holds"}],
+        },
         "models": {"small": {"command": "train", "parameters": 5e6, "flops": 1e9, "seconds": 7.0}},
     }
     report.write(summary, tmp_path)

@@ -26,7 +26,7 @@ from gptjax.evals.requests import (
 from gptjax.evals.task import Judged, Task
 
 _BEAMS = 16
-_WORD_TOKENS = 5
+_WORD_TOKENS = 12
 _WORD = re.compile(r"\s*([\w'’-]+)")
 
 

@@ -39,6 +39,7 @@ SCRAMBLED = {
     "RI": "random_insertion_in_word",
     "RW": "reversed_words",
 }
+_TRIES = 3_000_000
 _UNSCRAMBLE = "Please unscramble the letters into a word, and write that word:\n"
 
 
@@ -87,13 +88,21 @@ def arithmetic(
         TextItem(f"{operation}:{number}", asked, (answer,))
         for number, (asked, answer) in enumerate(itertools.islice(made, count))
     )
+    if len(items) < count:
+        raise ValueError(
+            f"{source.name}: count: got {count}, expected {len(items)} at most: there are no more "
+            "different questions"
+        )
     return FreeText(source.name, items, items, scores={"exact_match": stripped_match})
 
 
 def _made(
     rng: np.random.Generator, operation: str, digits: int, held_out: bool
 ) -> Iterator[tuple[str, str]]:
-    while True:
+    """Different questions, as long as they are found."""
+    seen: set[str] = set()
+    for _ in range(_TRIES):
         asked, answer = question(rng, operation, digits)
-        if not held_out or is_held_out(asked):
+        if asked not in seen and (not held_out or is_held_out(asked)):
+            seen.add(asked)
             yield asked, answer

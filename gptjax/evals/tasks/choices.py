@@ -28,6 +28,8 @@ def answering(
     id: str, question: str, choices: Sequence[str], answer: int, cue: str = "\nAnswer:"
 ) -> ChoiceItem:
     """An item whose choices all follow the question and a cue."""
+    if not all(choice.strip() for choice in choices):
+        raise ValueError(f"{id}: choices: got an empty one, expected text")
     texts = tuple((question + cue, f" {choice.strip()}") for choice in choices)
     return ChoiceItem(id, texts, answer)
 
@@ -179,7 +181,10 @@ class OfSubjects(Choices):
 
 @task("mmlu", file="mmlu/test", train_file="mmlu/dev", get="MMLU's folders test and dev")
 def mmlu(source: Source, *, subject: str | None = None, normalisation: str = "plain") -> Choices:
-    """MMLU, 57 subjects (Hendrycks et al. 2020, arXiv 2009.03300): the letter of the answer."""
+    """MMLU, 57 subjects (Hendrycks et al. 2020, arXiv 2009.03300): the letter of the answer.
+
+    Differs from the paper: shots of a subject are drawn; the paper takes its first five.
+    """
 
     def of(folder: str | None) -> tuple[SubjectItem, ...]:
         if folder is None:
@@ -254,13 +259,18 @@ class Truthful(Choices):
 
 @task("truthfulqa", file="truthfulqa/TruthfulQA.csv", get="TruthfulQA.csv")
 def truthfulqa(source: Source) -> Choices:
-    """TruthfulQA, common misconceptions (Lin et al. 2021, arXiv 2109.07958): MC1 and MC2."""
+    """TruthfulQA, common misconceptions (Lin et al. 2021, arXiv 2109.07958): MC1 and MC2.
+
+    Differs from the paper: no six questions with answers stand before.
+    """
 
     def read(row: Row) -> Iterator[TruthItem]:
         def listed(field: str) -> list[str]:
             return [text for each in row.text(field).split(";") if (text := each.strip())]
 
         best = row.text("Best Answer").strip()
+        if not listed("Incorrect Answers"):
+            raise row.wrong("Incorrect Answers", "none", "one or more")
         true = [best, *(text for text in listed("Correct Answers") if text != best)]
         texts = tuple(
             (f"Q: {row.text('Question')}\nA:", f" {text}")

@@ -130,7 +130,9 @@ def stsb(source: Source) -> Choices:
         try:
             rating = float(row.text("score"))
         except ValueError:
-            raise row.wrong("score", repr(row.text("score")), "a number, 0 to 5") from None
+            rating = -1.0
+        if not 0 <= rating <= 5:
+            raise row.wrong("score", repr(row.text("score")), "a number, 0 to 5")
         question = (
             f"Sentence 1: {row.text('one')}\nSentence 2: {row.text('two')}\n"
             "Question: How similar are they, from 0 to 5?"

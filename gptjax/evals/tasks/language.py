@@ -76,7 +76,7 @@ def wikitext2(source: Source, *, detokenize: bool = True, stride: int | None = N
     return WholeText(source.name, tuple(items), stride=stride, unit="words and ends of lines")
 
 
-@task("text", file=".", get="path=FILE with the text, a folder of *.txt, or a glob")
+@task("text", file=".", get="path=FILE with the text, or a folder of *.txt")
 def text(source: Source, *, stride: int | None = None) -> WholeText:
     """Any plain text, an item a file or 32 KiB of it: perplexity of a word, bits of a byte."""
     items = tuple(

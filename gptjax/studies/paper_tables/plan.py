@@ -9,8 +9,14 @@ import jax
 
 from gptjax.config import batch_schedule
 from gptjax.runs.kind import kind_of
-from gptjax.studies.paper_tables.reproduce import FORMS, MakerOf, config_of, training_flops
-from gptjax.studies.paper_tables.table import Table
+from gptjax.studies.paper_tables.reproduce import (
+    FORMS,
+    MakerOf,
+    config_of,
+    models_of,
+    training_flops,
+)
+from gptjax.studies.paper_tables.table import Evaluated, Reached, StepTime, Table
 
 _STATE = 3  # parameters and Adam's two moments
 _GIB = 2**30
@@ -24,8 +30,9 @@ def plan_lines(table: Table, experiment: MakerOf) -> Iterator[str]:
     """
     for form in FORMS:
         yield f"{table.name}, {form} form, each seed:"
-        total = 0.0
-        for key, model in table.models.items():
+        total, trained = 0.0, models_of(table, form, Reached | Evaluated | StepTime)
+        for key in (key for key in table.models if key in trained):
+            model = table.models[key]
             config = config_of(model, form, experiment)
             if config is None:
                 yield f"  {key}: none"

@@ -67,7 +67,8 @@ def _page(summary: Mapping[str, Any], figure: Any) -> str:
 def _title(summary: Mapping[str, Any]) -> str:
     trained = any("flops" in model for model in summary["models"].values())
     seeds = f", {summary['seeds']} seeds" if trained else ""
-    return f"{summary['table']}: {summary['title']} ({summary['form']} form{seeds})"
+    items = f", {summary['limit']} items of each eval" if summary["limit"] else ""
+    return f"{summary['table']}: {summary['title']} ({summary['form']} form{seeds}{items})"
 
 
 def _cells(summary: Mapping[str, Any]) -> list[list[str]]:

@@ -9,7 +9,7 @@ A model that fails leaves its cells empty, with the reason; the rest goes on.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from gptjax.runs.kind import kind_of
 from gptjax.runs.provenance import provenance
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import differences
+from gptjax.studies.equal_budget.comparison import SAME
 from gptjax.studies.equal_budget.measure import measure_all
 from gptjax.studies.equal_budget.summary import t_interval
 from gptjax.studies.paper_tables.outcomes import Outcome, outcomes_of_run
@@ -106,8 +108,8 @@ def reproduce(
     folder.mkdir(parents=True, exist_ok=True)
     counts = {cell.place: Filled(cell) for cell in table.cells}
     costs: dict[str, dict[str, float]] = {}
-    trained = _models_of(table, form, Reached | Evaluated)
-    needed = trained | _models_of(table, form, StepTime)
+    trained = models_of(table, form, Reached | Evaluated)
+    needed = trained | models_of(table, form, StepTime)
     made = {
         key: config_of(model, form if key in needed else "full", experiment)
         for key, model in table.models.items()
@@ -119,7 +121,7 @@ def reproduce(
         for number in range(seeds):
             try:
                 costs[key] = _model(table, key, resolved[key], number, folder, say)
-            except (ValueError, OSError, FloatingPointError) as error:
+            except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
                 failures[key] = f"{type(error).__name__}: {error}"
                 say(f"{table.name}: {key} failed: {error}")
                 break
@@ -139,12 +141,12 @@ def reproduce(
     times = _step_times(table, form, resolved, folder)
     for filled in counts.values():
         _fill(filled, form, resolved, failures, times, outcomes)
-    summary = _summary(table, form, seeds, counts, costs, resolved)
+    summary = _summary(table, form, seeds, counts, costs, resolved) | {"limit": limit}
     write_json(folder / "table.json", {**summary, **provenance()})
     return summary
 
 
-def _models_of(table: Table, form: str, kind: Any) -> set[str]:
+def models_of(table: Table, form: str, kind: Any) -> set[str]:
     """The models of the cells that are measured so."""
     return {cell.model for cell in table.cells if isinstance(cell.measured(form), kind)}
 
@@ -157,7 +159,10 @@ def _model(
     config = dataclasses.replace(config)
     config.training = dataclasses.replace(config.training, seed=config.training.seed + number)
     with workdir.claimed():
-        if not workdir.has_result():
+        if workdir.has_result():
+            if changed := differences(config, workdir.config(), SAME):
+                raise ValueError(f"{workdir.path} holds another run: {'; '.join(changed)}")
+        else:
             say(f"--- {table.name}: {key}, seed {config.training.seed}")
             ended = train(f"{table.name} {key}", config, workdir)
             if ended.interrupted_by is not None:
@@ -280,28 +285,40 @@ def _summary(
     }
 
 
+class _Recorded(dict[Place, float]):
+    """Values that know which of them were asked for."""
+
+    def __init__(self, pairs: Iterable[tuple[Place, float]]):
+        super().__init__(pairs)
+        self.used: set[Place] = set()
+
+    def __getitem__(self, place: Place) -> float:
+        self.used.add(place)
+        return super().__getitem__(place)
+
+
 def _judged(claim: Any, filled: Mapping[Place, Filled], seeds: int) -> dict[str, Any]:
     """The effect of a claim over seeds, and what is to be said of it."""
-    effects = []
+    effects, used = [], set[Place]()
     for number in range(seeds):
-        values = {
-            place: one.values[min(number, len(one.values) - 1)]
+        values = _Recorded(
+            (place, one.values[min(number, len(one.values) - 1)])
             for place, one in filled.items()
             if one.values
-        }
+        )
         try:
             effects.append(float(claim.effect(values)))
         except KeyError:
             return {"claim": claim.text, "unit": claim.unit, "verdict": "not measured"}
+        used |= values.used
     over = t_interval(effects)
     mean, half = over["mean"], over["half_width"]
     assert mean is not None
     row = {"claim": claim.text, "unit": claim.unit, "effects": effects, "effect": mean}
-    if half is None:
-        return {
-            **row,
-            "verdict": "of one seed: " + ("as claimed" if mean > 0 else "not as claimed"),
-        }
+    once = any(len(filled[place].values) < seeds for place in used)
+    if half is None or once or half == 0:
+        several = "of one measurement" if once or half is None else "the same for all seeds"
+        return {**row, "verdict": f"{several}: {'as claimed' if mean > 0 else 'not as claimed'}"}
     low, high = mean - half, mean + half
-    verdict = "holds" if low > 0 else "does not hold" if high < 0 else "not told from chance"
+    verdict = "holds" if low > 0 else "does not hold" if high < 0 else "cannot be told from chance"
     return {**row, "low": low, "high": high, "verdict": verdict}
