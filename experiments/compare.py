@@ -40,6 +40,7 @@ from gptjax.evals.evaluation import number_of_shots
 from gptjax.evals.judges import of_tasks
 from gptjax.evals.tasks import load_tasks
 from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.comparison import compare
 from gptjax.studies.equal_budget.plan import BUDGETS
@@ -79,7 +80,13 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     variants = parse_variants(FLAGS.config, _VARIANTS.value)
     workdir = WorkDirectory(_WORKDIR.value)
-    tasks = [] if _TASKS.value is None else load_tasks(_TASKS.value, _DATA.value)
+    tasks = [] if _TASKS.value is None else list(load_tasks(_TASKS.value, _DATA.value))
+    kind = kind_of(FLAGS.config)
+    if tasks and kind.makes != "language model":
+        raise ValueError(
+            f"--tasks: got {_TASKS.value} with runs of kind {kind.name}, expected them with "
+            "language models"
+        )
     summary = compare(
         FLAGS.experiment,
         FLAGS.config,

@@ -82,6 +82,9 @@ def main(argv: Sequence[str]) -> None:
     tasks = {name: some_items(task, _LIMIT.value, _SEED.value) for name, task in tasks.items()}
     study = Study(tasks, shots, _SEED.value, dirty)
     enable_compilation_cache()
+    for path, step in places:  # so that none is refused after others were evaluated
+        WorkDirectory(path).model()
+        WorkDirectory(path).resolve_step(step)
     for path, step in places:
         workdir = WorkDirectory(path)
         model = of_run(workdir, step, batch_size=_BATCH.value)

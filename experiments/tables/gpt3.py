@@ -1,7 +1,7 @@
 """GPT-3 (Brown et al. 2020, arXiv 2005.14165): tables 2.1 with D.1, 3.9 and 3.10."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,8 +173,14 @@ def _tiny(corpus: str) -> ExperimentConfig:
     )
 
 
-def _sums() -> ExperimentConfig:
-    return _tiny("sums")
+def _by_shots(
+    row: str, published: Sequence[float], few: int, task: str, mini_task: str
+) -> Iterator[Cell]:
+    """A row's cells without, with one and with `few` examples; of the mini form as many as fit."""
+    for (column, shots), value in zip(_SHOTS.items(), published, strict=True):
+        full = Evaluated(task, "exact_match", few if shots == "fit" else shots)
+        mini = Evaluated(mini_task, "exact_match", shots)
+        yield Cell(row, column, value, "175B", full, mini)
 
 
 def _few_less_zero(row: str) -> Claim:
@@ -188,23 +194,22 @@ def _few_less_zero(row: str) -> Claim:
 @TABLES.register("gpt3:3.9")
 def arithmetic() -> Table:
     """Exact answers of ten arithmetic sets, without and with examples."""
-    cells = []
-    for row, values in _ARITHMETIC.items():
-        operation, digits = _MADE[row]
-        made = f"arithmetic(operation={operation},digits={digits},count=500,held_out=true)"
-        for (column, shots), published in zip(_SHOTS.items(), values, strict=True):
-            full = Evaluated(
-                f"gpt3_{PUBLISHED[row]}", "exact_match", 50 if shots == "fit" else shots
-            )
-            mini = Evaluated(made, "exact_match", shots)
-            cells.append(Cell(row, column, published, "175B", full, mini))
+    made = {
+        row: f"arithmetic(operation={operation},digits={digits},count=500,held_out=true)"
+        for row, (operation, digits) in _MADE.items()
+    }
+    cells = [
+        cell
+        for row, values in _ARITHMETIC.items()
+        for cell in _by_shots(row, values, 50, f"gpt3_{PUBLISHED[row]}", made[row])
+    ]
     return Table(
         name="gpt3:3.9",
         title="arithmetic, without and with examples",
         source="arXiv 2005.14165, table 3.9 (175B)",
         units=dict.fromkeys(_SHOTS, "%"),
         cells=cells,
-        models={"175B": Model("gpt3_175b", mini=_sums)},
+        models={"175B": Model("gpt3_175b", mini=functools.partial(_tiny, "sums"))},
         claims=[
             _few_less_zero("2D+"),
             Claim(
@@ -227,27 +232,22 @@ def arithmetic() -> Table:
     )
 
 
-def _documentation() -> ExperimentConfig:
-    return _tiny("python_docs")
-
-
 @TABLES.register("gpt3:3.10")
 def scrambled_words() -> Table:
     """Exact answers of five sets of scrambled words, without and with examples."""
-    cells = []
-    for row, values in _WORDS.items():
-        for (column, shots), published in zip(_SHOTS.items(), values, strict=True):
-            task = f"gpt3_{SCRAMBLED[row]}"
-            full = Evaluated(task, "exact_match", 100 if shots == "fit" else shots)
-            mini = Evaluated(task, "exact_match", shots)
-            cells.append(Cell(row, column, published, "175B", full, mini))
+    tasks = {row: f"gpt3_{name}" for row, name in SCRAMBLED.items()}
+    cells = [
+        cell
+        for row, values in _WORDS.items()
+        for cell in _by_shots(row, values, 100, tasks[row], tasks[row])
+    ]
     return Table(
         name="gpt3:3.10",
         title="scrambled words, without and with examples",
         source="arXiv 2005.14165, table 3.10 (175B)",
         units=dict.fromkeys(_SHOTS, "%"),
         cells=cells,
-        models={"175B": Model("gpt3_175b", mini=_documentation)},
+        models={"175B": Model("gpt3_175b", mini=functools.partial(_tiny, "python_docs"))},
         claims=[_few_less_zero("CL"), _few_less_zero("RI")],
         notes=(
             "The mini form is a byte-level model of 0.3 million parameters, trained on Python's "

@@ -36,7 +36,7 @@ def predicted_loss() -> Table:
         title="the final loss, predicted from runs of a ten-thousandth of the compute",
         source="arXiv 2303.08774, figure 1",
         units={column: ""},
-        cells=[Cell("predicted less reached", column, None, "GPT", by)],
+        cells=[Cell("predicted minus reached", column, None, "GPT", by)],
         models={"GPT": Model("gpt3_small")},
         notes="The figure has no numbers.",
     )

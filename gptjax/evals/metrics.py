@@ -26,7 +26,10 @@ Columns = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure with its 95% interval, low to high, and the name of how that was made."""
+    """A figure with its 95% interval, low to high, and the name of how that was made.
+
+    One item alone has no bootstrap: low and high are then the value, and the name says so.
+    """
 
     value: float
     low: float
@@ -57,9 +60,12 @@ class Metric:
             found = scipy.stats.binomtest(round(float(right.sum())), len(right))
             low, high = found.proportion_ci(method="wilson")
             return Figure(self.compute(columns), float(low), float(high), "wilson")
+        value = self.compute(columns)
+        if len(next(iter(columns.values()))) == 1:
+            return Figure(value, value, value, "none, of one item")
         drawn = [self.compute(some) for some in _resampled([columns], seed)]
         low, high = _middle(drawn)
-        return Figure(self.compute(columns), low, high, "bootstrap")
+        return Figure(value, low, high, "bootstrap")
 
 
 def mean(name: str, column: str) -> Metric:

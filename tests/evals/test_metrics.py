@@ -28,6 +28,8 @@ def test_a_mean_has_the_bootstraps_interval():
     error = values.std() / math.sqrt(4000)
     assert figure.value == pytest.approx(values.mean()) and figure.interval == "bootstrap"
     assert figure.high - figure.low == pytest.approx(2 * 1.96 * error, rel=0.08)
+    alone = mean("score", "x").figure({"x": values[:1]}, seed=1)
+    assert (alone.low, alone.high, alone.interval) == (values[0], values[0], "none, of one item")
     again = mean("score", "x").figure({"x": values}, seed=1)
     assert again == figure != mean("score", "x").figure({"x": values}, seed=2)
 

@@ -8,7 +8,7 @@ import pytest
 import gptjax.evals.tasks  # noqa: F401
 from gptjax.evals.registry import GROUPS, TASKS, load_tasks
 from gptjax.evals.requests import GenerationAnswer, Likelihood, LikelihoodAnswer
-from gptjax.evals.tasks.detokenizers import wikitext
+from gptjax.evals.tasks.detokenizers import childrens_books, wikitext
 
 # Items of the published files, and what the first one's first request asks.
 PUBLISHED = {
@@ -111,13 +111,17 @@ def test_wikitext_is_counted_as_published_and_detokenised(shared_data):
     raw = (shared_data / "wikitext2_tokens" / "test.txt").read_text()
     assert "".join(item.text for item in plain.items) == raw
     assert plain.stride == 32 and "with stride 32" in plain.protocol
+    odd = '5 " gun . \n He said " hi " \n'
+    assert wikitext(odd) == '5 " gun.\nHe said "hi"\n'
+    assert childrens_books("`` Go , '' he said ; `` now -LRB- ! -RRB-") == '"Go," he said; "now (!)'
     text = ' = A head = \n \n He said , " Go ! " ( it \'s 1 @,@ 000 well @-@ known ) . \n'
     assert wikitext(text) == '= A head =\n\nHe said, "Go!" (it\'s 1,000 well-known).\n'
 
 
 def test_the_childrens_book_test_counts_all_that_follows(tmp_path):
     lines = [f"{i} Sentence {i} ." for i in range(1, 21)]
-    lines.append("21 The XXXXX did n't bark , he said .\tdog\t\tcat|dog|cow")
+    gap = "X" * 5  # the mark of the published files
+    lines.append(f"21 The {gap} did n't bark , he said .\tdog\t\tcat|dog|cow")
     (tmp_path / "cn.txt").write_text("\n".join([*lines, "", *lines]) + "\n")
     task = only(f"cbt_cn(path={tmp_path}/cn.txt)")
     assert [item.id for item in task.items] == ["cn.txt:1", "cn.txt:23"]

@@ -44,12 +44,13 @@ def test_bad_input_is_one_line_before_anything_runs(tmp_path):
         "--variants=dense;bandit": "--variants: bandit: attention 'bandit', column 1: unknown",
         "--variants=dense;dense": "--variants: got 'dense' and 'dense', which are the same;",
         "--seeds=0": "flag --seeds=0: expected int >= 1",
+        "--experiment=bert_smoke --tasks=arithmetic": "--tasks: got arithmetic with runs of kind",
         "--tasks=lambda": "unknown task 'lambda' (did you mean 'lambada'?)",
         "--budget=euros": "flag --budget=euros: expected one of tokens, flops, seconds",
         "--experiment=ppo_smoke": "--experiment: got one of kind ppo, expected one of a kind that",
     }.items():
         flags = ("--experiment=compare_smoke", f"--workdir={tmp_path / 'runs'}")
-        assert call("compare", *flags, argument).refusal.startswith(expected)
+        assert call("compare", *flags, *argument.split()).refusal.startswith(expected)
     assert not (tmp_path / "runs").exists()
 
 

@@ -87,6 +87,7 @@ def test_a_table_is_filled_and_goes_on(table, tmp_path, monkeypatch):
     half = 12.706204736 * abs(reached[0] - reached[1]) / 2  # Student's t of one degree of freedom
     assert small["high"] - small["ours"] == pytest.approx(half, rel=1e-6)
     assert cells["large", "sums"]["values"] == [0.0, 0.0]
+    assert cells["large", "sums"]["how"]["items"] == 6
     assert cells["unmade", "layers"]["ours"] == 1.0
     order = [line.split(": ")[1].split(",")[0] for line in said if line.startswith("---")]
     assert sorted(order) == ["broken", "large", "large", "small", "small"]
@@ -122,10 +123,14 @@ def test_a_table_is_shown_as_it_is(tmp_path):
         "unit": "%",
         "model": "small",
         "why": None,
+        "how": None,
         "interval": "t over 2 seeds",
     }
     cells = [
-        {**value, "column": "bits", "published": 1.5, "ours": 2.25, "low": 2.0, "high": 2.5},
+        {
+            **{**value, "how": {"items": 1500, "shots": 3, "cut": 2}, "column": "bits"},
+            **{"published": 1.5, "ours": 2.25, "low": 2.0, "high": 2.5},
+        },
         {**value, "column": "flops", "published": None, "ours": 3e21, "low": None, "high": None},
         {
             **{**value, "column": "sums", "published": 40.0, "ours": None},
@@ -147,9 +152,10 @@ def test_a_table_is_shown_as_it_is(tmp_path):
     report.write(summary, tmp_path)
     text = (tmp_path / "table.md").read_text()
     assert text.startswith("# made:1: a table (mini form, 2 seeds)\n\nnowhere. Notes.\n")
-    assert "| small, bits | 1.5 % | 2.25 % | 2 to 2.5 (t over 2 seeds) | small |" in text
-    assert "| small, flops |  | 3e+21 % |  | small |" in text
-    assert "| small, sums | 40 % | never run: <none> |  | small |" in text
+    found = "| 2 to 2.5 (t over 2 seeds) | 1,500 items, 3 shots, 2 cut | small |"
+    assert f"| small, bits | 1.5 % | 2.25 % {found}" in text
+    assert "| small, flops |  | 3e+21 % |  |  | small |" in text
+    assert "| small, sums | 40 % | never run: <none> |  |  | small |" in text
     assert "| a \\| b | +0.5 bits | +0.25 to +0.75 | holds |" in text
     assert "| small | 5,000,000 | 1.00e+09 | 7 | train |" in text
     page = (tmp_path / "table.html").read_text()

@@ -21,6 +21,7 @@ from gptjax.evals.tasks.detokenizers import childrens_books, wikitext
 
 _HEADING = re.compile(r"^ = [^=].*[^=] = $", re.MULTILINE)
 _BLOCK = 21  # lines of a question of the Children's Book Test
+_GAP = "X" * 5  # as its files mark the word that is asked for
 
 
 def _word_items(source: Source, blank: str) -> dict[str, Any]:
@@ -40,7 +41,10 @@ def _word_items(source: Source, blank: str) -> dict[str, Any]:
     get="LAMBADA as OpenAI detokenised it, JSON lines with text",
 )
 def lambada(source: Source, *, stop_words: bool = False) -> LastWord:
-    """LAMBADA, the last word of a passage, in OpenAI's text (Paperno et al. 2016)."""
+    """LAMBADA, the last word of a passage, in OpenAI's text (Paperno et al. 2016).
+
+    The word is what follows the last space; 7 of 5,153 hold a line end.
+    """
     return LastWord(**_word_items(source, ""), stop_words=stop_words)
 
 
@@ -107,15 +111,15 @@ def _cbt(source: Source) -> Choices:
 
 def _cbt_item(id: str, block: list[str]) -> ChoiceItem:
     question, *rest = block[-1].split("\t")
-    if len(block) != _BLOCK or len(rest) < 2 or "XXXXX" not in question:
+    if len(block) != _BLOCK or len(rest) < 2 or _GAP not in question:
         raise ValueError(
-            f"{id}: got {len(block)} lines, expected {_BLOCK}, the last with XXXXX, its answer "
+            f"{id}: got {len(block)} lines, expected {_BLOCK}, the last with {_GAP}, its answer "
             "and the choices, divided by tabs"
         )
     answer, choices = rest[0], rest[-1].split("|")
     if answer not in choices:
         raise ValueError(f"{id}: got the answer {answer!r}, expected one of {', '.join(choices)}")
-    before, _, after = question.partition("XXXXX")
+    before, _, after = question.partition(_GAP)
     context = childrens_books("\n".join([*block[:-1], before.strip()]))
     texts = tuple(
         (context, childrens_books(f" {choice}{after}" if before.strip() else f"\n{choice}{after}"))

@@ -4,7 +4,8 @@ outcomes_of_run([Reached("loss"), Evaluated("lambada", "accuracy")], workdir, da
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gptjax.evals.answer_store import AnswerStore
 from gptjax.evals.evaluation import evaluate
@@ -24,11 +25,13 @@ class Outcome:
     Attributes:
       value: NaN where it could not be measured.
       figure: of an eval, in its own unit.
+      how: items, shots and cut contexts of an eval, and its protocol.
       why: why it could not be measured.
     """
 
     value: float = float("nan")
     figure: Figure | None = None
+    how: Mapping[str, Any] | None = None
     why: str | None = None
 
 
@@ -78,4 +81,10 @@ def _evaluated(
     if measure.figure not in result.figures:
         raise ValueError(f"{measure.task}: got no figure {measure.figure}")
     figure = result.figures[measure.figure]
-    return Outcome(figure.value * measure.factor, figure)
+    how = {
+        "items": len(result.ids),
+        "shots": result.shots,
+        "cut": result.cut,
+        "protocol": result.protocol,
+    }
+    return Outcome(figure.value * measure.factor, figure, how)

@@ -11,7 +11,7 @@ from typing import Any
 from gptjax.reports.markdown import markdown_table
 from gptjax.reports.page import escaped, html_page, html_table, picture
 
-HEAD = ("cell", "paper", "ours", "95% interval", "configuration")
+HEAD = ("cell", "paper", "ours", "95% interval", "measured on", "configuration")
 CLAIMS = ("claim", "effect", "95% interval", "outcome")
 MODELS = ("configuration", "parameters", "training FLOPs", "seconds", "full form")
 
@@ -80,8 +80,17 @@ def _cells(summary: Mapping[str, Any]) -> list[list[str]]:
         if cell["low"] is not None:
             interval = f"{_number(cell['low'])} to {_number(cell['high'])} ({cell['interval']})"
         published = "" if cell["published"] is None else f"{_number(cell['published'])}{unit}"
-        rows.append([f"{cell['row']}, {cell['column']}", published, ours, interval, cell["model"]])
+        name = f"{cell['row']}, {cell['column']}"
+        rows.append([name, published, ours, interval, _how(cell["how"]), cell["model"]])
     return rows
+
+
+def _how(how: Mapping[str, Any] | None) -> str:
+    """What an eval was asked."""
+    if how is None:
+        return ""
+    cut = f", {how['cut']:,} cut" if how["cut"] else ""
+    return f"{how['items']:,} items, {how['shots']} shots{cut}"
 
 
 def _claims(summary: Mapping[str, Any]) -> list[list[str]]:

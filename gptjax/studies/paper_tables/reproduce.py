@@ -8,6 +8,8 @@ A model that fails leaves its cells empty, with the reason; the rest goes on.
 """
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from gptjax.runs.kind import kind_of
 from gptjax.runs.provenance import provenance
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.settings import differences
+from gptjax.settings import differences, to_dict
 from gptjax.studies.equal_budget.comparison import SAME
 from gptjax.studies.equal_budget.measure import measure_all
 from gptjax.studies.equal_budget.summary import t_interval
@@ -52,6 +54,7 @@ class Filled:
       values: of each seed; [] where it was not measured.
       low, high: the 95% interval: of Student's t over seeds, or of the one eval; None: none.
       interval: how that was made.
+      how: see `Outcome`, of the first seed.
       why: why there is no value.
     """
 
@@ -60,6 +63,7 @@ class Filled:
     low: float | None = None
     high: float | None = None
     interval: str | None = None
+    how: Mapping[str, Any] | None = None
     why: str | None = None
 
     @property
@@ -197,8 +201,17 @@ def _step_times(
         timed = cell.measured(form)
         if isinstance(timed, StepTime) and cell.model in configs and timed.than in configs:
             wanted |= {cell.model, timed.than}
-    timed = measure_all({key: configs[key] for key in sorted(wanted)}, folder / "measured.json")
-    return {key: each.seconds_per_token for key, each in timed.items()}
+    names = {key: f"{key} {_digest(configs[key])}" for key in sorted(wanted)}
+    kept = folder / "measured.json"
+    if kept.exists() and not {*names.values()} <= json.loads(kept.read_text()).keys():
+        kept.unlink()  # what is compared is timed in one process
+    timed = measure_all({name: configs[key] for key, name in names.items()}, kept)
+    return {key: timed[name].seconds_per_token for key, name in names.items()}
+
+
+def _digest(config: ExperimentConfig) -> str:
+    """Stands for a configuration."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _fill(
@@ -226,6 +239,7 @@ def _fill(
         filled.why = next((f"not measured: {one.why}" for one in found if one.why), None)
         if filled.why is None:
             filled.values = [one.value for one in found]
+            filled.how = found[0].how
             _interval(filled, measured, found[0])
 
 
@@ -262,6 +276,7 @@ def _summary(
             "high": one.high,
             "interval": one.interval,
             "model": one.cell.model,
+            "how": one.how,
             "why": one.why,
         }
         for one in filled.values()
