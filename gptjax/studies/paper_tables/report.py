@@ -90,7 +90,8 @@ def _how(how: Mapping[str, Any] | None) -> str:
     if how is None:
         return ""
     cut = f", {how['cut']:,} cut" if how["cut"] else ""
-    return f"{how['items']:,} items, {how['shots']} shots{cut}"
+    shots = "1 shot" if how["shots"] == 1 else f"{how['shots']} shots"
+    return f"{how['items']:,} items, {shots}{cut}"
 
 
 def _claims(summary: Mapping[str, Any]) -> list[list[str]]:
