@@ -13,13 +13,11 @@ items: what is drawn with replacement are items, each with what both models gave
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import scipy.stats
 
-RESAMPLES = 1000
-_SHARE = "share"
+from gptjax.judging.metrics import RESAMPLES, resamples
 
 Columns = Mapping[str, np.ndarray]
 
@@ -61,9 +59,9 @@ class Metric:
             low, high = found.proportion_ci(method="wilson")
             return Figure(self.compute(columns), float(low), float(high), "wilson")
         value = self.compute(columns)
-        if len(next(iter(columns.values()))) == 1:
+        if _count(columns) == 1:
             return Figure(value, value, value, "none, of one item")
-        drawn = [self.compute(some) for some in _resampled([columns], seed)]
+        drawn = [self.compute(_some(columns, of)) for of in resamples(_count(columns), seed)]
         low, high = _middle(drawn)
         return Figure(value, low, high, "bootstrap")
 
@@ -119,7 +117,10 @@ def paired(metric: Metric, columns: Columns, other: Columns, seed: int) -> Diffe
     """The first model's figure less the second one's, on the same items in the same order."""
     value = metric.compute(columns) - metric.compute(other)
     drawn = np.array(
-        [metric.compute(one) - metric.compute(two) for one, two in _pairs(columns, other, seed)]
+        [
+            metric.compute(_some(columns, chosen)) - metric.compute(_some(other, chosen))
+            for chosen in resamples(_count(columns), seed)
+        ]
     )
     low, high = _middle(drawn)
     if metric.of_share is not None:
@@ -136,16 +137,10 @@ def _middle(drawn: Sequence[float] | np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resampled(sets: Sequence[Columns], seed: int) -> Any:
-    """Sets of as many items, drawn with replacement; equal draws for all `sets` of a step."""
-    count = len(next(iter(sets[0].values())))
-    rng = np.random.default_rng(seed)
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(count, size=count)
-        for columns in sets:
-            yield {name: column[drawn] for name, column in columns.items()}
+def _some(columns: Columns, chosen: np.ndarray) -> Columns:
+    """The columns of items that are given by number."""
+    return {name: column[chosen] for name, column in columns.items()}
 
 
-def _pairs(columns: Columns, other: Columns, seed: int) -> Any:
-    drawn = _resampled([columns, other], seed)
-    return zip(drawn, drawn, strict=True)
+def _count(columns: Columns) -> int:
+    return len(next(iter(columns.values())))

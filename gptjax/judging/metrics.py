@@ -9,7 +9,7 @@ CoLA, Pearson's and Spearman's for STS-B.
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import scipy.stats
@@ -61,13 +61,19 @@ def with_intervals(
     Returns:
       Of each figure NAME its value, NAME_low and NAME_high.
     """
-    rng = np.random.default_rng(seed)
-    drawn = [figures_of(rng.integers(count, size=count)) for _ in range(RESAMPLES)]
+    drawn = [figures_of(chosen) for chosen in resamples(count, seed)]
     figures: dict[str, float] = {}
     for name, value in figures_of(np.arange(count)).items():
         low, high = np.percentile([each[name] for each in drawn], [2.5, 97.5])
         figures |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
     return figures
+
+
+def resamples(count: int, seed: int) -> Iterator[np.ndarray]:
+    """Yields `RESAMPLES` sets of as many examples [N] of N, by number, drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    for _ in range(RESAMPLES):
+        yield rng.integers(count, size=count)
 
 
 def metrics(num_classes: int | None) -> Mapping[str, Metric]:

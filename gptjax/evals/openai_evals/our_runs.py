@@ -20,7 +20,7 @@ from gptjax.evals.language_model import LanguageModel, of_run
 from gptjax.evals.openai_evals.classes.base import Call
 from gptjax.evals.openai_evals.completion import Answer, CompletionFunction, Numbered
 from gptjax.evals.openai_evals.prompts import as_chat, as_text, speaker
-from gptjax.evals.requests import Generation, GenerationAnswer
+from gptjax.evals.requests import Generation, GenerationAnswer, room_for_prompt
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.runs.workdir import WorkDirectory
@@ -102,7 +102,7 @@ class ChatRun:
         """The end of a prompt's tokens that leaves room, and whether it was cut."""
         messages = [Message(speaker(each), each["content"]) for each in as_chat(call.prompt)]
         tokens = self._template.prompt(messages)
-        most = max(self._length - (new or 1), self._length // 2)
+        most = room_for_prompt(self._length, new)
         return tokens[-most:], tokens.size > most
 
 
