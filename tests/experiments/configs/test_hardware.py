@@ -25,12 +25,12 @@ WITHOUT = re.compile(
     "demo|.*_smoke|transformer_[a-e]_.*|gpt1_(?!lstm$).*|bert_(?!base|large).*"
 )  # rows refer to the base
 OF_PAPERS = [name for name in EXPERIMENTS if not WITHOUT.fullmatch(name)]
-NAMED = re.compile(r"[Oo]n\s+([\d,]+)\s+[AV]100\s+of\s+(\d+)\s+GB[^:.]*:\n\n((?: {8}.*\n)+)\s*$")
+NAMED = re.compile(r"[Oo]n\s+([\d,]+)\s+[AV]100\s+of\s+(\d+)\s+GB[^:.]*:\n\n((?: {4}.*\n?)+)$")
 
 
 def _named(name):
     """How many devices a docstring names, their GiB, and the arguments of its command."""
-    found = NAMED.search(EXPERIMENTS.get(name).__doc__ or "")
+    found = NAMED.search(inspect.getdoc(EXPERIMENTS.get(name)) or "")
     assert found is not None, name
     devices, gib, command = found.groups()
     words = shlex.split(command.replace("\\\n", " "))
