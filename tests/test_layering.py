@@ -56,8 +56,8 @@ MAY_IMPORT = {
     "tasks": JUDGING | {"tasks"},
     "studies": STUDIES,
     "evals": JUDGING | {"evals"},
-    "chat": ENGINE | {"data", "reports"},
-    "serving": ENGINE | {"data", "chat"},
+    "chat": JUDGING | {"tasks", "chat"},
+    "serving": JUDGING | {"tasks", "chat", "serving"},
 }
 LIBRARY = {*MAY_IMPORT}
 MAY_IMPORT |= {
@@ -72,7 +72,8 @@ MAY_IMPORT |= {
 JAX = {"flax", "grain", "jax", "jaxlib", "optax", "orbax"}
 WITHOUT_JAX = {*TEXT, "data", "curation"}
 LOADER = "gptjax/data/batches/loader.py"
-OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "torch", "transformers", "wandb"}
+OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "sqlalchemy", "starlette", "torch", "transformers"}
+OPTIONAL |= {"prometheus_client", "uvicorn", "wandb"}
 BANNED_NAMES = {"common", "helpers", "utils"}
 
 
