@@ -8,6 +8,7 @@ text and the pieces that prompts are fed in are powers of two, so that few progr
     batch.advance(params, num_steps=8, until_one_ends=False)
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +20,12 @@ from jax.experimental import multihost_utils
 from gptjax.compiled import compiled
 from gptjax.inference import decoding
 from gptjax.inference.decoding import Decoding
+from gptjax.inference.kept_texts import KeptTexts, keeps
 from gptjax.inference.prefill import Prefill, bucket
 from gptjax.inference.requests import Order, Request
-from gptjax.inference.sampling import by_row
+from gptjax.inference.sampling import Alternatives, by_row
 from gptjax.models.decoder import Decoder
+from gptjax.models.transformer import Cache
 
 _SHRINKS = 4  # times too many rows, or too much room, after which a batch is made smaller
 
@@ -31,9 +34,14 @@ class RunningBatch:
     """Texts that are written together; it holds the compiled programs."""
 
     def __init__(
-        self, model: Decoder, slots: int, piece: int, longest: tuple[int, int] | None = None
+        self,
+        model: Decoder,
+        slots: int,
+        piece: int,
+        longest: tuple[int, int] | None = None,
+        kept_texts: int = 0,
     ):
-        """`slots`: rows at most; `piece` and `longest`: as of `Generator`."""
+        """`slots`: rows at most; `piece`, `longest` and `kept_texts`: as of `Generator`."""
         self._model, self._slots, self._piece = model, slots, piece
         self._prompt, answer = longest or (1, 0)
         self._text = self._prompt + answer
@@ -41,10 +49,14 @@ class RunningBatch:
         self._rows: list[Request | None] = []
         self._samplers = by_row([None])
         self._state: Decoding | None = None
+        self._alternatives = False
+        self._kept = KeptTexts(kept_texts if keeps(model.config) else 0)
         self._prefill = Prefill(model, piece)
         self._begin = compiled(decoding.begin, donate_argnames="cache")
         self._advance = compiled(decoding.advance, model, donate_argnames="state")
         self._insert = compiled(decoding.insert, donate_argnames="state")
+        self._row_of = compiled(decoding.row_of)
+        self._continued = compiled(decoding.continued, model, static_argnames=("size", "piece"))
         self._arranged = compiled(decoding.arranged, model, static_argnames=("size", "piece"))
 
     @property
@@ -58,15 +70,22 @@ class RunningBatch:
         What fails before rows change leaves the other texts as they are.
         """
         self._fail_if_lost()
-        self._rows = [request if request and request.writing else None for request in self._rows]
+        self._keep_ended()
+        self._drop_ended()
         groups: dict[int, list[Request]] = {}
+        begun: list[tuple[Request, tuple[Cache, int]]] = []
         for request in joining:
-            size = max(request.order.prompt.size, self._prompt)
-            groups.setdefault(bucket(size - 1), []).append(request)
+            if found := self._kept.longest(request.order.prompt):
+                begun.append((request, found))
+            else:
+                size = max(request.order.prompt.size, self._prompt)
+                groups.setdefault(bucket(size - 1), []).append(request)
         try:
             self._make_room(params, [request.order for request in joining])
             for group in groups.values():
                 self._join(params, group)
+            for request, found in begun:
+                self._join(params, [request], found)
             samplers = [request and request.order.sampler for request in self._rows]
             self._samplers = by_row(samplers or [None])
         finally:
@@ -101,6 +120,9 @@ class RunningBatch:
         orders = [request.order for request in self._rows if request] + joining
         if not orders:
             return
+        self._alternatives = any(order.alternatives for order in orders)
+        if self._state is not None:
+            self._state = self._with_alternatives(self._state)
         rows = min(1 << (len(orders) - 1).bit_length(), self._slots)
         longest = max(self._text, *(order.limit for order in orders))
         size = min(bucket(longest), self._model.config.context_length)
@@ -125,21 +147,51 @@ class RunningBatch:
             self._rows = kept + [None] * (rows - len(kept))
             self._state = state
 
-    def _join(self, params: Any, group: list[Request]) -> None:
-        """Feeds prompts of about one length, and gives their texts free rows."""
+    def forget(self) -> None:
+        """Forgets the texts that have ended, which other parameters have read."""
+        self._kept.clear()
+        self._drop_ended()
+
+    def _drop_ended(self) -> None:
+        self._rows = [request if request and request.writing else None for request in self._rows]
+
+    def _keep_ended(self) -> None:
+        """Keeps the texts of rows that have ended since the last time."""
+        ended = [row for row, request in enumerate(self._rows) if request and not request.writing]
+        if not (ended and self._kept and self._state is not None):
+            return
+        tokens, lengths = fetched((self._state.texts.tokens, self._state.texts.length))
+        for row in ended:
+            cache = self._row_of(self._state.cache, np.int32(row))
+            self._kept.keep(tokens[row, : lengths[row]].copy(), cache)
+
+    def _join(
+        self, params: Any, group: list[Request], found: tuple[Cache, int] | None = None
+    ) -> None:
+        """Feeds prompts of about one length, and gives their texts free rows.
+
+        `found`: a kept cache of so many tokens of the prompt, of which there is one.
+        """
         assert self._state is not None
         batch, size = self._state.texts.tokens.shape
         free = [row for row, request in enumerate(self._rows) if request is None][: len(group)]
         count = min(1 << (len(group) - 1).bit_length(), self._slots)
         rows = np.full(count, batch, np.int32)
         rows[: len(group)] = free
-        new = self._begun(params, [request.order for request in group], count, size)
+        new = self._begun(params, [request.order for request in group], count, size, found)
         state, self._state = self._state, None
         for row, request in zip(free, group, strict=True):
             self._rows[row] = request
         self._state = self._insert(state, new, rows)
 
-    def _begun(self, params: Any, orders: list[Order], rows: int, size: int) -> Decoding:
+    def _begun(
+        self,
+        params: Any,
+        orders: list[Order],
+        rows: int,
+        size: int,
+        found: tuple[Cache, int] | None = None,
+    ) -> Decoding:
         """The state before the first new token of each order, and of rows with no text."""
         tokens = np.zeros((rows, size), np.int32)
         lengths, limits = np.ones(rows, np.int32), np.zeros(rows, np.int32)
@@ -151,18 +203,38 @@ class RunningBatch:
             seeds[row], indices[row] = order.seed, order.sample_index
             if order.stop_token is not None:
                 stop_tokens[row] = order.stop_token
-        cache = self._prefill(params, tokens, lengths - 1, longest=self._prompt - 1)
-        return self._begin(tokens, lengths, limits, stop_tokens, seeds, indices, cache)
+        begun = None
+        if found is not None:
+            held, count = found
+            cache = self._continued(held, np.int32(count), size=size, piece=self._piece)
+            begun = cache, count
+        longest = self._prompt - 1
+        cache = self._prefill(params, tokens, lengths - 1, longest=longest, begun=begun)
+        state = self._begin(tokens, lengths, limits, stop_tokens, seeds, indices, cache)
+        return self._with_alternatives(state)
+
+    def _with_alternatives(self, state: Decoding) -> Decoding:
+        """`state` with places for alternatives where any text wants them, else without."""
+        if not self._alternatives:
+            return dataclasses.replace(state, alternatives=None)
+        if state.alternatives is not None:
+            return state
+        none = Alternatives.none(*state.texts.tokens.shape, self._model.config.vocab_size)
+        return dataclasses.replace(state, alternatives=none)
 
     def _deliver(self, state: Decoding) -> None:
         """Hands new tokens to their requests."""
-        tokens, log_probs, lengths = fetched(
-            (state.texts.tokens, state.log_probs, state.texts.length)
+        tokens, log_probs, lengths, others = fetched(
+            (state.texts.tokens, state.log_probs, state.texts.length, state.alternatives)
         )
         for row, request in enumerate(self._rows):
             if request is not None and request.writing:
-                begin, end = request.order.prompt.size + len(request.tokens), lengths[row]
-                request.add(tokens[row, begin:end], log_probs[row, begin:end])
+                new = slice(request.order.prompt.size + len(request.tokens), lengths[row])
+                beside = None
+                if others is not None:
+                    kept = slice(request.order.alternatives)
+                    beside = others.tokens[row, new, kept], others.log_probs[row, new, kept]
+                request.add(tokens[row, new], log_probs[row, new], beside)
 
     def _fail_if_lost(self) -> None:
         """Ends the texts of a batch whose state is gone: donated, or half changed."""

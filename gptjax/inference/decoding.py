@@ -16,9 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gptjax.attention.cache import rollback
 from gptjax.config import ModelConfig
 from gptjax.inference.filters import Text
-from gptjax.inference.sampling import RowSamplers
+from gptjax.inference.sampling import Alternatives, RowSamplers
 from gptjax.models.decoder import Decoder
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import (
@@ -43,6 +44,7 @@ class Decoding:
       limits: int32 [B]; a text runs while its length is below. Its stop token lowers it.
       stop_tokens: int32 [B], the token after which each text ends.
       cache: keys and values of every token but the last of each text.
+      alternatives: to each new token; None where nobody asks for them.
     """
 
     texts: Text
@@ -50,6 +52,7 @@ class Decoding:
     limits: jax.Array
     stop_tokens: jax.Array
     cache: Cache
+    alternatives: Alternatives | None = None
 
     @property
     def running(self) -> jax.Array:
@@ -193,15 +196,19 @@ def advance(
         batch, size = texts.tokens.shape
         rows, slots = jnp.arange(batch), jnp.where(running, texts.length, size)
         lengths = texts.length + running.astype(jnp.int32)
-        log_probs = logits[rows, new] - jax.nn.logsumexp(logits, axis=-1)
+        total = jax.nn.logsumexp(logits, axis=-1)
+        others = state.alternatives
+        if others is not None:
+            others = others.with_best(rows, slots, logits - total[:, None])
         return dataclasses.replace(
             state,
             texts=dataclasses.replace(
                 texts, tokens=texts.tokens.at[rows, slots].set(new, mode="drop"), length=lengths
             ),
-            log_probs=state.log_probs.at[rows, slots].set(log_probs, mode="drop"),
+            log_probs=state.log_probs.at[rows, slots].set(logits[rows, new] - total, mode="drop"),
             limits=jnp.where(running & (new == state.stop_tokens), lengths, state.limits),
             cache=cache,
+            alternatives=others,
         )
 
     state = dataclasses.replace(state, limits=jnp.where(active, state.limits, 0))
@@ -215,6 +222,20 @@ def advance(
         return done + 1, step(state)
 
     return jax.lax.while_loop(unfinished, body, (jnp.zeros_like(num_steps), state))[1]
+
+
+def row_of(cache: Cache, row: jax.Array) -> Cache:
+    """The cache of one row of a batch."""
+    return jax.tree.map(lambda x: x[row][None], cache)
+
+
+def continued(model: Decoder, cache: Cache, length: jax.Array, *, size: int, piece: int) -> Cache:
+    """The cache of one text at its first `length` tokens, with room for `size`.
+
+    `size` and `piece` are static, as of `arranged`; `length` is below `size`.
+    """
+    cache = resized_decoding(model.config, cache, size, piece_size(model.config, size, piece))
+    return rollback(cache, length[None])
 
 
 def insert(state: Decoding, new: Decoding, rows: jax.Array) -> Decoding:
@@ -238,11 +259,17 @@ def arranged(
 
     def columns(x: jax.Array) -> jax.Array:
         pad = max(0, size - x.shape[1])
-        return jnp.pad(x[:, :size], ((0, 0), (0, pad)))
+        return jnp.pad(x[:, :size], ((0, 0), (0, pad)) + ((0, 0),) * (x.ndim - 2))
 
     cache = resized_decoding(model.config, state.cache, size, piece_size(model.config, size, piece))
     texts = dataclasses.replace(texts, tokens=columns(texts.tokens))
-    whole = dataclasses.replace(state, texts=texts, log_probs=columns(state.log_probs), cache=cache)
+    whole = dataclasses.replace(
+        state,
+        texts=texts,
+        log_probs=columns(state.log_probs),
+        cache=cache,
+        alternatives=jax.tree.map(columns, state.alternatives),
+    )
     taken = jax.tree.map(lambda x: x.at[rows].get(mode="clip"), whole)
     there = rows < state.limits.shape[0]
     length = jnp.where(there, taken.texts.length, 1)

@@ -55,6 +55,7 @@ class Generator:
         piece: int = PIECE,
         longest: tuple[int, int] | None = None,
         dtype: str | None = None,
+        kept_texts: int = 0,
     ):
         """Makes `params` ready for decoding.
 
@@ -70,6 +71,8 @@ class Generator:
             known, as in training: the batch is then of one size from the first text on, and one
             program serves texts that would take turns with several. Longer ones are served too.
           dtype: of weights and cache, "float32" or "bfloat16"; None: as the model computes.
+          kept_texts: ended texts whose keys and values are kept: of a prompt that begins like one
+            of them, as the next turn of a conversation does, only the rest is read.
 
         Raises:
           ValueError: a number out of range, another dtype, a tokenizer that lacks tokens of the
@@ -77,6 +80,7 @@ class Generator:
         """
         for name, value, least in (("slots", slots, 1), ("chunk", chunk, 1), ("piece", piece, 1)):
             check_number(name, value, least)
+        check_number("kept_texts", kept_texts, 0)
         if max_queue is not None:
             check_number("max_queue", max_queue, 0)
         if dtype not in (None, "float32", "bfloat16"):
@@ -92,10 +96,10 @@ class Generator:
         end = None if tokenizer is None else tokenizer.end_of_text
         self._end_of_text = end if end is not None and end < config.vocab_size else None
         self._max_queue, self._chunk = max_queue, chunk
-        self.params = params
         self._lock = threading.RLock()
         self._queue: collections.deque[Request] = collections.deque()
-        self._batch = RunningBatch(model, slots, piece, longest)
+        self._batch = RunningBatch(model, slots, piece, longest, kept_texts)
+        self.params = params
         self._kinds: set[Hashable] = set()  # of samplers that were checked
 
     @property
@@ -106,6 +110,7 @@ class Generator:
     @params.setter
     def params(self, params: Any) -> None:
         self._params = decoding_params(self._model, params)
+        self._batch.forget()
 
     def room(self, prompt: np.ndarray | str) -> int:
         """The most new tokens that fit in the context after `prompt`.
@@ -126,6 +131,7 @@ class Generator:
         stop_token: int | None = None,
         stop: Sequence[str] = (),
         sliding_window: bool = False,
+        alternatives: int = 0,
     ) -> Request:
         """Asks for a continuation; it is written while it, or another one, is read.
 
@@ -142,6 +148,7 @@ class Generator:
           sliding_window: of a prompt that leaves no room in the context for `max_new_tokens`, or
             half of the context, takes the last tokens that do; else such a prompt is refused, or
             its text ends with the context.
+          alternatives: how many of the most probable tokens to keep beside each new one.
 
         Raises:
           ValueError: at once, for a prompt and numbers that do not fit, a sampler that fails, or
@@ -161,6 +168,7 @@ class Generator:
             stop_token=stop_token,
             stop=stop,
             sliding_window=sliding_window,
+            alternatives=alternatives,
         )
         if kind_of(order.sampler) not in self._kinds:
             check_sampler(order.sampler, self._model.config.vocab_size)

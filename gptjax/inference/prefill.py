@@ -75,6 +75,7 @@ class Prefill:
         counts: np.ndarray,
         chunk: int | None = None,
         longest: int = 0,
+        begun: tuple[Cache, int] | None = None,
     ) -> Cache:
         """The cache of the first tokens of texts.
 
@@ -85,11 +86,13 @@ class Prefill:
           chunk: the most tokens that will be fed, or rolled back, at once later on, where that is
             more than a piece of a prompt.
           longest: of a text to feed, in batches of the same size; their pieces are alike.
+          begun: a cache of the first so many tokens of all texts, which is given away.
         """
         rows, size = tokens.shape
         most = decoding.piece_size(self._model.config, size, self._piece)
-        cache, fed = self._empty(rows, size, max(most, chunk or 1)), int(counts.max())
-        fed, start = min(max(fed, longest), size) if fed else 0, 0
+        fed = int(counts.max())
+        fed = min(max(fed, longest), size) if fed else 0
+        cache, start = begun or (self._empty(rows, size, max(most, chunk or 1)), 0)
         while start < fed:
             piece = min(bucket(fed - start), most)
             at = np.arange(start, start + piece, dtype=np.int32)[None]

@@ -17,7 +17,7 @@ import numpy as np
 from gptjax.attention.cache import check_decodable
 from gptjax.config import ModelConfig
 from gptjax.inference.filters import Text
-from gptjax.inference.sampling import Sampler
+from gptjax.inference.sampling import ALTERNATIVES, Sampler
 from gptjax.inference.text import TextStream
 from gptjax.models.transformer import attention_cycle
 from gptjax.tokenization import Tokenizer
@@ -34,6 +34,7 @@ class Order:
       seed, sample_index: its randomness.
       stop_token: ends it, as its last token; None for none.
       stop: strings that end it; they are not shown.
+      alternatives: how many of the most probable tokens are wanted beside each new one.
     """
 
     prompt: np.ndarray
@@ -43,6 +44,7 @@ class Order:
     sample_index: int
     stop_token: int | None
     stop: tuple[str, ...]
+    alternatives: int = 0
 
 
 def make_order(
@@ -56,6 +58,7 @@ def make_order(
     stop_token: int | None = None,
     stop: Sequence[str] = (),
     sliding_window: bool = False,
+    alternatives: int = 0,
 ) -> Order:
     """The order for a continuation by a model of `config`; see `Generator.submit`.
 
@@ -70,13 +73,17 @@ def make_order(
         check_number(name, value, 0)
     check_stop_token(stop_token, config.vocab_size)
     check_stop(stop)
+    check_number("alternatives", alternatives, 0)
+    if alternatives > ALTERNATIVES:
+        raise ValueError(f"alternatives: got {alternatives}, expected at most {ALTERNATIVES}")
     if sliding_window:
         prompt = prompt[-_window(config.context_length, max_new_tokens) :]
     room = room_after(prompt, config)
     limit = prompt.size + (room if max_new_tokens is None else min(room, max_new_tokens))
     _check_decodable(config, prompt.size, limit)
     prompt = prompt.astype(np.int32)
-    return Order(prompt, limit, sampler or Sampler(), seed, sample_index, stop_token, tuple(stop))
+    sampler, stop = sampler or Sampler(), tuple(stop)
+    return Order(prompt, limit, sampler, seed, sample_index, stop_token, stop, alternatives)
 
 
 def check_answerable(
@@ -185,6 +192,8 @@ class Request:
       order: what was asked for.
       tokens: new tokens so far.
       log_probs: of each of them, in nats, before its sampler's filters.
+      alternatives: to each of them where they were ordered: token ids [K] and log-probabilities
+        [K], the most probable first.
       finished: None while it is written; then "length", "stop_token", "stop", "cancelled" or,
         where the batch it was in failed, "failed".
     """
@@ -196,6 +205,7 @@ class Request:
         self.order = order
         self.tokens: list[int] = []
         self.log_probs: list[float] = []
+        self.alternatives: list[tuple[np.ndarray, np.ndarray]] = []
         self.finished: str | None = None
         self._proceed = proceed
         self._lock = threading.RLock()  # one thread may cancel what another one writes
@@ -259,12 +269,24 @@ class Request:
         """Ends it as it is; its place in the batch is free at the next step."""
         self.finish("cancelled")
 
-    def add(self, tokens: np.ndarray, log_probs: np.ndarray) -> None:
-        """Takes new tokens [n], up to what ends the text, and their log-probabilities."""
-        for token, log_prob in zip(tokens.tolist(), log_probs.tolist(), strict=True):
+    def add(
+        self,
+        tokens: np.ndarray,
+        log_probs: np.ndarray,
+        alternatives: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
+        """Takes new tokens [n], up to what ends the text, and their log-probabilities.
+
+        `alternatives`: ids and log-probabilities [n, K] beside them.
+        """
+        for i, (token, log_prob) in enumerate(
+            zip(tokens.tolist(), log_probs.tolist(), strict=True)
+        ):
             with self._lock:
                 if not self.writing:
                     return
+                if alternatives is not None and self.order.alternatives:
+                    self.alternatives.append((alternatives[0][i], alternatives[1][i]))
                 self._add(token, log_prob)
 
     def _add(self, token: int, log_prob: float) -> None:

@@ -30,6 +30,7 @@ from gptjax.pytrees import STATIC, pytree
 # Logits times or over less or more might be no float32, nor many penalties together.
 _LEAST, _MOST = 1e-30, 1e30
 _MOST_TOKENS = 2**31 - 1
+ALTERNATIVES = 20  # most probable tokens that are kept beside a new one, where any are
 
 
 @pytree
@@ -83,6 +84,34 @@ class RowSamplers:
         for i, others in enumerate(picked[1:], start=1):
             tokens = jnp.where(self.kind == i, others, tokens)
         return tokens
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
+class Alternatives:
+    """The most probable tokens at each place, the best first, before samplers' filters.
+
+    Attributes:
+      tokens: int32 [B, S, K].
+      log_probs: float32 [B, S, K], in nats.
+    """
+
+    tokens: jax.Array
+    log_probs: jax.Array
+
+    @classmethod
+    def none(cls, batch: int, size: int, vocab_size: int) -> "Alternatives":
+        """Places for `ALTERNATIVES`, or as many as the vocabulary has, of texts [B, S]."""
+        shape = (batch, size, min(ALTERNATIVES, vocab_size))
+        return cls(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
+
+    def with_best(self, rows: jax.Array, slots: jax.Array, log_probs: jax.Array) -> "Alternatives":
+        """With the best of `log_probs` [B, V] at `slots` [B] of `rows` [B]."""
+        best, tokens = jax.lax.top_k(log_probs, self.tokens.shape[2])
+        return Alternatives(
+            self.tokens.at[rows, slots].set(tokens.astype(jnp.int32), mode="drop"),
+            self.log_probs.at[rows, slots].set(best, mode="drop"),
+        )
 
 
 def by_row(samplers: Sequence[Sampler | None]) -> RowSamplers:
