@@ -17,9 +17,10 @@ import jax
 from absl import flags
 
 from experiments.flags.command_line import run
-from experiments.flags.decoding import prompt_of_flags, sampler_of_flags
 from experiments.flags.paths import define_path
 from experiments.flags.processes import connect
+from experiments.flags.prompt import prompt_of_flags
+from experiments.flags.sampling import sampler_of_flags
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import make_order

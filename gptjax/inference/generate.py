@@ -27,6 +27,7 @@ from gptjax.inference.batch import RunningBatch
 from gptjax.inference.decoding import decoding_params
 from gptjax.inference.prefill import PIECE
 from gptjax.inference.requests import (
+    QueueFull,
     Request,
     check_number,
     check_sampler,
@@ -177,7 +178,7 @@ class Generator:
         with self._lock:
             waiting, free = sum(request.writing for request in self._queue), self._batch.free
             if self._max_queue is not None and waiting >= self._max_queue + free:
-                raise ValueError(
+                raise QueueFull(
                     f"queue: got a request beside {waiting} that wait, expected at most "
                     f"{self._max_queue} and as many as free slots, {free}"
                 )

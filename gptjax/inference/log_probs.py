@@ -54,6 +54,28 @@ def log_probs_after(
     return _log_probs(model, params, made[0], targets, at)
 
 
+def alternatives_whole(
+    model: Decoder, params: Any, inputs: jax.Array, lengths: jax.Array, *, count: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What could stand at each place but the first of inputs [B, T]; `count` is static.
+
+    Returns:
+      Float32 log-probabilities [B, T - 1] of the tokens that stand there, and the `count` most
+      probable ones: int32 ids and float32 log-probabilities [B, T - 1, count].
+    """
+    segments = padding_segments(model.config, lengths, inputs.shape[1])
+    variables = {"params": params}
+    made: Any = model.apply(variables, inputs, segment_ids=segments, method="hidden")
+    targets = inputs[:, 1:]
+
+    def places(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, ...]:
+        log_probs = jax.nn.log_softmax(logits)
+        best, tokens = jax.lax.top_k(log_probs, min(count, logits.shape[-1]))
+        return log_probs[jnp.arange(len(target)), target], tokens.astype(jnp.int32), best
+
+    return _in_parts(model, params, made[0][:, :-1], targets, places)
+
+
 def _log_probs(
     model: Decoder, params: Any, hidden: jax.Array, targets: jax.Array, at: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -66,22 +88,36 @@ def _log_probs(
       targets: int32 [B, n].
       at: int32 [B, n], at which hidden states they are predicted.
     """
-    vocab, count = model.config.vocab_size, targets.size
-    read = jnp.take_along_axis(hidden, at[:, :, None], axis=1).reshape(count, -1)
+    read = jnp.take_along_axis(hidden, at[:, :, None], axis=1)
+
+    def scored(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        log_probs = logits[jnp.arange(len(target)), target] - jax.nn.logsumexp(logits, axis=-1)
+        return log_probs, jnp.argmax(logits, axis=-1) == target
+
+    return _in_parts(model, params, read, targets, scored)
+
+
+def _in_parts(
+    model: Decoder, params: Any, read: jax.Array, targets: jax.Array, function: Any
+) -> Any:
+    """`function` of logits [P, V] and targets [P], a part at a time, over hidden states [B, n, E].
+
+    Its results [P, ...] are put together as [B, n, ...].
+    """
+    vocab, count, shape = model.config.vocab_size, targets.size, targets.shape
     part = min(count, max(1, LOGITS // vocab))
     pad = -count % part
 
-    def one(states: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        read, target = states
-        logits: Any = model.apply({"params": params}, read[None], method="logits")
-        logits = logits[0, :, :vocab]
-        log_probs = logits[jnp.arange(part), target] - jax.nn.logsumexp(logits, axis=-1)
-        return log_probs, jnp.argmax(logits, axis=-1) == target
+    def one(states: tuple[jax.Array, jax.Array]) -> Any:
+        logits: Any = model.apply({"params": params}, states[0][None], method="logits")
+        return function(logits[0, :, :vocab], states[1])
 
     parts = (
-        jnp.pad(read, ((0, pad), (0, 0))).reshape(-1, part, read.shape[-1]),
+        jnp.pad(read.reshape(count, -1), ((0, pad), (0, 0))).reshape(-1, part, read.shape[-1]),
         jnp.pad(targets.reshape(-1), (0, pad)).reshape(-1, part),
     )
-    log_probs, best = jax.lax.map(one, parts)
-    shape = targets.shape
-    return log_probs.reshape(-1)[:count].reshape(shape), best.reshape(-1)[:count].reshape(shape)
+
+    def whole(x: jax.Array) -> jax.Array:
+        return x.reshape(-1, *x.shape[2:])[:count].reshape(*shape, *x.shape[2:])
+
+    return jax.tree.map(whole, jax.lax.map(one, parts))

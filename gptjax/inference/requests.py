@@ -6,6 +6,7 @@ request.cancel()
 """
 
 import collections
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -185,6 +186,10 @@ def check_sampler(sampler: Sampler, vocab_size: int) -> None:
         )
 
 
+class QueueFull(ValueError):
+    """A request for which there is neither a place in the batch nor one in the queue."""
+
+
 class Request:
     """One text in generation. Iterating over it yields new tokens as they come.
 
@@ -264,6 +269,14 @@ class Request:
     def _raise_failure(self) -> None:
         if self.finished == "failed":
             raise RuntimeError("this text was not finished: its batch failed, for another's error")
+
+    def new_text(self) -> str:
+        """What `text` would yield next, all of it that is there, without waiting for more."""
+        pieces = []
+        with contextlib.suppress(IndexError):
+            while True:
+                pieces.append(self._pieces.popleft())
+        return "".join(pieces)
 
     def cancel(self) -> None:
         """Ends it as it is; its place in the batch is free at the next step."""

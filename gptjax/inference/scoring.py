@@ -26,7 +26,11 @@ from gptjax.attention.cache import check_decodable
 from gptjax.attention.sight import out_of_sight
 from gptjax.compiled import compiled
 from gptjax.inference.decoding import checked_params
-from gptjax.inference.log_probs import log_probs_after, log_probs_whole
+from gptjax.inference.log_probs import (
+    alternatives_whole,
+    log_probs_after,
+    log_probs_whole,
+)
 from gptjax.inference.prefill import PIECE, Prefill, bucket
 from gptjax.inference.requests import check_number, check_tokens
 from gptjax.models.decoder import Decoder
@@ -102,6 +106,7 @@ class Scorer:
         self._prefill = Prefill(model, piece)
         self._whole = compiled(log_probs_whole, model)
         self._shared = compiled(log_probs_after, model)
+        self._places = compiled(alternatives_whole, model, static_argnames="count")
 
     def score(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Score]:
         """The scores of continuations, each after a prefix of its own.
@@ -202,6 +207,29 @@ class Scorer:
             nats = [float(next(scores).log_probs[each].sum(dtype=np.float64)) for each in of]
             losses.append(TextLoss(-math.fsum(nats), int(sum(map(np.count_nonzero, of)))))
         return losses
+
+    def alternatives(self, tokens: np.ndarray, count: int) -> tuple[np.ndarray, ...]:
+        """What could stand at each place but the first of one text.
+
+        Args:
+          tokens: ids [n], at most the context length.
+          count: most probable tokens of each place, 1 or more.
+
+        Returns:
+          Float32 log-probabilities [n - 1] of the tokens that stand there; and of the most
+          probable ones int32 ids and float32 log-probabilities [n - 1, count], the best first.
+
+        Raises:
+          ValueError: tokens that do not fit, or a pattern that looks ahead.
+        """
+        text, _ = self._checked(tokens[:1], tokens[1:]) if len(tokens) > 1 else (tokens, 0)
+        self._check_order(1, text.size)
+        size = min(bucket(text.size), self._model.config.context_length)
+        padded = np.zeros((1, size), np.int32)
+        padded[0, : text.size] = text
+        lengths = np.array([text.size], np.int32)
+        made = jax.device_get(self._places(self._params, padded, lengths, count=count))
+        return tuple(part[0, : text.size - 1] for part in made)
 
     def _checked(self, prefix: np.ndarray, continuation: np.ndarray) -> tuple[np.ndarray, int]:
         """A whole text, and how many tokens at its end are scored."""

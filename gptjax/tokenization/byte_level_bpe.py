@@ -105,3 +105,8 @@ class ByteLevelBPE(MergesTokenizer):
 
     def _decode(self, ids: list[int]) -> str:
         return b"".join([self._bytes[index] for index in ids]).decode(errors="replace")
+
+    def token_bytes(self, index: int) -> bytes:
+        """The bytes of a token."""
+        self.decode([index])  # refuses what is no id
+        return self._bytes[index]

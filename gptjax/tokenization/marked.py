@@ -89,3 +89,8 @@ class MarkedTokenizer(Tokenizer):
             else:
                 ordinary.append(index)
         return "".join([*parts, self.inner.decode(ordinary)])
+
+    def token_bytes(self, index: int) -> bytes:
+        """The inner tokenizer's, or the name of a mark."""
+        name = self._names.get(index)
+        return self.inner.token_bytes(index) if name is None else name.encode()

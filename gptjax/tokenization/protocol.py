@@ -125,6 +125,15 @@ class Tokenizer(abc.ABC):
             raise ValueError(f"token id {outside[0]}: expected 0 to {self.vocab_size - 1}")
         return self._decode(ids.tolist())
 
+    def token_bytes(self, index: int) -> bytes:
+        """What a token adds to a text that it does not begin, in UTF-8, whole characters or not.
+
+        Raises:
+          ValueError: no id of the vocabulary.
+        """
+        alone = self.decode([index])
+        return self.decode([index, index])[len(alone) :].encode()
+
     def decoded_bytes(self, ids: np.ndarray) -> int:
         """The UTF-8 bytes of the text that `ids`, integers [tokens], decode to."""
         return len(self.decode(ids).encode())

@@ -47,3 +47,8 @@ class RawBytes(Tokenizer):
 
     def _decode(self, ids: list[int]) -> str:
         return bytes(ids).decode(errors="replace")
+
+    def token_bytes(self, index: int) -> bytes:
+        """The byte of a token."""
+        self.decode([index])  # refuses what is no id
+        return bytes([index])

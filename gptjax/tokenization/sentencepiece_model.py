@@ -127,3 +127,9 @@ class SentencePiece(Tokenizer):
         for special, run in itertools.groupby(ids, key=self._special_texts.get):
             parts.append(self._processor.decode(list(run)) if special is None else special)
         return "".join(parts)
+
+    def token_bytes(self, index: int) -> bytes:
+        """What a token adds to a text: a byte of its own where the piece stands for one."""
+        if 0 <= index < self.vocab_size and self._processor.is_byte(index):
+            return bytes([int(self._processor.id_to_piece(index)[1:-1], 16)])
+        return super().token_bytes(index)

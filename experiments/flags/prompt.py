@@ -1,12 +1,10 @@
-"""Flags that say what to continue and how tokens are picked, for binaries that generate.
+"""Flags that say what to continue, for binaries that generate.
 
 prompt = prompt_of_flags(tokenizer)
-sampler = sampler_of_flags(vocab_size)
 """
 
 import dataclasses
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,6 @@ from absl import flags
 
 from experiments.flags.paths import define_path
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
-from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.inference.text import encode_prompt
 from gptjax.tokenization import ChatTokenizer, Tokenizer
 
@@ -33,38 +30,6 @@ _CHAT = flags.DEFINE_bool(
     None,
     "Whether the prompt is a user's turn, which the model answers. By default it is with a chat "
     "tokenizer.",
-)
-_TEMPERATURE = flags.DEFINE_float(
-    "temperature",
-    None,
-    "Temperature of the draws. 0 takes the most probable token each time. By default it is 1.",
-)
-_TOP_K = flags.DEFINE_integer(
-    "top_k", None, "Number of most probable tokens to draw from. By default all."
-)
-_TOP_P = flags.DEFINE_float(
-    "top_p", None, "Total probability of the most probable tokens to draw from. By default 1."
-)
-_MIN_P = flags.DEFINE_float(
-    "min_p", None, "Least probability of a token to draw, as a share of the greatest. By default 0."
-)
-_REPETITION = flags.DEFINE_float(
-    "repetition_penalty",
-    1.0,
-    "Factor that makes tokens of the text less probable, where it is above 1.",
-)
-_PRESENCE = flags.DEFINE_float(
-    "presence_penalty",
-    0.0,
-    "Number that is subtracted from the logit of each token that has been written.",
-)
-_FREQUENCY = flags.DEFINE_float(
-    "frequency_penalty",
-    0.0,
-    "Number that is subtracted from a token's logit for each time it has been written.",
-)
-_BANNED = flags.DEFINE_multi_integer(
-    "banned_token", [], "Id of a token that is never drawn. The flag may be given several times."
 )
 
 
@@ -122,35 +87,3 @@ def prompt_of_flags(tokenizer: Tokenizer) -> Prompt:
     turn = template.prompt([Message("user", text)])
     marks = template.tokenizer
     return Prompt(turn, marks.end_of_turn, marks.outside_answers, text)
-
-
-def sampler_of_flags(
-    vocab_size: int, searching: bool = False, banned: Sequence[int] = ()
-) -> Sampler:
-    """Makes the sampler that the flags describe.
-
-    Args:
-      vocab_size: of the model.
-      searching: by beams, which draw nothing.
-      banned: tokens that are never drawn, besides those of the flags.
-
-    Raises:
-      ValueError: values out of range, or that contradict each other.
-    """
-    temperature = _TEMPERATURE.value
-    given = [flag.name for flag in (_TEMPERATURE, _TOP_K, _TOP_P, _MIN_P) if flag.value is not None]
-    if searching and given:
-        raise ValueError(f"--num_beams: got it with --{given[0]}, expected no sampling")
-    if temperature is None:
-        temperature = 0.0 if searching else 1.0
-    return make_sampler(
-        temperature,
-        _TOP_K.value,
-        _TOP_P.value,
-        _MIN_P.value,
-        repetition_penalty=_REPETITION.value,
-        presence_penalty=_PRESENCE.value,
-        frequency_penalty=_FREQUENCY.value,
-        banned_tokens=[*_BANNED.value, *banned],
-        vocab_size=vocab_size,
-    )
