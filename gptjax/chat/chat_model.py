@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from gptjax.alignment.rewards import composed
+from gptjax.chat.embeddings import Embedder
 from gptjax.config import ModelConfig
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
 from gptjax.inference.beam import BeamSearch
@@ -129,6 +130,11 @@ class ChatModel:
     def scorer(self) -> Scorer:
         """Its scorer, made at the first use."""
         return Scorer(self.model, self.params)
+
+    @functools.cached_property
+    def embedder(self) -> Embedder:
+        """What embeds with it, made at the first use."""
+        return Embedder(self.model, self.params)
 
     def ranker(self, name: str) -> Ranker:
         """A ranker by name; ValueError names those that there are."""

@@ -104,6 +104,11 @@ class Generator:
         self._kinds: set[Hashable] = set()  # of samplers that were checked
 
     @property
+    def slots(self) -> int:
+        """Texts that are written at the same time, at most."""
+        return self._slots
+
+    @property
     def params(self) -> Any:
         """Parameters of the model, set while no request runs (ValueError: of another model)."""
         return self._params

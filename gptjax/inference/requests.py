@@ -270,6 +270,11 @@ class Request:
         if self.finished == "failed":
             raise RuntimeError("this text was not finished: its batch failed, for another's error")
 
+    @property
+    def has_new_text(self) -> bool:
+        """Whether `new_text` would give any."""
+        return bool(self._pieces)
+
     def new_text(self) -> str:
         """What `text` would yield next, all of it that is there, without waiting for more."""
         pieces = []

@@ -1,0 +1,114 @@
+r"""Serves trained models by OpenAI's API, with a page to chat on.
+
+    python -m experiments.serve --workdir=runs/instruct/ppo
+    python -m experiments.serve --workdir=sft=runs/sft --workdir=ppo=runs/ppo --port=8000
+    python -m experiments.serve --workdir=runs/sft --ranker=gold=gold
+    curl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \
+      -d '{"messages": [{"role": "user", "content": "copy: fox"}]}'
+
+The page is at http://localhost:8000/, and /docs lists the operations. SIGTERM and Ctrl-C finish
+what runs, refuse what is new, and end with exit code 0.
+"""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments.flags.command_line import run
+from experiments.flags.paths import define_path, define_path_multi
+from gptjax.chat.chat_model import ChatModel
+from gptjax.runs.caches import enable_compilation_cache
+from gptjax.runs.workdir import WorkDirectory
+
+_WORKDIR = define_path_multi(
+    "workdir", "Work directory of a run, or NAME=DIR. It may be given several times."
+)
+_RANKER = define_path_multi("ranker", "Reward that ranks replies, as NAME=REWARD.")
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
+_PORT = flags.DEFINE_integer("port", 8000, "Port; 0: any.", lower_bound=0, upper_bound=65535)
+_API_KEY_FILE = define_path("api_key_file", None, "File with a key a line, one of which is needed.")
+_CORS = flags.DEFINE_multi_string(
+    "cors_origin", [], "Origin whose pages may call the server. By default there is none."
+)
+_SLOTS = flags.DEFINE_integer(
+    "slots", 8, "Number of texts of a model that are written at the same time.", lower_bound=1
+)
+_MAX_QUEUE = flags.DEFINE_integer(
+    "max_queue", 64, "Number of requests of a model that may wait.", lower_bound=0
+)
+_KEPT = flags.DEFINE_integer(
+    "kept_texts", 8, "Number of ended texts whose next turn reads its own tokens.", lower_bound=0
+)
+_MAX_BODY = flags.DEFINE_integer("max_body_bytes", 1 << 20, "Bytes of a request.", lower_bound=1)
+_MAX_MESSAGES = flags.DEFINE_integer("max_messages", 500, "Messages of a request.", lower_bound=1)
+_MAX_PROMPTS = flags.DEFINE_integer("max_prompts", 128, "Texts of a request.", lower_bound=1)
+_MAX_N = flags.DEFINE_integer("max_n", 16, "Choices of a request.", lower_bound=1)
+_MAX_BEAMS = flags.DEFINE_integer("max_beams", 16, "Beams of a request.", lower_bound=1)
+_MAX_SECONDS = flags.DEFINE_float("max_seconds", 600.0, "Seconds of a reply.", lower_bound=1.0)
+_DRAIN = flags.DEFINE_float(
+    "drain_seconds", 30.0, "Seconds in which what runs is finished at the end.", lower_bound=1.0
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Loads the models and serves them until a signal comes."""
+    del argv
+    from gptjax import serving  # its packages are an extra
+
+    if not _WORKDIR.value:
+        raise ValueError("--workdir: got none, expected the work directory of a run")
+    keys = () if _API_KEY_FILE.value is None else serving.keys_in(Path(_API_KEY_FILE.value))
+    limits = serving.Limits(
+        body_bytes=_MAX_BODY.value,
+        messages=_MAX_MESSAGES.value,
+        prompts=_MAX_PROMPTS.value,
+        choices=_MAX_N.value,
+        beams=_MAX_BEAMS.value,
+        seconds=_MAX_SECONDS.value,
+        waiting=_MAX_QUEUE.value,
+    )
+    options = serving.Options(
+        keys, tuple(_CORS.value), loopback=_HOST.value in serving.LOOPBACK, limits=limits
+    )
+    rankers = dict(_named("--ranker", text) for text in _RANKER.value or ())
+    runs = {name or Path(path).resolve().name: path for name, path in map(_split, _WORKDIR.value)}
+    if len(runs) < len(_WORKDIR.value):
+        raise ValueError("--workdir: got two of one name, expected NAME=DIR with different names")
+    with contextlib.closing(serving.bound(_HOST.value, _PORT.value)) as listening:
+        enable_compilation_cache()
+        models = [
+            ChatModel.load(
+                WorkDirectory(path),
+                name=name,
+                rankers=rankers,
+                slots=_SLOTS.value,
+                max_queue=_MAX_QUEUE.value,
+                kept_texts=_KEPT.value,
+            )
+            for name, path in runs.items()
+        ]
+        address = f"http://{_HOST.value}:{listening.getsockname()[1]}/"
+        if not options.loopback:
+            print(f"note: {address} is reached by other machines too", file=sys.stderr)
+        print(f"serving {', '.join(runs)} at {address}", flush=True)
+        serving.serve(models, options, listening, _DRAIN.value)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The name and the path of NAME=PATH, or of a path alone."""
+    name, given, path = text.partition("=")
+    return (name, path) if given and "/" not in name else ("", text)
+
+
+def _named(flag: str, text: str) -> tuple[str, str]:
+    name, given, value = text.partition("=")
+    if not (name and given and value):
+        raise ValueError(f"{flag}: got {text!r}, expected NAME=VALUE")
+    return name, value
+
+
+if __name__ == "__main__":
+    run(main)

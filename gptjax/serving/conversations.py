@@ -1,0 +1,123 @@
+"""Messages of requests as conversations of ours, and what of them a model reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gptjax.chat.context import OVERFLOW, ContextExceeded, Fitted, check_roles, fitted
+from gptjax.data.dialogue.chat_format import Conversation, Message
+from gptjax.serving.errors import CONTEXT, APIError
+from gptjax.serving.fields import Field
+from gptjax.serving.served import Served, as_tokens
+
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_PART = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": ["text", "input_text", "output_text"]},
+        "text": {"type": "string"},
+    },
+    "required": ["type", "text"],
+}
+MESSAGE = {
+    "type": "object",
+    "properties": {
+        "role": {"type": "string", "enum": list(_ROLES)},
+        "content": {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": _PART, "minItems": 1}]
+        },
+        "name": {"type": "string"},
+        "refusal": {"type": "null"},
+        "type": {"type": "string", "enum": ["message"]},
+        "tool_calls": {"type": "array", "maxItems": 0},
+    },
+    "required": ["role", "content"],
+    "additionalProperties": False,
+}
+MESSAGES = Field(
+    "messages",
+    {"type": "array", "items": MESSAGE, "minItems": 1},
+    "The conversation. A name is not shown to the model; the answer says so.",
+    required=True,
+)
+CONTEXT_OVERFLOW = Field(
+    "context_overflow",
+    {"type": "string", "enum": list(OVERFLOW)},
+    "Ours: what happens to a conversation that does not fit: it is refused, its oldest turns are "
+    "left out, or its oldest tokens. The answer says what was left out.",
+)
+
+
+def conversation_of(messages: Sequence[Mapping[str, Any]], served: Served) -> Conversation:
+    """The conversation of checked messages; APIError for too many."""
+    if len(messages) > served.limits.messages:
+        raise APIError(
+            f"messages: got {len(messages)}, expected at most {served.limits.messages}",
+            param="messages",
+        )
+    return tuple(
+        Message(_ROLES[message["role"]], text_of(message["content"])) for message in messages
+    )
+
+
+def text_of(content: str | Sequence[Mapping[str, Any]]) -> str:
+    """The text of a message, whose parts are all text."""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def unread(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Fields of messages that the model does not see."""
+    return [f"messages[{i}].name" for i, message in enumerate(messages) if message.get("name")]
+
+
+def read_prompt(
+    served: Served,
+    conversation: Conversation,
+    *,
+    reserved: int,
+    overflow: str,
+    continued: bool = False,
+    assistant_tokens: Sequence[int] = (),
+) -> tuple[Fitted, str, Conversation]:
+    """What the model reads, the text with which its reply has begun, and the conversation before.
+
+    Raises:
+      APIError: the model does not chat, roles out of order, or a conversation that does not fit.
+    """
+    try:
+        template = served.model.template
+        if continued and assistant_tokens:
+            raise ValueError(
+                "assistant_tokens: got them with continue_final_message, expected one of them"
+            )
+        check_roles(conversation, continued)
+        begun = as_tokens(served, assistant_tokens, "assistant_tokens")
+        if np.isin(
+            begun, [template.tokenizer.end_of_turn, *template.tokenizer.outside_answers]
+        ).any():
+            raise ValueError("assistant_tokens: got the mark of a turn, expected tokens of text")
+        if continued:
+            begun = template.tokenizer.encode(conversation[-1].content)
+            conversation = conversation[:-1]
+        read = fitted(
+            template,
+            conversation,
+            context_length=served.model.config.context_length,
+            reserved=reserved,
+            overflow=overflow,
+            begun=begun,
+        )
+    except ContextExceeded as error:
+        raise APIError(str(error), param="messages", code=CONTEXT) from error
+    except ValueError as error:
+        raise APIError(str(error), param="messages") from error
+    return read, template.tokenizer.decode(begun), conversation
+
+
+def reserve(served: Served, overflow: str, most: int | None) -> int:
+    """Tokens for which there must be room after the prompt."""
+    if overflow == "refuse":
+        return 1
+    context = served.model.config.context_length
+    return max(1, min(most or context // 4, context // 2))

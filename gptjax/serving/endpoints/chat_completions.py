@@ -1,0 +1,247 @@
+"""POST /v1/chat/completions: replies to a conversation.
+
+Source: OpenAI's API reference, "Create chat completion". Ours besides: fields of `sampling_fields`
+that say so, `continue_final_message`, `assistant_tokens`, `context_overflow`, and in the answer the
+object `gptjax`.
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gptjax.chat.drafts import Asked
+from gptjax.serving.conversations import (
+    CONTEXT_OVERFLOW,
+    MESSAGES,
+    conversation_of,
+    read_prompt,
+    reserve,
+    unread,
+)
+from gptjax.serving.errors import APIError
+from gptjax.serving.fields import Field, read, table, unsupported
+from gptjax.serving.generation import Chosen, Writing, started
+from gptjax.serving.sampling_fields import SAMPLING, policy_of, stops
+from gptjax.serving.served import Models, drawn_seed, new_id
+from gptjax.serving.shapes import chat_logprobs, usage
+from gptjax.serving.streaming import event_stream
+
+_TOKENS = {"type": "integer", "minimum": 1}
+FIELDS = table(
+    SAMPLING,
+    MESSAGES,
+    Field("max_completion_tokens", _TOKENS, "Most tokens of a reply; all that fit by default."),
+    Field("max_tokens", _TOKENS, "The older name of max_completion_tokens."),
+    Field("logprobs", {"type": "boolean"}, "Whether tokens come with their log-probabilities."),
+    Field(
+        "top_logprobs",
+        {"type": "integer", "minimum": 0, "maximum": 20},
+        "Most probable tokens beside each; needs logprobs.",
+    ),
+    Field(
+        "response_format",
+        {
+            "type": "object",
+            "properties": {"type": {"type": "string", "enum": ["text"]}},
+            "required": ["type"],
+            "additionalProperties": False,
+        },
+        "Text is what this server writes.",
+    ),
+    Field(
+        "continue_final_message",
+        {"type": "boolean"},
+        "Ours: the last message is the assistant's, and the reply goes on from there.",
+    ),
+    Field(
+        "add_generation_prompt",
+        {"type": "boolean"},
+        "As other servers have it: false only with continue_final_message.",
+    ),
+    Field(
+        "assistant_tokens",
+        {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        "Ours: ids of the tokens with which the reply begins.",
+    ),
+    CONTEXT_OVERFLOW,
+    unsupported("audio"),
+    unsupported("function_call", "none"),
+    unsupported("functions", []),
+    unsupported("metadata", {}),
+    unsupported("modalities", ["text"]),
+    unsupported("moderation"),
+    unsupported("parallel_tool_calls", True, False),
+    unsupported("prediction"),
+    unsupported("prompt_cache_key"),
+    unsupported("prompt_cache_retention"),
+    unsupported("reasoning_effort", "none"),
+    unsupported("safety_identifier"),
+    unsupported("service_tier", "auto", "default"),
+    unsupported("store", False),
+    unsupported("tool_choice", "none", "auto"),
+    unsupported("tools", []),
+    unsupported("verbosity", "medium"),
+    unsupported("web_search_options"),
+)
+
+
+class _Call:
+    """One request, read and checked."""
+
+    def __init__(self, values: Mapping[str, Any], models: Models):
+        self.values, self.served = values, models.get(values.get("model"))
+        self.messages = values["messages"]
+        self.policy = policy_of(values, self.served, self.served.limits)
+        self.count = values.get("n", 1)
+        self.most = most_tokens(values)
+        self.top = values.get("top_logprobs", 0)
+        self.logprobs = values.get("logprobs", False)
+        if self.top and not self.logprobs:
+            raise APIError("top_logprobs: got it without logprobs, expected both", param="logprobs")
+        continued = values.get("continue_final_message", False)
+        if not values.get("add_generation_prompt", True) and not continued:
+            raise APIError(
+                "add_generation_prompt: got false without continue_final_message, expected both",
+                param="add_generation_prompt",
+            )
+        overflow = values.get("context_overflow", "refuse")
+        self.fitted, begun, before = read_prompt(
+            self.served,
+            conversation_of(self.messages, self.served),
+            reserved=reserve(self.served, overflow, self.most),
+            overflow=overflow,
+            continued=continued,
+            assistant_tokens=values.get("assistant_tokens", ()),
+        )
+        marks = self.served.model.template.tokenizer
+        self.seed = values["seed"] % 2**31 if "seed" in values else drawn_seed()
+        self.asked = Asked(
+            self.fitted.tokens,
+            stop_token=marks.end_of_turn,
+            banned=marks.outside_answers,
+            messages=before,
+            max_new_tokens=self.most,
+            stop=stops(values),
+            seed=self.seed,
+            alternatives=max(self.top, 1) if self.logprobs else 0,
+            begun=begun,
+        )
+        self.head = {
+            "id": new_id("chatcmpl"),
+            "created": int(time.time()),
+            "model": self.served.name,
+            "system_fingerprint": None,
+        }
+
+    def ours(self, longest: int) -> dict[str, Any]:
+        """What the answer says besides: `longest` is the number of tokens of the longest reply."""
+        room = self.served.model.config.context_length - len(self.asked.prompt) - longest
+        about = {
+            "dropped_messages": list(self.fitted.dropped),
+            "cut_tokens": self.fitted.cut,
+            "room": max(room, 0),
+            "seed": self.seed,
+            "policy": str(self.policy),
+            "moderation": [],
+        }
+        ignored = unread(self.messages)
+        return about | ({"ignored": ignored} if ignored else {})
+
+    def choice(self, index: int, reply: Chosen) -> dict[str, Any]:
+        """A choice of an answer that comes as a whole."""
+        logprobs = None
+        if self.logprobs:
+            listed = chat_logprobs(self.served, reply.draft, 0, reply.count, self.top)
+            logprobs = {"content": listed, "refusal": None}
+        message = {"role": "assistant", "content": reply.text, "refusal": None, "annotations": []}
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": logprobs,
+            "finish_reason": reply.reason,
+        }
+
+
+def most_tokens(values: Mapping[str, Any]) -> int | None:
+    """The most tokens of a reply; APIError where both of its names say something else."""
+    new, old = values.get("max_completion_tokens"), values.get("max_tokens")
+    if new is not None and old is not None and new != old:
+        raise APIError(
+            f"max_tokens: got {old} with max_completion_tokens {new}, expected one of them",
+            param="max_tokens",
+        )
+    return old if new is None else new
+
+
+async def create(request: Request, body: Mapping[str, Any], models: Models) -> Response:
+    """Answers a request."""
+    values = read(body, FIELDS)
+    if "stream_options" in values and not values.get("stream"):
+        raise APIError(
+            "stream_options: got it without stream, expected both", param="stream_options"
+        )
+    call = _Call(values, models)
+    writing = await started(call.served, call.policy, call.asked, call.count)
+    if values.get("stream"):
+        return event_stream(_events(call, writing))
+    replies = await writing.whole(request)
+    lengths = [len(reply.draft.tokens) for reply in replies]
+    return JSONResponse(
+        {
+            **call.head,
+            "object": "chat.completion",
+            "choices": [call.choice(i, reply) for i, reply in enumerate(replies)],
+            "usage": usage(len(call.asked.prompt), sum(lengths)),
+            "service_tier": "default",
+            "gptjax": call.ours(max(lengths)),
+        }
+    )
+
+
+async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]]:
+    counted = (call.values.get("stream_options") or {}).get("include_usage", False)
+    head = {**call.head, "object": "chat.completion.chunk", "service_tier": "default"}
+    head |= {"usage": None} if counted else {}
+
+    def chunk(index: int, delta: dict[str, Any], **rest: Any) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None, **rest}
+        return {**head, "choices": [choice]}
+
+    for index in range(call.count):
+        yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
+    texts, said, left = [""] * call.count, [0] * call.count, call.count
+    async for index, piece, ended in writing.pieces():
+        draft = writing.drafts[index]
+        texts[index] += piece
+        rest: dict[str, Any] = {}
+        if call.logprobs:
+            count = writing.shown(draft, texts[index]) if ended else said[index]
+            if not ended and piece:
+                count = _settled(writing, draft, texts[index], said[index])
+            if count > said[index]:
+                listed = chat_logprobs(call.served, draft, said[index], count, call.top)
+                rest["logprobs"] = {"content": listed, "refusal": None}
+                said[index] = count
+        if piece or rest:
+            yield chunk(index, {"content": piece}, **rest)
+        if ended:
+            left -= 1
+            reply = writing.chosen(draft, texts[index])
+            last = chunk(index, {}, finish_reason=reply.reason)
+            if not left:
+                last["gptjax"] = call.ours(max(len(draft.tokens) for draft in writing.drafts))
+            yield last
+    if counted:
+        written = sum(len(draft.tokens) for draft in writing.drafts)
+        yield {**head, "choices": [], "usage": usage(len(call.asked.prompt), written)}
+
+
+def _settled(writing: Writing, draft: Any, text: str, begin: int) -> int:
+    """How many of a draft's tokens are wholly in the text so far; `begin` of them are."""
+    decode, tokens, count = writing.served.model.tokenizer.decode, draft.tokens, begin
+    while count < len(tokens) and len(decode(tokens[: count + 1])) <= len(text):
+        count += 1
+    return count

@@ -1,0 +1,193 @@
+"""POST /v1/completions: continuations of text or of token ids, and scores of what is given.
+
+With `echo` and `logprobs` a prompt's own tokens are scored, as lm-eval's `local-completions` asks.
+Source: OpenAI's API reference, "Create completion".
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gptjax.chat.drafts import Asked
+from gptjax.serving.errors import APIError
+from gptjax.serving.fields import Field, read, table, unsupported
+from gptjax.serving.generation import Chosen, started, top_of
+from gptjax.serving.sampling_fields import SAMPLING, policy_of, stops
+from gptjax.serving.served import Models, drawn_seed, new_id
+from gptjax.serving.shapes import legacy_logprobs, usage
+from gptjax.serving.streaming import event_stream
+from gptjax.serving.texts import TEXTS, texts_of
+
+_DEFAULT_TOKENS = 16  # the API's
+FIELDS = table(
+    SAMPLING,
+    Field("prompt", TEXTS, "A text or token ids, or several of either; end-of-text by default."),
+    Field(
+        "max_tokens",
+        {"type": "integer", "minimum": 0},
+        "Most new tokens, 16 by default; 0 with echo scores the prompt alone.",
+    ),
+    Field("echo", {"type": "boolean"}, "Whether the prompt stands before what continues it."),
+    Field(
+        "logprobs",
+        {"type": "integer", "minimum": 0, "maximum": 5},
+        "Most probable tokens beside each, whose own log-probability comes too.",
+    ),
+    unsupported("suffix", ""),
+)
+Scores = tuple[list[int], list[float | None], list[list[tuple[int, float]] | None]]
+
+
+class _Call:
+    """One request, read and checked."""
+
+    def __init__(self, values: Mapping[str, Any], models: Models):
+        self.values, self.served = values, models.get(values.get("model"))
+        served = self.served
+        self.policy = policy_of(values, served, served.limits)
+        self.count, self.top = values.get("n", 1), values.get("logprobs")
+        self.echo = values.get("echo", False)
+        self.most = values.get("max_tokens", _DEFAULT_TOKENS)
+        if not self.most and not self.echo:
+            raise APIError("max_tokens: got 0 without echo, expected 1 or more", param="max_tokens")
+        room = served.model.config.context_length - (self.most > 0)
+        self.prompts = texts_of(served, values.get("prompt", ""), "prompt", room)
+        self.seed = values["seed"] % 2**31 if "seed" in values else drawn_seed()
+        end = served.model.tokenizer.end_of_text
+        self.stop_token = end if end is not None and end < served.model.config.vocab_size else None
+        self.head = {
+            "id": new_id("cmpl"),
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": served.name,
+            "system_fingerprint": None,
+        }
+
+    def asked(self, tokens: np.ndarray) -> Asked:
+        return Asked(
+            tokens,
+            stop_token=self.stop_token,
+            max_new_tokens=self.most,
+            stop=stops(self.values),
+            seed=self.seed,
+            alternatives=max(self.top, 1) if self.top is not None else 0,
+        )
+
+    async def echoed(self, tokens: np.ndarray) -> Scores:
+        """The prompt's tokens with their log-probabilities; the first one has none."""
+        scorer, most = self.served.model.scorer, max(self.top or 0, 1)
+        if tokens.size == 1:
+            return tokens.tolist(), [None], [None]
+        log_probs, ids, best = await self.served.aside(lambda: scorer.alternatives(tokens, most))
+        tops = [
+            list(zip(*pair, strict=True)) for pair in zip(ids.tolist(), best.tolist(), strict=True)
+        ]
+        return tokens.tolist(), [None, *log_probs.tolist()], [None, *tops]
+
+    def choice(
+        self, index: int, prompt: str, scores: Scores | None, reply: Chosen | None
+    ) -> dict[str, Any]:
+        """A choice, from the prompt's scores and what continues it; None where there is neither."""
+        shown = prompt if self.echo else ""
+        text = shown + (reply.text if reply else "")
+        logprobs = None
+        if self.top is not None:
+            tokens, log_probs, tops = scores or ([], [], [])
+            tokens, log_probs, tops = tokens.copy(), log_probs.copy(), tops.copy()
+            for i in range(_told(reply) if reply else 0):
+                assert reply is not None
+                tokens.append(reply.draft.tokens[i])
+                log_probs.append(reply.draft.log_probs[i])
+                tops.append(top_of(reply.draft, i, self.top))
+            logprobs = legacy_logprobs(self.served, tokens, log_probs, tops)
+        reason = reply.reason if reply else "length"
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _told(reply: Chosen) -> int:
+    """How many tokens have log-probabilities: all in the text, and the token that ended it."""
+    return len(reply.draft.tokens) if reply.draft.finished == "stop_token" else reply.count
+
+
+async def create(request: Request, body: Mapping[str, Any], models: Models) -> Response:
+    """Answers a request."""
+    values = read(body, FIELDS)
+    if "stream_options" in values and not values.get("stream"):
+        raise APIError(
+            "stream_options: got it without stream, expected both", param="stream_options"
+        )
+    call = _Call(values, models)
+    if values.get("stream"):
+        return event_stream(_events(call))
+    places = asyncio.Semaphore(max(1, call.served.limits.waiting // 4))
+
+    async def one(number: int) -> tuple[list[dict[str, Any]], int]:
+        tokens, prompt = call.prompts[number]
+        async with places:
+            scores = await call.echoed(tokens) if call.echo and call.top is not None else None
+            replies: Sequence[Chosen | None] = [None] * call.count
+            if call.most:
+                writing = await started(call.served, call.policy, call.asked(tokens), call.count)
+                replies = await writing.whole(request)
+        first = number * call.count
+        choices = [call.choice(first + i, prompt, scores, each) for i, each in enumerate(replies)]
+        return choices, sum(len(each.draft.tokens) for each in replies if each)
+
+    tasks = [asyncio.create_task(one(number)) for number in range(len(call.prompts))]
+    try:
+        parts = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    read_tokens = sum(tokens.size for tokens, _ in call.prompts)
+    return JSONResponse(
+        {
+            **call.head,
+            "choices": [choice for choices, _ in parts for choice in choices],
+            "usage": usage(read_tokens, sum(count for _, count in parts)),
+            "gptjax": {"seed": call.seed, "policy": str(call.policy)},
+        }
+    )
+
+
+async def _events(call: _Call) -> AsyncIterator[dict[str, Any]]:
+    counted = (call.values.get("stream_options") or {}).get("include_usage", False)
+    head = {**call.head} | ({"usage": None} if counted else {})
+    written = 0
+    for number, (tokens, prompt) in enumerate(call.prompts):
+        first = number * call.count
+
+        def chunk(index: int, text: str, first: int = first, **rest: Any) -> dict[str, Any]:
+            choice = {"index": first + index, "text": text, "logprobs": None, "finish_reason": None}
+            return {**head, "choices": [{**choice, **rest}]}
+
+        scores = await call.echoed(tokens) if call.echo and call.top is not None else None
+        for index in range(call.count) if call.echo else ():
+            given = legacy_logprobs(call.served, *scores) if scores else None
+            yield chunk(index, prompt, logprobs=given)
+        if not call.most:
+            for index in range(call.count):
+                yield chunk(index, "", finish_reason="length")
+            continue
+        writing = await started(call.served, call.policy, call.asked(tokens), call.count)
+        texts = [""] * call.count
+        async for index, piece, ended in writing.pieces():
+            texts[index] += piece
+            if piece:
+                yield chunk(index, piece)
+            if ended:
+                reply = writing.chosen(writing.drafts[index], texts[index])
+                logprobs = None
+                if call.top is not None:
+                    whole = call.choice(index, prompt, None, reply)["logprobs"]
+                    logprobs = whole
+                yield chunk(index, "", finish_reason=reply.reason, logprobs=logprobs)
+        written += sum(len(draft.tokens) for draft in writing.drafts)
+    if counted:
+        count = sum(tokens.size for tokens, _ in call.prompts)
+        yield {**head, "choices": [], "usage": usage(count, written)}

@@ -1,0 +1,195 @@
+"""The running batch of one model, in a thread of its own: requests join and leave while it runs.
+
+    engine = Engine(generator)
+    engine.start()
+    job = engine.submit(prompt, max_new_tokens=20)     # from any thread but the engine's
+    async for piece in job.pieces(): ...               # or, in a thread: job.text()
+    engine.stop()
+
+A stretch of the batch takes about `STRETCH` seconds, and at least one step: so long a request waits
+to join, a text to be shown, and a place to be free after its client has gone.
+"""
+
+import asyncio
+import collections
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from gptjax.inference.generate import Generator
+from gptjax.inference.requests import Request
+
+STRETCH = 0.02  # seconds
+_MOST_STEPS = 32
+
+
+class Job:
+    """A text that the engine writes; a `Draft`, to be read by one reader.
+
+    Attributes:
+      request: what is written; its fields are the draft's.
+      submitted, first: `time.perf_counter()` then, and when its first token was there.
+    """
+
+    def __init__(self, request: Request, wake: Any):
+        self.request, self._wake = request, wake
+        self.submitted, self.first = time.perf_counter(), 0.0
+        self._changed = threading.Condition()
+        self._listener: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    tokens = property(lambda self: self.request.tokens)
+    log_probs = property(lambda self: self.request.log_probs)
+    alternatives = property(lambda self: self.request.alternatives)
+    finished = property(lambda self: self.request.finished)
+
+    def text(self) -> Iterator[str]:
+        """New text as it comes, for a reader in a thread."""
+        while True:
+            ended = not self.request.writing  # asked first: what is there after that is all
+            if piece := self.request.new_text():
+                yield piece
+            elif ended:
+                return
+            else:
+                with self._changed:
+                    self._changed.wait_for(self._has_news)
+
+    async def pieces(self) -> AsyncIterator[str]:
+        """New text as it comes, "" where tokens came that show none yet; ends with the text."""
+        event = asyncio.Event()
+        self._listener = asyncio.get_running_loop(), event
+        seen = -1
+        while True:
+            event.clear()
+            ended = not self.request.writing
+            piece, count = self.request.new_text(), len(self.request.tokens)
+            if piece or count != seen:
+                seen = count
+                yield piece
+            if ended:
+                return
+            if self.request.writing and len(self.request.tokens) == seen:
+                await event.wait()
+
+    def cancel(self) -> None:
+        """Ends it; its place is free at the batch's next step."""
+        self.request.cancel()
+        self.changed()
+        self._wake()
+
+    def _has_news(self) -> bool:
+        return not self.request.writing or self.request.has_new_text
+
+    def changed(self) -> None:
+        """Tells the reader that there is more."""
+        if not self.first and self.request.tokens:
+            self.first = time.perf_counter()
+        with self._changed:
+            self._changed.notify_all()
+        if self._listener is not None:
+            loop, event = self._listener
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+
+class Engine:
+    """Steps one generator for as long as there are texts to write."""
+
+    def __init__(self, generator: Generator, ended: Callable[[Job], None] = lambda job: None):
+        """`ended` is told of each text that has ended, in the engine's thread."""
+        self._generator, self.ended = generator, ended
+        self._wanted = threading.Condition()
+        self._inbox: collections.deque[tuple[dict[str, Any], Future[Job]]] = collections.deque()
+        self._jobs: list[Job] = []
+        self._stopped = False
+        self._step_seconds = STRETCH
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends what is written where it is, and the thread."""
+        with self._wanted:
+            self._stopped = True
+            self._wanted.notify()
+        self._thread.join()
+
+    @property
+    def running(self) -> int:
+        """Texts that are written or wait."""
+        return len(self._jobs) + len(self._inbox)
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds that a step of the batch took lately."""
+        return self._step_seconds
+
+    def submit(self, prompt: np.ndarray, **options: Any) -> Job:
+        """Asks for a text; arguments and errors are those of `Generator.submit`.
+
+        Raises:
+          RuntimeError: the engine was stopped.
+        """
+        future: Future[Job] = Future()
+        with self._wanted:
+            if self._stopped:
+                raise RuntimeError("engine: it was stopped")
+            self._inbox.append(({"prompt": prompt, **options}, future))
+            self._wanted.notify()
+        return future.result()
+
+    def _wake(self) -> None:
+        with self._wanted:
+            self._wanted.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wanted:
+                self._wanted.wait_for(lambda: self._stopped or self._inbox or self._jobs)
+                if self._stopped:
+                    break
+            self._admit()
+            self._step()
+        self._admit()
+        for job in self._jobs:
+            job.cancel()
+
+    def _admit(self) -> None:
+        while self._inbox:
+            order, future = self._inbox.popleft()
+            try:
+                job = Job(self._generator.submit(**order), self._wake)
+            except (RuntimeError, TypeError, ValueError) as error:
+                future.set_exception(error)
+            else:
+                self._jobs.append(job)
+                future.set_result(job)
+
+    def _step(self) -> None:
+        before = [len(job.request.tokens) for job in self._jobs]
+        steps = max(1, min(_MOST_STEPS, int(STRETCH / max(self._step_seconds, 1e-6))))
+        begun = time.perf_counter()
+        try:
+            self._generator.step(steps)
+        except Exception:  # whatever it was, others are served; the texts of this batch say failed
+            logging.exception("a step of the batch failed")
+        took = time.perf_counter() - begun
+        taken = [
+            len(job.request.tokens) - count for job, count in zip(self._jobs, before, strict=True)
+        ]
+        if done := max(taken, default=0):
+            self._step_seconds += 0.3 * (took / done - self._step_seconds)
+        for job, count in zip(self._jobs, taken, strict=True):
+            if count or not job.request.writing:
+                job.changed()
+        for job in self._jobs:
+            if not job.request.writing:
+                self.ended(job)
+        self._jobs = [job for job in self._jobs if job.request.writing]

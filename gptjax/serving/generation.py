@@ -1,0 +1,185 @@
+"""Replies to one request: written, waited for, streamed, ended when the client has gone.
+
+writing = await started(served, policy, asked, count=2)
+replies = await writing.whole(request)         # or: async for ... in writing.pieces()
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+
+import numpy as np
+from starlette.requests import Request
+
+from gptjax.chat.drafts import Asked, Draft, finish_reason
+from gptjax.chat.replies import Beams, ReplyPolicy
+from gptjax.inference.requests import QueueFull
+from gptjax.serving.engine import Job
+from gptjax.serving.errors import APIError, failed, overloaded
+from gptjax.serving.served import Served
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """One reply that is there.
+
+    Attributes:
+      text: of it.
+      reason: why it ended, as the API says it.
+      draft: its tokens and their log-probabilities.
+      count: tokens of it that are in the text; what ended it is not.
+    """
+
+    text: str
+    reason: str
+    draft: Draft
+    count: int
+
+
+class Writing:
+    """The drafts of one request."""
+
+    def __init__(self, served: Served, policy: ReplyPolicy, asked: Asked, drafts: Sequence[Draft]):
+        self.served, self.asked, self.drafts = served, asked, drafts
+        self._searches = isinstance(policy, Beams)
+
+    async def whole(self, request: Request) -> list[Chosen]:
+        """All replies once they are there.
+
+        Raises:
+          ClientGone: the client hung up; the drafts have ended.
+          APIError: a search took too long, or a batch failed.
+        """
+        texts = asyncio.gather(*(self._text(draft) for draft in self.drafts))
+        gone = asyncio.create_task(_hung_up(request))
+        limit = self.served.limits.seconds
+        try:
+            both = {asyncio.ensure_future(texts), gone}
+            await asyncio.wait(both, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not texts.done() and gone.done():
+                raise ClientGone
+            if not texts.done():
+                for draft in self.drafts:
+                    draft.cancel()
+                if self._searches:
+                    raise _too_slow(limit)
+            found = await texts
+        finally:
+            gone.cancel()
+            self.end()
+            texts.cancel()
+        pairs = zip(self.drafts, found, strict=True)
+        return [self.chosen(draft, text) for draft, text in pairs]
+
+    async def _text(self, draft: Draft) -> str:
+        if isinstance(draft, Job):
+            return "".join([piece async for piece in draft.pieces()])
+        run = self.served.aside if self._searches else asyncio.to_thread
+        try:
+            return await run(lambda: "".join(draft.text()))
+        except ValueError as error:
+            raise APIError(str(error)) from error
+
+    async def pieces(self) -> AsyncIterator[tuple[int, str, bool]]:
+        """Number of a reply, new text of it, and whether it has ended, as they come.
+
+        A reply that takes too long ends as it is.
+        """
+        news: asyncio.Queue[tuple[int, str, bool] | APIError] = asyncio.Queue()
+
+        async def read(index: int, draft: Draft) -> None:
+            try:
+                if isinstance(draft, Job):
+                    async for piece in draft.pieces():
+                        news.put_nowait((index, piece, False))
+                else:
+                    news.put_nowait((index, await self._text(draft), False))
+            except APIError as error:
+                news.put_nowait(error)
+            else:
+                news.put_nowait((index, "", True))
+
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self.served.limits.seconds, self.end)
+        readers = [asyncio.create_task(read(i, draft)) for i, draft in enumerate(self.drafts)]
+        left = len(readers)
+        try:
+            while left:
+                item = await news.get()
+                if isinstance(item, APIError):
+                    raise item
+                left -= item[2]
+                yield item
+        finally:
+            late.cancel()
+            self.end()
+            for reader in readers:
+                reader.cancel()
+
+    def chosen(self, draft: Draft, text: str) -> Chosen:
+        """A reply that has ended; APIError where its batch failed."""
+        try:
+            reason = finish_reason(draft) or "length"
+        except RuntimeError as error:
+            raise failed() from error
+        return Chosen(text, reason, draft, self.shown(draft, text))
+
+    def shown(self, draft: Draft, text: str) -> int:
+        """How many of a draft's tokens `text` holds: not its stop token, nor a stop string's."""
+        tokens, decode = draft.tokens, self.served.model.tokenizer.decode
+        count = len(tokens)
+        if count and draft.finished == "stop_token":
+            count -= 1
+        while self.asked.stop and count and len(decode(tokens[: count - 1])) >= len(text):
+            count -= 1
+        return count
+
+    def end(self) -> None:
+        """Ends what is still written."""
+        for draft in self.drafts:
+            draft.cancel()
+
+
+async def started(served: Served, policy: ReplyPolicy, asked: Asked, count: int) -> Writing:
+    """Puts a request's texts into the batch.
+
+    Raises:
+      APIError: options that do not fit the model, a full queue, or a server that is stopping.
+    """
+    try:
+        drafts = await asyncio.to_thread(policy.drafts, served.model, served.engine, asked, count)
+    except QueueFull as error:
+        raise overloaded(f"model {served.name}: its queue is full; try again later") from error
+    except ValueError as error:
+        raise APIError(str(error), param=str(error).split(":")[0]) from error
+    except RuntimeError as error:
+        raise APIError("the server is stopping", status=503, kind="server_error") from error
+    return Writing(served, policy, asked, drafts)
+
+
+def top_of(draft: Draft, index: int, most: int) -> list[tuple[int, float]]:
+    """The most probable tokens at a place of a draft, and their log-probabilities."""
+    if not draft.alternatives:
+        return []
+    ids, log_probs = draft.alternatives[index]
+    return list(zip(np.asarray(ids)[:most].tolist(), log_probs[:most].tolist(), strict=True))
+
+
+async def _hung_up(request: Request) -> None:
+    """Returns once the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _too_slow(seconds: float) -> APIError:
+    return APIError(
+        f"this search took more than {seconds:g} seconds, the server's limit",
+        status=504,
+        kind="server_error",
+        code="timeout",
+        headers={"x-should-retry": "false"},
+    )

@@ -1,0 +1,160 @@
+"""The models that a server has, by name, and what each needs besides its parameters.
+
+models = Models([Served(ChatModel.load(workdir), limits)])
+served = models.get("sft")
+"""
+
+import asyncio
+import dataclasses
+import functools
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gptjax.chat.chat_model import ChatModel
+from gptjax.serving.engine import Engine
+from gptjax.serving.errors import APIError, overloaded
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a request may ask for.
+
+    Attributes:
+      body_bytes: of a request.
+      messages: of a conversation.
+      prompts: of one request to /v1/completions, /v1/embeddings and /v1/moderations.
+      choices: texts of one request, `n` or `best_of` of each prompt.
+      beams: of a search.
+      seconds: that a reply may take; it ends as it is then.
+      waiting: requests that wait for a place of a model's batch, or for its searches.
+    """
+
+    body_bytes: int = 1 << 20
+    messages: int = 500
+    prompts: int = 128
+    choices: int = 128
+    beams: int = 16
+    seconds: float = 600.0
+    waiting: int = 64
+
+
+class Served:
+    """A model with its engine, and a thread for what does not join the batch."""
+
+    def __init__(self, model: ChatModel, limits: Limits):
+        self.model, self.limits = model, limits
+        self.engine = Engine(model.generator)
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
+        self._waiting, self._lock = 0, threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.model.name
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Runs searches, scores and embeddings one after another, beside the batch.
+
+        Raises:
+          APIError: as many wait as may.
+        """
+        with self._lock:
+            if self._waiting > self.limits.waiting:
+                raise overloaded(f"model {self.name}: {self._waiting} requests wait already")
+            self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._aside, work)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def stop(self) -> None:
+        """Ends its threads."""
+        self.engine.stop()
+        self._aside.shutdown(wait=False, cancel_futures=True)
+
+    @functools.cached_property
+    def token_names(self) -> list[str]:
+        r"""Each token's text, as log-probabilities name it; no two tokens have the same.
+
+        A token that is no whole character is bytes:\x.. as OpenAI's API writes it.
+        """
+        names: list[str] = []
+        taken: set[str] = set()
+        for index in range(self.model.config.vocab_size):
+            content = self.model.tokenizer.token_bytes(index)
+            try:
+                name = content.decode()
+            except UnicodeDecodeError:
+                name = "bytes:" + "".join(f"\\x{byte:02x}" for byte in content)
+            if name in taken:
+                name = f"{name}<{index}>"
+            taken.add(name)
+            names.append(name)
+        return names
+
+    def token_bytes(self, index: int) -> list[int]:
+        """The bytes of a token, as the API writes them."""
+        return list(self.model.tokenizer.token_bytes(index))
+
+    def about(self) -> dict[str, Any]:
+        """The entry of /v1/models."""
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": self.model.made,
+            "owned_by": "gptjax",
+            "gptjax": {
+                "chat": self.model.chats,
+                "context_length": self.model.config.context_length,
+                "vocab_size": self.model.config.vocab_size,
+                "experiment": self.model.experiment,
+                "rankers": list(self.model.rankers),
+            },
+        }
+
+
+class Models:
+    """The models by name, the first of which is the default."""
+
+    def __init__(self, served: Sequence[Served]):
+        self.all = {each.name: each for each in served}
+
+    def get(self, name: str | None) -> Served:
+        """A model by name, the first for None; APIError 404 where there is none of it."""
+        if name is None:
+            return next(iter(self.all.values()))
+        if name not in self.all:
+            raise APIError(
+                f"The model {name!r} does not exist; there are: {', '.join(self.all)}",
+                status=404,
+                param="model",
+                code="model_not_found",
+            )
+        return self.all[name]
+
+
+def new_id(prefix: str) -> str:
+    """A name of an answer that no other one has."""
+    return f"{prefix}-{secrets.token_hex(12)}"
+
+
+def drawn_seed() -> int:
+    """A seed for a request without one; the answer says it."""
+    return secrets.randbelow(2**31)
+
+
+def as_tokens(served: Served, tokens: Sequence[int], name: str) -> np.ndarray:
+    """Checked token ids [n] int32; APIError for one that the model has not."""
+    most = served.model.config.vocab_size
+    for token in tokens:
+        if not 0 <= token < most:
+            raise APIError(f"{name}: got token {token}, expected 0 to {most - 1}", param=name)
+    return np.array(tokens, np.int32)
