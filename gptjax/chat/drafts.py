@@ -48,7 +48,8 @@ class Draft(Protocol):
 class Writer(Protocol):
     """What draws texts, as `Generator.submit` does."""
 
-    def submit(self, prompt: np.ndarray, **options: Any) -> Draft: ...
+    @property
+    def submit(self) -> Callable[..., Draft]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +109,17 @@ class _Later:
         self._cancelled = False
         self._reply = Written("", [])
 
-    tokens = property(lambda self: self._reply.tokens)
-    log_probs = property(lambda self: self._reply.log_probs)
-    alternatives = property(lambda self: self._reply.alternatives)
+    @property
+    def tokens(self) -> list[int]:
+        return self._reply.tokens
+
+    @property
+    def log_probs(self) -> list[float]:
+        return self._reply.log_probs
+
+    @property
+    def alternatives(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return self._reply.alternatives
 
     @property
     def finished(self) -> str | None:

@@ -2,14 +2,7 @@
 
 session = Session(model, write=print_now)
 session.hear("Hello")           # the reply comes through `write`, piece by piece
-session.hear("/temperature 0.7")
-
-/help              this list              /reset             forgets the conversation
-/undo              takes back a turn      /retry             answers again, by another seed
-/system TEXT       the system message     /temperature 0.7   draws by this temperature; 0: none
-/beam 4            beam search; 0: none   /best 4 [RANKER]   the best of 4 draws; 0: none
-/seed 7            of the next draws      /overflow NAME     refuse, drop_oldest or slide
-/save FILE         keeps the conversation /load FILE         goes on with a kept one
+session.hear("/temperature 0.7")    # `HELP` lists the commands
 """
 
 import dataclasses
@@ -24,7 +17,13 @@ from gptjax.chat.drafts import Asked, Draft, finish_reason
 from gptjax.chat.replies import Beams, BestOf, ReplyPolicy, Sampling
 from gptjax.registry import unknown_name
 
-HELP = "\n".join(__doc__.split("\n")[6:-1])
+HELP = """\
+/help              this list              /reset             forgets the conversation
+/undo              takes back a turn      /retry             answers again, by another seed
+/system TEXT       the system message     /temperature 0.7   draws by this temperature; 0: none
+/beam 4            beam search; 0: none   /best 4 [RANKER]   the best of 4 draws; 0: none
+/seed 7            of the next draws      /overflow NAME     refuse, drop_oldest or slide
+/save FILE         keeps the conversation /load FILE         goes on with a kept one"""
 
 
 class Session:

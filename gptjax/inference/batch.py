@@ -219,7 +219,8 @@ class RunningBatch:
             return dataclasses.replace(state, alternatives=None)
         if state.alternatives is not None:
             return state
-        none = Alternatives.none(*state.texts.tokens.shape, self._model.config.vocab_size)
+        batch, size = state.texts.tokens.shape
+        none = Alternatives.none(batch, size, self._model.config.vocab_size)
         return dataclasses.replace(state, alternatives=none)
 
     def _deliver(self, state: Decoding) -> None:

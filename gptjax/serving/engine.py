@@ -42,10 +42,25 @@ class Job:
         self._changed = threading.Condition()
         self._listener: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
-    tokens = property(lambda self: self.request.tokens)
-    log_probs = property(lambda self: self.request.log_probs)
-    alternatives = property(lambda self: self.request.alternatives)
-    finished = property(lambda self: self.request.finished)
+    @property
+    def tokens(self) -> list[int]:
+        """Of the text so far."""
+        return self.request.tokens
+
+    @property
+    def log_probs(self) -> list[float]:
+        """Of each token, in nats."""
+        return self.request.log_probs
+
+    @property
+    def alternatives(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """To each token, where they were asked for."""
+        return self.request.alternatives
+
+    @property
+    def finished(self) -> str | None:
+        """Why it ended; None while it is written."""
+        return self.request.finished
 
     def text(self) -> Iterator[str]:
         """New text as it comes, for a reader in a thread."""

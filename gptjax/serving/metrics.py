@@ -7,6 +7,7 @@ with metrics.request("/v1/completions") as answered: answered(200)
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -21,7 +22,7 @@ class Metrics:
 
     def __init__(self, models: Models):
         self._models, self._registry = models, CollectorRegistry()
-        shared = {"registry": self._registry}
+        shared: Any = {"registry": self._registry}
         self._requests = Counter(
             "gptjax_requests", "Requests that were answered", ["path", "status"], **shared
         )
