@@ -51,6 +51,6 @@ def _mean(model: Any, params: Any, tokens: jax.Array, lengths: jax.Array) -> jax
     """Mean hidden states [B, E] float32 of the first `lengths` [B] of tokens [B, T]."""
     segments = padding_segments(model.config, lengths, tokens.shape[1])
     made: Any = model.apply({"params": params}, tokens, segment_ids=segments, method="hidden")
-    there = (jnp.arange(tokens.shape[1]) < lengths[:, None])[..., None]
+    there = (jnp.arange(tokens.shape[1])[None] < lengths[:, None])[..., None]
     hidden = jnp.where(there, made[0].astype(jnp.float32), 0.0)
     return hidden.sum(1) / lengths[:, None].astype(jnp.float32)

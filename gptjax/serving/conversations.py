@@ -7,7 +7,7 @@ import numpy as np
 
 from gptjax.chat.context import OVERFLOW, ContextExceeded, Fitted, check_roles, fitted
 from gptjax.data.dialogue.chat_format import Conversation, Message
-from gptjax.serving.errors import CONTEXT, APIError
+from gptjax.serving.errors import APIError, context_exceeded
 from gptjax.serving.fields import Field
 from gptjax.serving.served import Served, as_tokens
 
@@ -109,7 +109,7 @@ def read_prompt(
             begun=begun,
         )
     except ContextExceeded as error:
-        raise APIError(str(error), param="messages", code=CONTEXT) from error
+        raise context_exceeded(str(error), "messages") from error
     except ValueError as error:
         raise APIError(str(error), param="messages") from error
     return read, template.tokenizer.decode(begun), conversation

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-CONTEXT = "context_length_exceeded"  # the code by which clients know it
+_CONTEXT = "context_length_exceeded"  # by which clients know it; LangChain reads the message alone
 
 
 class APIError(Exception):
@@ -36,6 +36,11 @@ class APIError(Exception):
     def response(self) -> JSONResponse:
         """As an answer."""
         return JSONResponse(self.body, self.status, self.headers)
+
+
+def context_exceeded(message: str, param: str) -> APIError:
+    """What is read does not fit in the model's context."""
+    return APIError(f"{message} ({_CONTEXT})", param=param, code=_CONTEXT)
 
 
 def overloaded(message: str, seconds: int = 1) -> APIError:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.inference.text import encode_prompt
-from gptjax.serving.errors import CONTEXT, APIError
+from gptjax.serving.errors import APIError, context_exceeded
 from gptjax.serving.served import Served, as_tokens
 
 _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
@@ -50,11 +50,10 @@ def _one(served: Served, given: Any, name: str, most: int) -> tuple[np.ndarray, 
     else:
         tokens = as_tokens(served, given, name)
     if tokens.size > most:
-        raise APIError(
+        raise context_exceeded(
             f"{name}: got {tokens.size} tokens, expected at most {most} of the model's context of "
             f"{served.model.config.context_length}",
-            param=name,
-            code=CONTEXT,
+            name,
         )
     text = given if isinstance(given, str) else served.model.tokenizer.decode(tokens)
     return tokens, text

@@ -126,7 +126,7 @@ class _Call:
         written = len(reply.draft.tokens) if reply else 0
         count = {
             "input_tokens": read_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": written,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": read_tokens + written,

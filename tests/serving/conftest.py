@@ -1,0 +1,1 @@
+from tests.support.trained import trained  # noqa: F401
