@@ -17,8 +17,11 @@ _PART = {
     "properties": {
         "type": {"type": "string", "enum": ["text", "input_text", "output_text"]},
         "text": {"type": "string"},
+        "annotations": {"type": "array", "maxItems": 0},
+        "logprobs": {"type": "array", "maxItems": 0},
     },
     "required": ["type", "text"],
+    "additionalProperties": False,
 }
 MESSAGE = {
     "type": "object",
@@ -31,6 +34,9 @@ MESSAGE = {
         "refusal": {"type": "null"},
         "type": {"type": "string", "enum": ["message"]},
         "tool_calls": {"type": "array", "maxItems": 0},
+        "annotations": {"type": "array", "maxItems": 0},
+        "id": {"type": "string"},
+        "status": {"type": "string"},
     },
     "required": ["role", "content"],
     "additionalProperties": False,

@@ -58,9 +58,29 @@ def _body(fields: Mapping[str, Field]) -> dict[str, Any]:
 
 
 def _nullable(field: Field) -> dict[str, Any]:
-    if field.required:
-        return dict(field.schema)
-    return {"anyOf": [dict(field.schema), {"type": "null"}]}
+    schema = _documented(field.schema)
+    return schema if field.required else {"anyOf": [schema, {"type": "null"}]}
+
+
+def _documented(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema in which all that is not required may be null, as it is read."""
+    made = dict(schema)
+    if "anyOf" in made:
+        made["anyOf"] = [_documented(option) for option in made["anyOf"]]
+    if "items" in made:
+        made["items"] = _documented(made["items"])
+    required = made.get("required", ())
+    if "properties" in made:
+        made["properties"] = {
+            name: _documented(inner)
+            if name in required
+            else {"anyOf": [_documented(inner), {"type": "null"}]}
+            for name, inner in made["properties"].items()
+        }
+    if isinstance(made.get("additionalProperties"), dict):
+        inner = _documented(made["additionalProperties"])
+        made["additionalProperties"] = {"anyOf": [inner, {"type": "null"}]}
+    return made
 
 
 def _operation(about: str, ok: Mapping[str, Any], fields: Mapping[str, Field] | None) -> Any:
@@ -88,7 +108,8 @@ def _reference() -> dict[str, str]:
 def openapi() -> dict[str, Any]:
     """The document, OpenAPI 3.1."""
     json_object = {"application/json": {"schema": {"type": "object"}}}
-    streamed = {**json_object, "text/event-stream": {"schema": {"type": "string"}}}
+    event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+    streamed = {**json_object, "text/event-stream": {"schema": event}}
     paths: dict[str, Any] = {}
     for path, about, module in _OPERATIONS:
         ok = streamed if "stream" in module.FIELDS else json_object

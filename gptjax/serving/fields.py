@@ -67,12 +67,18 @@ def table(*groups: Field | Sequence[Field]) -> dict[str, Field]:
 def parsed(content: bytes) -> dict[str, Any]:
     """The JSON object of a body; APIError for anything else."""
     try:
-        body = json.loads(content)
+        body = json.loads(content, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise APIError("body: got no JSON in UTF-8, expected a JSON object") from error
     if not isinstance(body, dict):
         raise APIError(f"body: got JSON of type {_kind(body)}, expected an object")
     return body
+
+
+def _number(text: str) -> int | float:
+    """A number, whole where its value is: to JSON Schema 1.0 is an integer."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def read(body: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
@@ -89,7 +95,7 @@ def read(body: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]
                 f"Unknown parameter: {name!r}{hint}.", param=name, code="unknown_parameter"
             )
         neutral = fields[name].neutral
-        if neutral is not None and value is not None and value not in neutral:
+        if neutral is not None and value is not None and not _among(value, neutral):
             raise APIError(
                 f"{name}: this server does not support it; leave it out",
                 param=name,
@@ -159,14 +165,14 @@ def _fits_type(value: Any, schema: Mapping[str, Any]) -> bool:
         return True
     if isinstance(value, bool) and kind in ("integer", "number"):
         return False
-    if kind == "integer" and isinstance(value, float) and value.is_integer():
-        return True
     return isinstance(value, _TYPES[kind])
 
 
 def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
     """Whether a value by itself fits, what is in it aside."""
-    if not _fits_type(value, schema) or ("enum" in schema and value not in schema["enum"]):
+    if not _fits_type(value, schema):
+        return False
+    if "enum" in schema and not _among(value, schema["enum"]):
         return False
     if isinstance(value, int | float) and not isinstance(value, bool):
         finite = not isinstance(value, float) or math.isfinite(value)
@@ -181,6 +187,13 @@ def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
     if isinstance(value, list):
         return schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf)
     return True
+
+
+def _among(value: Any, choices: Sequence[Any]) -> bool:
+    """Whether a value is one of them; to JSON false is not 0."""
+    return any(
+        value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices
+    )
 
 
 def _expected(path: str, value: Any, schema: Mapping[str, Any]) -> str:

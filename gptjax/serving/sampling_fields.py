@@ -171,9 +171,11 @@ def _neutral(name: str, value: Any) -> bool:
     return value == {"top_p": 1, "min_p": 0}.get(name)
 
 
-def _biases(given: Mapping[str, float], served: Served) -> dict[int, float]:
+def _biases(given: Mapping[str, float | None], served: Served) -> dict[int, float]:
     most, biases = served.model.config.vocab_size, {}
     for token, bias in given.items():
+        if bias is None:
+            continue
         if not token.isdecimal() or int(token) >= most:
             raise APIError(
                 f"logit_bias: got token {token[:20]!r}, expected an id of 0 to {most - 1}",
