@@ -1,0 +1,1 @@
+"""HTTP: the server of models, and its page."""
