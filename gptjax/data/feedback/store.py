@@ -11,10 +11,11 @@ reads the same each time. Several threads and processes may use one store at onc
 import datetime
 import itertools
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, func, insert, select
+from sqlalchemy import Row, Select, Table, func, insert, select
 
 from gptjax.data.corpora.json_fields import parsed
 from gptjax.data.dialogue import records
@@ -45,6 +46,7 @@ class FeedbackStore:
         """See `opening.open_store`."""
         self._engine, self.name = engine_of(location, create)
         self._writer = self._engine.execution_options(writes=True)
+        self._lock = threading.Lock()  # of our writers: SQLite has them wait in ever longer sleeps
         try:
             with in_one_line(self.name):
                 self._prepare(create)
@@ -85,9 +87,11 @@ class FeedbackStore:
         """
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         submission = {"kind": _KINDS[type(said)], "created": now, "labeller": said.labeller}
-        with in_one_line(self.name), self._writer.begin() as connection:
-            made = connection.execute(insert(SUBMISSIONS).values(submission))
-            number = made.inserted_primary_key[0]
+        with self._lock, in_one_line(self.name), self._writer.begin() as connection:
+            made = connection.execute(
+                insert(SUBMISSIONS).values(submission).returning(SUBMISSIONS.c.id)
+            )
+            number = made.scalar_one()
             for table, rows in _rows(number, said):
                 connection.execute(insert(table), rows)
         return number
