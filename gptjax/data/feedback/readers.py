@@ -191,9 +191,8 @@ def _opened(spec: str, location: str) -> "Iterator[tuple[FeedbackStore, int]]":
     with open_store(path) as store:
         last = store.last()
         if until is None:
-            logging.info(
-                "%s: read up to submission %d; #%d behind it reads the same", spec, last, last
-            )
+            again = f"{spec}#{last} reads the same again"
+            logging.warning("%s: read up to submission %d, and may grow; %s", spec, last, again)
         elif until > last:
             raise ValueError(
                 f"{spec!r}: got #{until}, expected at most #{last}, the last submission"

@@ -21,7 +21,7 @@ MOST_MESSAGES = 1_000
 LONGEST_TEXT = 1_000_000  # characters
 LONGEST_NAME = 200  # characters: of a model, a policy, a labeller
 
-_REFUSED = re.compile("[\0\ud800-\udfff]")  # which no database takes, or not all
+_REFUSED = re.compile("[\ud800-\udfff]")  # lone surrogates are no Unicode
 _Object = Mapping[str, Any]
 
 
@@ -195,10 +195,11 @@ def _messages(field: str, value: object) -> Conversation:
 
 def _reply(field: str, value: object) -> Reply:
     fields = _fields(field, value, ("text", "model"), ("policy",))
+    policy = fields.get("policy")
     return Reply(
         _text(f"{field}.text", fields["text"], LONGEST_TEXT),
         _name(f"{field}.model", fields["model"]),
-        _text(f"{field}.policy", fields.get("policy") or "", LONGEST_NAME),
+        "" if policy in (None, "") else _name(f"{field}.policy", policy),
     )
 
 
@@ -214,7 +215,7 @@ def _labels(field: str, value: object) -> Labels:
 
 def _labeller(fields: _Object) -> str | None:
     given = fields.get("labeller")
-    return None if given in (None, "") else _text("labeller", given, LONGEST_NAME)
+    return None if given in (None, "") else _name("labeller", given)
 
 
 def _fields(
@@ -251,11 +252,13 @@ def _as_many(field: str, value: object, count: int) -> list[Any]:
 def _name(field: str, value: object) -> str:
     if value == "":
         raise FieldError(field, "got an empty text, expected a name")
-    return _text(field, value, LONGEST_NAME)
+    name = _text(field, value, LONGEST_NAME)
+    if "\0" in name:  # texts may hold it, and columns of PostgreSQL may not
+        raise FieldError(field, "got the character U+0000, expected others")
+    return name
 
 
 def _text(field: str, value: object, longest: int) -> str:
-    """A text that every database takes: no lone surrogate, and no U+0000 (PostgreSQL)."""
     if not isinstance(value, str):
         raise FieldError(field, f"got {_shown(value)}, expected a text")
     if len(value) > longest:

@@ -1,7 +1,9 @@
 """Tables of a store of feedback, as they are after all of `migrations`.
 
 Whatever people send is one submission: its number orders all of them, whatever their kind. A prompt
-is a JSON list of {"role", "content"}. `migrations` makes these tables, and changes older ones.
+is a JSON list of {"role", "content"}, and a reply's text a JSON string: a model may say the
+character U+0000, which columns of PostgreSQL do not hold. `migrations` makes these tables, and
+changes older ones.
 """
 
 from sqlalchemy import Boolean, Column, ForeignKey, Integer, MetaData, Table, Text

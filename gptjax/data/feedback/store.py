@@ -130,7 +130,7 @@ class FeedbackStore:
                 number,
                 RankedReplies(
                     self._conversation(number, first.prompt),
-                    tuple(Reply(row.text, row.model, row.policy) for row in ranked),
+                    tuple(self._reply(number, row) for row in ranked),
                     tuple(row.rank for row in ranked),
                     tuple(Labels(*(getattr(row, name) for name in LABELS)) for row in ranked),
                     first.labeller,
@@ -142,8 +142,7 @@ class FeedbackStore:
         """All votes with their numbers, in order; as `rankings`."""
         wanted = select(SUBMISSIONS.c.labeller, VOTES).select_from(SUBMISSIONS.join(VOTES))
         for row in self._read(wanted, until):
-            prompt = self._conversation(row.id, row.prompt)
-            reply = Reply(row.text, row.model, row.policy)
+            prompt, reply = self._conversation(row.id, row.prompt), self._reply(row.id, row)
             yield row.id, Vote(prompt, reply, row.vote, row.labeller)
 
     def conversations(self, until: int | None = None) -> Iterator[tuple[int, KeptConversation]]:
@@ -163,9 +162,15 @@ class FeedbackStore:
             return connection.execute(wanted).all()
 
     def _conversation(self, number: int, text: str) -> Conversation:
-        name = f"store of feedback {self.name!r}: submission {number}"
+        name = self._submission(number)
         messages = parsed(name, text, "a list of messages")
         return messages_of(records.Row(name, {"messages": messages}), "messages")
+
+    def _reply(self, number: int, row: Row[Any]) -> Reply:
+        return Reply(parsed(self._submission(number), row.text, "a string"), row.model, row.policy)
+
+    def _submission(self, number: int) -> str:
+        return f"store of feedback {self.name!r}: submission {number}"
 
 
 def _rows(
@@ -175,17 +180,21 @@ def _rows(
     if isinstance(said, RankedReplies):
         ranking = {"id": number, "prompt": _json(said.prompt), "anonymous": said.anonymous}
         replies = [
-            {"ranking": number, "place": place, "rank": rank, **vars(reply), **vars(labels)}
+            {"ranking": number, "place": place, "rank": rank, **_said(reply), **vars(labels)}
             for place, (reply, rank, labels) in enumerate(
                 zip(said.replies, said.ranks, said.labels, strict=True)
             )
         ]
         return [(RANKINGS, [ranking]), (REPLIES, replies)]
     if isinstance(said, Vote):
-        row = {"prompt": _json(said.prompt), "vote": said.vote, **vars(said.reply)}
+        row = {"prompt": _json(said.prompt), "vote": said.vote, **_said(said.reply)}
         return [(VOTES, [{"id": number, **row}])]
     kept = {"id": number, "messages": _json(said.messages), "model": said.model}
     return [(CONVERSATIONS, [kept])]
+
+
+def _said(reply: Reply) -> dict[str, str]:
+    return {**vars(reply), "text": json.dumps(reply.text, ensure_ascii=False)}
 
 
 def _json(messages: Conversation) -> str:

@@ -82,8 +82,8 @@ WRONG = [
     ),
     (
         ranked_replies,
-        of(PAIR, replies=[reply("a"), reply("b\0")]),
-        "replies[1].text",
+        of(PAIR, replies=[reply("a"), reply("b", "m\0")]),
+        "replies[1].model",
         "got the character U+0000",
     ),
     (

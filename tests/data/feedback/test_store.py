@@ -1,6 +1,7 @@
 """The store: what was added is there, after a kill too; old, new, damaged and foreign databases."""
 
 import concurrent.futures
+import json
 import os
 import signal
 import sqlite3
@@ -24,7 +25,7 @@ ALL = (
     ranked_replies(
         ranking(
             'Why "é🙂\u2028"?',
-            {"a": 2, "'b';--": 1, "": 2},
+            {"a": 2, "'b';--\0": 1, "": 2},
             labels=[{"harmful": True}, {"follows_instruction": False}, {}],
             labeller="ann",
             anonymous=True,
@@ -79,9 +80,10 @@ def test_tables_say_what_people_sent(tmp_path):
         (3, "conversation", "bob"),
         (4, "ranking", None),
     ]
-    assert rows("SELECT text, model, rank, harmful FROM feedback_replies").fetchall() == [
+    replies = rows("SELECT text, model, rank, harmful FROM feedback_replies").fetchall()
+    assert [(json.loads(said), *others) for said, *others in replies] == [
         ("a", "sft", 2, 1),
-        ("'b';--", "ppo", 1, None),
+        ("'b';--\0", "ppo", 1, None),
         ("", "sft", 2, None),
         ("a", "sft", 1, None),
         ("b", "ppo", 1, None),
