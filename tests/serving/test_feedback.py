@@ -50,6 +50,9 @@ def test_what_is_sent_is_in_the_store(store):
     assert table["comparisons"] == 1
     best = table["players"][0]
     assert best["low"] < best["rating"] < best["high"] and best["games"] == 1
+    assert client.get("/feedback/ratings").json() == table
+    client.post("/feedback/rankings", json=RANKING)
+    assert client.get("/feedback/ratings").json()["comparisons"] == 2
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def test_a_killed_process_loses_nothing_that_it_has_kept(location):
         assert store.add(ALL[1]) > max(printed)
 
 
+@pytest.mark.slow
 def test_threads_and_processes_write_at_once(location):
     """Two processes make the store, while eight threads of this one add to it."""
     children = [voter(location, name, 10) for name in "xy"]
