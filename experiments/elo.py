@@ -6,8 +6,8 @@ python -m experiments.elo --votes=votes.jsonl --output=runs/elo.json
 
 Rewards score an answer of each system to each prompt (--samples: several), and of every two the
 higher score wins; people's votes are rows {"a": NAME, "b": NAME, "winner": "a", "b" or "tie"}, with
-a "prompt" where several are about the same. Ratings are those of all judgements at once, of mean
-1000; rewards are the same with mean 0 and standard deviation 1. --page shows answers side by side.
+a "prompt" where several are about the same, or --votes=votes:STORE. Ratings are those of all
+judgements, of mean 1000; rewards the same, of mean 0 and deviation 1. --page shows answers.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,10 @@ _SYSTEMS = define_paths(
     "systems", [], "Systems to rate, with commas between: NAME=WORKDIR or NAME=WORKDIR@STEP."
 )
 _VOTES = define_path(
-    "votes", None, "JSON lines file of people's votes, in place of --systems and --rewards."
+    "votes",
+    None,
+    "People's votes, in place of --systems and --rewards: a JSON lines file, or votes:STORE, the "
+    "rankings in a store of feedback.",
 )
 _SAMPLES = flags.DEFINE_integer(
     "samples", 1, "Answers of a system to a prompt.", lower_bound=1, upper_bound=MOST_ANSWERS

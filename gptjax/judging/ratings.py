@@ -19,6 +19,8 @@ from gptjax.alignment.ratings.win_rate import outcomes
 from gptjax.alignment.rewards import Reward, composed
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.records import Row, log_dropped, read_records
+from gptjax.data.feedback.readers import counted_rankings
+from gptjax.judging.feedback_ratings import compared
 from gptjax.judging.policies import Answer
 from gptjax.reports.markdown import markdown_table
 from gptjax.reports.samples import Sample
@@ -66,11 +68,15 @@ def votes_of(location: str) -> Contest:
     """Reads rows {"a", "b", "winner"}: two systems' names, and "a", "b" or "tie".
 
     A field "prompt" with any text marks the votes about the same prompt. If no row has it, all
-    votes are independent.
+    votes are independent. `votes:STORE` reads the rankings of a store of feedback instead, see
+    `feedback_ratings.compared`.
 
     Raises:
-      ValueError: there is no such file, or a row has another form; the message names the row.
+      ValueError: there is no such file or store, or a row has another form; the message names it.
     """
+    if location.startswith("votes:"):
+        judgements, clusters = compared(counted_rankings(location, location.removeprefix("votes:")))
+        return Contest(judgements, clusters)
 
     def read(row: Row) -> Iterator[tuple[Judgement, str | None]]:
         winner = row.text("winner")

@@ -45,7 +45,7 @@ class SFTSection:
 
     conversations: str | None = setting(
         None,
-        "set of conversations: instructions, jsonl:PATH, dolly:PATH, ...; none: it must be given",
+        "set of conversations: instructions, jsonl:PATH, votes:STORE, ...; none: it must be given",
     )
     validation: str | None = setting(
         None,

@@ -22,7 +22,7 @@ class RankingsSection:
 
     rankings: str | None = setting(
         None,
-        "set of rankings: instructions, jsonl:PATH, hh:PATH, pandalm:PATH, ...; none: it must be "
+        "set of rankings: instructions, jsonl:PATH, votes:STORE, hh:PATH, ...; none: it must be "
         "given",
     )
     validation: str | None = setting(

@@ -10,6 +10,7 @@ A specification is the name of an entry of `CONVERSATIONS`, with a location:
     dolly:PATH          the same, prompts in Alpaca's wrapper, which is taken off
     self_instruct:PATH  instructions with instances (Wang et al., arXiv 2212.10560)
     oasst:PATH          message trees, see `message_trees`
+    votes:STORE         what people kept or liked, see `gptjax.data.feedback.readers`
     instructions[:split=held_out,count=500,...]   the embedded tasks, see `instructions_sets`
 
 PATH is a file, a directory or a glob, as for corpora. To add a set, register a function
@@ -27,6 +28,7 @@ from gptjax.data.dialogue.instructions_sets import (
 )
 from gptjax.data.dialogue.message_trees import threads, tree_of
 from gptjax.data.dialogue.records import Records, Row, log_dropped, read_records
+from gptjax.data.feedback.readers import feedback_conversations
 from gptjax.registry import Registry, of_path
 
 CONVERSATIONS: Registry[Callable[[str, str], Records[Conversation]]] = Registry(
@@ -101,6 +103,12 @@ def with_input(instruction: str, text: str) -> str:
 def open_assistant(spec: str, location: str) -> Records[Conversation]:
     """Open Assistant's trees: each user's path through them, with the best answers."""
     return read_records(spec, location, lambda row: threads(tree_of(row)))
+
+
+@CONVERSATIONS.register("votes")
+def votes(spec: str, location: str) -> Records[Conversation]:
+    """Conversations of a store of feedback."""
+    return feedback_conversations(spec, location)
 
 
 @CONVERSATIONS.register("instructions")

@@ -10,6 +10,7 @@ A specification is the name of an entry of `RANKINGS`, with a location:
     hh:PATH         pairs of transcripts with a common beginning (Bai et al., arXiv 2204.05862)
     pandalm:PATH    two answers, judged by three annotators (Wang et al., arXiv 2306.05087)
     oasst:PATH      message trees, see `message_trees`
+    votes:STORE     what people ranked, see `gptjax.data.feedback.readers`
     instructions[:split=held_out,count=500,...]   the embedded tasks, see `instructions_sets`
 
 A prompt is a text or a list of messages. `ranks` has a number for each response, the lower the
@@ -29,6 +30,7 @@ from gptjax.data.dialogue.instructions_sets import RankingOptions, parse_options
 from gptjax.data.dialogue.message_trees import ranked_answers, tree_of
 from gptjax.data.dialogue.rankings import Ranking
 from gptjax.data.dialogue.records import Dropped, Records, Row, log_dropped, read_records
+from gptjax.data.feedback.readers import feedback_rankings
 from gptjax.registry import Registry, of_path
 
 RANKINGS: Registry[Callable[[str, str], Records[Ranking]]] = Registry("set of rankings")
@@ -173,6 +175,12 @@ def open_assistant(spec: str, location: str) -> Records[Ranking]:
             yield _ranking(row, prompt, list(answers), [ranks])
 
     return read_records(spec, location, read)
+
+
+@RANKINGS.register("votes")
+def votes(spec: str, location: str) -> Records[Ranking]:
+    """Rankings of a store of feedback."""
+    return feedback_rankings(spec, location)
 
 
 @RANKINGS.register("instructions")

@@ -4,8 +4,8 @@
     rows = prompt_rows(prompts, template, max_prompt_tokens=64)
 
 Any set of conversations or of rankings is a set of prompts, without what is answered to them; of
-`jsonl:PATH` rows need no answer, and `jsonl:PATH#a.b` may name a text. A
-prompt that comes twice is taken once.
+`jsonl:PATH` rows need no answer, and `jsonl:PATH#a.b` may name a text; `votes:STORE` has what was
+ranked, voted on, or kept. A prompt that comes twice is taken once.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation, before_
 from gptjax.data.dialogue.conversations import CONVERSATIONS
 from gptjax.data.dialogue.preferences import RANKINGS
 from gptjax.data.dialogue.records import Records, log_dropped, read_records, sift
+from gptjax.data.feedback.readers import feedback_prompts
 from gptjax.registry import of_path, unknown_name
 
 
@@ -32,6 +33,9 @@ def load_prompts(spec: str) -> Records[Conversation]:
     name, _, location = spec.partition(":")
     if name == "jsonl":
         prompts = read_records(spec, location, lambda row: [prompt_of(row)])
+        dropped = prompts.dropped
+    elif name == "votes":
+        prompts = feedback_prompts(spec, location)
         dropped = prompts.dropped
     elif name in CONVERSATIONS:
         conversations = CONVERSATIONS.get(name)(spec, location)
