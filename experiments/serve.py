@@ -18,8 +18,10 @@ from pathlib import Path
 from absl import flags
 
 from experiments.flags.command_line import run
+from experiments.flags.limits import limits_of_flags
 from experiments.flags.paths import define_path, define_path_multi
 from gptjax.chat.chat_model import ChatModel
+from gptjax.data.feedback.opening import open_store
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 
@@ -33,21 +35,17 @@ _API_KEY_FILE = define_path("api_key_file", None, "File with a key a line, one o
 _CORS = flags.DEFINE_multi_string(
     "cors_origin", [], "Origin whose pages may call the server. By default there is none."
 )
+_STORE = define_path(
+    "store",
+    "feedback.db",
+    "Store of people's votes, a path or a URL of a database; none: no store.",
+)
 _SLOTS = flags.DEFINE_integer(
     "slots", 8, "Number of texts of a model that are written at the same time.", lower_bound=1
-)
-_MAX_QUEUE = flags.DEFINE_integer(
-    "max_queue", 64, "Number of requests of a model that may wait.", lower_bound=0
 )
 _KEPT = flags.DEFINE_integer(
     "kept_texts", 8, "Number of ended texts whose next turn reads its own tokens.", lower_bound=0
 )
-_MAX_BODY = flags.DEFINE_integer("max_body_bytes", 1 << 20, "Bytes of a request.", lower_bound=1)
-_MAX_MESSAGES = flags.DEFINE_integer("max_messages", 500, "Messages of a request.", lower_bound=1)
-_MAX_PROMPTS = flags.DEFINE_integer("max_prompts", 128, "Texts of a request.", lower_bound=1)
-_MAX_N = flags.DEFINE_integer("max_n", 16, "Choices of a request.", lower_bound=1)
-_MAX_BEAMS = flags.DEFINE_integer("max_beams", 16, "Beams of a request.", lower_bound=1)
-_MAX_SECONDS = flags.DEFINE_float("max_seconds", 600.0, "Seconds of a reply.", lower_bound=1.0)
 _DRAIN = flags.DEFINE_float(
     "drain_seconds", 30.0, "Seconds in which what runs is finished at the end.", lower_bound=1.0
 )
@@ -61,23 +59,22 @@ def main(argv: Sequence[str]) -> None:
     if not _WORKDIR.value:
         raise ValueError("--workdir: got none, expected the work directory of a run")
     keys = () if _API_KEY_FILE.value is None else serving.keys_in(Path(_API_KEY_FILE.value))
-    limits = serving.Limits(
-        body_bytes=_MAX_BODY.value,
-        messages=_MAX_MESSAGES.value,
-        prompts=_MAX_PROMPTS.value,
-        choices=_MAX_N.value,
-        beams=_MAX_BEAMS.value,
-        seconds=_MAX_SECONDS.value,
-        waiting=_MAX_QUEUE.value,
-    )
+    limits = limits_of_flags()
     options = serving.Options(
-        keys, tuple(_CORS.value), loopback=_HOST.value in serving.LOOPBACK, limits=limits
+        keys,
+        tuple(_CORS.value),
+        loopback=_HOST.value in serving.LOOPBACK,
+        limits=serving.Limits(**limits),
     )
     rankers = dict(_named("--ranker", text) for text in _RANKER.value or ())
     runs = {name or Path(path).resolve().name: path for name, path in map(_split, _WORKDIR.value)}
     if len(runs) < len(_WORKDIR.value):
         raise ValueError("--workdir: got two of one name, expected NAME=DIR with different names")
-    with contextlib.closing(serving.bound(_HOST.value, _PORT.value)) as listening:
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(serving.bound(_HOST.value, _PORT.value))
+        store = None
+        if _STORE.value != "none":
+            store = stack.enter_context(open_store(_STORE.value, create=True))
         enable_compilation_cache()
         models = [
             ChatModel.load(
@@ -85,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
                 name=name,
                 rankers=rankers,
                 slots=_SLOTS.value,
-                max_queue=_MAX_QUEUE.value,
+                max_queue=limits["waiting"],
                 kept_texts=_KEPT.value,
             )
             for name, path in runs.items()
@@ -93,8 +90,10 @@ def main(argv: Sequence[str]) -> None:
         address = f"http://{_HOST.value}:{listening.getsockname()[1]}/"
         if not options.loopback:
             print(f"note: {address} is reached by other machines too", file=sys.stderr)
+        if store is not None:
+            print(f"note: votes are kept in {_STORE.value}", file=sys.stderr)
         print(f"serving {', '.join(runs)} at {address}", flush=True)
-        serving.serve(models, options, listening, _DRAIN.value)
+        serving.serve(models, options, listening, _DRAIN.value, serving.feedback_routes(store))
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -15,7 +15,9 @@ for _package in ("starlette", "uvicorn", "prometheus_client"):
             "(pip install 'gptjax[serve]')"
         )
 
-from gptjax.serving.app import LOOPBACK, Options, keys_in, make_app  # noqa: E402
+from gptjax.serving.app import Options, keys_in, make_app  # noqa: E402
+from gptjax.serving.feedback import feedback_routes  # noqa: E402
+from gptjax.serving.guard import LOOPBACK  # noqa: E402
 from gptjax.serving.life import bound, serve  # noqa: E402
 from gptjax.serving.served import Limits, Models, Served  # noqa: E402
 
@@ -26,6 +28,7 @@ __all__ = [
     "Options",
     "Served",
     "bound",
+    "feedback_routes",
     "keys_in",
     "make_app",
     "serve",

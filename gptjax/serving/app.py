@@ -6,16 +6,12 @@ Bodies are JSON, are read within limits, and are checked before a model is asked
 OpenAI's shape, and none of them names a file of the server.
 """
 
-import asyncio
 import contextlib
 import dataclasses
-import hmac
-import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import logging
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -29,11 +25,10 @@ from gptjax.serving.endpoints import chat_completions, completions, embeddings, 
 from gptjax.serving.errors import APIError, failed
 from gptjax.serving.fields import parsed
 from gptjax.serving.generation import ClientGone
+from gptjax.serving.guard import Guard
 from gptjax.serving.metrics import Metrics
 from gptjax.serving.served import Limits, Models
 
-_READING_SECONDS = 30.0  # for a body to arrive
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 Endpoint = Callable[[Request, Any, Models], Awaitable[Response]]
 POSTS: dict[str, Endpoint] = {
     "/v1/chat/completions": chat_completions.create,
@@ -75,108 +70,28 @@ def keys_in(path: Path) -> tuple[str, ...]:
 
 
 class Server:
-    """State of a running server."""
+    """State of a running server.
+
+    Attributes:
+      stopping: whether new work is refused.
+      paths: that figures name.
+    """
 
     def __init__(self, models: Models, options: Options):
         self.models, self.options = models, options
         self.metrics = Metrics(models)
         self.stopping = False
+        self.paths: frozenset[str] = frozenset()
         for name, served in models.all.items():
             served.engine.ended = lambda job, name=name: self.metrics.ended(name, job)
-
-    def guarded(
-        self, path: str, answer: Callable[[Request], Awaitable[Response]], open_: bool
-    ) -> Any:
-        """An endpoint with what holds for all: host, key, errors, figures."""
-
-        async def endpoint(request: Request) -> Response:
-            with self.metrics.request(path) as answered:
-                try:
-                    self._check_host(request)
-                    if not open_:
-                        self._check_key(request)
-                    response = await answer(request)
-                except APIError as error:
-                    response = error.response()
-                except (ClientGone, ClientDisconnect):
-                    response = Response(status_code=499)
-                except Exception:  # a fault of ours is told without its text
-                    logging.exception("a request to %s failed", path)
-                    response = failed().response()
-                answered(response.status_code)
-                return response
-
-        return endpoint
 
     def post(self, path: str, endpoint: Endpoint) -> Route:
         """The route of an operation whose body is JSON."""
 
         async def answer(request: Request) -> Response:
-            if self.stopping:
-                raise APIError(
-                    "the server is stopping",
-                    status=503,
-                    kind="server_error",
-                    code="stopping",
-                    headers={"Retry-After": "5"},
-                )
-            body = await self._body(request)
-            return await endpoint(request, body, self.models)
+            return await endpoint(request, parsed(await request.body()), self.models)
 
-        return Route(path, self.guarded(path, answer, False), methods=["POST"])
-
-    def get(
-        self, path: str, answer: Callable[..., Awaitable[Response]], open_: bool = False
-    ) -> Route:
-        """The route of what is only read."""
-        return Route(path, self.guarded(path, answer, open_), methods=["GET"])
-
-    async def _body(self, request: Request) -> dict[str, Any]:
-        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if kind != "application/json":
-            raise APIError(
-                f"content-type: got {kind[:40] or 'none'}, expected application/json",
-                status=415,
-                code="unsupported_media_type",
-            )
-        content, most = bytearray(), self.options.limits.body_bytes
-        try:
-            async with asyncio.timeout(_READING_SECONDS):
-                async for part in request.stream():
-                    content += part
-                    if len(content) > most:
-                        raise APIError(
-                            f"body: got more than {most} bytes, expected at most that",
-                            status=413,
-                            code="request_too_large",
-                        )
-        except TimeoutError as error:
-            raise APIError("body: it did not arrive in time", status=408) from error
-        return parsed(bytes(content))
-
-    def _check_host(self, request: Request) -> None:
-        name = urllib.parse.urlsplit(f"//{request.headers.get('host', '')}").hostname
-        if self.options.loopback and name not in LOOPBACK:
-            raise APIError(
-                "host: this server answers to localhost only; start it with --host=ADDRESS to be "
-                "reached under another name",
-                status=403,
-                code="wrong_host",
-            )
-
-    def _check_key(self, request: Request) -> None:
-        if not self.options.api_keys:
-            return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        equal = [hmac.compare_digest(given, key.encode()) for key in self.options.api_keys]
-        if not any(equal):
-            raise APIError(
-                "authorization: got no key of this server, expected 'Bearer KEY'",
-                status=401,
-                kind="authentication_error",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+        return Route(path, answer, methods=["POST"])
 
 
 def make_app(
@@ -219,22 +134,6 @@ def make_app(
     async def tokenizer(request: Request) -> Response:
         return await tokens.info(request, models)
 
-    async def missing(request: Request, error: Exception) -> Response:
-        del error
-        return APIError(
-            f"Unknown request URL: {request.method} {request.url.path[:80]}.",
-            status=404,
-            code="unknown_url",
-        ).response()
-
-    async def wrong_method(request: Request, error: Any) -> Response:
-        return APIError(
-            f"Not allowed: {request.method} {request.url.path[:80]}.",
-            status=405,
-            code="method_not_supported",
-            headers=error.headers,
-        ).response()
-
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         for served in models.all.values():
@@ -245,26 +144,69 @@ def make_app(
 
     routes: list[BaseRoute] = [
         *(server.post(path, endpoint) for path, endpoint in POSTS.items()),
-        server.get("/v1/models", listed),
-        server.get("/v1/models/{name:path}", described),
-        server.get("/tokenizer_info", tokenizer),
-        server.get("/metrics", measured),
-        server.get("/healthz", healthy, open_=True),
-        server.get("/openapi.json", document, open_=True),
-        server.get("/docs", shown, open_=True),
+        Route("/v1/models", listed),
+        Route("/v1/models/{name:path}", described),
+        Route("/tokenizer_info", tokenizer),
+        Route("/metrics", measured),
+        Route("/healthz", healthy),
+        Route("/openapi.json", document),
+        Route("/docs", shown),
         *more,
     ]
+    server.paths = frozenset(route.path for route in routes if isinstance(route, Route))
+    origins = list(server.options.cors_origins)
     cors = Middleware(
         CORSMiddleware,
-        allow_origins=list(server.options.cors_origins),
+        allow_origins=origins,
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type"],
     )
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[cors] if server.options.cors_origins else [],
-        exception_handlers={404: missing, 405: wrong_method},
+        middleware=[*([cors] if origins else []), Middleware(Guard, server=server)],
+        exception_handlers={
+            404: _missing,
+            405: _wrong_method,
+            APIError: _refused,
+            ClientGone: _gone,
+            ClientDisconnect: _gone,
+            Exception: _failed,
+        },
     )
     app.state.server = server
     return app
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    del request
+    return error.response()
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    del request, error
+    return Response(status_code=499)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A fault of ours is told without its text; uvicorn logs it."""
+    del request, error
+    return failed().response()
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    del error
+    return APIError(
+        f"Unknown request URL: {request.method} {request.url.path[:80]}.",
+        status=404,
+        code="unknown_url",
+    ).response()
+
+
+async def _wrong_method(request: Request, error: Any) -> Response:
+    return APIError(
+        f"Not allowed: {request.method} {request.url.path[:80]}.",
+        status=405,
+        code="method_not_supported",
+        headers=error.headers,
+    ).response()

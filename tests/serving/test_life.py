@@ -59,7 +59,7 @@ def test_a_client_that_hangs_up_frees_its_place(stream, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def process(trained):
+def process(trained, tmp_path_factory):
     """A server of the trained chat model, and its address."""
     command = [sys.executable, "-m", "experiments.serve", f"--workdir=sft={trained('sft').path}"]
     started = subprocess.Popen([*command, "--port=0"], stdout=subprocess.PIPE, text=True)
@@ -85,13 +85,21 @@ def test_sigterm_finishes_what_runs_refuses_what_is_new_and_ends_with_0(process)
 
 def test_what_keeps_a_server_from_starting_is_one_line(trained, tmp_path):
     path = trained("sft").path
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(b"SQLite format 3" + bytes(200))
+    assert (
+        "damaged.db" in call("serve", f"--workdir={path}", "--port=0", f"--store={damaged}").refusal
+    )
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         refusal = call("serve", f"--workdir={path}", f"--port={port}").refusal
     assert f"127.0.0.1:{port}: Address already in use; expected a free address" in refusal
-    assert "expected the directory of a run" in call("serve", f"--workdir={tmp_path}").refusal
+    assert (
+        "expected the directory of a run"
+        in call("serve", f"--workdir={tmp_path}", "--port=0", "--store=none").refusal
+    )
     assert "expected NAME=VALUE" in call("serve", f"--workdir={path}", "--ranker=x").refusal
     assert "expected the work directory" in call("serve").refusal
     missing = call("serve", f"--workdir={path}", f"--api_key_file={tmp_path / 'none'}").refusal
