@@ -1,6 +1,7 @@
 """Programs that use OpenAI's API, unmodified, against a server of ours."""
 
 import asyncio
+import importlib.util
 import json
 import os
 import subprocess
@@ -168,3 +169,37 @@ def test_lm_eval_scores_through_the_server(server, tmp_path, kind):
             (score,) = model.scorer.score([tuple(tokens)])
             assert float(given[0]) == pytest.approx(score.total, abs=1e-4)
             assert str(given[1]) == str(score.greedy)
+
+
+def test_the_unmodified_oaieval_asks_the_server(tmp_path):
+    """Its report counts what the server said, and no call of it failed."""
+    if importlib.util.find_spec("evals") is None:  # which cannot be imported without a key
+        pytest.skip("needs the package evals")
+    for folder in ("evals", "data", "completion_fns", "eval_sets", "modelgraded"):
+        (tmp_path / folder).mkdir()
+    samples = tmp_path / "data" / "samples.jsonl"
+    said = [{"role": "system", "content": "be"}, {"role": "user", "content": "hi"}]
+    rows = [{"input": said, "ideal": ideal} for ideal in ("aaa", "b")]
+    samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "evals" / "ours.yaml").write_text(
+        "ours:\n  id: ours.test.v0\n  metrics: [accuracy]\nours.test.v0:\n"
+        f"  class: evals.elsuite.basic.match:Match\n  args:\n    samples_jsonl: {samples}\n"
+    )
+    log = tmp_path / "log.jsonl"
+    with live(chat_model("gpt-3.5-turbo", max_queue=64)) as address:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", "from evals.cli.oaieval import main; main()"),
+                *("gpt-3.5-turbo", "ours", "--registry_path", str(tmp_path)),
+                *("--record_path", str(log), "--completion_args", "max_tokens=3,temperature=0"),
+            ],
+            env={**os.environ, "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": f"{address}/v1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    (report,) = [event["final_report"] for event in events if "final_report" in event]
+    sampled = [event["data"]["sampled"] for event in events if event.get("type") == "sampling"]
+    assert len(sampled) == 2 and report["accuracy"] in (0.0, 0.5, 1.0)
