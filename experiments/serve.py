@@ -93,7 +93,8 @@ def main(argv: Sequence[str]) -> None:
         if store is not None:
             print(f"note: votes are kept in {_STORE.value}", file=sys.stderr)
         print(f"serving {', '.join(runs)} at {address}", flush=True)
-        serving.serve(models, options, listening, _DRAIN.value, serving.feedback_routes(store))
+        more = [*serving.feedback_routes(store), *serving.page_routes()]
+        serving.serve(models, options, listening, _DRAIN.value, more)
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -72,8 +72,8 @@ MAY_IMPORT |= {
 JAX = {"flax", "grain", "jax", "jaxlib", "optax", "orbax"}
 WITHOUT_JAX = {*TEXT, "data", "curation"}
 LOADER = "gptjax/data/batches/loader.py"
-OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "sqlalchemy", "starlette", "torch", "transformers"}
-OPTIONAL |= {"prometheus_client", "uvicorn", "wandb"}
+OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "torch", "transformers", "wandb"}
+OPTIONAL |= {"prometheus_client", "sqlalchemy", "starlette", "uvicorn"}
 BANNED_NAMES = {"common", "helpers", "utils"}
 
 
@@ -214,7 +214,8 @@ def violations(sources: Mapping[str, str]) -> list[str]:
                 f"{folder}: {files} files; expected sub-rooms, each of at most {MAX_FILES}"
             )
     for package, paths in importers.items():
-        if len({Path(path).parent for path in paths}) > 1:
+        folders = sorted((Path(path).parent for path in paths), key=lambda path: len(path.parts))
+        if not all(folder.is_relative_to(folders[0]) for folder in folders):
             found.append(f"{package} is imported by {', '.join(paths)}; expected one folder")
     try:
         graphlib.TopologicalSorter(graph).prepare()

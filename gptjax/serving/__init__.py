@@ -19,6 +19,7 @@ from gptjax.serving.app import Options, keys_in, make_app  # noqa: E402
 from gptjax.serving.feedback import feedback_routes  # noqa: E402
 from gptjax.serving.guard import LOOPBACK  # noqa: E402
 from gptjax.serving.life import bound, serve  # noqa: E402
+from gptjax.serving.page_files import page_routes  # noqa: E402
 from gptjax.serving.served import Limits, Models, Served  # noqa: E402
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "feedback_routes",
     "keys_in",
     "make_app",
+    "page_routes",
     "serve",
 ]

@@ -20,10 +20,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gptjax.serving.bodies.fields import parsed
 from gptjax.serving.documents import documentation, openapi
 from gptjax.serving.endpoints import chat_completions, completions, embeddings, responses, tokens
 from gptjax.serving.errors import APIError, failed
-from gptjax.serving.fields import parsed
 from gptjax.serving.generation import ClientGone
 from gptjax.serving.guard import Guard
 from gptjax.serving.metrics import Metrics

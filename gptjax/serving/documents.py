@@ -5,8 +5,8 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from gptjax.serving.bodies.fields import Field
 from gptjax.serving.endpoints import chat_completions, completions, embeddings, responses, tokens
-from gptjax.serving.fields import Field
 
 _ERROR = {
     "type": "object",

@@ -117,6 +117,9 @@ class Served:
                 "vocab_size": self.model.config.vocab_size,
                 "experiment": self.model.experiment,
                 "rankers": list(self.model.rankers),
+                "end_of_turn": self.model.template.tokenizer.end_of_turn
+                if self.model.chats
+                else None,
             },
         }
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gptjax.chat.drafts import Asked
-from gptjax.serving.conversations import (
+from gptjax.serving.bodies.conversations import (
     CONTEXT_OVERFLOW,
     MESSAGES,
     conversation_of,
@@ -21,12 +21,12 @@ from gptjax.serving.conversations import (
     reserve,
     unread,
 )
+from gptjax.serving.bodies.fields import Field, read, table, unsupported
+from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of, stops
+from gptjax.serving.bodies.shapes import chat_logprobs, usage
 from gptjax.serving.errors import APIError
-from gptjax.serving.fields import Field, read, table, unsupported
 from gptjax.serving.generation import Chosen, Writing, started
-from gptjax.serving.sampling_fields import SAMPLING, policy_of, stops
 from gptjax.serving.served import Models, drawn_seed, new_id
-from gptjax.serving.shapes import chat_logprobs, usage
 from gptjax.serving.streaming import event_stream
 
 _TOKENS = {"type": "integer", "minimum": 1}

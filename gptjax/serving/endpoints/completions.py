@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gptjax.chat.drafts import Asked
+from gptjax.serving.bodies.fields import Field, read, table, unsupported
+from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of, stops
+from gptjax.serving.bodies.shapes import legacy_logprobs, usage
+from gptjax.serving.bodies.texts import TEXTS, texts_of
 from gptjax.serving.errors import APIError
-from gptjax.serving.fields import Field, read, table, unsupported
 from gptjax.serving.generation import Chosen, started, top_of
-from gptjax.serving.sampling_fields import SAMPLING, policy_of, stops
 from gptjax.serving.served import Models, drawn_seed, new_id
-from gptjax.serving.shapes import legacy_logprobs, usage
 from gptjax.serving.streaming import event_stream
-from gptjax.serving.texts import TEXTS, texts_of
 
 _DEFAULT_TOKENS = 16  # the API's
 FIELDS = table(

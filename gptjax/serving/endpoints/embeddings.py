@@ -11,10 +11,10 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gptjax.serving.bodies.fields import Field, read, table
+from gptjax.serving.bodies.texts import TEXTS, texts_of
 from gptjax.serving.errors import APIError
-from gptjax.serving.fields import Field, read, table
 from gptjax.serving.served import Models
-from gptjax.serving.texts import TEXTS, texts_of
 
 FIELDS = table(
     Field("model", {"type": "string"}, "Name of the model; the first one by default."),

@@ -12,16 +12,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gptjax.chat.drafts import Asked
-from gptjax.serving.conversations import (
+from gptjax.serving.bodies.conversations import (
     CONTEXT_OVERFLOW,
     MESSAGE,
     conversation_of,
     read_prompt,
     reserve,
 )
-from gptjax.serving.fields import Field, read, table, unsupported
+from gptjax.serving.bodies.fields import Field, read, table, unsupported
+from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of
 from gptjax.serving.generation import Chosen, Writing, started
-from gptjax.serving.sampling_fields import SAMPLING, policy_of
 from gptjax.serving.served import Models, drawn_seed, new_id
 from gptjax.serving.streaming import event_stream
 

@@ -9,9 +9,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gptjax.serving.conversations import MESSAGES, conversation_of
+from gptjax.serving.bodies.conversations import MESSAGES, conversation_of
+from gptjax.serving.bodies.fields import Field, read, table
 from gptjax.serving.errors import APIError
-from gptjax.serving.fields import Field, read, table
 from gptjax.serving.served import Models, as_tokens
 
 _MODEL = Field("model", {"type": "string"}, "Name of the model; the first one by default.")

@@ -7,8 +7,8 @@ import numpy as np
 
 from gptjax.chat.context import OVERFLOW, ContextExceeded, Fitted, check_roles, fitted
 from gptjax.data.dialogue.chat_format import Conversation, Message
+from gptjax.serving.bodies.fields import Field
 from gptjax.serving.errors import APIError, context_exceeded
-from gptjax.serving.fields import Field
 from gptjax.serving.served import Served, as_tokens
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptjax.chat.replies import Beams, BestOf, ReplyPolicy, Sampling
+from gptjax.serving.bodies.fields import Field
 from gptjax.serving.errors import APIError
-from gptjax.serving.fields import Field
 from gptjax.serving.served import Limits, Served
 
 _NUMBER, _INTEGER = {"type": "number"}, {"type": "integer"}
