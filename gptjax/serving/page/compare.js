@@ -1,0 +1,331 @@
+// Compare: one prompt to several models or policies, side by side; ranks and flags go to the store.
+
+import { postRanking } from "./api.js";
+import { byId, h, icon, iconButton, notify } from "./dom.js";
+import { GrowingMarkdown } from "./markdown.js";
+import { Board, dense, FLAGS, flags } from "./ranking.js";
+import { write } from "./reply.js";
+import { cleanSettings, policyOf, requestFields } from "./settings.js";
+import { remember, remembered } from "./store.js";
+import { fit, moderated } from "./turn.js";
+
+/**
+ * @typedef {{model: string, method: string, value: number}} Column
+ * @typedef {object} Reply
+ * @property {Column} column
+ * @property {string} letter
+ * @property {any} turn
+ * @property {number|null} rank
+ * @property {Record<string, boolean|null>} labels
+ * @property {AbortController|null} running
+ * @property {any} [card] its elements
+ */
+
+const METHODS = {
+  temperature: { label: "Temperature", min: 0, max: 2, step: 0.05, value: 0.7 },
+  num_beams: { label: "Beams", min: 2, max: 16, step: 1, value: 4 },
+  best_of: { label: "Best of", min: 2, max: 64, step: 1, value: 4 },
+};
+const FEWEST = 2;
+const MOST = 9;
+
+export class CompareView {
+  /** @param {{models: () => any[], feedbackProblem: string|null}} app */
+  constructor(app) {
+    this.app = app;
+    this.element = byId("compare");
+    /** @type {Column[]} */
+    this.columns = [];
+    /** @type {Reply[]} */
+    this.replies = [];
+    /** @type {{role: string, content: string}[]} what comes before the prompt */
+    this.before = [];
+    this.revealed = false;
+    this.built = false;
+  }
+
+  /** Takes a prompt from a conversation. @param {{role: string, content: string}[]} messages */
+  take(messages) {
+    this.build();
+    this.before = messages.slice(0, -1);
+    this.prompt.value = messages.at(-1)?.content ?? "";
+    this.showBefore();
+  }
+
+  open() {
+    this.build();
+    fit(this.prompt);
+    this.showColumns();
+    this.showSubmit();
+  }
+
+  build() {
+    if (this.built) return;
+    this.built = true;
+    this.columns = this.storedColumns();
+    this.prompt = h("textarea", { id: "compare-prompt", class: "input", rows: 2, dir: "auto", placeholder: "The prompt that all are given" });
+    this.prompt.addEventListener("input", () => fit(this.prompt));
+    this.prompt.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.ask();
+    });
+    this.anonymous = h("input", { type: "checkbox", id: "compare-anonymous", class: "switch", role: "switch", checked: remembered("anonymous") !== false });
+    this.anonymous.addEventListener("change", () => remember("anonymous", this.anonymous.checked));
+    this.rows = h("ol", { class: "columns" });
+    this.add = h("button", { type: "button", class: "button", on: { click: () => this.addColumn() } }, icon("plus"), h("span", {}, "Add"));
+    this.context = h("p", { class: "quiet", id: "compare-before" });
+    this.go = h("button", { type: "submit", class: "button primary" });
+    this.results = h("div", { class: "results" });
+    const form = h("form", { class: "card setup" },
+      h("h2", {}, "Who answers"), this.rows,
+      h("div", { class: "setup-row" }, this.add,
+        h("span", { class: "toggle" }, this.anonymous, h("label", { htmlFor: "compare-anonymous" }, "Anonymous, in random order"))),
+      h("label", { htmlFor: "compare-prompt", class: "block-label" }, "Prompt"), this.context, this.prompt,
+      h("div", { class: "setup-row end" }, this.go));
+    form.addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      if (this.replies.some((reply) => reply.running)) this.stop();
+      else this.ask();
+    });
+    this.element.replaceChildren(h("div", { class: "wide" }, form, this.results));
+    this.showBefore();
+    this.showGo();
+  }
+
+  /** @returns {Column[]} */
+  storedColumns() {
+    const stored = remembered("columns");
+    const good = (Array.isArray(stored) ? stored : []).filter((column) =>
+      typeof column?.model === "string" && column.method in METHODS && Number.isFinite(column.value));
+    const [first, second] = this.app.models().map((model) => model.id);
+    const columns = good.slice(0, MOST);
+    while (columns.length < FEWEST) columns.push({ model: (columns.length ? second : first) ?? first ?? "", method: "temperature", value: 0.7 });
+    return columns;
+  }
+
+  addColumn() {
+    this.columns.push({ ...this.columns[this.columns.length - 1] });
+    this.showColumns();
+    this.rows.lastElementChild.querySelector("select").focus();
+  }
+
+  showColumns() {
+    const ids = this.app.models().map((model) => model.id);
+    for (const column of this.columns) if (!ids.includes(column.model)) column.model = ids[0] ?? "";
+    this.rows.replaceChildren(...this.columns.map((column, i) => this.columnRow(column, i, ids)));
+    this.add.disabled = this.columns.length >= MOST;
+    remember("columns", this.columns);
+  }
+
+  /** @param {Column} column @param {number} index @param {string[]} ids */
+  columnRow(column, index, ids) {
+    const { min, max, step } = METHODS[/** @type {"best_of"} */ (column.method)];
+    const model = h("select", { class: "select", "aria-label": `Model ${index + 1}` }, ...ids.map((id) => h("option", { value: id }, id)));
+    model.value = column.model;
+    model.addEventListener("change", () => {
+      column.model = model.value;
+      remember("columns", this.columns);
+    });
+    const method = h("select", { class: "select", "aria-label": `Policy of model ${index + 1}` },
+      ...Object.entries(METHODS).map(([name, { label }]) => h("option", { value: name }, label)));
+    method.value = column.method;
+    method.addEventListener("change", () => {
+      column.method = method.value;
+      column.value = METHODS[/** @type {"best_of"} */ (method.value)].value;
+      this.showColumns();
+      this.rows.children[index].querySelectorAll("select")[1].focus();
+    });
+    const value = h("input", { type: "number", class: "input number", "aria-label": `Value of policy ${index + 1}`, min, max, step, value: column.value });
+    value.addEventListener("change", () => {
+      column.value = Math.min(max, Math.max(min, Number(value.value)));
+      value.value = column.value;
+      remember("columns", this.columns);
+    });
+    return h("li", {}, model, method, value, iconButton("close", `Remove model ${index + 1}`, () => {
+      this.columns.splice(index, 1);
+      this.showColumns();
+      this.add.focus();
+    }, { disabled: this.columns.length <= FEWEST }));
+  }
+
+  showBefore() {
+    const count = this.before.length;
+    this.context.hidden = !count;
+    this.context.replaceChildren(`With ${count} earlier ${count === 1 ? "message" : "messages"} of the conversation. `,
+      h("button", { type: "button", class: "link-button", on: { click: () => (this.before = [], this.showBefore()) } }, "Leave them out"));
+  }
+
+  showGo() {
+    const running = this.replies.some((reply) => reply.running);
+    this.go.replaceChildren(icon(running ? "stop" : "send"), h("span", {}, running ? "Stop" : "Ask all"));
+  }
+
+  ask() {
+    const text = this.prompt.value.trim();
+    if (!text || !this.columns[0].model) {
+      notify(text ? "There is no model to ask." : "Write a prompt first.");
+      return;
+    }
+    this.stop();
+    this.asked = { messages: [...this.before, { role: "user", content: text }], anonymous: this.anonymous.checked };
+    this.revealed = !this.asked.anonymous;
+    this.saved = false;
+    const columns = this.columns.map((column) => ({ ...column }));
+    if (this.asked.anonymous) shuffle(columns);
+    this.replies = columns.map((column, i) => ({
+      column, letter: String.fromCharCode(65 + i), rank: null, running: null,
+      turn: null, labels: Object.fromEntries(FLAGS.map(([name]) => [name, null])),
+    }));
+    this.board = new Board(this.replies.map((reply) => reply.letter), (index, rank) => this.rank(index, rank));
+    this.foot = h("div", { class: "submit" });
+    const cards = this.replies.map((reply, i) => this.card(reply, i));
+    this.results.replaceChildren(
+      h("p", { class: "quiet ranking-hint" }, "Drag the letters to ranks, or focus a reply and press a number. Replies on one rank are tied."),
+      this.board.element, h("div", { class: "cards" }, ...cards), this.foot);
+    for (const reply of this.replies) this.run(reply);
+    this.showSubmit();
+  }
+
+  /** @param {Reply} reply */
+  async run(reply) {
+    const { column } = reply;
+    const { max_tokens, context_overflow } = cleanSettings(remembered("settings"));
+    const settings = cleanSettings({ max_tokens, context_overflow, top_logprobs: 0, [column.method]: column.value });
+    const controller = new AbortController();
+    const turn = { text: "", status: "running", policy: policyOf(settings) };
+    Object.assign(reply, { turn, running: controller });
+    this.showGo();
+    this.show(reply);
+    let frame = 0;
+    await write(/** @type {any} */ (turn), { model: column.model, messages: this.asked?.messages, ...requestFields(settings) }, controller.signal, () => {
+      frame ||= requestAnimationFrame(() => {
+        frame = 0;
+        if (turn.status === "running") reply.card.growing.update(turn.text);
+      });
+    });
+    cancelAnimationFrame(frame);
+    reply.running = null;
+    this.show(reply);
+    this.showGo();
+    this.showSubmit();
+  }
+
+  /** @param {Reply} reply @param {number} index */
+  card(reply, index) {
+    const prose = h("div", { class: "prose", dir: "auto" });
+    reply.card = {
+      growing: new GrowingMarkdown(prose), name: h("span", { class: "card-name", dir: "auto" }),
+      notes: h("div", { class: "card-notes" }), ranks: h("div", { class: "ranks", role: "group", "aria-label": `Rank of reply ${reply.letter}` }),
+    };
+    const element = h("article", { class: "card reply", tabindex: 0, "aria-label": `Reply ${reply.letter}` },
+      h("header", {}, h("span", { class: "letter" }, reply.letter), reply.card.name), prose, reply.card.notes, reply.card.ranks,
+      flags(reply.letter, reply.labels));
+    element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      const rank = Number(event.key);
+      if (event.ctrlKey || event.metaKey || event.altKey || !/^[1-9]$/.test(event.key) || rank > this.replies.length) return;
+      event.preventDefault();
+      this.rank(index, rank);
+    });
+    reply.card.element = element;
+    for (let rank = 1; rank <= this.replies.length; rank += 1) {
+      reply.card.ranks.append(h("button", { type: "button", class: "rank", "aria-pressed": "false", "aria-label": `Rank ${rank}`, on: { click: () => this.rank(index, rank) } }, String(rank)));
+    }
+    return element;
+  }
+
+  /** Shows a reply's name, text and notes. @param {Reply} reply */
+  show({ card, turn, column, rank }) {
+    card.element.setAttribute("aria-busy", String(turn.status === "running"));
+    card.name.replaceChildren(...(this.revealed
+      ? [h("strong", {}, column.model), h("span", { class: "policy" }, turn.policy.replaceAll(",", ", "))]
+      : [h("span", { class: "quiet" }, "Name hidden until it is ranked")]));
+    if (turn.status !== "running") card.growing.finish(turn.text);
+    const notes = (turn.moderation ?? []).map(moderated);
+    if (turn.dropped) notes.push(`${turn.dropped} earlier messages no longer fit.`);
+    if (turn.finish === "length") notes.push((turn.room ?? 0) > 0 ? "Cut: the longest reply was reached." : "Cut: no room left.");
+    if (turn.status === "stopped") notes.push("Stopped.");
+    if (turn.status === "failed") notes.push(this.revealed ? turn.error : "This reply failed.");
+    const retry = ["failed", "stopped"].includes(turn.status) && !this.saved;
+    card.notes.replaceChildren(...notes.map((text) => h("p", { class: `note${turn.status === "failed" ? " failed" : ""}` }, text)),
+      ...(retry ? [h("button", { type: "button", class: "button small", on: { click: () => this.again(card) } }, "Retry")] : []));
+    for (const [i, button] of [...card.ranks.children].entries()) button.setAttribute("aria-pressed", String(rank === i + 1));
+  }
+
+  /** @param {any} card */
+  again(card) {
+    const reply = this.replies.find((one) => one.card === card);
+    if (reply && !reply.running) this.run(reply);
+  }
+
+  /** @param {number} index @param {number|null} rank */
+  rank(index, rank) {
+    if (this.saved) return;
+    const reply = this.replies[index];
+    reply.rank = rank;
+    this.show(reply);
+    this.board?.update(this.replies.map((one) => one.rank));
+    this.showSubmit();
+  }
+
+  showSubmit() {
+    if (!this.foot || !this.replies.length) return;
+    const problem = this.app.feedbackProblem;
+    const unfinished = this.replies.filter((reply) => reply.turn?.status !== "done").length;
+    const unranked = this.replies.filter((reply) => reply.rank === null).length;
+    const why = this.saved ? "The ranking is kept." : problem ? `Rankings are not kept: ${problem}.`
+      : unfinished ? "Every reply must be there first." : unranked ? `${unranked} still without a rank.` : "";
+    const submit = h("button", { type: "button", class: "button primary", disabled: Boolean(why), on: { click: () => this.submit() } }, "Keep the ranking");
+    const reveal = h("button", { type: "button", class: "button", on: { click: () => this.reveal() } }, "Show the names");
+    this.foot.replaceChildren(h("span", { role: "status" }, why), this.revealed ? "" : reveal, this.saved ? this.nextButton() : submit);
+  }
+
+  nextButton() {
+    return h("button", { type: "button", class: "button primary", on: { click: () => {
+      this.replies = [];
+      this.results.replaceChildren();
+      this.prompt.value = "";
+      this.before = [];
+      this.showBefore();
+      this.prompt.focus();
+    } } }, "Next prompt");
+  }
+
+  /** Shows who answered. A ranking given afterwards is kept as one that was not anonymous. */
+  reveal() {
+    this.revealed = true;
+    if (this.asked && !this.saved) this.asked.anonymous = false;
+    for (const reply of this.replies) this.show(reply);
+    this.showSubmit();
+  }
+
+  async submit() {
+    const { messages, anonymous } = /** @type {any} */ (this.asked);
+    const ranking = {
+      prompt: messages,
+      replies: this.replies.map(({ turn, column }) => ({ text: turn.text, model: column.model, policy: turn.policy })),
+      ranks: dense(this.replies.map((reply) => /** @type {number} */ (reply.rank))),
+      labels: this.replies.map((reply) => reply.labels), labeller: remembered("labeller"), anonymous,
+    };
+    try {
+      await postRanking(ranking);
+    } catch (error) {
+      notify(`The ranking was not kept: ${/** @type {Error} */ (error).message}`, "error");
+      return;
+    }
+    this.saved = true;
+    this.reveal();
+  }
+
+  stop() {
+    for (const reply of this.replies) reply.running?.abort();
+  }
+}
+
+/** @param {any[]} items put in random order */
+function shuffle(items) {
+  for (let i = items.length - 1; i > 0; i -= 1) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [items[i], items[j]] = [items[j], items[i]];
+  }
+}
