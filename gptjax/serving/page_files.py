@@ -1,7 +1,7 @@
 """The chat page's static files: what `/`, `/page/{name}` and `/favicon.ico` answer.
 
-The page is plain HTML, CSS and ES modules in the folder `page`; there is no build step. Browsers keep
-the files and ask each time whether they changed (ETag), so a new version shows without a reload.
+The page is plain HTML, CSS and ES modules in the folder `page`; there is no build step. Browsers
+keep the files and ask each time whether they changed (ETag), so a new version shows at once.
 
     Starlette(routes=page_routes())
 """

@@ -1,4 +1,4 @@
-"""A server that answers as ours does, for tests of the page: no jax, no model, the same words each time.
+"""A server that answers as ours does, for tests of the page: no jax and no model.
 
 What a message says decides what happens: "forbidden" is withdrawn, "boom" fails in the stream. The
 model "slow-chat" writes two words and waits for `go_on`, so that tests wait for events only.
@@ -242,7 +242,7 @@ class PageStub:
                 if place == 2 and body["model"] == "slow-chat":
                     await self._gate.wait()
                 if place == 2 and "boom" in said:
-                    yield 'data: {"error": {"message": "the device is out of memory", "type": "server_error", "param": null, "code": null}}\n\n'
+                    yield f"data: {json.dumps(error_of('the device is out of memory'))}\n\n"
                     return
                 if place == 2 and "dies" in said:
                     return
@@ -270,9 +270,13 @@ def event(choice: dict, **more: object) -> str:
     return f"data: {json.dumps(chunk)}\n\n"
 
 
+def error_of(message: str, code: str | None = None) -> dict:
+    kind = "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
 def failure(status: int, message: str, code: str | None) -> Response:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    return JSONResponse({"error": error}, status_code=status)
+    return JSONResponse(error_of(message, code), status_code=status)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import { RatingsView } from "./ratings.js";
 import { cleanSettings } from "./settings.js";
 import { Side } from "./side.js";
 import { openStore, remember, remembered } from "./store.js";
-import { newConversation } from "./tree.js";
+import { newConversation, shownPath } from "./tree.js";
 
 const TITLES = { chat: "Chat", compare: "Compare", ratings: "Ratings" };
 const THEMES = { system: ["auto", "Theme: as the system"], light: ["sun", "Theme: light"], dark: ["moon", "Theme: dark"] };
@@ -30,6 +30,7 @@ const app = {
     if (chat.conversation === conversation && view() === "chat" && location.hash !== `#/chat/${conversation.id}`) {
       history.replaceState(null, "", `#/chat/${conversation.id}`);
     }
+    showChatLink();
     side.render();
   },
   compare: (/** @type {{role: string, content: string}[]} */ messages) => {
@@ -83,10 +84,17 @@ function route() {
   byId("bar-title").textContent = TITLES[shown];
   document.title = shown === "chat" ? "gptjax" : `${TITLES[shown]} · gptjax`;
   if (shown === "chat") openChat(location.hash.split("/")[2] ?? "");
+  showChatLink();
   if (shown === "compare") compare.open();
   if (shown === "ratings") ratings.open();
   side.render();
   closeSide();
+}
+
+/** The way back from another view leads to the conversation that was left. */
+function showChatLink() {
+  const kept = store.conversations.has(chat.conversation.id);
+  document.querySelector("[data-view=chat]")?.setAttribute("href", kept ? `#/chat/${chat.conversation.id}` : "#/chat");
 }
 
 /** @param {string} id */
@@ -94,6 +102,7 @@ function openChat(id) {
   const kept = store.conversations.get(id);
   if (id && !kept) notify("This conversation is not in this browser.");
   if (kept && kept === chat.conversation) return;
+  if (!id && !shownPath(chat.conversation).length) return;
   chat.open(kept ?? fresh());
   showModels();
 }
@@ -130,7 +139,7 @@ byId("model").addEventListener("change", (/** @type {any} */ event) => {
   chat.conversation.model = event.target.value;
   remember("model", event.target.value);
   keep();
-  if (!Object.keys(chat.conversation.turns).some((id) => id !== "root")) chat.open(chat.conversation);
+  if (!shownPath(chat.conversation).length) chat.open(chat.conversation);
 });
 
 /** Keeps the conversation's settings, and takes them for the next one. */
@@ -221,15 +230,19 @@ document.addEventListener("keydown", (event) => {
   }
 });
 store.channel?.addEventListener("message", async ({ data }) => {
+  const here = store.conversations.get(data.changed);
+  if (here && chat.busy(here)) return; // this tab writes it next
   await store.refresh(data.changed);
   const now = store.conversations.get(data.changed);
-  if (data.changed === chat.conversation.id && now && !chat.runningTurn()) chat.open(now);
+  if (data.changed === chat.conversation.id && now) chat.open(now);
   side.render();
 });
 window.addEventListener("pagehide", () => chat.running.size && store.put(chat.conversation));
 window.addEventListener("hashchange", route);
 
 await askServer();
+chat.open(fresh());
+showModels();
 route();
 document.body.dataset.ready = "";
 if (!narrow.matches && view() === "chat") byId("draft").focus();

@@ -1,13 +1,14 @@
 // The chat: one conversation on the page, its composer, and the replies that are being written.
 
 import { postVote } from "./api.js";
-import { announce, byId, h, icon, notify } from "./dom.js";
+import { announce, byId, icon, notify } from "./dom.js";
 import { Meter } from "./meter.js";
 import { beginning, goingOn, write } from "./reply.js";
 import { policyOf, requestFields } from "./settings.js";
 import { remembered } from "./store.js";
 import { addTurn, messagesTo, place, ROOT, showSibling, shownPath } from "./tree.js";
 import { copy, fit, TurnView } from "./turn.js";
+import { welcome } from "./welcome.js";
 
 /**
  * @typedef {import("./tree.js").Turn} Turn
@@ -184,7 +185,7 @@ export class ChatView {
       });
       if (performance.now() - saved > SAVE_EVERY) {
         saved = performance.now();
-        this.app.store.put(conversation);
+        if (this.app.store.conversations.has(conversation.id)) this.app.store.put(conversation, false);
       }
     };
     await write(turn, { model: turn.model, ...requestFields(conversation.settings), ...request }, controller.signal, changed);
@@ -199,6 +200,11 @@ export class ChatView {
     this.count();
     this.follow();
     if (view) announce(spoken(turn));
+  }
+
+  /** Whether a reply of a conversation is being written. @param {Conversation} conversation */
+  busy(conversation) {
+    return Object.keys(conversation.turns).some((id) => this.running.has(id));
   }
 
   /** Stops the reply on the page, and on the server. */
@@ -288,16 +294,4 @@ function spoken(turn) {
   if (turn.status === "stopped") return "The reply was stopped.";
   if (turn.finish === "content_filter") return "Moderation withdrew the reply.";
   return `${turn.model ?? "The model"} replied: ${turn.text.slice(0, 600)}`;
-}
-
-/** @param {string} model What a conversation without turns shows. */
-function welcome(model) {
-  const point = (/** @type {any} */ sign, /** @type {string} */ title, /** @type {string} */ text) =>
-    h("li", {}, icon(sign), h("div", {}, h("strong", {}, title), h("span", {}, text)));
-  return h("div", { class: "welcome" },
-    h("h2", { dir: "auto" }, model ? `Talk to ${model}` : "No model is served"),
-    h("ul", {},
-      point("tokens", "Look inside", "Every reply keeps what else each token might have been. Choose another one, and the reply continues from there."),
-      point("edit", "Branch", "Edit a message or ask for another reply: the earlier versions stay."),
-      point("columns", "Compare", "Send one prompt to several models, rank the replies, and see the ratings.")));
 }

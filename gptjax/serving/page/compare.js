@@ -1,7 +1,8 @@
 // Compare: one prompt to several models or policies, side by side; ranks and flags go to the store.
 
 import { postRanking } from "./api.js";
-import { byId, h, icon, iconButton, notify } from "./dom.js";
+import { Columns } from "./columns.js";
+import { byId, h, icon, notify } from "./dom.js";
 import { GrowingMarkdown } from "./markdown.js";
 import { Board, dense, FLAGS, flags } from "./ranking.js";
 import { write } from "./reply.js";
@@ -10,9 +11,8 @@ import { remember, remembered } from "./store.js";
 import { fit, moderated } from "./turn.js";
 
 /**
- * @typedef {{model: string, method: string, value: number}} Column
  * @typedef {object} Reply
- * @property {Column} column
+ * @property {import("./columns.js").Column} column
  * @property {string} letter
  * @property {any} turn
  * @property {number|null} rank
@@ -21,21 +21,11 @@ import { fit, moderated } from "./turn.js";
  * @property {any} [card] its elements
  */
 
-const METHODS = {
-  temperature: { label: "Temperature", min: 0, max: 2, step: 0.05, value: 0.7 },
-  num_beams: { label: "Beams", min: 2, max: 16, step: 1, value: 4 },
-  best_of: { label: "Best of", min: 2, max: 64, step: 1, value: 4 },
-};
-const FEWEST = 2;
-const MOST = 9;
-
 export class CompareView {
   /** @param {{models: () => any[], feedbackProblem: string|null}} app */
   constructor(app) {
     this.app = app;
     this.element = byId("compare");
-    /** @type {Column[]} */
-    this.columns = [];
     /** @type {Reply[]} */
     this.replies = [];
     /** @type {{role: string, content: string}[]} what comes before the prompt */
@@ -55,14 +45,14 @@ export class CompareView {
   open() {
     this.build();
     fit(this.prompt);
-    this.showColumns();
+    this.who.show();
     this.showSubmit();
   }
 
   build() {
     if (this.built) return;
     this.built = true;
-    this.columns = this.storedColumns();
+    this.who = new Columns(() => this.app.models().map((model) => model.id));
     this.prompt = h("textarea", { id: "compare-prompt", class: "input", rows: 2, dir: "auto", placeholder: "The prompt that all are given" });
     this.prompt.addEventListener("input", () => fit(this.prompt));
     this.prompt.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
@@ -72,14 +62,12 @@ export class CompareView {
     });
     this.anonymous = h("input", { type: "checkbox", id: "compare-anonymous", class: "switch", role: "switch", checked: remembered("anonymous") !== false });
     this.anonymous.addEventListener("change", () => remember("anonymous", this.anonymous.checked));
-    this.rows = h("ol", { class: "columns" });
-    this.add = h("button", { type: "button", class: "button", on: { click: () => this.addColumn() } }, icon("plus"), h("span", {}, "Add"));
     this.context = h("p", { class: "quiet", id: "compare-before" });
     this.go = h("button", { type: "submit", class: "button primary" });
     this.results = h("div", { class: "results" });
     const form = h("form", { class: "card setup" },
-      h("h2", {}, "Who answers"), this.rows,
-      h("div", { class: "setup-row" }, this.add,
+      h("h2", {}, "Who answers"), this.who.element,
+      h("div", { class: "setup-row" }, this.who.add,
         h("span", { class: "toggle" }, this.anonymous, h("label", { htmlFor: "compare-anonymous" }, "Anonymous, in random order"))),
       h("label", { htmlFor: "compare-prompt", class: "block-label" }, "Prompt"), this.context, this.prompt,
       h("div", { class: "setup-row end" }, this.go));
@@ -91,62 +79,6 @@ export class CompareView {
     this.element.replaceChildren(h("div", { class: "wide" }, form, this.results));
     this.showBefore();
     this.showGo();
-  }
-
-  /** @returns {Column[]} */
-  storedColumns() {
-    const stored = remembered("columns");
-    const good = (Array.isArray(stored) ? stored : []).filter((column) =>
-      typeof column?.model === "string" && column.method in METHODS && Number.isFinite(column.value));
-    const [first, second] = this.app.models().map((model) => model.id);
-    const columns = good.slice(0, MOST);
-    while (columns.length < FEWEST) columns.push({ model: (columns.length ? second : first) ?? first ?? "", method: "temperature", value: 0.7 });
-    return columns;
-  }
-
-  addColumn() {
-    this.columns.push({ ...this.columns[this.columns.length - 1] });
-    this.showColumns();
-    this.rows.lastElementChild.querySelector("select").focus();
-  }
-
-  showColumns() {
-    const ids = this.app.models().map((model) => model.id);
-    for (const column of this.columns) if (!ids.includes(column.model)) column.model = ids[0] ?? "";
-    this.rows.replaceChildren(...this.columns.map((column, i) => this.columnRow(column, i, ids)));
-    this.add.disabled = this.columns.length >= MOST;
-    remember("columns", this.columns);
-  }
-
-  /** @param {Column} column @param {number} index @param {string[]} ids */
-  columnRow(column, index, ids) {
-    const { min, max, step } = METHODS[/** @type {"best_of"} */ (column.method)];
-    const model = h("select", { class: "select", "aria-label": `Model ${index + 1}` }, ...ids.map((id) => h("option", { value: id }, id)));
-    model.value = column.model;
-    model.addEventListener("change", () => {
-      column.model = model.value;
-      remember("columns", this.columns);
-    });
-    const method = h("select", { class: "select", "aria-label": `Policy of model ${index + 1}` },
-      ...Object.entries(METHODS).map(([name, { label }]) => h("option", { value: name }, label)));
-    method.value = column.method;
-    method.addEventListener("change", () => {
-      column.method = method.value;
-      column.value = METHODS[/** @type {"best_of"} */ (method.value)].value;
-      this.showColumns();
-      this.rows.children[index].querySelectorAll("select")[1].focus();
-    });
-    const value = h("input", { type: "number", class: "input number", "aria-label": `Value of policy ${index + 1}`, min, max, step, value: column.value });
-    value.addEventListener("change", () => {
-      column.value = Math.min(max, Math.max(min, Number(value.value)));
-      value.value = column.value;
-      remember("columns", this.columns);
-    });
-    return h("li", {}, model, method, value, iconButton("close", `Remove model ${index + 1}`, () => {
-      this.columns.splice(index, 1);
-      this.showColumns();
-      this.add.focus();
-    }, { disabled: this.columns.length <= FEWEST }));
   }
 
   showBefore() {
@@ -163,7 +95,7 @@ export class CompareView {
 
   ask() {
     const text = this.prompt.value.trim();
-    if (!text || !this.columns[0].model) {
+    if (!text || !this.who.columns[0].model) {
       notify(text ? "There is no model to ask." : "Write a prompt first.");
       return;
     }
@@ -171,7 +103,7 @@ export class CompareView {
     this.asked = { messages: [...this.before, { role: "user", content: text }], anonymous: this.anonymous.checked };
     this.revealed = !this.asked.anonymous;
     this.saved = false;
-    const columns = this.columns.map((column) => ({ ...column }));
+    const columns = this.who.columns.map((column) => ({ ...column }));
     if (this.asked.anonymous) shuffle(columns);
     this.replies = columns.map((column, i) => ({
       column, letter: String.fromCharCode(65 + i), rank: null, running: null,
@@ -184,6 +116,7 @@ export class CompareView {
       h("p", { class: "quiet ranking-hint" }, "Drag the letters to ranks, or focus a reply and press a number. Replies on one rank are tied."),
       this.board.element, h("div", { class: "cards" }, ...cards), this.foot);
     for (const reply of this.replies) this.run(reply);
+    this.results.scrollIntoView({ block: "start" });
     this.showSubmit();
   }
 

@@ -126,7 +126,7 @@ function access(options) {
   });
   const name = h("input", { id: "set-labeller", type: "text", class: "input", value: remembered("labeller") ?? "", autocomplete: "off", dir: "auto", "aria-describedby": "set-labeller-help" });
   name.addEventListener("change", () => remember("labeller", name.value.trim() || null));
-  return h("section", { class: "group" }, h("h3", {}, "You"),
+  return h("form", { class: "group", on: { submit: (/** @type {Event} */ event) => event.preventDefault() } }, h("h3", {}, "You"),
     h("div", { class: "field" }, h("label", { htmlFor: "set-labeller" }, "Labeller"), name,
       h("p", { class: "help", id: "set-labeller-help" }, "Kept with your votes and rankings. May be empty.")),
     h("div", { class: "field" }, h("label", { htmlFor: "set-key" }, "Key of the server"), key,

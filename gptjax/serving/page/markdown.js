@@ -173,8 +173,9 @@ export class GrowingMarkdown {
 
   /** @param {string} text all of it so far */
   update(text) {
-    const boundary = text.lastIndexOf("\n\n") + 2;
-    const fresh = boundary > this.kept && outsideFences(text.slice(this.kept, boundary));
+    const blank = text.lastIndexOf("\n\n");
+    const boundary = blank + 2;
+    const fresh = blank >= 0 && boundary > this.kept && outsideFences(text.slice(this.kept, boundary));
     while (this.element.childNodes.length > this.keptNodes) /** @type {ChildNode} */ (this.element.lastChild).remove();
     if (fresh) {
       this.element.append(markdown(text.slice(this.kept, boundary)));

@@ -1,7 +1,7 @@
 // How much of the model's context the conversation takes, with what is being written.
 
 import { tokenize } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, h } from "./dom.js";
 
 const PAUSE = 250; // milliseconds without a key before the server is asked
 
@@ -49,6 +49,7 @@ export class Meter {
     byId("meter").classList.toggle("full", room < most / 10);
     byId("meter").title = `${count} of ${most} tokens`;
     byId("meter-fill").style.width = `${Math.min(100, (100 * count) / most)}%`;
-    byId("meter-text").textContent = room >= 0 ? `${count} tokens, ${room} left` : `${count} tokens, ${-room} too many`;
+    byId("meter-text").replaceChildren(
+      h("span", { class: "meter-count" }, `${count} tokens, `), room >= 0 ? `${room} left` : `${-room} too many`);
   }
 }

@@ -53,13 +53,16 @@ export class Store {
     }
   }
 
-  /** @param {Conversation} conversation */
-  async put(conversation) {
+  /**
+   * @param {Conversation} conversation
+   * @param {boolean} [tell] whether other tabs are told
+   */
+  async put(conversation, tell = true) {
     this.conversations.set(conversation.id, conversation);
     if (!this.database) return;
     try {
       await result(this.table("readwrite").put(structuredClone(conversation)));
-      this.channel?.postMessage({ changed: conversation.id });
+      if (tell) this.channel?.postMessage({ changed: conversation.id });
     } catch (error) {
       this.onProblem(error);
     }

@@ -117,7 +117,7 @@ export class TurnView {
         /** @type {HTMLElement|null} */ (this.element.querySelector("[data-tokens]"))?.focus();
       }, { "aria-pressed": String(this.asTokens), "data-tokens": "" }));
     }
-    if (turn.text) row.append(this.thumb(1), this.thumb(-1));
+    if (turn.text && turn.status === "done") row.append(this.thumb(1), this.thumb(-1));
     if (turn.policy) row.append(h("span", { class: "policy" }, turn.policy.replaceAll(",", ", ")));
     return row;
   }
