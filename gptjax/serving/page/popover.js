@@ -89,9 +89,8 @@ export class Popover {
   row(one, current, possible) {
     const bar = h("span", { class: "bar-fill" });
     bar.style.width = `${Math.min(100, Math.exp(one.logprob) * 100)}%`;
-    const label = `${visible(one)}, ${percent(one.logprob)}${current ? ", in the reply" : ""}`;
     return h("li", {}, h("button", {
-      type: "button", class: `alternative${current ? " current" : ""}`, "aria-label": label, disabled: !possible,
+      type: "button", class: `alternative${current ? " current" : ""}`, disabled: !possible, "aria-current": current ? "true" : null,
       title: one.id === null ? undefined : `Token ${one.id}, log-probability ${one.logprob.toFixed(3)}`,
       on: {
         click: () => {
