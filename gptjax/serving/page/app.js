@@ -18,7 +18,7 @@ const THEMES = { system: ["auto", "Theme: as the system"], light: ["sun", "Theme
 const { store, problem } = await openStore();
 if (problem) notify(problem, "error");
 if (store.unreadable.length) notify(`${store.unreadable.length} stored ${store.unreadable.length === 1 ? "conversation" : "conversations"} could not be read (${store.unreadable[0]}); the data are left as they are.`, "error");
-store.onProblem = (error) => notify(`The conversation was not kept: ${/** @type {Error} */ (error).message}`, "error");
+store.onProblem = (/** @type {unknown} */ error) => notify(`The conversation was not kept: ${/** @type {Error} */ (error).message}`, "error");
 
 /** @type {any[]} */
 let served = [];

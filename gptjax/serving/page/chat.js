@@ -2,11 +2,12 @@
 
 import { postVote } from "./api.js";
 import { announce, byId, icon, notify } from "./dom.js";
+import { tokensOf } from "./format.js";
 import { Meter } from "./meter.js";
 import { beginning, goingOn, write } from "./reply.js";
-import { policyOf, requestFields } from "./settings.js";
+import { cleanSettings, policyOf, requestFields } from "./settings.js";
 import { remembered } from "./store.js";
-import { addTurn, messagesTo, place, ROOT, showSibling, shownPath } from "./tree.js";
+import { addTurn, messagesTo, newConversation, place, ROOT, showSibling, shownPath } from "./tree.js";
 import { copy, fit, TurnView } from "./turn.js";
 import { welcome } from "./welcome.js";
 
@@ -29,6 +30,7 @@ export class ChatView {
   constructor(app) {
     this.app = app;
     this.meter = new Meter();
+    this.conversation = newConversation("", cleanSettings({}));
     /** @type {Map<string, AbortController>} the replies that are being written, by turn */
     this.running = new Map();
     /** @type {Map<string, TurnView>} */
@@ -98,7 +100,7 @@ export class ChatView {
       continueFrom: (one, index, choice) => this.continueFrom(one, index, choice),
       place: (one) => place(conversation, one),
       whyNoVotes: () => this.app.feedbackProblem,
-      tokensWanted: () => conversation.settings.show_tokens,
+      tokensWanted: () => conversation.settings.show_tokens, resized: () => this.follow(),
     }, this.app.popover);
   }
 
@@ -146,8 +148,7 @@ export class ChatView {
 
   /** Writes a reply anew from one of its tokens on, with another one there. @param {Turn} turn @param {number} index @param {import("./tree.js").Choice} choice */
   continueFrom(turn, index, choice) {
-    this.running.get(turn.id)?.abort();
-    const { ids, tokens, text } = beginning(turn.tokens ?? [], index, choice);
+    const { ids, tokens, text } = beginning(tokensOf(turn), index, choice);
     const question = /** @type {string} */ (turn.parent);
     const model = turn.model ?? this.conversation.model; // ids are this model's
     const branch = this.newReply(question, { model, tokens, text });
@@ -168,6 +169,7 @@ export class ChatView {
   /** @param {Turn} turn @param {object} request what is not the settings' */
   async run(turn, request) {
     const { conversation } = this;
+    for (const id of Object.keys(conversation.turns)) this.running.get(id)?.abort(); // one reply at a time
     const controller = new AbortController();
     this.running.set(turn.id, controller);
     turn.status = "running";

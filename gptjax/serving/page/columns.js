@@ -18,7 +18,7 @@ export class Columns {
   /** @param {() => string[]} ids the models that are served */
   constructor(ids) {
     this.ids = ids;
-    this.columns = stored(ids());
+    this.columns = stored();
     this.element = h("ol", { class: "columns" });
     this.add = h("button", { type: "button", class: "button", on: { click: () => this.addOne() } }, icon("plus"), h("span", {}, "Add"));
   }
@@ -35,7 +35,9 @@ export class Columns {
   /** Shows the rows; a model that is not served any more is replaced. */
   show() {
     const ids = this.ids();
-    for (const column of this.columns) if (!ids.includes(column.model)) column.model = ids[0] ?? "";
+    for (const [i, column] of this.columns.entries()) {
+      if (!ids.includes(column.model)) column.model = ids[i] ?? ids[0] ?? "";
+    }
     this.element.replaceChildren(...this.columns.map((column, i) => this.row(column, i, ids)));
     this.add.disabled = this.columns.length >= MOST;
     this.keep();
@@ -78,12 +80,12 @@ export class Columns {
   }
 }
 
-/** @param {string[]} ids @returns {Column[]} those of the last time, or the first two models */
-function stored(ids) {
+/** @returns {Column[]} those of the last time, or two whose models are still to be said */
+function stored() {
   const kept = remembered("columns");
   const good = (Array.isArray(kept) ? kept : []).filter((column) =>
     typeof column?.model === "string" && Object.hasOwn(METHODS, column.method) && Number.isFinite(column.value));
   const columns = good.slice(0, MOST);
-  while (columns.length < FEWEST) columns.push({ model: ids[columns.length] ?? ids[0] ?? "", method: "temperature", value: 0.7 });
+  while (columns.length < FEWEST) columns.push({ model: "", method: "temperature", value: 0.7 });
   return columns;
 }

@@ -26,6 +26,8 @@ export class CompareView {
   constructor(app) {
     this.app = app;
     this.element = byId("compare");
+    this.who = new Columns(() => app.models().map((model) => model.id));
+    this.asked = { messages: /** @type {{role: string, content: string}[]} */ ([]), anonymous: false };
     /** @type {Reply[]} */
     this.replies = [];
     /** @type {{role: string, content: string}[]} what comes before the prompt */
@@ -52,7 +54,6 @@ export class CompareView {
   build() {
     if (this.built) return;
     this.built = true;
-    this.who = new Columns(() => this.app.models().map((model) => model.id));
     this.prompt = h("textarea", { id: "compare-prompt", class: "input", rows: 2, dir: "auto", placeholder: "The prompt that all are given" });
     this.prompt.addEventListener("input", () => fit(this.prompt));
     this.prompt.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
@@ -131,7 +132,7 @@ export class CompareView {
     this.showGo();
     this.show(reply);
     let frame = 0;
-    await write(/** @type {any} */ (turn), { model: column.model, messages: this.asked?.messages, ...requestFields(settings) }, controller.signal, () => {
+    await write(/** @type {any} */ (turn), { model: column.model, messages: this.asked.messages, ...requestFields(settings) }, controller.signal, () => {
       frame ||= requestAnimationFrame(() => {
         frame = 0;
         if (turn.status === "running") reply.card.growing.update(turn.text);
@@ -180,7 +181,7 @@ export class CompareView {
     if (turn.status === "stopped") notes.push("Stopped.");
     if (turn.status === "failed") notes.push(this.revealed ? turn.error : "This reply failed.");
     const retry = ["failed", "stopped"].includes(turn.status) && !this.saved;
-    card.notes.replaceChildren(...notes.map((text) => h("p", { class: `note${turn.status === "failed" ? " failed" : ""}` }, text)),
+    card.notes.replaceChildren(...notes.map((/** @type {string} */ text) => h("p", { class: `note${turn.status === "failed" ? " failed" : ""}` }, text)),
       ...(retry ? [h("button", { type: "button", class: "button small", on: { click: () => this.again(card) } }, "Retry")] : []));
     for (const [i, button] of [...card.ranks.children].entries()) button.setAttribute("aria-pressed", String(rank === i + 1));
   }
@@ -227,13 +228,13 @@ export class CompareView {
   /** Shows who answered. A ranking given afterwards is kept as one that was not anonymous. */
   reveal() {
     this.revealed = true;
-    if (this.asked && !this.saved) this.asked.anonymous = false;
+    if (!this.saved) this.asked.anonymous = false;
     for (const reply of this.replies) this.show(reply);
     this.showSubmit();
   }
 
   async submit() {
-    const { messages, anonymous } = /** @type {any} */ (this.asked);
+    const { messages, anonymous } = this.asked;
     const ranking = {
       prompt: messages,
       replies: this.replies.map(({ turn, column }) => ({ text: turn.text, model: column.model, policy: turn.policy })),

@@ -28,6 +28,46 @@ function choice(raw) {
   return { id: Number.isInteger(raw.id) ? raw.id : null, text: raw.text, logprob: number(raw.logprob) ?? -Infinity, ...(bytes && { bytes }) };
 }
 
+/** @param {any} raw @returns {import("./tree.js").Token} */
+const token = (raw) => ({
+  ...choice(raw), top: Array.isArray(raw.top) ? raw.top.map(choice) : [], ...(raw.forced === true && { forced: true }),
+});
+
+/**
+ * The tokens of a reply, unpacked when they are first wanted; none where they cannot be read.
+ * @param {import("./tree.js").Turn} turn
+ * @returns {import("./tree.js").Token[]}
+ */
+export function tokensOf(turn) {
+  if (turn.packed) {
+    try {
+      turn.tokens = JSON.parse(turn.packed).map(token);
+    } catch {
+      delete turn.tokens; // the reply is shown without them
+    }
+    delete turn.packed;
+  }
+  return turn.tokens ?? [];
+}
+
+/** @type {WeakMap<object, {length: number, text: string}>} of lists that grow at their end only */
+const packs = new WeakMap();
+
+/**
+ * What is stored of a conversation. Tokens with their alternatives are most of it: they are packed into
+ * a text, once for each reply, so that storing and reading a long conversation stays quick.
+ * @param {Conversation} conversation
+ */
+export function packed(conversation) {
+  /** @type {Record<string, object>} */
+  const turns = {};
+  for (const [id, { tokens, ...rest }] of Object.entries(conversation.turns)) {
+    if (tokens && packs.get(tokens)?.length !== tokens.length) packs.set(tokens, { length: tokens.length, text: JSON.stringify(tokens) });
+    turns[id] = tokens ? { ...rest, packed: packs.get(tokens)?.text } : rest;
+  }
+  return { ...conversation, turns };
+}
+
 /** @param {any} raw */
 function decision(raw) {
   expect(isObject(raw), "a decision of moderation that is no object");
@@ -51,7 +91,7 @@ function turn(id, raw) {
     // A reply that was being written when the page closed is as if it had been stopped.
     status: raw.status === "running" || !STATUSES.includes(raw.status) ? "stopped" : raw.status,
     finish: text(raw.finish), model: text(raw.model), policy: text(raw.policy),
-    tokens: list(raw.tokens, (token) => ({ ...choice(token), top: (list(token.top, choice) ?? []), ...(token.forced === true && { forced: true }) })),
+    tokens: list(raw.tokens, token), packed: text(raw.packed),
     moderation: list(raw.moderation, decision), dropped: number(raw.dropped), room: number(raw.room),
     error: text(raw.error), vote: [1, -1].includes(raw.vote) ? raw.vote : undefined,
   };
@@ -94,9 +134,15 @@ export function checkedConversation(raw) {
   };
 }
 
+/** @param {Conversation} conversation the same, with every reply's tokens unpacked */
+function unpacked(conversation) {
+  Object.values(conversation.turns).forEach(tokensOf);
+  return conversation;
+}
+
 /** @param {Conversation[]} conversations @returns {string} the text of an export */
 export const exported = (conversations) =>
-  JSON.stringify({ format: FILE, version: 1, exported: new Date().toISOString(), conversations }, null, 1);
+  JSON.stringify({ format: FILE, version: 1, exported: new Date().toISOString(), conversations: conversations.map(unpacked) });
 
 /**
  * The conversations of an exported file. One that is here already, and differs, gets a new id.
@@ -120,7 +166,7 @@ export function imported(file, present) {
     try {
       const conversation = checkedConversation(one);
       const same = present.get(conversation.id);
-      if (same && JSON.stringify(same.turns) === JSON.stringify(conversation.turns)) continue;
+      if (same && JSON.stringify(unpacked(same).turns) === JSON.stringify(unpacked(conversation).turns)) continue;
       if (same) conversation.id = newId();
       conversations.push(conversation);
     } catch (error) {

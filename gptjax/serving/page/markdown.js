@@ -5,7 +5,7 @@
 import { inline } from "./inline.js";
 import { h } from "./dom.js";
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^\s`]*)[^`]*$/;
+const FENCE = /^ {0,3}(`{3,}|~{3,})([^`]*)$/;
 const HEADING = /^ {0,3}(#{1,6})[ \t]+(.*)$/;
 const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const QUOTE = /^ {0,3}> ?/;
@@ -54,7 +54,7 @@ function fence(lines, at) {
     return close.length >= mark.length && close === mark[0].repeat(close.length);
   };
   while (end < lines.length && !closes(lines[end])) end += 1;
-  const name = open[2].slice(0, 30);
+  const name = open[2].trim().split(" ")[0].slice(0, 30);
   const code = h("code", {}, lines.slice(at + 1, end).join("\n"));
   const node = h("div", { class: "code" },
     h("div", { class: "code-head" }, h("span", {}, name || "text"), h("button", { type: "button", class: "copy-code" }, "Copy")),

@@ -1,6 +1,7 @@
 // A reply as it is written: chunks of the stream go into a turn. Chat and comparisons share it.
 
 import { ApiError, streamChat } from "./api.js";
+import { tokensOf } from "./format.js";
 import { pieces, toToken } from "./tokens.js";
 
 /** @typedef {import("./tree.js").Turn} Turn */
@@ -24,12 +25,20 @@ export function applyChunk(turn, chunk) {
     turn.moderation = ours.moderation ?? [];
   }
   if (turn.finish === "content_filter") withdraw(turn);
+  // Tokens are as the model drew them: they would show what was blanked.
+  if (turn.moderation?.some(({ where, action }) => where === "output" && action === "redact")) forget(turn);
 }
 
 /** What moderation ended is shown no longer, nor kept. @param {Turn} turn */
 function withdraw(turn) {
   turn.text = "";
+  forget(turn);
+}
+
+/** @param {Turn} turn loses its tokens */
+function forget(turn) {
   delete turn.tokens;
+  delete turn.packed;
 }
 
 /**
@@ -40,7 +49,7 @@ function withdraw(turn) {
  * @param {() => void} changed after every chunk
  */
 export async function write(turn, request, signal, changed) {
-  const known = turn.tokens?.length ?? 0;
+  const known = tokensOf(turn).length;
   const length = turn.text.length;
   turn.status = "running";
   turn.finish = null;
@@ -60,7 +69,7 @@ export async function write(turn, request, signal, changed) {
     }
   }
   // Text that came without its tokens: a row of tokens would show a part as if it were the whole.
-  if (turn.text.length > length && (turn.tokens?.length ?? 0) === known) delete turn.tokens;
+  if (turn.text.length > length && tokensOf(turn).length === known) forget(turn);
   changed();
 }
 
@@ -82,7 +91,7 @@ export function beginning(tokens, index, chosen) {
  * @param {{role: string, content: string}[]} messages those before the reply
  */
 export function goingOn(turn, messages) {
-  const tokens = turn.tokens ?? [];
+  const tokens = tokensOf(turn);
   if (tokens.length && tokens.every((token) => token.id !== null) && pieces(tokens).join("") === turn.text) {
     return { messages, assistant_tokens: tokens.map((token) => token.id) };
   }

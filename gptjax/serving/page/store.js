@@ -1,7 +1,7 @@
 // What the browser keeps: conversations in IndexedDB, small choices in localStorage. A browser that
 // keeps nothing still chats; a record that cannot be read is left where it is, and said.
 
-import { checkedConversation } from "./format.js";
+import { checkedConversation, packed } from "./format.js";
 
 /** @typedef {import("./tree.js").Conversation} Conversation */
 
@@ -61,7 +61,7 @@ export class Store {
     this.conversations.set(conversation.id, conversation);
     if (!this.database) return;
     try {
-      await result(this.table("readwrite").put(structuredClone(conversation)));
+      await result(this.table("readwrite").put(packed(conversation)));
       if (tell) this.channel?.postMessage({ changed: conversation.id });
     } catch (error) {
       this.onProblem(error);

@@ -16,7 +16,8 @@
  * @property {string|null} [finish] OpenAI's finish_reason
  * @property {string} [model]
  * @property {string} [policy] how the reply was drawn
- * @property {Token[]} [tokens]
+ * @property {Token[]} [tokens] ask `tokensOf`: a stored turn has them packed
+ * @property {string} [packed]
  * @property {Decision[]} [moderation]
  * @property {number} [dropped] how many earlier messages no longer fitted
  * @property {number|null} [room] tokens that were left after the reply

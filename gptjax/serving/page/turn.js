@@ -2,6 +2,7 @@
 // can be done with it.
 
 import { h, icon, iconButton } from "./dom.js";
+import { tokensOf } from "./format.js";
 import { GrowingMarkdown } from "./markdown.js";
 import { TokenRow } from "./tokens.js";
 
@@ -18,6 +19,7 @@ import { TokenRow } from "./tokens.js";
  * @property {(turn: Turn) => {index: number, count: number}} place
  * @property {() => string|null} whyNoVotes
  * @property {() => boolean} tokensWanted
+ * @property {() => void} resized a turn has become longer
  */
 
 export class TurnView {
@@ -55,12 +57,12 @@ export class TurnView {
   /** Shows what was written since the last frame. @param {boolean} [whole] renders the text as one */
   grow(whole = false) {
     const { turn } = this;
-    if (this.asTokens && turn.tokens?.length) {
+    if (this.asTokens && tokensOf(turn).length) {
       if (!this.row) {
         this.row = new TokenRow(this.popover, (index, choice) => this.actions.continueFrom(turn, index, choice));
         this.body.replaceChildren(this.row.element, legend());
       }
-      this.row.update(turn.tokens);
+      this.row.update(tokensOf(turn));
       return;
     }
     if (!this.growing) {
@@ -77,6 +79,7 @@ export class TurnView {
   /** @returns {Node[]} what happened to this turn, in words */
   notes() {
     const { turn } = this;
+    /** @type {Node[]} */
     const notes = [];
     const note = (/** @type {any} */ sign, /** @type {string} */ text, kind = "", /** @type {Node[]} */ ...more) =>
       notes.push(h("div", { class: `note ${kind}` }, icon(sign), h("span", { dir: "auto" }, text), ...more));
@@ -109,11 +112,12 @@ export class TurnView {
       return row;
     }
     row.append(iconButton("retry", "Another reply", () => actions.retry(turn)));
-    if (turn.tokens?.length) {
+    if (turn.packed || turn.tokens?.length) {
       row.append(iconButton("tokens", "Tokens and their alternatives", () => {
         this.asTokens = !this.asTokens;
         this.popover.hide();
         this.update();
+        this.actions.resized();
         /** @type {HTMLElement|null} */ (this.element.querySelector("[data-tokens]"))?.focus();
       }, { "aria-pressed": String(this.asTokens), "data-tokens": "" }));
     }
