@@ -23,7 +23,8 @@ from gptjax.serving.page_files import page_routes
 
 CONTEXT = 512
 MODELS = {"tiny-chat": True, "slow-chat": True, "wide-chat": True, "base": False}
-ALTERNATIVES = [" a", " the", " one", " some", " other", " quite", " never", " of"]
+END = b"<|end|>"
+ALTERNATIVES = [" a", " the", " one", "<|end|>", " some", " quite", " never", " of"]
 ATTACK = """Look: <script>window.ran = 'script'</script> <img src=x onerror="window.ran='img'">
 [click](javascript:window.ran='link') [data](data:text/html,<script>window.ran=1</script>)
 <javascript:window.ran='auto'> [vb](vbscript:x) ![pic](javascript:window.ran='image')
@@ -126,6 +127,7 @@ class PageStub:
                     "vocab_size": 1030,
                     "experiment": "stub",
                     "rankers": ["reward"],
+                    "end_of_turn": self._id(END),
                 },
             }
             for name, chat in MODELS.items()
@@ -143,6 +145,12 @@ class PageStub:
         said = body["messages"][-1]["content"]
         if "refused status" in said:
             return failure(400, "temperature must be at most 2", None)
+        if body.get("num_beams") and body.get("logprobs"):
+            return failure(400, "logprobs: got them with num_beams", None)
+        if body.get("best_of"):
+            if body.get("stream"):
+                return failure(400, "stream: got it with best_of", None)
+            return await self._whole(body, said)
         if "not json" in said:
             return Response("<h1>Bad gateway</h1>", status_code=502, media_type="text/html")
         return StreamingResponse(self._stream(body, said), media_type="text/event-stream")
@@ -188,7 +196,10 @@ class PageStub:
         return self._entry(token, chance) | {"top_logprobs": entries}
 
     def _entry(self, token: bytes, chance: float) -> dict:
-        text = token.decode(errors="replace")
+        try:
+            text = token.decode()
+        except UnicodeDecodeError:
+            text = "bytes:" + "".join(f"\\x{byte:02x}" for byte in token)
         return {
             "token": text,
             "logprob": math.log(chance),
@@ -207,14 +218,22 @@ class PageStub:
             return "שלום 🙂 done"
         if "long" in said:
             return " ".join(f"word{i}" for i in range(400))
-        policy = (
-            "beams" if body.get("num_beams", 1) > 1 else f"temperature {body.get('temperature')}"
-        )
-        return f"Reply {self.replies} of {body['model']} with {policy} to {said}"
+        return f"Reply {self.replies} of {body['model']} with {policy_of(body)} to {said}"
+
+    async def _whole(self, body: dict, said: str) -> Response:
+        text = self._text(body, said)
+        tokens = [self._logprob(token, place) for place, token in enumerate(split(text))]
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "logprobs": {"content": tokens} if body.get("logprobs") else None,
+            "finish_reason": "stop",
+        }
+        return JSONResponse({"choices": [choice], "gptjax": ours(body), "usage": {}})
 
     async def _stream(self, body: dict, said: str) -> AsyncIterator[str]:
         wanted = body.get("logprobs", False)
-        finish, gptjax = "stop", {"dropped_messages": [], "room": 300, "moderation": []}
+        finish, gptjax = "stop", ours(body)
         tokens = split(self._text(body, said))
         decision = {
             "where": "output",
@@ -230,6 +249,8 @@ class PageStub:
         if "forbidden" in said:
             tokens, finish = tokens[:3], "content_filter"
             gptjax["moderation"] = [decision]
+        if "redacted" in said:
+            gptjax["moderation"] = [decision | {"action": "redact"}]
         if "dropped" in said:
             gptjax["dropped_messages"] = [0, 1]
         if "cut" in said:
@@ -262,6 +283,17 @@ class PageStub:
         except asyncio.CancelledError:
             self.stopped.set()
             raise
+
+
+def policy_of(body: dict) -> str:
+    names = [name for name in ("best_of", "num_beams", "temperature", "top_p") if name in body]
+    return ", ".join(f"{name}={body[name]:g}" for name in names)
+
+
+def ours(body: dict) -> dict:
+    seed = body.get("seed", 1234)
+    about = {"dropped_messages": [], "cut_tokens": 0, "room": 300, "moderation": []}
+    return about | {"seed": seed, "policy": policy_of(body)}
 
 
 def event(choice: dict, **more: object) -> str:

@@ -152,6 +152,34 @@ def test_an_alternative_token_is_hovered_and_the_reply_goes_on_from_there(walk):
 
 
 @slow
+def test_the_end_of_the_turn_may_be_chosen(walk):
+    page = walk.page
+    walk.ask("prose")
+    walk.last("[data-tokens]").click()
+    walk.last(".token").nth(3).click()
+    page.locator("#popover .alternative", has_text="<|end|>").click()
+    page.wait_for_selector("text=2 / 2")
+    assert walk.last(".prose").inner_text() == "A language model"
+    assert len(walk.bodies()) == 1
+
+
+@slow
+def test_the_best_of_several_comes_as_a_whole(walk):
+    page = walk.page
+    page.click("#open-settings")
+    page.fill("#set-best_of", "3")
+    page.keyboard.press("Tab")
+    page.select_option("#set-rank_by", "reward")
+    page.keyboard.press("Escape")
+    text = walk.ask("hello")
+    body = walk.bodies()[-1]
+    assert (body["best_of"], body["rank_by"], body.get("stream")) == (3, "reward", None)
+    walk.last("[data-tokens]").click()
+    assert walk.last(".tokens").inner_text() == text
+    assert walk.last(".policy").inner_text() == "best_of=3, temperature=0.7, seed=1234"
+
+
+@slow
 def test_tokens_and_alternatives_are_reached_by_keys(walk):
     page = walk.page
     walk.ask("prose")
@@ -308,6 +336,29 @@ def test_what_moderation_withdraws_is_gone_and_is_not_sent_again(walk):
 
 
 @slow
+def test_tokens_do_not_show_what_moderation_blanked(walk):
+    walk.ask("redacted")
+    assert "blanked a part of this reply" in walk.last(".note").inner_text()
+    assert walk.last("[data-tokens]").count() == 0
+
+
+@slow
+def test_an_edit_stops_the_reply_that_is_being_written(walk):
+    page = walk.page
+    page.select_option("#model", "slow-chat")
+    walk.say("prose")
+    page.wait_for_selector(".turn.assistant .prose p")
+    page.click("[aria-label='Edit this message']")
+    page.select_option("#model", "tiny-chat")
+    page.fill("[aria-label='Edited message']", "hello")
+    page.press("[aria-label='Edited message']", "Enter")
+    page.wait_for_selector("text=to hello")
+    assert walk.stub.stopped.wait(10)
+    page.locator(".turn.user [aria-label='Version before']").click()
+    assert "Stopped." in walk.last(".note").inner_text()
+
+
+@slow
 def test_a_full_context_is_said(walk):
     walk.ask("dropped and cut")
     notes = walk.page.locator(".turn:last-child .note").all_inner_texts()
@@ -325,7 +376,7 @@ def test_settings_reach_the_request_and_stay(walk):
     page.fill("#set-top_logprobs", "0")
     page.keyboard.press("Tab")
     page.keyboard.press("Escape")
-    assert "beams" in walk.ask("hello")
+    assert "num_beams=4" in walk.ask("hello")
     body = walk.bodies()[-1]
     assert body["messages"][0] == {"role": "system", "content": "Be short."}
     assert (body["seed"], body["num_beams"], body["max_tokens"]) == (7, 4, 50)

@@ -116,19 +116,29 @@ export const postVote = (vote) => json("feedback/votes", vote);
 export const postConversation = (conversation) => json("feedback/conversations", conversation);
 
 /**
+ * A reply that is chosen among several comes as a whole: it is passed on as one chunk.
+ * @param {object} request @param {AbortSignal} signal @param {(chunk: any) => void} onChunk
+ */
+async function wholeChat(request, signal, onChunk) {
+  const { choices, ...rest } = await json("v1/chat/completions", request, signal);
+  onChunk({ ...rest, choices: choices.map((/** @type {any} */ choice) => ({ ...choice, delta: choice.message })) });
+}
+
+/**
  * Streams a chat completion. Resolves at the end; an error in the stream is thrown.
  * @param {object} request OpenAI's fields and ours
  * @param {AbortSignal} signal aborting it stops the reply on the server too
  * @param {(chunk: any) => void} onChunk
  */
 export async function streamChat(request, signal, onChunk) {
+  if ("best_of" in request) return wholeChat(request, signal, onChunk);
   const response = await send("v1/chat/completions", {
     body: { ...request, stream: true, stream_options: { include_usage: true } }, signal,
   });
   let finished = false;
   try {
     for await (const data of events(/** @type {ReadableStream} */ (response.body))) {
-      if (data.trim() === "[DONE]") return;
+      if (data.trim() === "[DONE]") break;
       const chunk = parsed(data);
       if (chunk.error) throw errorOf(chunk.error);
       finished ||= Boolean(chunk.choices?.[0]?.finish_reason);

@@ -18,7 +18,7 @@ const THEMES = { system: ["auto", "Theme: as the system"], light: ["sun", "Theme
 const { store, problem } = await openStore();
 if (problem) notify(problem, "error");
 if (store.unreadable.length) notify(`${store.unreadable.length} stored ${store.unreadable.length === 1 ? "conversation" : "conversations"} could not be read (${store.unreadable[0]}); the data are left as they are.`, "error");
-store.onProblem = (/** @type {unknown} */ error) => notify(`The conversation was not kept: ${/** @type {Error} */ (error).message}`, "error");
+store.onProblem = (/** @type {unknown} */ error) => notify(`A conversation could not be kept or read: ${/** @type {Error} */ (error).message}`, "error");
 
 /** @type {any[]} */
 let served = [];
@@ -37,6 +37,7 @@ const app = {
     compare.take(messages);
     location.hash = "#/compare";
   },
+  endOf: (/** @type {string} */ id) => served.find((model) => model.id === id)?.gptjax?.end_of_turn,
   models: () => served.filter((model) => model.gptjax?.chat !== false),
 };
 const chat = new ChatView(app);

@@ -4,11 +4,11 @@ import { postVote } from "./api.js";
 import { announce, byId, icon, notify } from "./dom.js";
 import { tokensOf } from "./format.js";
 import { Meter } from "./meter.js";
-import { beginning, goingOn, write } from "./reply.js";
+import { beginning, goingOn, textOf, write } from "./reply.js";
 import { cleanSettings, policyOf, requestFields } from "./settings.js";
 import { remembered } from "./store.js";
 import { addTurn, messagesTo, newConversation, place, ROOT, showSibling, shownPath } from "./tree.js";
-import { copy, fit, TurnView } from "./turn.js";
+import { copy, fit, spoken, TurnView } from "./turn.js";
 import { welcome } from "./welcome.js";
 
 /**
@@ -18,6 +18,7 @@ import { welcome } from "./welcome.js";
  * @property {import("./store.js").Store} store
  * @property {import("./popover.js").Popover} popover
  * @property {string|null} feedbackProblem why votes cannot be given
+ * @property {(model: string) => number|undefined} endOf the token that ends a turn, where the server says it
  * @property {(conversation: Conversation) => void} onChange a conversation has a new turn
  * @property {(messages: {role: string, content: string}[]) => void} compare
  */
@@ -148,9 +149,13 @@ export class ChatView {
 
   /** Writes a reply anew from one of its tokens on, with another one there. @param {Turn} turn @param {number} index @param {import("./tree.js").Choice} choice */
   continueFrom(turn, index, choice) {
-    const { ids, tokens, text } = beginning(tokensOf(turn), index, choice);
+    const { ids, tokens, text } = beginning(turn, index, choice);
     const question = /** @type {string} */ (turn.parent);
     const model = turn.model ?? this.conversation.model; // ids are this model's
+    if (choice.id !== null && choice.id === this.app.endOf(model)) {
+      this.end(turn, index, model);
+      return undefined;
+    }
     const branch = this.newReply(question, { model, tokens, text });
     const done = this.run(branch, { messages: messagesTo(this.conversation, question), assistant_tokens: ids });
     const view = this.views.get(branch.id);
@@ -159,6 +164,15 @@ export class ChatView {
       view.update();
     }
     return done;
+  }
+
+  /** A reply that ends before one of another's tokens: the end of the turn was chosen there. @param {Turn} turn @param {number} index @param {string} model */
+  end(turn, index, model) {
+    const tokens = tokensOf(turn).slice(0, index);
+    const text = textOf(tokens, turn.text);
+    addTurn(this.conversation, /** @type {string} */ (turn.parent), { role: "assistant", model, policy: turn.policy, text, tokens, finish: "stop" });
+    this.app.onChange(this.conversation);
+    this.render();
   }
 
   /** Lets a reply that was cut or stopped go on. @param {Turn} turn */
@@ -288,12 +302,4 @@ export class ChatView {
     this.atEnd = true;
     this.follow();
   }
-}
-
-/** What a screen reader says at the end of a reply. @param {Turn} turn */
-function spoken(turn) {
-  if (turn.status === "failed") return `The reply failed: ${turn.error}`;
-  if (turn.status === "stopped") return "The reply was stopped.";
-  if (turn.finish === "content_filter") return "Moderation withdrew the reply.";
-  return `${turn.model ?? "The model"} replied: ${turn.text.slice(0, 600)}`;
 }

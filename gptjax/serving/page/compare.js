@@ -2,7 +2,7 @@
 
 import { postRanking } from "./api.js";
 import { Columns } from "./columns.js";
-import { byId, h, icon, notify } from "./dom.js";
+import { announce, byId, h, icon, notify } from "./dom.js";
 import { GrowingMarkdown } from "./markdown.js";
 import { Board, dense, FLAGS, flags } from "./ranking.js";
 import { write } from "./reply.js";
@@ -143,6 +143,7 @@ export class CompareView {
     this.show(reply);
     this.showGo();
     this.showSubmit();
+    if (!this.replies.some((one) => one.running)) announce("All replies are there.");
   }
 
   /** @param {Reply} reply @param {number} index */
@@ -172,7 +173,7 @@ export class CompareView {
   show({ card, turn, column, rank }) {
     card.element.setAttribute("aria-busy", String(turn.status === "running"));
     card.name.replaceChildren(...(this.revealed
-      ? [h("strong", {}, column.model), h("span", { class: "policy" }, turn.policy.replaceAll(",", ", "))]
+      ? [h("strong", {}, column.model), h("span", { class: "policy" }, turn.policy)]
       : [h("span", { class: "quiet" }, "Name hidden until it is ranked")]));
     if (turn.status !== "running") card.growing.finish(turn.text);
     const notes = (turn.moderation ?? []).map(moderated);

@@ -92,7 +92,8 @@ function turn(id, raw) {
     status: raw.status === "running" || !STATUSES.includes(raw.status) ? "stopped" : raw.status,
     finish: text(raw.finish), model: text(raw.model), policy: text(raw.policy),
     tokens: list(raw.tokens, token), packed: text(raw.packed),
-    moderation: list(raw.moderation, decision), dropped: number(raw.dropped), room: number(raw.room),
+    moderation: list(raw.moderation, decision), dropped: number(raw.dropped),
+    cut: number(raw.cut), seed: number(raw.seed), room: number(raw.room),
     error: text(raw.error), vote: [1, -1].includes(raw.vote) ? raw.vote : undefined,
   };
   return /** @type {any} */ (Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)));

@@ -21,7 +21,10 @@ export function applyChunk(turn, chunk) {
   const ours = chunk.gptjax;
   if (ours) {
     turn.dropped = ours.dropped_messages?.length ?? 0;
+    turn.cut = ours.cut_tokens ?? 0;
     turn.room = ours.room ?? null;
+    if (typeof ours.seed === "number" && !ours.policy?.startsWith("num_beams")) turn.seed = ours.seed;
+    turn.policy = ours.policy ?? turn.policy;
     turn.moderation = ours.moderation ?? [];
   }
   if (turn.finish === "content_filter") withdraw(turn);
@@ -74,15 +77,27 @@ export async function write(turn, request, signal, changed) {
 }
 
 /**
- * The beginning of another reply: the tokens before one, then the one that was chosen instead.
+ * The text of the first tokens of a reply. Some tokenizers write a space before a text's first word,
+ * which is not in the text.
  * @param {import("./tree.js").Token[]} tokens
+ * @param {string} reply the whole text of the reply
+ */
+export function textOf(tokens, reply) {
+  const text = pieces(tokens).join("");
+  return reply.startsWith(" ") ? text : text.replace(/^ /, "");
+}
+
+/**
+ * The beginning of another reply: the tokens before one, then the one that was chosen instead.
+ * @param {Turn} turn the reply
  * @param {number} index
  * @param {import("./tree.js").Choice} chosen
  * @returns {{ids: number[], tokens: import("./tree.js").Token[], text: string}}
  */
-export function beginning(tokens, index, chosen) {
+export function beginning(turn, index, chosen) {
+  const tokens = tokensOf(turn);
   const kept = [...tokens.slice(0, index), { ...chosen, top: tokens[index].top, forced: true }];
-  return { ids: kept.map((token) => /** @type {number} */ (token.id)), tokens: kept, text: pieces(kept).join("") };
+  return { ids: kept.map((token) => /** @type {number} */ (token.id)), tokens: kept, text: textOf(kept, turn.text) };
 }
 
 /**
@@ -92,7 +107,7 @@ export function beginning(tokens, index, chosen) {
  */
 export function goingOn(turn, messages) {
   const tokens = tokensOf(turn);
-  if (tokens.length && tokens.every((token) => token.id !== null) && pieces(tokens).join("") === turn.text) {
+  if (tokens.length && tokens.every((token) => token.id !== null) && textOf(tokens, turn.text) === turn.text) {
     return { messages, assistant_tokens: tokens.map((token) => token.id) };
   }
   return { messages: [...messages, { role: "assistant", content: turn.text }], continue_final_message: true };

@@ -33,8 +33,8 @@ export const GROUPS = [
   {
     title: "Search",
     fields: [
-      { name: "num_beams", label: "Beams", kind: "integer", value: 1, min: 1, max: 16, help: "More than 1 searches for the most probable reply; temperature is not used." },
-      { name: "best_of", label: "Best of", kind: "integer", value: 1, min: 1, max: 64, help: "Draws this many replies and shows the best." },
+      { name: "num_beams", label: "Beams", kind: "integer", value: 1, min: 1, max: 16, help: "More than 1 searches for the most probable reply, without temperature; alternatives are not kept." },
+      { name: "best_of", label: "Best of", kind: "integer", value: 1, min: 1, max: 64, help: "Draws this many replies and shows the best, when all are there." },
       { name: "rank_by", label: "Ranked by", kind: "choice", value: "", choices: [["", "Probability"]], help: "What says which reply is best." },
     ],
   },
@@ -97,17 +97,18 @@ export function requestFields(settings) {
   }
   if (settings.seed !== null) fields.seed = settings.seed;
   if (settings.max_tokens !== null) fields.max_tokens = settings.max_tokens;
-  if (settings.top_logprobs > 0) Object.assign(fields, { logprobs: true, top_logprobs: settings.top_logprobs });
+  // A search scores whole texts: the server gives no probabilities of its tokens.
+  if (settings.top_logprobs > 0 && !fields.num_beams) Object.assign(fields, { logprobs: true, top_logprobs: settings.top_logprobs });
   return fields;
 }
 
 /**
- * How a reply was drawn, in one short line: "temperature=0.7" or "num_beams=4".
+ * How a reply is drawn, as the server says it afterwards: "temperature=0.7" or "num_beams=4".
  * @param {Record<string, any>} settings
  * @returns {string}
  */
 export function policyOf(settings) {
-  const names = ["num_beams", "temperature", "top_p", "best_of", "rank_by"];
+  const names = ["best_of", "rank_by", "num_beams", "temperature", "top_p"];
   const fields = requestFields(settings);
-  return names.filter((name) => name in fields).map((name) => `${name}=${fields[name]}`).join(",");
+  return names.filter((name) => name in fields).map((name) => `${name}=${fields[name]}`).join(", ");
 }

@@ -86,8 +86,14 @@ export class Store {
    */
   async refresh(id) {
     const record = this.database && (await result(this.table("readonly").get(id)));
-    if (record) this.conversations.set(id, checkedConversation(record));
-    else this.conversations.delete(id);
+    if (!record) this.conversations.delete(id);
+    else {
+      try {
+        this.conversations.set(id, checkedConversation(record));
+      } catch (error) {
+        this.onProblem(error); // the other tab may be of a later version
+      }
+    }
   }
 
   /** @returns {Conversation[]} newest first */

@@ -44,9 +44,19 @@ export function pieces(tokens) {
  * @returns {string}
  */
 export function visible(token) {
-  if (token.bytes && token.text.includes("\ufffd")) return hexadecimal(token);
-  if (!token.text) return "(no text)";
-  return token.text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
+  const text = token.bytes?.length ? whole(token) : token.text;
+  if (text === null) return hexadecimal(token);
+  if (!text) return "(no text)";
+  return text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
+}
+
+/** @param {Choice} token @returns {string|null} its text, null where it is a part of a character */
+function whole(token) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytesOf(token));
+  } catch {
+    return null;
+  }
 }
 
 /** @param {Choice} token */
@@ -112,7 +122,7 @@ export class TokenRow {
   /** @param {Token} token */
   token(token) {
     const piece = this.decoder.decode(bytesOf(token), { stream: true });
-    const shown = piece ? piece.replaceAll("\n", "⏎\n") : hexadecimal(token);
+    const shown = piece ? piece.replaceAll("\n", "⏎\n") : visible(token);
     return h("span", {
       class: `token surprise-${surprise(token.logprob)}${token.forced ? " forced" : ""}${piece ? "" : " part"}`,
       role: "button", tabindex: this.element.childElementCount ? -1 : 0,

@@ -20,6 +20,8 @@
  * @property {string} [packed]
  * @property {Decision[]} [moderation]
  * @property {number} [dropped] how many earlier messages no longer fitted
+ * @property {number} [cut] how many earlier tokens no longer fitted
+ * @property {number} [seed] the server's or the user's
  * @property {number|null} [room] tokens that were left after the reply
  * @property {string} [error]
  * @property {number} [vote] 1 or -1

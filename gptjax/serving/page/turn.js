@@ -85,6 +85,7 @@ export class TurnView {
       notes.push(h("div", { class: `note ${kind}` }, icon(sign), h("span", { dir: "auto" }, text), ...more));
     if (turn.role !== "assistant") return notes;
     if (turn.dropped) note("alert", `${turn.dropped} earlier ${turn.dropped === 1 ? "message" : "messages"} no longer fit.`);
+    if (turn.cut) note("alert", `${turn.cut} earlier tokens no longer fit.`);
     for (const decision of turn.moderation ?? []) note("shield", moderated(decision), "moderated");
     if (turn.finish === "content_filter" && !turn.moderation?.length) note("shield", "Moderation ended this reply.", "moderated");
     if (turn.status === "failed") note("alert", turn.error || "The reply failed.", "failed", button("Retry", () => this.actions.retry(turn)));
@@ -113,16 +114,18 @@ export class TurnView {
     }
     row.append(iconButton("retry", "Another reply", () => actions.retry(turn)));
     if (turn.packed || turn.tokens?.length) {
-      row.append(iconButton("tokens", "Tokens and their alternatives", () => {
+      const toggle = iconButton("tokens", "Tokens and their alternatives", () => {
         this.asTokens = !this.asTokens;
         this.popover.hide();
         this.update();
         this.actions.resized();
         /** @type {HTMLElement|null} */ (this.element.querySelector("[data-tokens]"))?.focus();
-      }, { "aria-pressed": String(this.asTokens), "data-tokens": "" }));
+      }, { "aria-pressed": String(this.asTokens), "data-tokens": "", class: "icon-button with-text" });
+      toggle.append(h("span", {}, "Tokens"));
+      row.append(toggle);
     }
     if (turn.text && turn.status === "done") row.append(this.thumb(1), this.thumb(-1));
-    if (turn.policy) row.append(h("span", { class: "policy" }, turn.policy.replaceAll(",", ", ")));
+    if (turn.policy) row.append(h("span", { class: "policy" }, turn.policy + (turn.seed === undefined ? "" : `, seed=${turn.seed}`)));
     return row;
   }
 
@@ -201,3 +204,11 @@ export async function copy(pressed, text) {
 
 const legend = () => h("div", { class: "legend", "aria-hidden": "true" }, "probability",
   ...["≥ 80 %", "≥ 50", "≥ 20", "≥ 5", "< 5 %"].map((text, i) => h("span", { class: `surprise-${i}` }, text)));
+
+/** What a screen reader says at the end of a reply. @param {Turn} turn */
+export function spoken(turn) {
+  if (turn.status === "failed") return `The reply failed: ${turn.error}`;
+  if (turn.status === "stopped") return "The reply was stopped.";
+  if (turn.finish === "content_filter") return "Moderation withdrew the reply.";
+  return `${turn.model ?? "The model"} replied: ${turn.text.slice(0, 600)}`;
+}
