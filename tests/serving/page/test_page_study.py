@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.conftest import PHONE
+from tests.serving.page.conftest import PHONE
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 STORED = """(record) => new Promise((resolve) => {
   const open = indexedDB.open("gptjax", 1), name = "conversations";

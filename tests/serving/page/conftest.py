@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.page_stub import PageStub, serving
+from tests.serving.page.page_stub import PageStub, serving
 
 PATIENCE = 10_000  # milliseconds until a wait for an event has failed
 PHONE = {"width": 390, "height": 844}

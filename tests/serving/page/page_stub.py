@@ -350,7 +350,7 @@ def serving():
         listener.close()
 
 
-if __name__ == "__main__":  # a look at the page: python -m tests.serving.page_stub
+if __name__ == "__main__":  # a look at the page: python -m tests.serving.page.page_stub
     with serving() as running:
         print(running.url, flush=True)
         threading.Event().wait()
