@@ -23,11 +23,12 @@ class Walk:
     """A page in a fresh profile of the browser, and what a user does on it."""
 
     page: Any
-    stub: PageStub
+    url: str
+    stub: Any = None
     problems: list[str] = field(default_factory=list)
 
     def open(self, address: str = "/") -> None:
-        self.page.goto(self.stub.url + address)
+        self.page.goto(self.url + address)
         self.page.wait_for_selector("body[data-ready]")
 
     def say(self, text: str) -> None:
@@ -44,6 +45,13 @@ class Walk:
         last = f".turn.assistant:nth-child({turns}):not(.running)"
         self.page.wait_for_selector(f"{last} [aria-label='Another reply']")
         return self.page.inner_text(f"{last} .turn-body")
+
+    def set(self, name: str, value: str) -> None:
+        """Fills a field of the settings."""
+        self.page.click("#open-settings")
+        self.page.fill(f"#set-{name}", value)
+        self.page.keyboard.press("Tab")
+        self.page.keyboard.press("Escape")
 
     def last(self, selector: str) -> Any:
         return self.page.locator(f".turn:last-child {selector}")
@@ -88,7 +96,7 @@ def start(browser: Any, page_stub: PageStub) -> Iterator[Any]:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 820}} | options))
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
-        walk = Walk(context.new_page(), page_stub)
+        walk = Walk(context.new_page(), page_stub.url, page_stub)
         walks.append(walk)
         watch(walk)
         walk.open(address)
@@ -103,7 +111,7 @@ def start(browser: Any, page_stub: PageStub) -> Iterator[Any]:
 
 
 def watch(walk: Walk) -> None:
-    problems, own = walk.problems, (walk.stub.url, "blob:", "data:")
+    problems, own = walk.problems, (walk.url, "blob:", "data:")
     walk.page.on("console", lambda m: m.type == "error" and problems.append(m.text))
     walk.page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
     walk.page.on("request", lambda r: r.url.startswith(own) or problems.append(f"asked {r.url}"))

@@ -1,1 +1,0 @@
-"""The HTTP server and its chat page: the one room of the web framework."""
