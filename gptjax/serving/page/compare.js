@@ -174,7 +174,7 @@ export class CompareView {
     card.element.setAttribute("aria-busy", String(turn.status === "running"));
     card.name.replaceChildren(...(this.revealed
       ? [h("strong", {}, column.model), h("span", { class: "policy" }, turn.policy)]
-      : [h("span", { class: "quiet" }, "Name hidden until it is ranked")]));
+      : [h("span", { class: "quiet" }, "Hidden until ranked")]));
     if (turn.status !== "running") card.growing.finish(turn.text);
     const notes = (turn.moderation ?? []).map(moderated);
     if (turn.dropped) notes.push(`${turn.dropped} earlier messages no longer fit.`);

@@ -117,15 +117,16 @@ export class Board {
  */
 export function flags(letter, labels) {
   return h("div", { class: "flags" }, ...FLAGS.map(([name, text]) => {
-    const option = (/** @type {boolean|null} */ value, /** @type {string} */ label) => {
+    const option = (/** @type {boolean|null} */ value, /** @type {string} */ label, read = "") => {
       const id = `flag-${letter}-${name}-${value}`;
       return [
         h("input", { type: "radio", id, name: `flag-${letter}-${name}`, checked: labels[name] === value, class: "visually-hidden",
           on: { change: () => (labels[name] = value) } }),
-        h("label", { htmlFor: id }, label),
+        h("label", { htmlFor: id }, read ? h("span", { "aria-hidden": "true" }, label) : label,
+          read && h("span", { class: "visually-hidden" }, read)),
       ];
     };
     return h("fieldset", { class: "flag" }, h("legend", {}, text),
-      h("span", { class: "segments" }, ...option(true, "Yes"), ...option(false, "No"), ...option(null, "?")));
+      h("span", { class: "segments" }, ...option(true, "Yes"), ...option(false, "No"), ...option(null, "?", "Not said")));
   }));
 }

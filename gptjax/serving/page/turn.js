@@ -202,7 +202,7 @@ export async function copy(pressed, text) {
   setTimeout(() => pressed.replaceChildren(...old), 1500);
 }
 
-const legend = () => h("div", { class: "legend", "aria-hidden": "true" }, "probability",
+const legend = () => h("div", { class: "legend", "aria-hidden": "true" }, "probability, before temperature",
   ...["≥ 80 %", "≥ 50", "≥ 20", "≥ 5", "< 5 %"].map((text, i) => h("span", { class: `surprise-${i}` }, text)));
 
 /** What a screen reader says at the end of a reply. @param {Turn} turn */

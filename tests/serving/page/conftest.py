@@ -1,4 +1,4 @@
-"""A browser on the chat page, before the stub: one of each for a process.
+"""A browser on the chat page, before the stub: one of each for a module.
 
 A test fails if the page writes an error to the console, or asks any other host for anything.
 """
@@ -65,13 +65,29 @@ class Walk:
         self.problems[:] = [problem for problem in self.problems if part not in problem]
 
 
+def compared(walk, models, anonymous=True):
+    """Asks some models one prompt; returns when all have answered."""
+    page = walk.page
+    page.wait_for_selector(".setup")
+    if page.is_checked("#compare-anonymous") != anonymous:
+        page.click("label[for=compare-anonymous]")
+    for number, model in enumerate(models, 1):
+        if page.locator(f"[aria-label='Model {number}']").count() == 0:
+            page.click(".setup .button:has-text('Add')")
+        page.select_option(f"[aria-label='Model {number}']", model)
+    page.fill("#compare-prompt", "Say something")
+    page.click("button:has-text('Ask all')")
+    page.wait_for_selector("button:has-text('Ask all')")
+    return page.locator("article.reply")
+
+
 @pytest.fixture(scope="session")
 def page_stub() -> Iterator[PageStub]:
     with serving() as stub:
         yield stub
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, this thread's event loop is playwright's
 def browser() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = os.environ.get("GPTJAX_CHROMIUM") or shutil.which("chromium")

@@ -1,4 +1,4 @@
-"""The chat on the page, in a real browser before the stub: replies, branches, tokens, settings."""
+"""The chat on the page, in a real browser before the stub: replies, branches, settings, keys."""
 
 import json
 
@@ -6,33 +6,10 @@ import pytest
 
 slow = pytest.mark.slow
 
-PIECES = """async ([text]) => {
-  const { EventReader } = await import(new URL("page/sse.js", document.baseURI));
-  const found = [];
-  for (let at = 0; at <= text.length; at++) {
-    const reader = new EventReader();
-    const parts = [text.slice(0, at), text.slice(at)];
-    found.push([...parts.flatMap((part) => reader.push(part)), ...reader.end()]);
-  }
-  return found;
-}"""
-
 FROM_END = """() => {
   const log = document.querySelector("#log");
   return log.scrollHeight - log.scrollTop - log.clientHeight;
 }"""
-
-INLINE = [
-    ("a * b * c and snake_case_name", "a * b * c and snake_case_name", []),
-    ("***both*** and **bold *it* end**", "both and bold it end", ["strong", "em"] * 2),
-    ("`a``b` and ``c`d``", "a``b and c`d", ["code", "code"]),
-    (r"\*plain\* and <b>", "*plain* and <b>", []),
-    ("**open and `open", "**open and `open", []),
-    ("one\ntwo", "one\ntwo", ["br"]),
-    ("see (https://a.org/b_c_d).", "see (https://a.org/b_c_d).", ["a"]),
-    ("~~no~~ 2 ** 3 ** 4 * 5", "no 2 ** 3 ** 4 * 5", ["del"]),
-    ('[a](https://a.org "t") [b](//a.org)', "a [b](//a.org)", ["a"]),
-]
 
 
 def test_a_walk_a_chat_is_streamed_kept_and_there_after_a_reload(start):
@@ -53,15 +30,6 @@ def test_a_walk_a_chat_is_streamed_kept_and_there_after_a_reload(start):
     page.wait_for_selector("body[data-ready]")
     assert page.locator(".turn").count() == 4
     assert page.inner_text("#conversations li.current") == "Hello, who are you?"
-
-
-@slow
-def test_an_event_may_be_cut_anywhere(walk):
-    text = (
-        'data: {"a": "b"}\r\n\r\n: ping\n\ndata:x\ndata: y\n\nevent: e\n\ndata: [DONE]\n\ndata: end'
-    )
-    for found in walk.page.evaluate(PIECES, [text]):
-        assert found == ['{"a": "b"}', "x\ny", "[DONE]", "end"]
 
 
 @slow
@@ -129,171 +97,6 @@ def test_a_retry_and_an_edit_are_branches(walk):
 
 
 @slow
-def test_an_alternative_token_is_hovered_and_the_reply_goes_on_from_there(walk):
-    page = walk.page
-    text = walk.ask("prose")
-    walk.last("[data-tokens]").click()
-    assert walk.last(".tokens").inner_text() == text
-    walk.last(".token").nth(4).hover()
-    page.wait_for_selector("#popover:not([hidden])")
-    rows = page.locator("#popover .alternative").all_inner_texts()
-    chances = [float(row.split()[-2]) for row in rows]
-    assert chances == sorted(chances, reverse=True) and len(rows) == 8
-    assert abs(sum(chances) - 100) < 1
-    page.locator("#popover .alternative", has_text="quite").click()
-    page.wait_for_selector("text=and it went on.")
-    walk.replied(2)
-    body = walk.bodies()[-1]
-    words = [walk.stub.vocabulary[token] for token in body["assistant_tokens"]]
-    assert words == [b"A", b" language", b" model", b" gives", b" quite"]
-    assert walk.last(".tokens").inner_text() == "A language model gives quite and it went on."
-    assert page.inner_text(".turn.assistant .switcher-text") == "2 / 2"
-    assert walk.last(".token.forced").text_content() == " quite"
-
-
-@slow
-def test_the_end_of_the_turn_may_be_chosen(walk):
-    page = walk.page
-    walk.ask("prose")
-    walk.last("[data-tokens]").click()
-    walk.last(".token").nth(3).click()
-    page.locator("#popover .alternative", has_text="<|end|>").click()
-    page.wait_for_selector("text=2 / 2")
-    assert walk.last(".prose").inner_text() == "A language model"
-    assert len(walk.bodies()) == 1
-
-
-@slow
-def test_the_best_of_several_comes_as_a_whole(walk):
-    page = walk.page
-    page.click("#open-settings")
-    page.fill("#set-best_of", "3")
-    page.keyboard.press("Tab")
-    page.select_option("#set-rank_by", "reward")
-    page.keyboard.press("Escape")
-    text = walk.ask("hello")
-    body = walk.bodies()[-1]
-    assert (body["best_of"], body["rank_by"], body.get("stream")) == (3, "reward", None)
-    walk.last("[data-tokens]").click()
-    assert walk.last(".tokens").inner_text() == text
-    assert walk.last(".policy").inner_text() == "best_of=3, temperature=0.7, seed=1234"
-
-
-@slow
-def test_tokens_and_alternatives_are_reached_by_keys(walk):
-    page = walk.page
-    walk.ask("prose")
-    walk.last("[data-tokens]").press("Enter")
-    walk.last(".token").first.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    assert page.evaluate("document.activeElement.textContent") == " model"
-    page.keyboard.press("End")
-    page.keyboard.press("Home")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Home")
-    chosen = page.evaluate("document.activeElement.querySelector('.alternative-text').textContent")
-    page.keyboard.press("Escape")
-    assert page.is_hidden("#popover")
-    assert page.evaluate("document.activeElement.textContent") == " language"
-    page.keyboard.press("Enter")
-    page.keyboard.press("Home")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("text=and it went on.")
-    last = walk.stub.vocabulary[walk.bodies()[-1]["assistant_tokens"][-1]].decode()
-    assert last.replace(" ", "␣") == chosen
-
-
-@slow
-def test_emoji_are_whole_and_text_has_its_direction(walk):
-    text = walk.ask("emoji")
-    assert text == "שלום 🙂 done"
-    assert walk.page.evaluate(
-        "getComputedStyle(document.querySelector('.turn.assistant .prose p')).direction === 'rtl'"
-    )
-    walk.last("[data-tokens]").click()
-    pieces = walk.last(".token").all_text_contents()
-    assert pieces == ["שלום", " ", "🙂", " done"]
-    assert walk.last(".token").nth(1).get_attribute("aria-label").startswith("‹20 f0 9f›")
-
-
-@slow
-def test_nothing_that_a_model_writes_runs(walk):
-    page = walk.page
-    walk.ask("attack")
-    assert page.evaluate("window.ran") is None
-    prose = page.locator(".turn.assistant .prose")
-    assert prose.locator("script, img, svg, iframe, b, i").count() == 0
-    addresses = prose.locator("a").evaluate_all("a => a.map((one) => [one.href, one.rel])")
-    rel = "noopener noreferrer nofollow"
-    assert addresses == [["https://example.org/a", rel], ["https://example.org/b", rel]]
-    assert "<script>window.ran = 'fence'</script>" in prose.locator("pre").inner_text()
-    assert "[click](javascript:window.ran='link')" in prose.inner_text()
-    walk.last("[data-tokens]").click()
-    assert page.evaluate("window.ran") is None
-    page.evaluate("document.querySelector('.turn').outerHTML.length")
-    with pytest.raises(Exception, match="TrustedHTML"):
-        page.evaluate("document.querySelector('.turn').innerHTML = '<b>x</b>'")
-    walk.problems.clear()  # the browser's own word of the refusal
-
-
-@slow
-def test_markdown_is_what_it_says(walk):
-    walk.ask("markdown")
-    prose = walk.page.locator(".turn.assistant .prose")
-    tags = prose.evaluate("e => [...e.children].map((one) => one.tagName.toLowerCase())")
-    assert tags == ["h4", "p", "ol", "blockquote", "div", "div", "p"]
-    assert prose.locator("ol > li").count() == 3
-    assert prose.locator("ol > li > ul > li").all_text_contents() == [
-        "the likely ones",
-        "and the others",
-    ]
-    assert prose.locator("strong").first.inner_text() == "one token at a time"
-    assert prose.locator("em").inner_text() == "probabilities"
-    assert prose.locator("pre").inner_text().splitlines()[1].startswith("    token = draw")
-    assert prose.locator("tbody tr").count() == 2
-    assert prose.locator("td.align-right").all_text_contents() == ["0", "0.7"]
-
-
-@slow
-def test_inline_markdown(walk):
-    found = walk.page.evaluate(
-        """async (texts) => {
-          const { markdown } = await import(new URL("page/markdown.js", document.baseURI));
-          return texts.map((text) => {
-            const box = document.createElement("div");
-            document.body.append(box);
-            box.append(markdown(text));
-            return [box.innerText, [...box.querySelectorAll("p *")].map((one) => one.localName)];
-          });
-        }""",
-        [text for text, _, _ in INLINE],
-    )
-    assert found == [[shown, tags] for _, shown, tags in INLINE]
-
-
-@slow
-def test_a_growing_text_ends_as_the_whole_one(walk):
-    """What is shown at the end does not depend on how the text came."""
-    same = walk.page.evaluate(
-        """async () => {
-          const address = new URL("page/markdown.js", document.baseURI);
-          const { GrowingMarkdown, markdown } = await import(address);
-          const text = "# A\\n\\none\\n\\n```\\ncode\\n\\nmore\\n```\\n\\n- x\\n- y\\n\\nend";
-          const box = document.createElement("div"), whole = document.createElement("div");
-          const growing = new GrowingMarkdown(box);
-          for (let at = 1; at <= text.length; at++) growing.update(text.slice(0, at));
-          whole.append(markdown(text));
-          const grown = box.isEqualNode(whole);
-          growing.finish(text);
-          return [grown, box.isEqualNode(whole)];
-        }"""
-    )
-    assert same == [True, True]
-
-
-@slow
 @pytest.mark.parametrize(
     ("said", "error", "console"),
     [
@@ -333,13 +136,6 @@ def test_what_moderation_withdraws_is_gone_and_is_not_sent_again(walk):
     assert "refused your message" in walk.last(".note").inner_text()
     walk.ask("fine")
     assert walk.bodies()[-1]["messages"] == [{"role": "user", "content": "fine"}]
-
-
-@slow
-def test_tokens_do_not_show_what_moderation_blanked(walk):
-    walk.ask("redacted")
-    assert "blanked a part of this reply" in walk.last(".note").inner_text()
-    assert walk.last("[data-tokens]").count() == 0
 
 
 @slow
