@@ -35,7 +35,9 @@ export function openDrawer(options) {
     h("div", { class: "drawer-head" }, h("h2", { id: "settings-title" }, "Settings"),
       iconButton("close", "Close the settings", () => dialog.close())),
     h("div", { class: "drawer-body" }, ...groups, access(options)));
-  dialog.onclick = (/** @type {MouseEvent} */ event) => event.target === dialog && dialog.close(); // its backdrop
+  dialog.onclick = (/** @type {MouseEvent} */ event) => {
+    if (event.target === dialog) dialog.close(); // its backdrop was clicked
+  };
   dialog.showModal();
   changed();
 }

@@ -57,6 +57,7 @@ export class TurnView {
   /** Shows what was written since the last frame. @param {boolean} [whole] renders the text as one */
   grow(whole = false) {
     const { turn } = this;
+    this.body.classList.toggle("waiting", turn.status === "running" && !turn.text);
     if (this.asTokens && tokensOf(turn).length) {
       if (!this.row) {
         this.row = new TokenRow(this.popover, (index, choice) => this.actions.continueFrom(turn, index, choice));
@@ -72,8 +73,6 @@ export class TurnView {
     }
     if (whole && turn.status !== "running") this.growing.finish(turn.text);
     else this.growing.update(turn.text);
-    const waiting = turn.status === "running" && !turn.text;
-    this.body.classList.toggle("waiting", waiting);
   }
 
   /** @returns {Node[]} what happened to this turn, in words */

@@ -27,6 +27,23 @@ def test_an_alternative_token_is_hovered_and_the_reply_goes_on_from_there(walk):
     assert walk.last(".token.forced").text_content() == " quite"
 
 
+def test_tokens_are_shown_while_they_come(walk):
+    page = walk.page
+    page.click("#open-settings")
+    page.check("#set-show_tokens")
+    page.keyboard.press("Escape")
+    page.select_option("#model", "slow-chat")
+    walk.say("prose")
+    page.wait_for_selector(".token:nth-child(2)")
+    assert page.locator(".turn.assistant .waiting").count() == 0
+    assert walk.last(".token").all_text_contents() == ["A", " language"]
+    walk.last(".token").nth(1).hover()
+    assert "language" in page.inner_text("#popover .popover-head")
+    walk.stub.go_on()
+    walk.replied(2)
+    assert walk.last(".tokens").inner_text().endswith("wants to see.")
+
+
 def test_the_end_of_the_turn_may_be_chosen(walk):
     page = walk.page
     walk.ask("prose")
