@@ -196,9 +196,14 @@ export class CompareView {
   /** @param {number} index @param {number|null} rank */
   rank(index, rank) {
     if (this.saved) return;
-    const reply = this.replies[index];
-    reply.rank = rank;
-    this.show(reply);
+    const { turn } = this.replies[index];
+    // Replies of the same text are tied: the store takes them in no other way.
+    const alike = (/** @type {Reply} */ one) => turn.status === "done" && one.turn.status === "done" && one.turn.text === turn.text;
+    for (const [i, one] of this.replies.entries()) {
+      if (i !== index && !alike(one)) continue;
+      one.rank = rank;
+      this.show(one);
+    }
     this.board?.update(this.replies.map((one) => one.rank));
     this.showSubmit();
   }
@@ -209,7 +214,7 @@ export class CompareView {
     const unfinished = this.replies.filter((reply) => reply.turn?.status !== "done").length;
     const unranked = this.replies.filter((reply) => reply.rank === null).length;
     const why = this.saved ? "The ranking is kept." : problem ? `Rankings are not kept: ${problem}.`
-      : unfinished ? "Every reply must be there first." : unranked ? `${unranked} still without a rank.` : "";
+      : unfinished ? "Every reply must be there first." : unranked ? `${unranked} still without a rank.` : apart(this.replies);
     const submit = h("button", { type: "button", class: "button primary", disabled: Boolean(why), on: { click: () => this.submit() } }, "Keep the ranking");
     const reveal = h("button", { type: "button", class: "button", on: { click: () => this.reveal() } }, "Show the names");
     this.foot.replaceChildren(h("span", { role: "status" }, why), this.revealed ? "" : reveal, this.saved ? this.nextButton() : submit);
@@ -255,6 +260,15 @@ export class CompareView {
   stop() {
     for (const reply of this.replies) reply.running?.abort();
   }
+}
+
+/** @param {Reply[]} replies @returns {string} which two were ranked apart before they turned out to be the same */
+function apart(replies) {
+  for (const one of replies) {
+    const other = replies.find(({ turn, rank }) => turn.text === one.turn.text && rank !== one.rank);
+    if (other) return `${one.letter} and ${other.letter} have the same text: they are to be tied.`;
+  }
+  return "";
 }
 
 /** @param {any[]} items put in random order */

@@ -41,14 +41,15 @@ const empty = () => [
 
 /** @param {any[]} players @param {number} comparisons */
 function table(players, comparisons) {
-  const sorted = [...players].sort((a, b) => b.rating - a.rating);
+  const group = (/** @type {any} */ player) => player.group ?? 0;
+  const sorted = [...players].sort((a, b) => group(a) - group(b) || b.rating - a.rating);
   const least = Math.min(...sorted.map((one) => one.low));
   const most = Math.max(...sorted.map((one) => one.high));
   const spread = most - least || 1;
   const digits = spread > 20 ? 0 : 2;
   const shown = (/** @type {number} */ value) => value.toFixed(digits).replace("-", "−");
   const x = (/** @type {number} */ value) => EDGE + ((value - least) / spread) * (WIDTH - 2 * EDGE);
-  const rows = sorted.map((one, i) => h("tr", {},
+  const rows = sorted.map((one, i) => h("tr", { class: i && group(one) !== group(sorted[i - 1]) ? "other-group" : "" },
     h("td", { class: "align-right quiet" }, String(i + 1)), h("th", { scope: "row", dir: "auto" }, one.name),
     h("td", { class: "align-right" }, h("strong", {}, shown(one.rating))),
     h("td", { class: "align-right nowrap" }, `${shown(one.low)} to ${shown(one.high)}`), h("td", { class: "align-right" }, String(one.games)),
@@ -61,6 +62,9 @@ function table(players, comparisons) {
           h("td", { class: "plot-cell" }, h("span", { class: "plot-scale", "aria-hidden": "true" }, h("span", {}, shown(least)), h("span", {}, shown(most)))))),
         h("tbody", {}, ...rows))),
     h("p", { class: "quiet" }, `A Bradley-Terry fit to ${comparisons} ${comparisons === 1 ? "comparison" : "comparisons"}. Where two intervals overlap, the votes do not tell the two apart.`),
+    ...(group(sorted[sorted.length - 1]) > 0
+      ? [h("p", { class: "quiet" }, "A thick line parts models that no chain of comparisons connects: ratings above and below it cannot be compared.")]
+      : []),
   ];
 }
 

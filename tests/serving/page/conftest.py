@@ -65,7 +65,7 @@ class Walk:
         self.problems[:] = [problem for problem in self.problems if part not in problem]
 
 
-def compared(walk, models, anonymous=True):
+def compared(walk, models, anonymous=True, prompt="Say something"):
     """Asks some models one prompt; returns when all have answered."""
     page = walk.page
     page.wait_for_selector(".setup")
@@ -75,7 +75,7 @@ def compared(walk, models, anonymous=True):
         if page.locator(f"[aria-label='Model {number}']").count() == 0:
             page.click(".setup .button:has-text('Add')")
         page.select_option(f"[aria-label='Model {number}']", model)
-    page.fill("#compare-prompt", "Say something")
+    page.fill("#compare-prompt", prompt)
     page.click("button:has-text('Ask all')")
     page.wait_for_selector("button:has-text('Ask all')")
     return page.locator("article.reply")

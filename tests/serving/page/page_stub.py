@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from gptjax.serving.page_files import page_routes
-from tests.serving.page.page_texts import ATTACK, MARKDOWN, PROSE, split
+from tests.serving.page.page_texts import ATTACK, MARKDOWN, PROSE, PROSE_OF_OTHERS, split
 
 CONTEXT = 512
 MODELS = {"tiny-chat": True, "slow-chat": True, "wide-chat": True, "base": False}
@@ -158,6 +158,10 @@ class PageStub:
         self.replies += 1
         if body.get("assistant_tokens") or body.get("continue_final_message"):
             return " and it went on."
+        if "prose" in said and body["model"] == "wide-chat":
+            return PROSE_OF_OTHERS[0]
+        if "prose" in said and "num_beams" in body:
+            return PROSE_OF_OTHERS[1]
         for word, text in {"attack": ATTACK, "markdown": MARKDOWN, "prose": PROSE}.items():
             if word in said:
                 return text

@@ -38,6 +38,10 @@ for _ in range(max_tokens):
 | sampled | 0.7 | 1 |
 
 See `docs/inference.md`."""
+PROSE_OF_OTHERS = (  # of the wide model, and of searches
+    "I write from left to right. Each word leans on all the words before it, and on nothing else.",
+    "I read what you wrote, score every token, and take one. Then I do it again, until I am done.",
+)
 PROSE = (
     "A language model gives every token a probability, draws one, and reads the longer text again."
     " So a reply is a path through a tree: at each step there were other ways to go on, some nearly"

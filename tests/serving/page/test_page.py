@@ -192,6 +192,27 @@ def test_settings_reach_the_request_and_stay(walk):
 
 
 @slow
+def test_sliders_and_numbers_are_one(walk):
+    page = walk.page
+    page.click("#open-settings")
+    page.fill("#set-temperature", "0.25")
+    page.keyboard.press("Tab")
+    slider = page.locator("[aria-label='Temperature, slider']")
+    assert slider.input_value() == "0.25"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.input_value("#set-temperature") == "0.3"
+    page.fill("#set-top_p", "7")
+    page.keyboard.press("Tab")
+    assert page.input_value("#set-top_p") == "1"
+    page.mouse.click(100, 400)  # beside the drawer
+    page.wait_for_selector("#settings", state="hidden")
+    walk.ask("hello")
+    assert walk.bodies()[-1]["temperature"] == 0.3
+    assert "top_p" not in walk.bodies()[-1]
+
+
+@slow
 def test_a_key_is_sent_and_forgotten_with_the_tab(start, page_stub):
     page_stub.key = "secret"
     walk = start()

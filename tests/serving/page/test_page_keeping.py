@@ -68,6 +68,20 @@ def test_broken_storage_does_not_break_the_page(walk):
     assert len(page.evaluate(STORED, None)) == 3  # nothing was thrown away
 
 
+def test_tokens_that_cannot_be_read_leave_the_text(walk):
+    page = walk.page
+    text = walk.ask("prose")
+    (record,) = page.evaluate(STORED, None)
+    reply = next(turn for turn in record["turns"].values() if turn["role"] == "assistant")
+    assert reply["packed"].startswith("[{") and "tokens" not in reply
+    reply["packed"] = '[{"text": 1}]'
+    page.evaluate(STORED, record)
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    walk.last("[data-tokens]").click()
+    assert walk.last(".prose").inner_text() == text
+
+
 def test_a_browser_that_keeps_nothing_still_chats(browser, page_stub):
     page_stub.reset()
     context = browser.new_context()

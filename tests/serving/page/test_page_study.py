@@ -52,6 +52,15 @@ def test_replies_are_ranked_by_keys_with_ties_and_flags(start):
     assert page.input_value("#compare-prompt") == ""
 
 
+def test_replies_of_the_same_text_are_tied(start):
+    walk = start("/#/compare")
+    cards = compared(walk, ["tiny-chat", "wide-chat", "tiny-chat"], prompt="markdown")
+    cards.nth(0).focus()
+    walk.page.keyboard.press("2")
+    assert walk.page.inner_text(".slot[data-rank='2'] .slot-chips").split() == ["A", "B", "C"]
+    assert kept(walk)["ranks"] == [1, 1, 1]
+
+
 def test_names_are_hidden_until_the_ranking_is_kept(start):
     walk = start("/#/compare")
     page = walk.page
@@ -155,4 +164,5 @@ def test_ratings_are_a_table_with_intervals(start):
     )
     assert centres == sorted(centres, reverse=True)
     assert all(low < centre < high for centre, (low, high) in zip(centres, ends, strict=True))
+    assert page.locator(".other-group").count() == 0
     assert min(low for low, _ in ends) == 8 and max(high for _, high in ends) == 252
