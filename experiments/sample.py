@@ -30,9 +30,7 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
-_STEP = flags.DEFINE_integer(
-    "restore_step", None, "Checkpoint to read. By default the run chooses."
-)
+_STEP = flags.DEFINE_integer("restore_step", None, "Checkpoint. By default the run chooses.")
 _MAX_NEW_TOKENS = flags.DEFINE_integer(
     "max_new_tokens", None, "Most tokens to write. By default the context is filled.", lower_bound=1
 )

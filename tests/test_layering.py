@@ -76,7 +76,6 @@ OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "torch", "transformers", "w
 OPTIONAL |= {"prometheus_client", "sqlalchemy", "starlette", "uvicorn"}
 BANNED_NAMES = {"common", "helpers", "utils"}
 
-
 ALONE = """
 import sys
 sys.path = [path for path in sys.path if "editable" not in path]
