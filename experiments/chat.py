@@ -40,7 +40,7 @@ _NUM_BEAMS = flags.DEFINE_integer(
 _BEST_OF = flags.DEFINE_integer(
     "best_of", None, "Number of draws, of which the best is the reply.", lower_bound=1
 )
-_RANKER = flags.DEFINE_string(
+_RANKER = define_path(
     "ranker", None, "Reward that chooses the best of the draws. By default the most probable one."
 )
 _MAX_NEW_TOKENS = flags.DEFINE_integer(

@@ -41,7 +41,7 @@ _STORE = define_path(
     "Store of people's votes, a path or a URL of a database; none: no store.",
 )
 _SLOTS = flags.DEFINE_integer(
-    "slots", 8, "Number of texts of a model that are written at the same time.", lower_bound=1
+    "slots", 8, "Texts of a model that are written at once.", lower_bound=1
 )
 _KEPT = flags.DEFINE_integer(
     "kept_texts", 8, "Number of ended texts whose next turn reads its own tokens.", lower_bound=0
@@ -54,24 +54,30 @@ _DRAIN = flags.DEFINE_float(
 def main(argv: Sequence[str]) -> None:
     """Loads the models and serves them until a signal comes."""
     del argv
-    from gptjax import serving  # its packages are an extra
+    # These need packages that are an extra.
+    from gptjax.serving.app import Options, keys_in
+    from gptjax.serving.feedback import feedback_routes
+    from gptjax.serving.guard import LOOPBACK
+    from gptjax.serving.life import bound, serve
+    from gptjax.serving.page_files import page_routes
+    from gptjax.serving.served import Limits
 
     if not _WORKDIR.value:
         raise ValueError("--workdir: got none, expected the work directory of a run")
-    keys = () if _API_KEY_FILE.value is None else serving.keys_in(Path(_API_KEY_FILE.value))
+    keys = () if _API_KEY_FILE.value is None else keys_in(Path(_API_KEY_FILE.value))
     limits = limits_of_flags()
-    options = serving.Options(
+    options = Options(
         keys,
         tuple(_CORS.value),
-        loopback=_HOST.value in serving.LOOPBACK,
-        limits=serving.Limits(**limits),
+        loopback=_HOST.value in LOOPBACK,
+        limits=Limits(**limits),
     )
     rankers = dict(_named("--ranker", text) for text in _RANKER.value or ())
     runs = {name or Path(path).resolve().name: path for name, path in map(_split, _WORKDIR.value)}
     if len(runs) < len(_WORKDIR.value):
         raise ValueError("--workdir: got two of one name, expected NAME=DIR with different names")
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(serving.bound(_HOST.value, _PORT.value))
+        listening = stack.enter_context(bound(_HOST.value, _PORT.value))
         store = None
         if _STORE.value != "none":
             store = stack.enter_context(open_store(_STORE.value, create=True))
@@ -93,8 +99,8 @@ def main(argv: Sequence[str]) -> None:
         if store is not None:
             print(f"note: votes are kept in {_STORE.value}", file=sys.stderr)
         print(f"serving {', '.join(runs)} at {address}", flush=True)
-        more = [*serving.feedback_routes(store), *serving.page_routes()]
-        serving.serve(models, options, listening, _DRAIN.value, more)
+        more = [*feedback_routes(store), *page_routes()]
+        serve(models, options, listening, _DRAIN.value, more)
 
 
 def _split(text: str) -> tuple[str, str]:

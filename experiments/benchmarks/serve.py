@@ -116,12 +116,13 @@ def measure_serve(sizes: ServeSizes) -> dict[str, Any]:
 @contextlib.contextmanager
 def _serving(model: ChatModel) -> Iterator[int]:
     """The port of a server of a model, in a thread."""
-    from gptjax import serving  # its packages are an extra
-    from gptjax.serving.life import server_of
+    # These need packages that are an extra.
+    from gptjax.serving.app import make_app
+    from gptjax.serving.life import bound, server_of
+    from gptjax.serving.served import Limits, Models, Served
 
-    limits = serving.Limits()
-    app = serving.make_app(serving.Models([serving.Served(model, limits)]))
-    server, listening = server_of(app, 5), serving.bound("127.0.0.1", 0)
+    app = make_app(Models([Served(model, Limits())]))
+    server, listening = server_of(app, 5), bound("127.0.0.1", 0)
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
     thread.start()
     try:

@@ -20,7 +20,8 @@ def client(model):
     pytest.importorskip("starlette", reason="needs the extra serve")
     from starlette.testclient import TestClient
 
-    from gptjax.serving import Limits, Models, Options, Served, make_app
+    from gptjax.serving.app import Options, make_app
+    from gptjax.serving.served import Limits, Models, Served
 
     limits = Limits(messages=8, prompts=40, choices=8, beams=4)
     plain = chat_model("plain", "bytes", seed=1)

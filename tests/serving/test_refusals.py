@@ -5,7 +5,8 @@ import pytest
 pytest.importorskip("starlette", reason="needs the extra serve")
 from starlette.testclient import TestClient
 
-from gptjax.serving import Limits, Models, Options, Served, make_app
+from gptjax.serving.app import Options, make_app
+from gptjax.serving.served import Limits, Models, Served
 
 HELLO = [{"role": "user", "content": "hi"}]
 
