@@ -6,8 +6,7 @@ r"""Serves trained models by OpenAI's API, with a page to chat on.
     curl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \
       -d '{"messages": [{"role": "user", "content": "copy: fox"}]}'
 
-The page is at http://localhost:8000/, and /docs lists the operations. SIGTERM and Ctrl-C finish
-what runs, refuse what is new, and end with exit code 0.
+The page is at http://localhost:8000/, and /docs lists the operations. SIGTERM and Ctrl-C end it.
 """
 
 import contextlib
@@ -99,8 +98,8 @@ def main(argv: Sequence[str]) -> None:
         if store is not None:
             print(f"note: votes are kept in {_STORE.value}", file=sys.stderr)
         print(f"serving {', '.join(runs)} at {address}", flush=True)
-        more = [*feedback_routes(store), *page_routes()]
-        serve(models, options, listening, _DRAIN.value, more)
+        routes = [*feedback_routes(store), *page_routes()]
+        serve(models, options, listening, _DRAIN.value, routes)
 
 
 def _split(text: str) -> tuple[str, str]:
