@@ -75,6 +75,7 @@ class Server:
     Attributes:
       stopping: whether new work is refused.
       paths: that figures name.
+      posts: those that take a body.
     """
 
     def __init__(self, models: Models, options: Options):
@@ -82,6 +83,7 @@ class Server:
         self.metrics = Metrics(models)
         self.stopping = False
         self.paths: frozenset[str] = frozenset()
+        self.posts: frozenset[str] = frozenset()
         for name, served in models.all.items():
             served.engine.ended = lambda job, name=name: self.metrics.ended(name, job)
 
@@ -153,7 +155,9 @@ def make_app(
         Route("/docs", shown),
         *more,
     ]
-    server.paths = frozenset(route.path for route in routes if isinstance(route, Route))
+    plain = [route for route in routes if isinstance(route, Route)]
+    server.paths = frozenset(route.path for route in plain)
+    server.posts = frozenset(route.path for route in plain if "POST" in (route.methods or ()))
     origins = list(server.options.cors_origins)
     cors = Middleware(
         CORSMiddleware,

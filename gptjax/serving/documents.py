@@ -122,6 +122,19 @@ def openapi() -> dict[str, Any]:
         ("/healthz", "Whether the server is well"),
     ):
         paths[path] = {"get": _operation(about, json_object, None)}
+    for path, about in (
+        ("/feedback/rankings", "Keeps a ranking of replies"),
+        ("/feedback/votes", "Keeps a vote on a reply"),
+        ("/feedback/conversations", "Keeps a conversation"),
+    ):
+        kept = _operation(about, json_object, None)
+        kept["requestBody"] = {"required": True, "content": json_object}
+        paths[path] = {"post": kept}
+    for path, about in (
+        ("/feedback", "Whether votes are kept, and how many there are"),
+        ("/feedback/ratings", "Ratings of models by the rankings"),
+    ):
+        paths[path] = {"get": _operation(about, json_object, None)}
     named = _operation("One model", json_object, None)
     named["parameters"] = [
         {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}

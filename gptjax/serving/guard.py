@@ -43,7 +43,8 @@ class Guard:
 
             try:
                 self._check(request)
-                body = await self._body(request) if scope["method"] == "POST" else b""
+                takes = scope["method"] == "POST" and scope["path"] in self._server.posts
+                body = await self._body(request) if takes else b""
             except APIError as error:
                 await error.response()(scope, receive, told)
                 return
