@@ -191,7 +191,7 @@ def test_the_unmodified_oaieval_asks_the_server(tmp_path):
             [
                 *(sys.executable, "-c", "from evals.cli.oaieval import main; main()"),
                 *("gpt-3.5-turbo", "ours", "--registry_path", str(tmp_path)),
-                *("--record_path", str(log), "--completion_args", "max_tokens=3,temperature=0"),
+                *("--record_path", str(log)),
             ],
             env={**os.environ, "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": f"{address}/v1"},
             capture_output=True,
