@@ -1,0 +1,1 @@
+"""Conversations, filters and moderation of a chat server; no web framework."""
