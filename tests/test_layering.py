@@ -73,7 +73,7 @@ JAX = {"flax", "grain", "jax", "jaxlib", "optax", "orbax"}
 WITHOUT_JAX = {*TEXT, "data", "curation"}
 LOADER = "gptjax/data/batches/loader.py"
 OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "sqlalchemy", "starlette", "torch", "transformers"}
-OPTIONAL |= {"prometheus_client", "uvicorn", "wandb"}
+OPTIONAL |= {"confusable_homoglyphs", "prometheus_client", "regex", "uvicorn", "wandb"}
 BANNED_NAMES = {"common", "helpers", "utils"}
 
 

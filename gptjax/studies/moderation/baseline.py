@@ -15,7 +15,7 @@ from gptjax.curation.quality.hashed_words import sklearn_module
 from gptjax.data.labelled.multilabel import LabelledText
 from gptjax.judging.detection import average_precision
 
-FEATURES = 1 << 18
+FEATURES = 1 << 16
 STRENGTHS = (1.0, 10.0, 100.0)  # scikit-learn's C, the inverse of the regularisation
 
 
