@@ -15,6 +15,7 @@ are flagged. No text of the data is written. docs/moderation.md says more.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from absl import flags
 
@@ -33,6 +34,7 @@ from gptjax.studies.moderation.nested import Plan, nested
 from gptjax.studies.moderation.over_blocking import read_xstest
 from gptjax.studies.moderation.report import BASELINE, markdown, summarise
 from gptjax.studies.moderation.runs import Members
+from gptjax.tasks.moderation.config import ModerationConfig
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", "moderation_smoke", "Experiment of the kind moderation that members train."
@@ -78,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
             "kind moderation"
         )
     values = {} if _TUNE.value is None else parse_values(config, _TUNE.value, "--tune")
-    config = Changes("", values).of(config)
+    config = cast(ModerationConfig, Changes("", values).of(config))
     section, limit = config.moderation, _LIMIT.value
     data = _DATA.value + ("" if limit is None else f",limit={limit}")
     texts = load_multilabel(data, section.text, section.names)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import scipy.special
 
@@ -52,7 +53,7 @@ def judged_texts(program: Program, config: ExperimentConfig, rows: TextRows) -> 
       rows: all windows of the texts.
     """
 
-    def parts(params: Any, batch: Batch, rng: None):
+    def parts(params: Any, batch: Batch, rng: jax.Array | None):
         del rng
         return program.model.apply({"params": params}, batch["tokens"], batch["lengths"]), {}
 
