@@ -49,8 +49,8 @@ def moderation_smoke() -> ModerationConfig:
     """The paper's heads on two layers of width 64, small enough for a minute on two CPU cores.
 
     It learns from made-up texts of harmless words: which of eight words stand in them, where a
-    fifth of the labels are unknown. Expected: a mean AUPRC above 0.9 on texts that were held out,
-    where chance has 0.12. `experiments.moderation` trains the same model on the published rows.
+    fifth of the labels are unknown. Expected: a mean AUPRC of about 0.9 on held-out texts,
+    where chance has about 0.1. `experiments.moderation` trains the same model on the published rows.
 
     Differs from the paper: ten epochs in batches of 32 at a rate of 2e-3, and heads that read the
     mean over all tokens, which a model without pretraining learns from sooner.

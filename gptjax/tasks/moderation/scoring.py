@@ -6,7 +6,8 @@ scorer.categories, scorer.thresholds
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -43,9 +44,12 @@ class TextScorer:
     categories: tuple[str, ...]
     thresholds: Mapping[str, float | None]
 
-    def __post_init__(self):
-        apply = jax.jit(lambda params, *batch: self.model.apply({"params": params}, *batch))
-        object.__setattr__(self, "_apply", apply)
+    @functools.cached_property
+    def _apply(self) -> Callable[..., jax.Array]:
+        def logits(params: Any, tokens: jax.Array, lengths: jax.Array) -> Any:
+            return self.model.apply({"params": params}, tokens, lengths)
+
+        return jax.jit(logits)
 
     @classmethod
     def load(cls, workdir: WorkDirectory) -> "TextScorer":
@@ -105,5 +109,4 @@ class TextScorer:
         tokens, lengths = np.zeros((ROWS, length), np.int32), np.ones(ROWS, np.int32)
         for row, ids in enumerate(chunk):
             tokens[row, : len(ids)], lengths[row] = ids, len(ids)
-        apply: Any = self._apply  # pyright: ignore[reportAttributeAccessIssue]
-        return np.asarray(apply(self.params, tokens, lengths))[: len(chunk)]
+        return np.asarray(self._apply(self.params, tokens, lengths))[: len(chunk)]
