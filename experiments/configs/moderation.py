@@ -50,7 +50,7 @@ def moderation_smoke() -> ModerationConfig:
 
     It learns from made-up texts of harmless words: which of eight words stand in them, where a
     fifth of the labels are unknown. Expected: a mean AUPRC of about 0.9 on held-out texts,
-    where chance has about 0.1. `experiments.moderation` trains the same model on the published rows.
+    where chance has about 0.1. `experiments.moderation` trains this model on the published rows.
 
     Differs from the paper: ten epochs in batches of 32 at a rate of 2e-3, and heads that read the
     mean over all tokens, which a model without pretraining learns from sooner.
