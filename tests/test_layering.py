@@ -72,8 +72,8 @@ MAY_IMPORT |= {
 JAX = {"flax", "grain", "jax", "jaxlib", "optax", "orbax"}
 WITHOUT_JAX = {*TEXT, "data", "curation"}
 LOADER = "gptjax/data/batches/loader.py"
-OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "torch", "transformers", "wandb"}
-OPTIONAL |= {"prometheus_client", "sqlalchemy", "starlette", "uvicorn"}
+OPTIONAL = {"lm_eval", "mlflow", "ray", "sacrebleu", "sqlalchemy", "torch", "transformers"}
+OPTIONAL |= {"confusable_homoglyphs", "prometheus_client", "regex", "starlette", "uvicorn", "wandb"}
 BANNED_NAMES = {"common", "helpers", "utils"}
 
 ALONE = """

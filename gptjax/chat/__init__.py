@@ -1,1 +1,1 @@
-"""Conversations with a model: what fits in its context, and how its replies are chosen."""
+"""Conversations: what of them fits, how replies are chosen, and what may go in and out."""

@@ -269,6 +269,7 @@ KINDS: dict[str, str] = {
     "bert_classification": "gptjax.tasks.classification.bert",
     "question_answering": "gptjax.tasks.question_answering.kind",
     "translation": "gptjax.tasks.translation",
+    "moderation": "gptjax.tasks.moderation.kind",
 }
 
 

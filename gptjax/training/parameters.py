@@ -96,6 +96,10 @@ _MODEL = (
     Rule(r"(embedding_norm|masked_lm_head/norm)/(scale|bias)", (None,), False),
     Rule(r"task_head/kernel", ("fsdp", None), True),
     Rule(r"task_head/bias", (None,), False),
+    Rule(r"moderation_heads/hidden_kernel", (None, "fsdp", "tensor"), True),
+    Rule(r"moderation_heads/out_kernel", (None, "tensor"), True),
+    Rule(r"moderation_heads/hidden_bias", (None, "tensor"), False),
+    Rule(r"moderation_heads/out_bias", (None,), False),
 )
 
 

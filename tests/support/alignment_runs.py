@@ -33,6 +33,7 @@ from gptjax.settings import to_dict
 from gptjax.tasks.classification.config import BertClassificationConfig, LabelledConfig
 from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
 from gptjax.tasks.masked_lm import MaskedLMConfig, MaskedLMSection
+from gptjax.tasks.moderation.config import ModerationConfig, ModerationSection
 from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
 from gptjax.tasks.question_answering.config import QuestionAnsweringConfig, SquadSection
 from gptjax.tasks.reward_modelling import RewardModelConfig, RewardSection
@@ -115,6 +116,15 @@ def make_config(kind, **overrides):
             train=str(Path(__file__).with_name("questions.json")),
             doc_stride=16,
             max_question_tokens=16,
+            epochs=None,
+            random_start=True,
+        )
+    if isinstance(config, ModerationConfig):
+        config.moderation = ModerationSection(
+            train="embedded:count=60",
+            validation="embedded:split=held_out,count=20",
+            categories="A,B",
+            head_width=8,
             epochs=None,
             random_start=True,
         )

@@ -1,0 +1,1 @@
+"""The kind of run `moderation`: which categories of undesired content a text is of."""
