@@ -17,8 +17,8 @@ from pathlib import Path
 from absl import flags
 
 from experiments.flags.command_line import run
-from experiments.flags.limits import limits_of_flags
 from experiments.flags.paths import define_path, define_path_multi
+from experiments.flags.serving import judges_of_flags, limits_of_flags
 from gptjax.chat.chat_model import ChatModel
 from gptjax.data.feedback.opening import open_store
 from gptjax.runs.caches import enable_compilation_cache
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     from gptjax.serving.guard import LOOPBACK
     from gptjax.serving.life import bound, serve
     from gptjax.serving.page_files import page_routes
-    from gptjax.serving.served import Limits
+    from gptjax.serving.served import Limits, Models, Served
 
     if not _WORKDIR.value:
         raise ValueError("--workdir: got none, expected the work directory of a run")
@@ -98,8 +98,8 @@ def main(argv: Sequence[str]) -> None:
         if store is not None:
             print(f"note: votes are kept in {_STORE.value}", file=sys.stderr)
         print(f"serving {', '.join(runs)} at {address}", flush=True)
-        routes = [*feedback_routes(store), *page_routes()]
-        serve(models, options, listening, _DRAIN.value, routes)
+        served = Models([Served(each, options.limits) for each in models], *judges_of_flags())
+        serve(served, options, listening, _DRAIN.value, [*feedback_routes(store), *page_routes()])
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -22,7 +22,14 @@ from starlette.routing import BaseRoute, Route
 
 from gptjax.serving.bodies.fields import parsed
 from gptjax.serving.documents import documentation, openapi
-from gptjax.serving.endpoints import chat_completions, completions, embeddings, responses, tokens
+from gptjax.serving.endpoints import (
+    chat_completions,
+    completions,
+    embeddings,
+    moderations,
+    responses,
+    tokens,
+)
 from gptjax.serving.errors import APIError, failed
 from gptjax.serving.generation import ClientGone
 from gptjax.serving.guard import Guard
@@ -35,6 +42,7 @@ POSTS: dict[str, Endpoint] = {
     "/v1/completions": completions.create,
     "/v1/responses": responses.create,
     "/v1/embeddings": embeddings.create,
+    "/v1/moderations": moderations.create,
     "/tokenize": tokens.tokenize,
     "/detokenize": tokens.detokenize,
 }

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptjax.serving.bodies.fields import Field
-from gptjax.serving.endpoints import chat_completions, completions, embeddings, responses, tokens
+from gptjax.serving.endpoints import (
+    chat_completions,
+    completions,
+    embeddings,
+    moderations,
+    responses,
+    tokens,
+)
 
 _ERROR = {
     "type": "object",
@@ -43,6 +50,7 @@ _OPERATIONS = (
     ("/v1/completions", "Continues or scores texts", completions),
     ("/v1/responses", "Replies to text", responses),
     ("/v1/embeddings", "Embeds texts", embeddings),
+    ("/v1/moderations", "Judges texts", moderations),
 )
 
 
@@ -163,7 +171,7 @@ def documentation() -> str:
             parts.append(f"<h2>{method.upper()} {path}</h2><p>{operation['summary']}.</p>")
             body = operation.get("requestBody")
             if body:
-                fields = body["content"]["application/json"]["schema"]["properties"]
+                fields = body["content"]["application/json"]["schema"].get("properties", {})
                 rows = "".join(
                     f"<tr><td><code>{html.escape(name)}</code></td>"
                     f"<td>{html.escape(field['description'])}</td></tr>"

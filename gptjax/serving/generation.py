@@ -32,12 +32,14 @@ class Chosen:
       reason: why it ended, as the API says it.
       draft: its tokens and their log-probabilities.
       count: tokens of it that are in the text; what ended it is not.
+      scored: whether its tokens may be listed, which would spell out what a filter took away.
     """
 
     text: str
     reason: str
     draft: Draft
     count: int
+    scored: bool = True
 
 
 class Writing:

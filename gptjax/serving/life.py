@@ -14,9 +14,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from gptjax.chat.chat_model import ChatModel
 from gptjax.serving.app import Options, make_app
-from gptjax.serving.served import Models, Served
+from gptjax.serving.served import Models
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -71,7 +70,7 @@ def server_of(app: Starlette, drain_seconds: float) -> uvicorn.Server:
 
 
 def serve(
-    models: Sequence[ChatModel],
+    models: Models,
     options: Options,
     listening: socket.socket,
     drain_seconds: float,
@@ -81,6 +80,4 @@ def serve(
 
     `more` are routes besides, such as those of people's feedback.
     """
-    served = Models([Served(model, options.limits) for model in models])
-    app = make_app(served, options, more)
-    server_of(app, drain_seconds).run(sockets=[listening])
+    server_of(make_app(models, options, more), drain_seconds).run(sockets=[listening])

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gptjax.chat.chat_model import ChatModel
+from gptjax.chat.filters.chain import FilterChain
+from gptjax.chat.moderation import Moderator
 from gptjax.serving.engine import Engine
 from gptjax.serving.errors import APIError, overloaded
 
@@ -125,10 +127,22 @@ class Served:
 
 
 class Models:
-    """The models by name, the first of which is the default."""
+    """The models by name, the first of which is the default, and what judges their texts.
 
-    def __init__(self, served: Sequence[Served]):
+    Attributes:
+      all: by name.
+      filters: of what goes in and out; None: all passes.
+      moderator: that /v1/moderations asks; None: there is none.
+    """
+
+    def __init__(
+        self,
+        served: Sequence[Served],
+        filters: FilterChain | None = None,
+        moderator: Moderator | None = None,
+    ):
         self.all = {each.name: each for each in served}
+        self.filters, self.moderator = filters, moderator
 
     def get(self, name: str | None) -> Served:
         """A model by name, the first for None; APIError 404 where there is none of it."""

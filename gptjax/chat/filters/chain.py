@@ -30,7 +30,7 @@ Log = Callable[[Decision], None]
 def log_decision(decision: Decision) -> None:
     """Writes a decision to the log of the program."""
     score = "none" if decision.score is None else f"{decision.score:.3f}"
-    logging.info(
+    logging.warning(
         "filter: %s, stage %s, category %s, score %s: %s",
         *(decision.where, decision.stage, decision.category, score, decision.action),
     )

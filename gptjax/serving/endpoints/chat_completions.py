@@ -6,13 +6,14 @@ object `gptjax`.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gptjax.chat.drafts import Asked
+from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.serving.bodies.conversations import (
     CONTEXT_OVERFLOW,
     MESSAGES,
@@ -26,7 +27,8 @@ from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of, stops
 from gptjax.serving.bodies.shapes import chat_logprobs, usage
 from gptjax.serving.errors import APIError
 from gptjax.serving.generation import Chosen, Writing, started
-from gptjax.serving.served import Models, drawn_seed, new_id
+from gptjax.serving.screening import FILTERED, Screen
+from gptjax.serving.served import Models, Served, drawn_seed, new_id
 from gptjax.serving.streaming import event_stream
 
 _TOKENS = {"type": "integer", "minimum": 1}
@@ -91,8 +93,10 @@ FIELDS = table(
 class _Call:
     """One request, read and checked."""
 
-    def __init__(self, values: Mapping[str, Any], models: Models):
-        self.values, self.served = values, models.get(values.get("model"))
+    def __init__(
+        self, values: Mapping[str, Any], served: Served, conversation: Conversation, screen: Screen
+    ):
+        self.values, self.served, self.screen = values, served, screen
         self.messages = values["messages"]
         self.policy = policy_of(values, self.served, self.served.limits)
         self.count = values.get("n", 1)
@@ -110,7 +114,7 @@ class _Call:
         overflow = values.get("context_overflow", "refuse")
         self.fitted, begun, before = read_prompt(
             self.served,
-            conversation_of(self.messages, self.served),
+            conversation,
             reserved=reserve(self.served, overflow, self.most),
             overflow=overflow,
             continued=continued,
@@ -145,7 +149,7 @@ class _Call:
             "room": max(room, 0),
             "seed": self.seed,
             "policy": str(self.policy),
-            "moderation": [],
+            "moderation": self.screen.decisions,
         }
         ignored = unread(self.messages)
         return about | ({"ignored": ignored} if ignored else {})
@@ -183,22 +187,49 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
         raise APIError(
             "stream_options: got it without stream, expected both", param="stream_options"
         )
-    call = _Call(values, models)
+    served, screen = models.get(values.get("model")), Screen(models.filters)
+    said = conversation_of(values["messages"], served)
+    conversation = await screen.conversation(said)
+    call = _Call(values, served, said if conversation is None else conversation, screen)
+    if conversation is None:
+        return event_stream(_refused(call)) if values.get("stream") else _answer(call, [])
     writing = await started(call.served, call.policy, call.asked, call.count)
     if values.get("stream"):
         return event_stream(_events(call, writing))
-    replies = await writing.whole(request)
+    return _answer(call, await screen.replies(await writing.whole(request)))
+
+
+def _answer(call: _Call, replies: Sequence[Chosen]) -> Response:
+    """The answer with these replies; of an input that is refused there are none."""
     lengths = [len(reply.draft.tokens) for reply in replies]
+    choices = [call.choice(i, reply) for i, reply in enumerate(replies)]
+    read_tokens = len(call.asked.prompt) if replies else 0
     return JSONResponse(
         {
             **call.head,
             "object": "chat.completion",
-            "choices": [call.choice(i, reply) for i, reply in enumerate(replies)],
-            "usage": usage(len(call.asked.prompt), sum(lengths)),
+            "choices": choices or [refused_choice(i) for i in range(call.count)],
+            "usage": usage(read_tokens, sum(lengths)),
             "service_tier": "default",
-            "gptjax": call.ours(max(lengths)),
+            "gptjax": call.ours(max(lengths, default=0)),
         }
     )
+
+
+def refused_choice(index: int) -> dict[str, Any]:
+    """A choice where a filter refused what went in."""
+    message = {"role": "assistant", "content": "", "refusal": None, "annotations": []}
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": FILTERED}
+
+
+async def _refused(call: _Call) -> AsyncIterator[dict[str, Any]]:
+    head = {**call.head, "object": "chat.completion.chunk", "service_tier": "default"}
+    for index in range(call.count):
+        choice = {"index": index, "logprobs": None, "finish_reason": FILTERED}
+        delta = {"role": "assistant", "content": "", "refusal": None}
+        event = {**head, "choices": [{**choice, "delta": delta}]}
+        last = index == call.count - 1
+        yield {**event, "gptjax": call.ours(0)} if last else event
 
 
 async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]]:
@@ -213,11 +244,11 @@ async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]
     for index in range(call.count):
         yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
     texts, said, left = [""] * call.count, [0] * call.count, call.count
-    async for index, piece, ended in writing.pieces():
+    async for index, piece, ended in call.screen.pieces(writing):
         draft = writing.drafts[index]
         texts[index] += piece
         rest: dict[str, Any] = {}
-        if call.logprobs:
+        if call.logprobs and index not in call.screen.touched:
             count = writing.shown(draft, texts[index]) if ended else said[index]
             if not ended and piece:
                 count = _settled(writing, draft, texts[index], said[index])
@@ -229,7 +260,7 @@ async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]
             yield chunk(index, {"content": piece}, **rest)
         if ended:
             left -= 1
-            reply = writing.chosen(draft, texts[index])
+            reply = call.screen.ended(index, writing.chosen(draft, texts[index]))
             last = chunk(index, {}, finish_reason=reply.reason)
             if not left:
                 last["gptjax"] = call.ours(max(len(draft.tokens) for draft in writing.drafts))

@@ -20,6 +20,7 @@ from gptjax.serving.bodies.shapes import legacy_logprobs, usage
 from gptjax.serving.bodies.texts import TEXTS, texts_of
 from gptjax.serving.errors import APIError
 from gptjax.serving.generation import Chosen, started, top_of
+from gptjax.serving.screening import FILTERED, Screen
 from gptjax.serving.served import Models, drawn_seed, new_id
 from gptjax.serving.streaming import event_stream
 
@@ -55,8 +56,9 @@ class _Call:
         self.most = values.get("max_tokens", _DEFAULT_TOKENS)
         if not self.most and not self.echo:
             raise APIError("max_tokens: got 0 without echo, expected 1 or more", param="max_tokens")
-        room = served.model.config.context_length - (self.most > 0)
-        self.prompts = texts_of(served, values.get("prompt", ""), "prompt", room)
+        self.filters = models.filters
+        self.room = served.model.config.context_length - (self.most > 0)
+        self.prompts = texts_of(served, values.get("prompt", ""), "prompt", self.room)
         self.seed = values["seed"] % 2**31 if "seed" in values else drawn_seed()
         end = served.model.tokenizer.end_of_text
         self.stop_token = end if end is not None and end < served.model.config.vocab_size else None
@@ -78,6 +80,22 @@ class _Call:
             alternatives=max(self.top, 1) if self.top is not None else 0,
         )
 
+    async def screened(self, number: int) -> tuple[Screen, np.ndarray, str] | Screen:
+        """What is left of a prompt, and its filters; these alone where it is refused."""
+        tokens, prompt = self.prompts[number]
+        screen = Screen(self.filters, number * self.count)
+        left = await screen.texts([prompt])
+        if left is None:
+            return screen
+        if left[0] != prompt:
+            ((tokens, prompt),) = texts_of(self.served, left[0], "prompt", self.room)
+        return screen, tokens, prompt
+
+    def refused(self, number: int) -> list[dict[str, Any]]:
+        """The choices of a prompt that a filter refused."""
+        empty = {"text": "", "logprobs": None, "finish_reason": FILTERED}
+        return [{"index": number * self.count + i, **empty} for i in range(self.count)]
+
     async def echoed(self, tokens: np.ndarray) -> Scores:
         """The prompt's tokens with their log-probabilities; the first one has none."""
         scorer, most = self.served.model.scorer, max(self.top or 0, 1)
@@ -88,6 +106,11 @@ class _Call:
             list(zip(*pair, strict=True)) for pair in zip(ids.tolist(), best.tolist(), strict=True)
         ]
         return tokens.tolist(), [None, *log_probs.tolist()], [None, *tops]
+
+    def ours(self, screens: Sequence[Screen]) -> dict[str, Any]:
+        """What the answer says besides."""
+        decisions = [decision for screen in screens for decision in screen.decisions]
+        return {"seed": self.seed, "policy": str(self.policy), "moderation": decisions}
 
     def choice(
         self, index: int, prompt: str, scores: Scores | None, reply: Chosen | None
@@ -111,7 +134,8 @@ class _Call:
 
 def _told(reply: Chosen) -> int:
     """How many tokens have log-probabilities: all in the text, and the token that ended it."""
-    return len(reply.draft.tokens) if reply.draft.finished == "stop_token" else reply.count
+    ended = reply.scored and reply.draft.finished == "stop_token"
+    return len(reply.draft.tokens) if ended else reply.count
 
 
 async def create(request: Request, body: Mapping[str, Any], models: Models) -> Response:
@@ -126,17 +150,20 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
         return event_stream(_events(call))
     places = asyncio.Semaphore(max(1, call.served.limits.waiting // 4))
 
-    async def one(number: int) -> tuple[list[dict[str, Any]], int]:
-        tokens, prompt = call.prompts[number]
+    async def one(number: int) -> tuple[list[dict[str, Any]], int, Screen]:
+        left = await call.screened(number)
+        if isinstance(left, Screen):
+            return call.refused(number), 0, left
+        screen, tokens, prompt = left
         async with places:
             scores = await call.echoed(tokens) if call.echo and call.top is not None else None
             replies: Sequence[Chosen | None] = [None] * call.count
             if call.most:
                 writing = await started(call.served, call.policy, call.asked(tokens), call.count)
-                replies = await writing.whole(request)
+                replies = await screen.replies(await writing.whole(request))
         first = number * call.count
         choices = [call.choice(first + i, prompt, scores, each) for i, each in enumerate(replies)]
-        return choices, sum(len(each.draft.tokens) for each in replies if each)
+        return choices, sum(len(each.draft.tokens) for each in replies if each), screen
 
     tasks = [asyncio.create_task(one(number)) for number in range(len(call.prompts))]
     try:
@@ -148,9 +175,9 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     return JSONResponse(
         {
             **call.head,
-            "choices": [choice for choices, _ in parts for choice in choices],
-            "usage": usage(read_tokens, sum(count for _, count in parts)),
-            "gptjax": {"seed": call.seed, "policy": str(call.policy)},
+            "choices": [choice for choices, _, _ in parts for choice in choices],
+            "usage": usage(read_tokens, sum(count for _, count, _ in parts)),
+            "gptjax": call.ours([screen for _, _, screen in parts]),
         }
     )
 
@@ -158,9 +185,25 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
 async def _events(call: _Call) -> AsyncIterator[dict[str, Any]]:
     counted = (call.values.get("stream_options") or {}).get("include_usage", False)
     head = {**call.head} | ({"usage": None} if counted else {})
-    written = 0
-    for number, (tokens, prompt) in enumerate(call.prompts):
+    written, left_over = 0, len(call.prompts) * call.count
+    screens: list[Screen] = []
+
+    def told(event: dict[str, Any]) -> dict[str, Any]:
+        """The end of a choice; that of the last one says what the answer says besides."""
+        nonlocal left_over
+        left_over -= 1
+        return event if left_over else {**event, "gptjax": call.ours(screens)}
+
+    for number in range(len(call.prompts)):
         first = number * call.count
+        left = await call.screened(number)
+        if isinstance(left, Screen):
+            screens.append(left)
+            for choice in call.refused(number):
+                yield told({**head, "choices": [choice]})
+            continue
+        screen, tokens, prompt = left
+        screens.append(screen)
 
         def chunk(index: int, text: str, first: int = first, **rest: Any) -> dict[str, Any]:
             choice = {"index": first + index, "text": text, "logprobs": None, "finish_reason": None}
@@ -172,21 +215,20 @@ async def _events(call: _Call) -> AsyncIterator[dict[str, Any]]:
             yield chunk(index, prompt, logprobs=given)
         if not call.most:
             for index in range(call.count):
-                yield chunk(index, "", finish_reason="length")
+                yield told(chunk(index, "", finish_reason="length"))
             continue
         writing = await started(call.served, call.policy, call.asked(tokens), call.count)
         texts = [""] * call.count
-        async for index, piece, ended in writing.pieces():
+        async for index, piece, ended in screen.pieces(writing):
             texts[index] += piece
             if piece:
                 yield chunk(index, piece)
             if ended:
-                reply = writing.chosen(writing.drafts[index], texts[index])
+                reply = screen.ended(index, writing.chosen(writing.drafts[index], texts[index]))
                 logprobs = None
                 if call.top is not None:
-                    whole = call.choice(index, prompt, None, reply)["logprobs"]
-                    logprobs = whole
-                yield chunk(index, "", finish_reason=reply.reason, logprobs=logprobs)
+                    logprobs = call.choice(index, prompt, None, reply)["logprobs"]
+                yield told(chunk(index, "", finish_reason=reply.reason, logprobs=logprobs))
         written += sum(len(draft.tokens) for draft in writing.drafts)
     if counted:
         count = sum(tokens.size for tokens, _ in call.prompts)

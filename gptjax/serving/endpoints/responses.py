@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gptjax.chat.drafts import Asked
+from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.serving.bodies.conversations import (
     CONTEXT_OVERFLOW,
     MESSAGE,
@@ -22,7 +23,8 @@ from gptjax.serving.bodies.conversations import (
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
 from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of
 from gptjax.serving.generation import Chosen, Writing, started
-from gptjax.serving.served import Models, drawn_seed, new_id
+from gptjax.serving.screening import FILTERED, Screen
+from gptjax.serving.served import Models, Served, drawn_seed, new_id
 from gptjax.serving.streaming import event_stream
 
 _TAKEN = ("model", "temperature", "top_p", "user", "stream", "seed")
@@ -81,19 +83,17 @@ FIELDS = table(
 class _Call:
     """One request, read and checked."""
 
-    def __init__(self, values: Mapping[str, Any], models: Models):
-        self.values, self.served = values, models.get(values.get("model"))
-        given = values["input"]
-        messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-        if "instructions" in values:
-            messages = [{"role": "system", "content": values["instructions"]}, *messages]
+    def __init__(
+        self, values: Mapping[str, Any], served: Served, conversation: Conversation, screen: Screen
+    ):
+        self.values, self.served, self.screen = values, served, screen
         self.policy = policy_of(values, self.served, self.served.limits)
         automatic = "drop_oldest" if values.get("truncation") == "auto" else "refuse"
         overflow = values.get("context_overflow", automatic)
         self.most = values.get("max_output_tokens")
         self.fitted, _, before = read_prompt(
             self.served,
-            conversation_of(messages, self.served),
+            conversation,
             reserved=reserve(self.served, overflow, self.most),
             overflow=overflow,
         )
@@ -107,6 +107,7 @@ class _Call:
             max_new_tokens=self.most,
             seed=self.seed,
         )
+        self.refused = False  # by a filter of what goes in
         self.id, self.item, self.created = new_id("resp"), new_id("msg"), int(time.time())
 
     def message(self, text: str, status: str) -> dict[str, Any]:
@@ -121,7 +122,8 @@ class _Call:
 
     def response(self, status: str, reply: Chosen | None = None) -> dict[str, Any]:
         """The response object, as it is by now."""
-        cut = reply is not None and reply.reason == "length"
+        reasons = {"length": "max_output_tokens", FILTERED: FILTERED}
+        why = reasons.get(reply.reason) if reply else FILTERED if self.refused else None
         read_tokens = len(self.asked.prompt)
         written = len(reply.draft.tokens) if reply else 0
         count = {
@@ -131,14 +133,14 @@ class _Call:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": read_tokens + written,
         }
-        done = "incomplete" if cut else "completed"
+        done = "incomplete" if why else "completed"
         return {
             "id": self.id,
             "object": "response",
             "created_at": self.created,
-            "status": done if reply else status,
+            "status": done if reply or self.refused else status,
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "incomplete_details": {"reason": why} if why else None,
             "instructions": self.values.get("instructions"),
             "max_output_tokens": self.most,
             "metadata": {},
@@ -155,6 +157,7 @@ class _Call:
                 "dropped_messages": list(self.fitted.dropped),
                 "seed": self.seed,
                 "policy": str(self.policy),
+                "moderation": self.screen.decisions,
             },
         }
 
@@ -167,12 +170,31 @@ def part(text: str) -> dict[str, Any]:
 async def create(request: Request, body: Mapping[str, Any], models: Models) -> Response:
     """Answers a request."""
     values = read(body, FIELDS)
-    call = _Call(values, models)
+    served, screen, given = models.get(values.get("model")), Screen(models.filters), values["input"]
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if "instructions" in values:
+        messages = [{"role": "system", "content": values["instructions"]}, *messages]
+    said = conversation_of(messages, served)
+    conversation = await screen.conversation(said)
+    call = _Call(values, served, said if conversation is None else conversation, screen)
+    if conversation is None:
+        call.refused = True
+        return event_stream(_refused(call), named=True) if values.get("stream") else _whole(call)
     writing = await started(call.served, call.policy, call.asked, 1)
     if values.get("stream"):
         return event_stream(_events(call, writing), named=True)
-    (reply,) = await writing.whole(request)
+    (reply,) = await screen.replies(await writing.whole(request))
+    return _whole(call, reply)
+
+
+def _whole(call: _Call, reply: Chosen | None = None) -> Response:
     return JSONResponse(call.response("completed", reply))
+
+
+async def _refused(call: _Call) -> AsyncIterator[dict[str, Any]]:
+    for number, kind in enumerate(("created", "incomplete")):
+        response = call.response("incomplete")
+        yield {"type": f"response.{kind}", "sequence_number": number, "response": response}
 
 
 async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]]:
@@ -189,11 +211,11 @@ async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]
     yield event("output_item.added", output_index=0, item=call.message("", "in_progress"))
     yield event("content_part.added", **where, part=part(""))
     text = ""
-    async for _, piece, _ in writing.pieces():
+    async for _, piece, _ in call.screen.pieces(writing):
         if piece:
             text += piece
             yield event("output_text.delta", **where, delta=piece, logprobs=[])
-    reply = writing.chosen(writing.drafts[0], text)
+    reply = call.screen.ended(0, writing.chosen(writing.drafts[0], text))
     response = call.response("completed", reply)
     yield event("output_text.done", **where, text=text, logprobs=[])
     yield event("content_part.done", **where, part=part(text))

@@ -1,0 +1,59 @@
+"""Flags that say what a request to a server may ask for, and what judges its texts.
+
+limits = Limits(**limits_of_flags())
+filters, moderator = judges_of_flags()
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments.flags.paths import define_path
+from gptjax.chat.filters.chain import FilterChain
+from gptjax.chat.moderation import Moderator
+
+_MODERATION = define_path("moderation", None, "Run of the kind moderation, for /v1/moderations.")
+_FILTERS = define_path("filters", None, "YAML file with the filters of what goes in and out.")
+
+_MAX_QUEUE = flags.DEFINE_integer(
+    "max_queue", 64, "Number of requests of a model that may wait.", lower_bound=0
+)
+_MAX_BODY = flags.DEFINE_integer("max_body_bytes", 1 << 20, "Bytes of a request.", lower_bound=1)
+_MAX_MESSAGES = flags.DEFINE_integer("max_messages", 500, "Messages of a request.", lower_bound=1)
+_MAX_PROMPTS = flags.DEFINE_integer("max_prompts", 128, "Texts of a request.", lower_bound=1)
+_MAX_N = flags.DEFINE_integer("max_n", 16, "Choices of a request.", lower_bound=1)
+_MAX_BEAMS = flags.DEFINE_integer("max_beams", 16, "Beams of a request.", lower_bound=1)
+_MAX_SECONDS = flags.DEFINE_float("max_seconds", 600.0, "Seconds of a reply.", lower_bound=1.0)
+
+
+def limits_of_flags() -> dict[str, Any]:
+    """The fields of `serving.Limits`."""
+    return {
+        "body_bytes": _MAX_BODY.value,
+        "messages": _MAX_MESSAGES.value,
+        "prompts": _MAX_PROMPTS.value,
+        "choices": _MAX_N.value,
+        "beams": _MAX_BEAMS.value,
+        "seconds": _MAX_SECONDS.value,
+        "waiting": _MAX_QUEUE.value,
+    }
+
+
+def judges_of_flags() -> tuple[FilterChain | None, Moderator | None]:
+    """The filters and the classifier, each None where its flag is not given.
+
+    Raises:
+      ValueError: a file that cannot be read or a filter that is none, naming the flag; or a run
+        that is no classifier.
+    """
+    filters = None
+    if _FILTERS.value is not None:
+        try:
+            filters = FilterChain.parse(Path(_FILTERS.value).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--filters: {error}") from error
+    moderator = None
+    if _MODERATION.value is not None:
+        moderator = Moderator.load(_MODERATION.value, "--moderation")
+    return filters, moderator
