@@ -56,7 +56,7 @@ class ServeSizes:
     clients: tuple[int, ...] = (1, 8, 32)
     each: int = 2
     prompt: int = 64
-    new: int = 64
+    new: int = 32
     turns: int = 10
     history: int = 512
     row: int = 1000
@@ -155,7 +155,7 @@ def _warm(sizes: ServeSizes, port: int, prompts: list[np.ndarray]) -> None:
     """Compiles what batches that grow and shrink need, of as many clients as there will be."""
     clients = 1
     while clients <= len(prompts):
-        with _clients(sizes, port, clients, prompts) as send:
+        with _clients(sizes, port, clients, prompts[:clients]) as send:
             send()
         clients *= 2
 
