@@ -52,6 +52,9 @@ class Served:
         self.model, self.limits = model, limits
         self.engine = Engine(model.generator)
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
+        self._choosers = ThreadPoolExecutor(
+            model.generator.slots + limits.waiting, thread_name_prefix="choose"
+        )
         self._waiting, self._lock = 0, threading.Lock()
 
     @property
@@ -75,10 +78,19 @@ class Served:
             with self._lock:
                 self._waiting -= 1
 
+    async def choose(self, work: Callable[[], T]) -> T:
+        """Runs what waits for texts of the batch and chooses among them, each in a thread.
+
+        There are as many threads as texts in the batch and its queue, so that none of them waits
+        for another one's; the loop's own pool is left to those that join.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._choosers, work)
+
     def stop(self) -> None:
         """Ends its threads."""
         self.engine.stop()
-        self._aside.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._aside, self._choosers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     @functools.cached_property
     def token_names(self) -> list[str]:

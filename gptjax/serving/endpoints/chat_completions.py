@@ -6,7 +6,7 @@ object `gptjax`.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -22,19 +22,18 @@ from gptjax.serving.bodies.conversations import (
     unread,
 )
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
-from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of, stops
+from gptjax.serving.bodies.sampling_fields import COUNT, SAMPLING, policy_of, stops
 from gptjax.serving.bodies.shapes import chat_logprobs, usage
 from gptjax.serving.errors import APIError
 from gptjax.serving.generation import Chosen, Writing, started
 from gptjax.serving.served import Models, drawn_seed, new_id
 from gptjax.serving.streaming import event_stream
 
-_TOKENS = {"type": "integer", "minimum": 1}
 FIELDS = table(
     SAMPLING,
     MESSAGES,
-    Field("max_completion_tokens", _TOKENS, "Most tokens of a reply; all that fit by default."),
-    Field("max_tokens", _TOKENS, "The older name of max_completion_tokens."),
+    Field("max_completion_tokens", COUNT, "Most tokens of a reply; all that fit by default."),
+    Field("max_tokens", COUNT, "The older name of max_completion_tokens."),
     Field("logprobs", {"type": "boolean"}, "Whether tokens come with their log-probabilities."),
     Field(
         "top_logprobs",
@@ -186,7 +185,7 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     call = _Call(values, models)
     writing = await started(call.served, call.policy, call.asked, call.count)
     if values.get("stream"):
-        return event_stream(_events(call, writing))
+        return event_stream(_events(call, writing), writing.end)
     replies = await writing.whole(request)
     lengths = [len(reply.draft.tokens) for reply in replies]
     return JSONResponse(
@@ -201,7 +200,7 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     )
 
 
-async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]]:
+async def _events(call: _Call, writing: Writing) -> AsyncGenerator[dict[str, Any], None]:
     counted = (call.values.get("stream_options") or {}).get("include_usage", False)
     head = {**call.head, "object": "chat.completion.chunk", "service_tier": "default"}
     head |= {"usage": None} if counted else {}

@@ -5,7 +5,7 @@ refused by name. Source: OpenAI's API reference, "Create a model response" and i
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -20,7 +20,7 @@ from gptjax.serving.bodies.conversations import (
     reserve,
 )
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
-from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of
+from gptjax.serving.bodies.sampling_fields import COUNT, SAMPLING, policy_of
 from gptjax.serving.generation import Chosen, Writing, started
 from gptjax.serving.served import Models, drawn_seed, new_id
 from gptjax.serving.streaming import event_stream
@@ -37,7 +37,7 @@ FIELDS = table(
     Field("instructions", {"type": "string"}, "The system message."),
     Field(
         "max_output_tokens",
-        {"type": "integer", "minimum": 1},
+        COUNT,
         "Most tokens of the reply; all that fit by default.",
     ),
     Field(
@@ -170,12 +170,12 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     call = _Call(values, models)
     writing = await started(call.served, call.policy, call.asked, 1)
     if values.get("stream"):
-        return event_stream(_events(call, writing), named=True)
+        return event_stream(_events(call, writing), writing.end, named=True)
     (reply,) = await writing.whole(request)
     return JSONResponse(call.response("completed", reply))
 
 
-async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]]:
+async def _events(call: _Call, writing: Writing) -> AsyncGenerator[dict[str, Any], None]:
     number = 0
 
     def event(kind: str, **fields: Any) -> dict[str, Any]:
