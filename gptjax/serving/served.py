@@ -17,7 +17,7 @@ import numpy as np
 
 from gptjax.chat.chat_model import ChatModel
 from gptjax.serving.engine import Engine
-from gptjax.serving.errors import APIError, overloaded
+from gptjax.serving.errors import APIError, context_exceeded, overloaded
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ class Limits:
       body_bytes: of a request.
       messages: of a conversation.
       prompts: of one request to /v1/completions, /v1/embeddings and /v1/moderations.
+      prompt_tokens: of a prompt that is read; None: as many as the model's context has.
       choices: texts of one request, `n` or `best_of` of each prompt.
       beams: of a search.
       seconds: that a reply may take; it ends as it is then.
@@ -39,6 +40,7 @@ class Limits:
     body_bytes: int = 1 << 20
     messages: int = 500
     prompts: int = 128
+    prompt_tokens: int | None = None
     choices: int = 128
     beams: int = 16
     seconds: float = 600.0
@@ -85,6 +87,14 @@ class Served:
         for another one's; the loop's own pool is left to those that join.
         """
         return await asyncio.get_running_loop().run_in_executor(self._choosers, work)
+
+    def check_prompt(self, count: int, name: str) -> None:
+        """APIError for a prompt of `count` tokens, the field `name`, that is over the limit."""
+        most = self.limits.prompt_tokens
+        if most is not None and count > most:
+            raise context_exceeded(
+                f"{name}: got {count} tokens, expected at most {most}, this server's limit", name
+            )
 
     def stop(self) -> None:
         """Ends its threads."""

@@ -188,6 +188,17 @@ def test_the_texts_of_one_request_do_not_fill_the_queue_against_each_other(
     assert made.status_code == 200 and len(made.json()["choices"]) == 128
 
 
+def test_a_prompt_over_the_servers_limit_is_refused(client, served, monkeypatch):
+    monkeypatch.setattr(served, "limits", Limits(prompt_tokens=4))
+    asked = {"/v1/completions": {"prompt": "x" * 5}, "/v1/chat/completions": {"messages": HELLO}}
+    for path, body in asked.items():
+        refused = client.post(path, json=body)
+        assert refused.status_code == 400 and "at most 4, this server's limit" in refused.text
+        assert refused.json()["error"]["code"] == "context_length_exceeded"
+    short = client.post("/v1/completions", json={"prompt": "x" * 4, "max_tokens": 1})
+    assert short.status_code == 200
+
+
 def test_a_streamed_text_after_its_prompt_begins_there(client):
     asked = {"prompt": "hello", "echo": True, "logprobs": 1, "max_tokens": 3, "seed": 1}
     whole = client.post("/v1/completions", json=asked).json()["choices"][0]["logprobs"]
