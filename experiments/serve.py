@@ -11,6 +11,7 @@ what runs, refuse what is new, and end with exit code 0.
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,7 +95,9 @@ def main(argv: Sequence[str]) -> None:
             print(f"note: votes are kept in {_STORE.value}", file=sys.stderr)
         print(f"serving {', '.join(runs)} at {address}", flush=True)
         more = [*serving.feedback_routes(store), *serving.page_routes()]
-        serving.serve(models, options, listening, _DRAIN.value, more)
+        still_searches = serving.serve(models, options, listening, _DRAIN.value, more)
+    if still_searches:
+        os._exit(0)  # the limit is over, and the store is closed
 
 
 def _split(text: str) -> tuple[str, str]:

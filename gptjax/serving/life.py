@@ -76,11 +76,15 @@ def serve(
     listening: socket.socket,
     drain_seconds: float,
     more: Sequence[BaseRoute] = (),
-) -> None:
+) -> bool:
     """Serves until SIGTERM or SIGINT: what runs is finished within so long, what is new refused.
 
     `more` are routes besides, such as those of people's feedback.
+
+    Returns:
+      Whether a search or a ranker still runs, which an ordinary exit of the process would await.
     """
     served = Models([Served(model, options.limits) for model in models])
     app = make_app(served, options, more)
     server_of(app, drain_seconds).run(sockets=[listening])
+    return any(each.busy for each in served.all.values())

@@ -10,7 +10,7 @@ import functools
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,6 +58,7 @@ class Served:
             model.generator.slots + limits.waiting, thread_name_prefix="choose"
         )
         self._waiting, self._lock = 0, threading.Lock()
+        self._works: set[Future[Any]] = set()
 
     @property
     def name(self) -> str:
@@ -75,7 +76,7 @@ class Served:
                 raise overloaded(f"model {self.name}: {self._waiting} requests wait already")
             self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._aside, work)
+            return await self._run(self._aside, work)
         finally:
             with self._lock:
                 self._waiting -= 1
@@ -86,7 +87,18 @@ class Served:
         There are as many threads as texts in the batch and its queue, so that none of them waits
         for another one's; the loop's own pool is left to those that join.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._choosers, work)
+        return await self._run(self._choosers, work)
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        future = pool.submit(work)
+        self._works.add(future)
+        future.add_done_callback(self._works.discard)
+        return await asyncio.wrap_future(future)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a search or a ranker runs, for whom a client may have left: none can be ended."""
+        return any(work.running() for work in self._works.copy())
 
     def check_prompt(self, count: int, name: str) -> None:
         """APIError for a prompt of `count` tokens, the field `name`, that is over the limit."""

@@ -96,6 +96,24 @@ def test_rankers_that_take_long_hold_up_nobody_else(client, gate, ranking):
         assert {each.result().status_code for each in slow} == {200}
 
 
+def test_a_search_that_nobody_waits_for_is_known_at_the_end(served):
+    begun, go = threading.Event(), threading.Event()
+
+    async def leave():
+        task = asyncio.create_task(served.aside(lambda: (begun.set(), go.wait())))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await asyncio.wait({task})
+        return served.busy
+
+    try:
+        assert asyncio.run(leave())
+    finally:
+        go.set()
+    while served.busy:
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize("policy", [Sampling(), BestOf(2)])
 def test_texts_of_a_request_that_left_before_they_were_made_end(client, served, policy):
     del client  # whose application runs the engine
