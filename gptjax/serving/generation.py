@@ -173,7 +173,8 @@ async def started(served: Served, policy: ReplyPolicy, asked: Asked, count: int)
     except QueueFull as error:
         raise overloaded(f"model {served.name}: its queue is full; try again later") from error
     except ValueError as error:
-        raise APIError(str(error), param=str(error).split(":")[0]) from error
+        name = str(error).split(":")[0]
+        raise APIError(str(error), param=name if name.isidentifier() else None) from error
     except RuntimeError as error:
         raise APIError("the server is stopping", status=503, kind="server_error") from error
     return Writing(served, policy, asked, drafts)

@@ -189,6 +189,15 @@ def test_a_full_queue_refuses_a_stream_with_its_status(client, served, monkeypat
     assert refused.status_code == 429 and refused.headers["Retry-After"] == "1"
 
 
+def test_what_is_wrong_with_the_model_names_no_field(client, served, monkeypatch):
+    def unfit(*args, **options):
+        raise ValueError("attention prefix(length=4): got 1 tokens at once, expected more")
+
+    monkeypatch.setattr(served.engine, "submit", unfit)
+    refused = client.post("/v1/completions", json={"prompt": "a"})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] is None
+
+
 def test_the_texts_of_one_request_do_not_fill_the_queue_against_each_other(
     client, served, monkeypatch
 ):
