@@ -74,13 +74,15 @@ class Server:
 
     Attributes:
       stopping: whether new work is refused.
-      paths: that figures name.
+      routes: all there are.
+      paths: of them, that figures name.
     """
 
     def __init__(self, models: Models, options: Options):
         self.models, self.options = models, options
         self.metrics = Metrics(models)
         self.stopping = False
+        self.routes: Sequence[BaseRoute] = ()
         self.paths: frozenset[str] = frozenset()
         for name, served in models.all.items():
             served.engine.ended = lambda job, name=name: self.metrics.ended(name, job)
@@ -153,6 +155,7 @@ def make_app(
         Route("/docs", shown),
         *more,
     ]
+    server.routes = routes
     server.paths = frozenset(route.path for route in routes if isinstance(route, Route))
     origins = list(server.options.cors_origins)
     cors = Middleware(

@@ -12,6 +12,7 @@ import urllib.parse
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gptjax.serving.errors import APIError
@@ -43,7 +44,7 @@ class Guard:
 
             try:
                 self._check(request)
-                body = await self._body(request) if scope["method"] == "POST" else b""
+                body = await self._body(request) if self._takes_body(scope) else b""
             except APIError as error:
                 await error.response()(scope, receive, told)
                 return
@@ -92,6 +93,11 @@ class Guard:
                 code="stopping",
                 headers={"Retry-After": "5"},
             )
+
+    def _takes_body(self, scope: Scope) -> bool:
+        """Whether an operation reads a body: others are answered that they do not exist."""
+        matches = (route.matches(scope)[0] for route in self._server.routes)
+        return scope["method"] == "POST" and Match.FULL in matches
 
     async def _body(self, request: Request) -> bytes:
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()

@@ -104,6 +104,8 @@ def test_bodies_that_are_no_json_objects_are_refused(client, content, kind, stat
 def test_paths_methods_hosts_and_keys(client, model):
     assert client.get("/v1/nothing").json()["error"]["code"] == "unknown_url"
     assert client.delete("/v1/models").status_code == 405
+    assert client.post("/v1/models").status_code == client.post("/healthz").status_code == 405
+    assert client.post("/v1/nothing").status_code == 404
     missing = client.post("/v1/completions", json={"model": "none"})
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
     assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 403
