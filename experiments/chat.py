@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         lines = _typed() if sys.stdin.isatty() else iter(sys.stdin.read().splitlines())
     done = [session.hear(line) for line in lines if line]
-    if not all(done) and not sys.stdin.isatty():
+    if not all(done) and (_PROMPT.value is not None or not sys.stdin.isatty()):
         sys.exit(2)
 
 

@@ -10,6 +10,7 @@ The page is at http://localhost:8000/, and /docs lists the operations. SIGTERM a
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path, define_path_multi
-from experiments.flags.serving import judges_of_flags, limits_of_flags
+from experiments.flags.serving import generator_of_flags, judges_of_flags, limits_of_flags
 from gptjax.chat.chat_model import ChatModel
 from gptjax.data.feedback.opening import open_store
 from gptjax.runs.caches import enable_compilation_cache
@@ -39,12 +40,6 @@ _STORE = define_path(
     "feedback.db",
     "Store of people's votes, a path or a URL of a database; none: no store.",
 )
-_SLOTS = flags.DEFINE_integer(
-    "slots", 8, "Texts of a model that are written at once.", lower_bound=1
-)
-_KEPT = flags.DEFINE_integer(
-    "kept_texts", 8, "Number of ended texts whose next turn reads its own tokens.", lower_bound=0
-)
 _DRAIN = flags.DEFINE_float(
     "drain_seconds", 30.0, "Seconds in which what runs is finished at the end.", lower_bound=1.0
 )
@@ -64,15 +59,14 @@ def main(argv: Sequence[str]) -> None:
     if not _WORKDIR.value:
         raise ValueError("--workdir: got none, expected the work directory of a run")
     keys = () if _API_KEY_FILE.value is None else keys_in(Path(_API_KEY_FILE.value))
-    limits = limits_of_flags()
     options = Options(
         keys,
         tuple(_CORS.value),
         loopback=_HOST.value in LOOPBACK,
-        limits=Limits(**limits),
+        limits=Limits(**limits_of_flags()),
     )
     rankers = dict(_named("--ranker", text) for text in _RANKER.value or ())
-    runs = {name or Path(path).resolve().name: path for name, path in map(_split, _WORKDIR.value)}
+    runs = dict(_run_named(text) for text in _WORKDIR.value)
     if len(runs) < len(_WORKDIR.value):
         raise ValueError("--workdir: got two of one name, expected NAME=DIR with different names")
     with contextlib.ExitStack() as stack:
@@ -86,9 +80,7 @@ def main(argv: Sequence[str]) -> None:
                 WorkDirectory(path),
                 name=name,
                 rankers=rankers,
-                slots=_SLOTS.value,
-                max_queue=limits["waiting"],
-                kept_texts=_KEPT.value,
+                **generator_of_flags(),
             )
             for name, path in runs.items()
         ]
@@ -99,13 +91,16 @@ def main(argv: Sequence[str]) -> None:
             print(f"note: votes are kept in {_STORE.value}", file=sys.stderr)
         print(f"serving {', '.join(runs)} at {address}", flush=True)
         served = Models([Served(each, options.limits) for each in models], *judges_of_flags())
-        serve(served, options, listening, _DRAIN.value, [*feedback_routes(store), *page_routes()])
+        more = [*feedback_routes(store), *page_routes()]
+        still_searches = serve(served, options, listening, _DRAIN.value, more)
+    if still_searches:
+        os._exit(0)  # the limit is over, and the store is closed
 
 
-def _split(text: str) -> tuple[str, str]:
-    """The name and the path of NAME=PATH, or of a path alone."""
+def _run_named(text: str) -> tuple[str, str]:
+    """The name and the path of NAME=PATH; of a path alone its last part is the name."""
     name, given, path = text.partition("=")
-    return (name, path) if given and "/" not in name else ("", text)
+    return (name, path) if given and "/" not in name else (Path(text).resolve().name, text)
 
 
 def _named(flag: str, text: str) -> tuple[str, str]:

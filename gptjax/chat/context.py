@@ -14,6 +14,7 @@ The system messages with which a conversation begins always stay, as does its la
 `slide` may leave out the beginning.
 """
 
+import bisect
 import dataclasses
 import itertools
 from collections.abc import Sequence
@@ -107,11 +108,15 @@ def fitted(
     head = next((i for i in kept if messages[i].role != "system"), len(messages))
     if overflow == "drop_oldest":
         starts = [i for i in kept if messages[i].role == "user" and i > head]
-        for start in starts:
-            kept = [*range(head), *range(start, len(messages))]
-            tokens = prompt(kept)
-            if len(tokens) <= most:
-                return Fitted(np.concatenate([tokens, begun]), tuple(range(head, start)))
+
+        def from_turn(start: int) -> np.ndarray:
+            return prompt([*range(head), *range(start, len(messages))])
+
+        # Fewer turns are fewer tokens.
+        first = bisect.bisect_left(starts, True, key=lambda start: len(from_turn(start)) <= most)
+        if first < len(starts):
+            start = starts[first]
+            return Fitted(np.concatenate([from_turn(start), begun]), tuple(range(head, start)))
     if overflow == "slide":
         system = template.render(messages[:head])[0] if head else np.zeros(0, np.int32)
         rest = tokens[len(system) :]

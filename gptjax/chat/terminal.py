@@ -68,25 +68,20 @@ class Session:
         `KeyboardInterrupt` ends a reply where it is; the conversation keeps it. What is wrong is
         said by `note`, and changes nothing.
         """
+        before = self.dialogue.messages.copy()
         try:
             if line.startswith("/"):
                 self._command(*line[1:].partition(" ")[::2])
             else:
                 self._answer_to(line)
-        except (OSError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
+            self.dialogue.messages = before
             self._note(str(error))
             return False
         return True
 
     def _answer_to(self, text: str) -> None:
         self.dialogue.say(text)
-        try:
-            self._answer()
-        except (RuntimeError, ValueError):
-            self.dialogue.undo()
-            raise
-
-    def _answer(self) -> None:
         messages, marks = self.dialogue.turns, self._template.tokenizer
         check_roles(messages)
         read = fitted(

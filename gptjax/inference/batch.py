@@ -71,7 +71,6 @@ class RunningBatch:
         """
         self._fail_if_lost()
         self._keep_ended()
-        self._drop_ended()
         groups: dict[int, list[Request]] = {}
         begun: list[tuple[Request, tuple[Cache, int]]] = []
         for request in joining:
@@ -156,8 +155,10 @@ class RunningBatch:
         self._rows = [request if request and request.writing else None for request in self._rows]
 
     def _keep_ended(self) -> None:
-        """Keeps the texts of rows that have ended since the last time."""
+        """Keeps the texts of rows that have ended since the last time, and frees their rows."""
         ended = [row for row, request in enumerate(self._rows) if request and not request.writing]
+        for row in ended:  # first of all: a copy that fails must not fail again at each step
+            self._rows[row] = None
         if not (ended and self._kept and self._state is not None):
             return
         tokens, lengths = fetched((self._state.texts.tokens, self._state.texts.length))

@@ -308,8 +308,8 @@ class Request:
                 self._add(token, log_prob)
 
     def _add(self, token: int, log_prob: float) -> None:
-        self.tokens.append(token)
         self.log_probs.append(log_prob)
+        self.tokens.append(token)  # last: a reader in another thread counts by them
         if self._text is not None and self._show(self._text.push(np.array([token], np.int32))):
             self.finish("stop")
         elif token == self.order.stop_token:

@@ -13,6 +13,7 @@ from gptjax.tokenization import Tokenizer
 
 _REPLACEMENT = "\ufffd"
 _LONGEST_CHARACTER = 4  # bytes in UTF-8
+_WINDOW, _OVERLAP = 32, 8  # tokens that are decoded again with each new one, at most and least
 
 
 def encode_prompt(tokenizer: Tokenizer, text: str) -> np.ndarray:
@@ -27,6 +28,30 @@ def encode_prompt(tokenizer: Tokenizer, text: str) -> np.ndarray:
     if tokenizer.end_of_text is None:
         raise ValueError("prompt: got none, expected text: this tokenizer has no end-of-text")
     return np.array([tokenizer.end_of_text], np.int32)
+
+
+class GrowingText:
+    """The text of tokens that come a few at a time; each costs the same, however long the text.
+
+    What is decoded begins some tokens back, so that it joins as it would in the whole.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        self._window: list[int] = []
+        self._past, self._known = "", 0  # text up to the window, and of it the window's beginning
+
+    def add(self, tokens: Sequence[int]) -> str:
+        """All text after `tokens` more, as decoding all of them at once gives it."""
+        self._window += tokens
+        text = self._tokenizer.decode(self._window)
+        whole = self._past + text[self._known :]
+        if len(self._window) >= _WINDOW and not text.endswith(_REPLACEMENT):
+            last = self._window[-_OVERLAP:]
+            known = self._tokenizer.decode(last)
+            if text.endswith(known):  # it does not where a character or a word is cut
+                self._past, self._window, self._known = whole, last, len(known)
+        return whole
 
 
 class TextStream:
@@ -50,24 +75,22 @@ class TextStream:
           stop: strings, none of them empty, any of which ends the text.
           stop_token: the token that ends it, if any besides end-of-text does.
         """
-        self._tokenizer = tokenizer
         self._unseen = {tokenizer.end_of_text, stop_token}
         self._stop = tuple(stop)
-        self._tokens: list[int] = []
+        self._text = GrowingText(tokenizer)
         self._shown = 0
         self.stopped = False
 
     def push(self, tokens: np.ndarray) -> str:
         """Adds tokens [n]; returns the text that is new and will not change."""
-        self._tokens += [token for token in tokens.tolist() if token not in self._unseen]
-        text = self._tokenizer.decode(self._tokens)
+        text = self._text.add([token for token in tokens.tolist() if token not in self._unseen])
         settled = text.rstrip(_REPLACEMENT)
         unsettled = min(len(text) - len(settled), _LONGEST_CHARACTER - 1)
         return self._show(text[: len(text) - unsettled])
 
     def finish(self) -> str:
         """The text that was kept back; no more tokens come."""
-        return self._show(self._tokenizer.decode(self._tokens), last=True)
+        return self._show(self._text.add([]), last=True)
 
     def _show(self, text: str, last: bool = False) -> str:
         if self.stopped:

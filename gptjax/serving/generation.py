@@ -48,6 +48,7 @@ class Writing:
     def __init__(self, served: Served, policy: ReplyPolicy, asked: Asked, drafts: Sequence[Draft]):
         self.served, self.asked, self.drafts = served, asked, drafts
         self._searches = isinstance(policy, Beams)
+        self._choosing = asyncio.Lock()
 
     async def whole(self, request: Request) -> list[Chosen]:
         """All replies once they are there.
@@ -56,12 +57,11 @@ class Writing:
           ClientGone: the client hung up; the drafts have ended.
           APIError: a search took too long, or a batch failed.
         """
-        texts = asyncio.gather(*(self._text(draft) for draft in self.drafts))
+        texts = asyncio.create_task(self._texts())
         gone = asyncio.create_task(_hung_up(request))
         limit = self.served.limits.seconds
         try:
-            both = {asyncio.ensure_future(texts), gone}
-            await asyncio.wait(both, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({texts, gone}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if not texts.done() and gone.done():
                 raise ClientGone
             if not texts.done():
@@ -77,12 +77,16 @@ class Writing:
         pairs = zip(self.drafts, found, strict=True)
         return [self.chosen(draft, text) for draft, text in pairs]
 
+    async def _texts(self) -> list[str]:
+        return await asyncio.gather(*map(self._text, self.drafts))
+
     async def _text(self, draft: Draft) -> str:
         if isinstance(draft, Job):
             return "".join([piece async for piece in draft.pieces()])
-        run = self.served.aside if self._searches else asyncio.to_thread
+        run = self.served.aside if self._searches else self.served.choose
         try:
-            return await run(lambda: "".join(draft.text()))
+            async with self._choosing:  # the first one waits for all, in one thread
+                return await run(lambda: "".join(draft.text()))
         except ValueError as error:
             raise APIError(str(error)) from error
 
@@ -90,8 +94,11 @@ class Writing:
         """Number of a reply, new text of it, and whether it has ended, as they come.
 
         A reply that takes too long ends as it is.
+
+        Raises:
+          APIError: a search took too long, or one of them failed.
         """
-        news: asyncio.Queue[tuple[int, str, bool] | APIError] = asyncio.Queue()
+        news: asyncio.Queue[tuple[int, str, bool] | Exception] = asyncio.Queue()
 
         async def read(index: int, draft: Draft) -> None:
             try:
@@ -100,19 +107,24 @@ class Writing:
                         news.put_nowait((index, piece, False))
                 else:
                     news.put_nowait((index, await self._text(draft), False))
-            except APIError as error:
+            except Exception as error:  # raised by whoever reads the news
                 news.put_nowait(error)
             else:
                 news.put_nowait((index, "", True))
 
+        def stop() -> None:
+            self.end()
+            if self._searches:
+                news.put_nowait(_too_slow(self.served.limits.seconds))
+
         loop = asyncio.get_running_loop()
-        late = loop.call_later(self.served.limits.seconds, self.end)
+        late = loop.call_later(self.served.limits.seconds, stop)
         readers = [asyncio.create_task(read(i, draft)) for i, draft in enumerate(self.drafts)]
         left = len(readers)
         try:
             while left:
                 item = await news.get()
-                if isinstance(item, APIError):
+                if isinstance(item, Exception):
                     raise item
                 left -= item[2]
                 yield item
@@ -136,7 +148,7 @@ class Writing:
         count = len(tokens)
         if count and draft.finished == "stop_token":
             count -= 1
-        while self.asked.stop and count and len(decode(tokens[: count - 1])) >= len(text):
+        while draft.finished == "stop" and count and len(decode(tokens[: count - 1])) >= len(text):
             count -= 1
         return count
 
@@ -147,20 +159,34 @@ class Writing:
 
 
 async def started(served: Served, policy: ReplyPolicy, asked: Asked, count: int) -> Writing:
-    """Puts a request's texts into the batch.
+    """Puts a request's texts into the batch; they end where the task is cancelled meanwhile.
 
     Raises:
       APIError: options that do not fit the model, a full queue, or a server that is stopping.
     """
+    making = asyncio.create_task(
+        asyncio.to_thread(policy.drafts, served.model, served.engine, asked, count)
+    )
     try:
-        drafts = await asyncio.to_thread(policy.drafts, served.model, served.engine, asked, count)
+        drafts = await asyncio.shield(making)
+    except asyncio.CancelledError:
+        making.add_done_callback(_ended)  # nobody is there to read them
+        raise
     except QueueFull as error:
         raise overloaded(f"model {served.name}: its queue is full; try again later") from error
     except ValueError as error:
-        raise APIError(str(error), param=str(error).split(":")[0]) from error
+        name = str(error).split(":")[0]
+        raise APIError(str(error), param=name if name.isidentifier() else None) from error
     except RuntimeError as error:
         raise APIError("the server is stopping", status=503, kind="server_error") from error
     return Writing(served, policy, asked, drafts)
+
+
+def _ended(making: asyncio.Task[Sequence[Draft]]) -> None:
+    """Ends drafts that were made for nobody."""
+    if not making.cancelled() and making.exception() is None:
+        for draft in making.result():
+            draft.cancel()
 
 
 def top_of(draft: Draft, index: int, most: int) -> list[tuple[int, float]]:

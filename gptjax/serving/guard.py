@@ -11,7 +11,7 @@ import hmac
 import urllib.parse
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gptjax.serving.errors import APIError
@@ -48,6 +48,9 @@ class Guard:
             except APIError as error:
                 await error.response()(scope, receive, told)
                 return
+            except ClientDisconnect:
+                answered(499)  # nobody is there to be told
+                return
             given = [{"type": "http.request", "body": body, "more_body": False}]
 
             async def again() -> Message:
@@ -63,7 +66,8 @@ class Guard:
 
     def _check(self, request: Request) -> None:
         """Raises APIError for the wrong host or key, and for new work while the server stops."""
-        options, path = self._server.options, request.url.path
+        # The path that is routed: `request.url` is made of the client's Host too.
+        options, path = self._server.options, request.scope["path"]
         if options.loopback and _hostname(request) not in LOOPBACK:
             raise APIError(
                 "host: this server answers to localhost only; start it with --host=ADDRESS to be "

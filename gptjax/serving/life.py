@@ -75,9 +75,13 @@ def serve(
     listening: socket.socket,
     drain_seconds: float,
     more: Sequence[BaseRoute] = (),
-) -> None:
+) -> bool:
     """Serves until SIGTERM or SIGINT: what runs is finished within so long, what is new refused.
 
     `more` are routes besides, such as those of people's feedback.
+
+    Returns:
+      Whether a search or a ranker still runs, which an ordinary exit of the process would await.
     """
     server_of(make_app(models, options, more), drain_seconds).run(sockets=[listening])
+    return any(each.busy for each in models.all.values())

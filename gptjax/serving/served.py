@@ -10,7 +10,7 @@ import functools
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from gptjax.chat.chat_model import ChatModel
 from gptjax.chat.filters.chain import FilterChain
 from gptjax.chat.moderation import Moderator
 from gptjax.serving.engine import Engine
-from gptjax.serving.errors import APIError, overloaded
+from gptjax.serving.errors import APIError, context_exceeded, overloaded
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ class Limits:
       body_bytes: of a request.
       messages: of a conversation.
       prompts: of one request to /v1/completions, /v1/embeddings and /v1/moderations.
+      prompt_tokens: of a prompt that is read; None: as many as the model's context has.
       choices: texts of one request, `n` or `best_of` of each prompt.
       beams: of a search.
       seconds: that a reply may take; it ends as it is then.
@@ -41,6 +42,7 @@ class Limits:
     body_bytes: int = 1 << 20
     messages: int = 500
     prompts: int = 128
+    prompt_tokens: int | None = None
     choices: int = 128
     beams: int = 16
     seconds: float = 600.0
@@ -54,7 +56,11 @@ class Served:
         self.model, self.limits = model, limits
         self.engine = Engine(model.generator)
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
+        self._choosers = ThreadPoolExecutor(
+            model.generator.slots + limits.waiting, thread_name_prefix="choose"
+        )
         self._waiting, self._lock = 0, threading.Lock()
+        self._works: set[Future[Any]] = set()
 
     @property
     def name(self) -> str:
@@ -72,15 +78,43 @@ class Served:
                 raise overloaded(f"model {self.name}: {self._waiting} requests wait already")
             self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._aside, work)
+            return await self._run(self._aside, work)
         finally:
             with self._lock:
                 self._waiting -= 1
 
+    async def choose(self, work: Callable[[], T]) -> T:
+        """Runs what waits for texts of the batch and chooses among them, each in a thread.
+
+        There are as many threads as texts in the batch and its queue, so that none of them waits
+        for another one's; the loop's own pool is left to those that join.
+        """
+        return await self._run(self._choosers, work)
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        future = pool.submit(work)
+        self._works.add(future)
+        future.add_done_callback(self._works.discard)
+        return await asyncio.wrap_future(future)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a search or a ranker runs, for whom a client may have left: none can be ended."""
+        return any(work.running() for work in self._works.copy())
+
+    def check_prompt(self, count: int, name: str) -> None:
+        """APIError for a prompt of `count` tokens, the field `name`, that is over the limit."""
+        most = self.limits.prompt_tokens
+        if most is not None and count > most:
+            raise context_exceeded(
+                f"{name}: got {count} tokens, expected at most {most}, this server's limit", name
+            )
+
     def stop(self) -> None:
         """Ends its threads."""
         self.engine.stop()
-        self._aside.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._aside, self._choosers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     @functools.cached_property
     def token_names(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Answers as server-sent events, as OpenAI's clients read them.
 
-    return event_stream(events, request)
+    return event_stream(events, writing.end)
 
 Each value is a `data:` event, and [DONE] ends them. While nothing comes, comments keep the line
 alive: an event without data is an error to OpenAI's clients. An error after the first event is an
@@ -9,38 +9,59 @@ event of its own, since the status has been sent.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from absl import logging
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from gptjax.serving.errors import APIError, failed
 
 PING_SECONDS = 15.0
 
 
+class _Events(StreamingResponse):
+    """Closes what it streams at its end, also where its client was gone before the first event."""
+
+    def __init__(self, events: AsyncGenerator[str, None], end: Callable[[], object]):
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._events, self._end = events, end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end()  # a generator that was not begun has no `finally`
+            await self._events.aclose()
+
+
 def event_stream(
-    events: AsyncIterator[Any], named: bool = False, ping: float = PING_SECONDS
+    events: AsyncGenerator[Any, None],
+    end: Callable[[], object],
+    named: bool = False,
+    ping: float = PING_SECONDS,
 ) -> StreamingResponse:
     """A response of JSON values.
 
     Args:
-      events: values; the iterator is closed when the client hangs up.
+      events: values; the generator is closed when the client hangs up.
+      end: called in any case when the response ends; ends what the events are made of.
       named: whether each value is an event of the name in its field `type`, as those of
         /v1/responses are, and no [DONE] follows.
       ping: seconds of silence after which a comment is sent.
     """
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    lines = _lines(events, named, ping)
-    return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
+    return _Events(_lines(events, named, ping), end)
 
 
-async def _lines(events: AsyncIterator[Any], named: bool, ping: float) -> AsyncIterator[str]:
+async def _lines(
+    events: AsyncGenerator[Any, None], named: bool, ping: float
+) -> AsyncGenerator[str, None]:
     waiting: asyncio.Task[Any] | None = None
     try:
         while True:
-            waiting = waiting or asyncio.ensure_future(anext(events))  # type: ignore[arg-type]
+            waiting = waiting or asyncio.ensure_future(anext(events))
             done, _ = await asyncio.wait({waiting}, timeout=ping)
             if not done:
                 yield ": ping\n\n"
@@ -58,15 +79,16 @@ async def _lines(events: AsyncIterator[Any], named: bool, ping: float) -> AsyncI
         if not isinstance(error, APIError):
             logging.exception("a stream failed")
             error = failed()
-        body = {"type": "error", **error.error} if named else error.body
+        body = {**error.error, "type": "error"} if named else error.body
         name = "event: error\n" if named else ""
         yield f"{name}data: {_json(body)}\n\n"
     finally:
         if waiting is not None:
             waiting.cancel()
             await asyncio.wait({waiting})
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # In ASCII: some clients take U+0085 and U+2028 for ends of lines.
+    return json.dumps(value, separators=(",", ":"))

@@ -37,6 +37,13 @@ def test_oldest_turns_are_left_out_as_a_plain_search_says(template, roles, conte
     assert read.dropped == tuple(i for i in range(len(roles)) if i not in fits[0])
 
 
+def test_many_turns_are_rendered_a_few_times_only(template, monkeypatch):
+    messages, rendered, plain = conversation("ua" * 128 + "u", 1), [], template.render
+    monkeypatch.setattr(template, "render", lambda some: rendered.append(1) or plain(some))
+    read = fitted(template, messages, context_length=60, overflow="drop_oldest")
+    assert 0 < len(read.tokens) < 60 and len(rendered) < 12
+
+
 def test_sliding_keeps_the_system_message_and_the_last_tokens(template):
     messages = conversation("suau")
     whole = template.prompt(messages)

@@ -115,6 +115,14 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(model, line, said):
     assert said in heard.notes[-1] and heard.session.dialogue.turns == before
 
 
+def test_a_retry_that_cannot_be_done_keeps_the_reply_that_was(model):
+    heard = Heard(model, overflow="drop_oldest")
+    heard("one", f"/system {'x' * 90}")
+    before = heard.session.dialogue.turns
+    assert heard("/retry") == [False] and heard.session.dialogue.turns == before
+    assert heard("two", "/system") == [False, True] and heard.roles == "ua"
+
+
 def test_dropped_turns_and_cut_replies_are_said(model):
     heard = Heard(model, overflow="drop_oldest", max_new_tokens=30)
     heard("a" * 20, "b" * 20, "c" * 20)

@@ -77,6 +77,21 @@ def test_other_parameters_forget_what_was_read(fed):
     assert [n for n in fed if n] == [29, 29]
 
 
+def test_a_copy_that_fails_fails_once(monkeypatch):
+    model, params = made(num_layers=1, context_length=64)
+    generator = Generator(model, params, kept_texts=2)
+    prompt = np.arange(30, dtype=np.int32) % 9
+    generator.submit(prompt, max_new_tokens=2).result()
+
+    def failing(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(generator._batch, "_row_of", failing)
+    with pytest.raises(MemoryError):
+        generator.submit(prompt, max_new_tokens=2).result()
+    generator.submit(prompt, max_new_tokens=2).result()
+
+
 def test_the_least_used_text_goes_first_and_a_continuation_replaces_its_beginning():
     kept = KeptTexts(2)
     texts = [np.full(21, i, np.int32) for i in range(3)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gptjax.inference.text import TextStream, encode_prompt, whole_text
+from gptjax.inference.text import GrowingText, TextStream, encode_prompt, whole_text
 from gptjax.tokenization import RawBytes, SentencePiece, Tokenizer, load_tokenizer
 
 TEXT = "naïve café, 中文 and 🎉🎉 in one line\n"
@@ -76,3 +76,21 @@ def test_prompts():
     assert tokenizer.end_of_text not in encode_prompt(tokenizer, "The <|endoftext|>")
     with pytest.raises(ValueError, match="this tokenizer has no end-of-text"):
         encode_prompt(RawBytes(), "")
+
+
+@pytest.mark.parametrize("name", ["bytes", "chat:python_docs_1024", "python_docs_wordpiece_2048"])
+def test_a_growing_text_is_that_of_all_tokens_and_decodes_a_few_at_a_time(name, monkeypatch):
+    tokenizer, rng = load_tokenizer(name), np.random.default_rng(0)
+    text = "A naïve 🙂👩‍👩‍👧 text, of 漢字 and words. " * 6
+    written = tokenizer.encode(text).tolist()
+    anything = rng.integers(0, tokenizer.vocab_size, 300).tolist()
+    for tokens in (written, anything, written[:50] + anything[:50] + written[50:]):
+        growing = GrowingText(tokenizer)
+        for i, token in enumerate(tokens):
+            assert growing.add([token]) == tokenizer.decode(tokens[: i + 1])
+    sizes, plain = [], tokenizer.decode
+    monkeypatch.setattr(tokenizer, "decode", lambda ids: sizes.append(len(ids)) or plain(ids))
+    stream = TextStream(tokenizer)
+    pieces = [stream.push(np.array([token])) for token in written]
+    assert "".join(pieces) + stream.finish() == plain(written)
+    assert max(sizes) < 50 < len(written)

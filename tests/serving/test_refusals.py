@@ -49,6 +49,10 @@ HELLO = [{"role": "user", "content": "hi"}]
         ("chat", {"num_beams": 9}, "num_beams", "expected at most 4"),
         ("chat", {"rank_by": "nobody", "best_of": 2}, "rank_by", "expected one of: longest"),
         ("chat", {"logit_bias": {"261": 1}}, "logit_bias", "expected an id of 0 to 260"),
+        ("chat", {"logit_bias": {"9" * 5000: 1}}, "logit_bias", "expected an id of 0 to 260"),
+        ("chat", {"top_k": 10**400}, "top_k", "expected an integer of 1 to 2147483647"),
+        ("chat", {"max_tokens": 2**31}, "max_tokens", "expected an integer of 1 to 2147483647"),
+        ("chat", {"x" * 200: 1}, "x" * 80, "Unknown parameter"),
         ("chat", {"stop": [""]}, "stop", "expected a string"),
         ("chat", {"stream_options": {"include_usage": True}}, "stream_options", "without stream"),
         ("chat", {"assistant_tokens": [260]}, "messages", "mark of a turn"),
@@ -101,6 +105,8 @@ def test_bodies_that_are_no_json_objects_are_refused(client, content, kind, stat
 def test_paths_methods_hosts_and_keys(client, model):
     assert client.get("/v1/nothing").json()["error"]["code"] == "unknown_url"
     assert client.delete("/v1/models").status_code == 405
+    assert client.post("/v1/models").status_code == client.post("/healthz").status_code == 405
+    assert client.post("/v1/nothing").status_code == 404
     missing = client.post("/v1/completions", json={"model": "none"})
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
     assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 403

@@ -118,6 +118,7 @@ def read_prompt(
         raise context_exceeded(str(error), "messages") from error
     except ValueError as error:
         raise APIError(str(error), param="messages") from error
+    served.check_prompt(read.tokens.size, "messages")
     return read, template.tokenizer.decode(begun), conversation
 
 

@@ -89,10 +89,12 @@ def read(body: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]
     """
     for name, value in body.items():
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
+            near = difflib.get_close_matches(name[:40], fields, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise APIError(
-                f"Unknown parameter: {name!r}{hint}.", param=name, code="unknown_parameter"
+                f"Unknown parameter: {name[:80]!r}{hint}.",
+                param=name[:80],
+                code="unknown_parameter",
             )
         neutral = fields[name].neutral
         if neutral is not None and value is not None and not _among(value, neutral):

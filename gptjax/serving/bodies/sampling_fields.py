@@ -9,6 +9,7 @@ from gptjax.serving.errors import APIError
 from gptjax.serving.served import Limits, Served
 
 _NUMBER, _INTEGER = {"type": "number"}, {"type": "integer"}
+COUNT = {**_INTEGER, "minimum": 1, "maximum": 2**31 - 1}
 
 SAMPLING = (
     Field("model", {"type": "string"}, "Name of the model; the first one by default."),
@@ -22,7 +23,7 @@ SAMPLING = (
         {**_NUMBER, "minimum": 1e-6, "maximum": 1},
         "Share of probability of the most probable tokens to draw from.",
     ),
-    Field("top_k", {**_INTEGER, "minimum": 1}, "Ours: most probable tokens to draw from."),
+    Field("top_k", COUNT, "Ours: most probable tokens to draw from."),
     Field(
         "min_p",
         {**_NUMBER, "minimum": 0, "maximum": 0.999},
@@ -176,7 +177,7 @@ def _biases(given: Mapping[str, float | None], served: Served) -> dict[int, floa
     for token, bias in given.items():
         if bias is None:
             continue
-        if not token.isdecimal() or int(token) >= most:
+        if not token.isdecimal() or len(token) > 10 or int(token) >= most:
             raise APIError(
                 f"logit_bias: got token {token[:20]!r}, expected an id of 0 to {most - 1}",
                 param="logit_bias",

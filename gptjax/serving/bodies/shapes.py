@@ -3,6 +3,7 @@
 from typing import Any
 
 from gptjax.chat.drafts import Draft
+from gptjax.inference.text import GrowingText
 from gptjax.serving.generation import top_of
 from gptjax.serving.served import Served
 
@@ -53,12 +54,11 @@ def legacy_logprobs(
       tops: the most probable tokens of each place, None as above.
       start: where the first token begins in the text, in characters.
     """
-    names, offsets, at = served.token_names, [], start
-    texts = served.model.tokenizer
-    known = 0
-    for i in range(len(tokens)):
-        offsets.append(at + known)
-        known = len(texts.decode(tokens[: i + 1]))
+    names, offsets, known = served.token_names, [], 0
+    text = GrowingText(served.model.tokenizer)
+    for token in tokens:
+        offsets.append(start + known)
+        known = len(text.add([token]))
     best: list[dict[str, float] | None] = []
     for token, log_prob, top in zip(tokens, log_probs, tops, strict=True):
         if top is None or log_prob is None:

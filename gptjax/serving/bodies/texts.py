@@ -49,6 +49,7 @@ def _one(served: Served, given: Any, name: str, most: int) -> tuple[np.ndarray, 
             raise APIError(f"{name}: {error}", param=name) from error
     else:
         tokens = as_tokens(served, given, name)
+    served.check_prompt(tokens.size, name)
     if tokens.size > most:
         raise context_exceeded(
             f"{name}: got {tokens.size} tokens, expected at most {most} of the model's context of "

@@ -6,7 +6,7 @@ object `gptjax`.
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -23,7 +23,7 @@ from gptjax.serving.bodies.conversations import (
     unread,
 )
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
-from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of, stops
+from gptjax.serving.bodies.sampling_fields import COUNT, SAMPLING, policy_of, stops
 from gptjax.serving.bodies.shapes import chat_logprobs, usage
 from gptjax.serving.errors import APIError
 from gptjax.serving.generation import Chosen, Writing, started
@@ -31,12 +31,11 @@ from gptjax.serving.screening import FILTERED, Screen
 from gptjax.serving.served import Models, Served, drawn_seed, new_id
 from gptjax.serving.streaming import event_stream
 
-_TOKENS = {"type": "integer", "minimum": 1}
 FIELDS = table(
     SAMPLING,
     MESSAGES,
-    Field("max_completion_tokens", _TOKENS, "Most tokens of a reply; all that fit by default."),
-    Field("max_tokens", _TOKENS, "The older name of max_completion_tokens."),
+    Field("max_completion_tokens", COUNT, "Most tokens of a reply; all that fit by default."),
+    Field("max_tokens", COUNT, "The older name of max_completion_tokens."),
     Field("logprobs", {"type": "boolean"}, "Whether tokens come with their log-probabilities."),
     Field(
         "top_logprobs",
@@ -192,10 +191,14 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     conversation = await screen.conversation(said)
     call = _Call(values, served, said if conversation is None else conversation, screen)
     if conversation is None:
-        return event_stream(_refused(call)) if values.get("stream") else _answer(call, [])
+        return (
+            event_stream(_refused(call), lambda: None)
+            if values.get("stream")
+            else _answer(call, [])
+        )
     writing = await started(call.served, call.policy, call.asked, call.count)
     if values.get("stream"):
-        return event_stream(_events(call, writing))
+        return event_stream(_events(call, writing), writing.end)
     return _answer(call, await screen.replies(await writing.whole(request)))
 
 
@@ -222,7 +225,7 @@ def refused_choice(index: int) -> dict[str, Any]:
     return {"index": index, "message": message, "logprobs": None, "finish_reason": FILTERED}
 
 
-async def _refused(call: _Call) -> AsyncIterator[dict[str, Any]]:
+async def _refused(call: _Call) -> AsyncGenerator[dict[str, Any], None]:
     head = {**call.head, "object": "chat.completion.chunk", "service_tier": "default"}
     for index in range(call.count):
         choice = {"index": index, "logprobs": None, "finish_reason": FILTERED}
@@ -232,7 +235,7 @@ async def _refused(call: _Call) -> AsyncIterator[dict[str, Any]]:
         yield {**event, "gptjax": call.ours(0)} if last else event
 
 
-async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]]:
+async def _events(call: _Call, writing: Writing) -> AsyncGenerator[dict[str, Any], None]:
     counted = (call.values.get("stream_options") or {}).get("include_usage", False)
     head = {**call.head, "object": "chat.completion.chunk", "service_tier": "default"}
     head |= {"usage": None} if counted else {}

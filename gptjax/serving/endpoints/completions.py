@@ -6,7 +6,7 @@ Source: OpenAI's API reference, "Create completion".
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 
 from gptjax.chat.drafts import Asked
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
-from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of, stops
+from gptjax.serving.bodies.sampling_fields import COUNT, SAMPLING, policy_of, stops
 from gptjax.serving.bodies.shapes import legacy_logprobs, usage
 from gptjax.serving.bodies.texts import TEXTS, texts_of
 from gptjax.serving.errors import APIError
-from gptjax.serving.generation import Chosen, started, top_of
+from gptjax.serving.generation import Chosen, Writing, started, top_of
 from gptjax.serving.screening import FILTERED, Screen
 from gptjax.serving.served import Models, drawn_seed, new_id
 from gptjax.serving.streaming import event_stream
@@ -30,7 +30,7 @@ FIELDS = table(
     Field("prompt", TEXTS, "A text or token ids, or several of either; end-of-text by default."),
     Field(
         "max_tokens",
-        {"type": "integer", "minimum": 0},
+        {**COUNT, "minimum": 0},
         "Most new tokens, 16 by default; 0 with echo scores the prompt alone.",
     ),
     Field("echo", {"type": "boolean"}, "Whether the prompt stands before what continues it."),
@@ -41,6 +41,7 @@ FIELDS = table(
     ),
     unsupported("suffix", ""),
 )
+Screened = tuple[Screen, np.ndarray, str] | Screen
 Scores = tuple[list[int], list[float | None], list[list[tuple[int, float]] | None]]
 
 
@@ -80,7 +81,7 @@ class _Call:
             alternatives=max(self.top, 1) if self.top is not None else 0,
         )
 
-    async def screened(self, number: int) -> tuple[Screen, np.ndarray, str] | Screen:
+    async def screened(self, number: int) -> Screened:
         """What is left of a prompt, and its filters; these alone where it is refused."""
         tokens, prompt = self.prompts[number]
         screen = Screen(self.filters, number * self.count)
@@ -96,12 +97,21 @@ class _Call:
         empty = {"text": "", "logprobs": None, "finish_reason": FILTERED}
         return [{"index": number * self.count + i, **empty} for i in range(self.count)]
 
+    async def started(self, tokens: np.ndarray) -> Writing:
+        """The texts of a prompt, in the batch; errors are those of `generation.started`."""
+        return await started(self.served, self.policy, self.asked(tokens), self.count)
+
     async def echoed(self, tokens: np.ndarray) -> Scores:
         """The prompt's tokens with their log-probabilities; the first one has none."""
         scorer, most = self.served.model.scorer, max(self.top or 0, 1)
         if tokens.size == 1:
             return tokens.tolist(), [None], [None]
-        log_probs, ids, best = await self.served.aside(lambda: scorer.alternatives(tokens, most))
+        try:
+            log_probs, ids, best = await self.served.aside(
+                lambda: scorer.alternatives(tokens, most)
+            )
+        except ValueError as error:
+            raise APIError(str(error), param="echo") from error
         tops = [
             list(zip(*pair, strict=True)) for pair in zip(ids.tolist(), best.tolist(), strict=True)
         ]
@@ -127,7 +137,8 @@ class _Call:
                 tokens.append(reply.draft.tokens[i])
                 log_probs.append(reply.draft.log_probs[i])
                 tops.append(top_of(reply.draft, i, self.top))
-            logprobs = legacy_logprobs(self.served, tokens, log_probs, tops)
+            start = 0 if scores else len(shown)
+            logprobs = legacy_logprobs(self.served, tokens, log_probs, tops, start)
         reason = reply.reason if reply else "length"
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
@@ -147,8 +158,12 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
         )
     call = _Call(values, models)
     if values.get("stream"):
-        return event_stream(_events(call))
-    places = asyncio.Semaphore(max(1, call.served.limits.waiting // 4))
+        first, writing = await call.screened(0), None
+        if call.most and not isinstance(first, Screen):
+            writing = await call.started(first[1])  # a full queue has its status, before the stream
+        return event_stream(_events(call, first, writing), writing.end if writing else lambda: None)
+    draws = max(call.count, values.get("best_of", 1))
+    places = asyncio.Semaphore(max(1, call.served.limits.waiting // (4 * draws)))
 
     async def one(number: int) -> tuple[list[dict[str, Any]], int, Screen]:
         left = await call.screened(number)
@@ -159,7 +174,7 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
             scores = await call.echoed(tokens) if call.echo and call.top is not None else None
             replies: Sequence[Chosen | None] = [None] * call.count
             if call.most:
-                writing = await started(call.served, call.policy, call.asked(tokens), call.count)
+                writing = await call.started(tokens)
                 replies = await screen.replies(await writing.whole(request))
         first = number * call.count
         choices = [call.choice(first + i, prompt, scores, each) for i, each in enumerate(replies)]
@@ -182,7 +197,10 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     )
 
 
-async def _events(call: _Call) -> AsyncIterator[dict[str, Any]]:
+async def _events(
+    call: _Call, first_prompt: Screened, begun: Writing | None
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The events of an answer; the first prompt is screened, and `begun` where any is written."""
     counted = (call.values.get("stream_options") or {}).get("include_usage", False)
     head = {**call.head} | ({"usage": None} if counted else {})
     written, left_over = 0, len(call.prompts) * call.count
@@ -196,7 +214,7 @@ async def _events(call: _Call) -> AsyncIterator[dict[str, Any]]:
 
     for number in range(len(call.prompts)):
         first = number * call.count
-        left = await call.screened(number)
+        left = await call.screened(number) if number else first_prompt
         if isinstance(left, Screen):
             screens.append(left)
             for choice in call.refused(number):
@@ -217,7 +235,8 @@ async def _events(call: _Call) -> AsyncIterator[dict[str, Any]]:
             for index in range(call.count):
                 yield told(chunk(index, "", finish_reason="length"))
             continue
-        writing = await started(call.served, call.policy, call.asked(tokens), call.count)
+        writing = begun or await call.started(tokens)
+        begun = None
         texts = [""] * call.count
         async for index, piece, ended in screen.pieces(writing):
             texts[index] += piece

@@ -5,7 +5,7 @@ refused by name. Source: OpenAI's API reference, "Create a model response" and i
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -21,7 +21,7 @@ from gptjax.serving.bodies.conversations import (
     reserve,
 )
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
-from gptjax.serving.bodies.sampling_fields import SAMPLING, policy_of
+from gptjax.serving.bodies.sampling_fields import COUNT, SAMPLING, policy_of
 from gptjax.serving.generation import Chosen, Writing, started
 from gptjax.serving.screening import FILTERED, Screen
 from gptjax.serving.served import Models, Served, drawn_seed, new_id
@@ -39,7 +39,7 @@ FIELDS = table(
     Field("instructions", {"type": "string"}, "The system message."),
     Field(
         "max_output_tokens",
-        {"type": "integer", "minimum": 1},
+        COUNT,
         "Most tokens of the reply; all that fit by default.",
     ),
     Field(
@@ -179,10 +179,14 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     call = _Call(values, served, said if conversation is None else conversation, screen)
     if conversation is None:
         call.refused = True
-        return event_stream(_refused(call), named=True) if values.get("stream") else _whole(call)
+        return (
+            event_stream(_refused(call), lambda: None, named=True)
+            if values.get("stream")
+            else _whole(call)
+        )
     writing = await started(call.served, call.policy, call.asked, 1)
     if values.get("stream"):
-        return event_stream(_events(call, writing), named=True)
+        return event_stream(_events(call, writing), writing.end, named=True)
     (reply,) = await screen.replies(await writing.whole(request))
     return _whole(call, reply)
 
@@ -191,13 +195,13 @@ def _whole(call: _Call, reply: Chosen | None = None) -> Response:
     return JSONResponse(call.response("completed", reply))
 
 
-async def _refused(call: _Call) -> AsyncIterator[dict[str, Any]]:
+async def _refused(call: _Call) -> AsyncGenerator[dict[str, Any], None]:
     for number, kind in enumerate(("created", "incomplete")):
         response = call.response("incomplete")
         yield {"type": f"response.{kind}", "sequence_number": number, "response": response}
 
 
-async def _events(call: _Call, writing: Writing) -> AsyncIterator[dict[str, Any]]:
+async def _events(call: _Call, writing: Writing) -> AsyncGenerator[dict[str, Any], None]:
     number = 0
 
     def event(kind: str, **fields: Any) -> dict[str, Any]:
