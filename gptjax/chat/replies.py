@@ -17,7 +17,7 @@ import numpy as np
 
 from gptjax.chat.chat_model import ChatModel
 from gptjax.chat.drafts import Asked, Draft, Writer, Written, together
-from gptjax.inference.sampling import Sampler, make_sampler
+from gptjax.inference.sampling import Sampler, alike_sampler, make_sampler
 from gptjax.inference.text import whole_text
 
 
@@ -53,7 +53,7 @@ class Sampling:
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         vocab_size = model.config.vocab_size
         banned = [token for token in banned if token < vocab_size]
-        return make_sampler(**options, banned_tokens=banned, vocab_size=vocab_size)
+        return alike_sampler(**options, banned_tokens=banned, vocab_size=vocab_size)
 
     def drafts(
         self, model: ChatModel, writer: Writer, asked: Asked, count: int = 1
@@ -111,8 +111,10 @@ class Beams:
             raise ValueError(f"n: got {count} with {self.num_beams} beams, expected no more of it")
         if asked.alternatives:
             raise ValueError("logprobs: got them with num_beams, expected one or the other")
-        kept = {"temperature": 0.0, **_shared_fields(self)}
-        sampler = Sampling(**kept).sampler(model, asked.banned)
+        vocab_size = model.config.vocab_size
+        banned = [token for token in asked.banned if token < vocab_size]
+        shared = _shared_fields(self)
+        sampler = make_sampler(0.0, **shared, banned_tokens=banned, vocab_size=vocab_size)
 
         def search() -> list[Written]:
             (found,) = model.beam_search(

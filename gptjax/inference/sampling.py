@@ -19,6 +19,7 @@ from gptjax.inference.filters import (
     LogitBias,
     MinNewTokens,
     MinP,
+    OnlyBest,
     RepetitionPenalty,
     Temperature,
     Text,
@@ -249,6 +250,48 @@ def make_sampler(
     if min_p:
         filters.append(MinP(float(min_p)))
     return Sampler(tuple(filters), greedy=temperature == 0)
+
+
+def alike_sampler(
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    presence_penalty: float = 0.0,
+    frequency_penalty: float = 0.0,
+    *,
+    logit_bias: Mapping[int, float] | None = None,
+    banned_tokens: Sequence[int] = (),
+    vocab_size: int,
+) -> Sampler:
+    """As `make_sampler`, whose draws it makes, but of one of two kinds whatever is given.
+
+    A batch of many kinds of samplers is a program for each set of kinds: a server's requests would
+    wait for a compilation each time that another set comes together. Here an option that is not
+    given is a number that changes nothing. The two kinds are with and without top_k, top_p, min_p,
+    which cost a pass over the vocabulary each.
+
+    Raises:
+      ValueError: see `make_sampler`.
+    """
+    given = {"logit_bias": logit_bias, "banned_tokens": banned_tokens, "vocab_size": vocab_size}
+    penalties = (repetition_penalty, presence_penalty, frequency_penalty)
+    make_sampler(temperature, top_k, top_p, min_p, *penalties, **given)  # refuses what is wrong
+    filters: list[Filter] = [
+        RepetitionPenalty(float(repetition_penalty)),
+        CountPenalties(float(presence_penalty), float(frequency_penalty)),
+        LogitBias.of(logit_bias or {}, banned_tokens, vocab_size),
+        Temperature(float(temperature) or 1.0),
+    ]
+    if (top_k, top_p, min_p) != (None, None, None):
+        nucleus = 2.0 if top_p is None or top_p == 1 else float(top_p)  # none holds 2: all are kept
+        filters += [
+            TopK(_MOST_TOKENS if top_k is None else min(top_k, _MOST_TOKENS)),
+            TopP(nucleus),
+            MinP(float(min_p or 0)),
+        ]
+    return Sampler((*filters, OnlyBest(float(temperature == 0))))
 
 
 def _check_range(name: str, value: float | None, fits: bool, allowed: str) -> None:

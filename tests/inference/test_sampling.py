@@ -21,7 +21,14 @@ from gptjax.inference.filters import (
     TopK,
     TopP,
 )
-from gptjax.inference.sampling import RowSamplers, Sampler, by_row, make_sampler
+from gptjax.inference.sampling import (
+    RowSamplers,
+    Sampler,
+    alike_sampler,
+    by_row,
+    kind_of,
+    make_sampler,
+)
 
 
 @functools.cache
@@ -206,6 +213,26 @@ def test_the_same_kinds_are_one_program_in_whichever_rows():
     orders = itertools.permutations(kinds)
     programs = {jax.tree.structure(by_row([*order, None])) for order in orders}
     assert len(programs) == 1
+
+
+def test_alike_samplers_make_the_draws_of_others_in_two_kinds_of_program(logits):
+    options = [
+        {},
+        {"temperature": 0.0},
+        {"temperature": 0.7, "logit_bias": {3: 2.0}, "banned_tokens": [1, 2]},
+        {"temperature": 0.0, "repetition_penalty": 1.3, "presence_penalty": 0.5},
+        {"top_k": 5},
+        {"temperature": 1.3, "top_p": 0.6, "frequency_penalty": 0.2},
+        {"top_p": 1.0, "min_p": 0.1},
+    ]
+    batch, vocab = texts(len(logits)), logits.shape[1]
+    for given in options:
+        expected = of_batch([make_sampler(**given, vocab_size=vocab)] * len(logits), logits, batch)
+        alike = alike_sampler(**given, vocab_size=vocab)
+        assert of_batch([alike] * len(logits), logits, batch).tolist() == expected.tolist()
+    assert len({kind_of(alike_sampler(**given, vocab_size=vocab)) for given in options}) == 2
+    with pytest.raises(ValueError, match="top_k: got 0"):
+        alike_sampler(top_k=0, vocab_size=vocab)
 
 
 def test_repetition_penalties_count_what_is_written(logits):
