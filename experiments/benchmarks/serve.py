@@ -41,6 +41,7 @@ class ServeSizes:
 
     Attributes:
       model: that is served.
+      turning: model of the conversation whose last turn is timed.
       clients: at the same time, a comparison each.
       each: requests of a client.
       prompt: tokens of a prompt.
@@ -53,6 +54,7 @@ class ServeSizes:
     """
 
     model: ModelConfig
+    turning: ModelConfig
     clients: tuple[int, ...] = (1, 8, 32)
     each: int = 2
     prompt: int = 64
@@ -79,18 +81,18 @@ TARGETS: dict[str, Target] = {
 
 @SUITES.register("serve")
 def serve() -> dict[str, Any]:
-    """Runs the whole suite, in about ten minutes on two CPU cores."""
+    """Runs the whole suite, turns with GPT-2 small, in about ten minutes on two CPU cores."""
     model = ModelConfig(num_layers=6, num_heads=6, d_model=384, context_length=1024)
-    return with_targets(measure_serve(ServeSizes(model)), TARGETS)
+    return with_targets(measure_serve(ServeSizes(model, ModelConfig())), TARGETS)
 
 
 def measure_serve(sizes: ServeSizes) -> dict[str, Any]:
     """Runs the suite's parts, without targets."""
     config = resolve(ExperimentConfig(model=sizes.model)).model
     model, tokenizer = GPT(config), tokenizer_of_size(config.vocab_size)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    params = _random(model)
     slots = max(sizes.clients)
-    served = Generator(model, params, tokenizer, slots=slots, max_queue=slots)
+    served = Generator(model, params, tokenizer, slots=slots, max_queue=slots, kept_texts=8)
     chat = ChatModel("model", model, params, tokenizer, served)
     rng = np.random.default_rng(0)
 
@@ -109,8 +111,12 @@ def measure_serve(sizes: ServeSizes) -> dict[str, Any]:
             figures["first_token"] = _first_token(sizes, port, own, prompts(8))
             figures["beside_transformers"] = _beside(sizes, port, model, params, chat, prompts(8))
         figures["in_a_row"] = _in_a_row(sizes, port)
-    figures["turns"] = _turns(sizes, model, params)
+    figures["turns"] = _turns(sizes)
     return figures
+
+
+def _random(model: GPT) -> Any:
+    return jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
 
 
 @contextlib.contextmanager
@@ -236,7 +242,7 @@ def _beside(
 def _in_a_row(sizes: ServeSizes, port: int) -> dict[str, float]:
     """What requests one after another leave behind."""
     short = dataclasses.replace(sizes, new=4)
-    prompts = [np.arange(1, 9, dtype=np.int32)] * sizes.settled
+    prompts = [np.arange(1, 33, dtype=np.int32)] * sizes.settled  # kept, and found again
 
     def left() -> tuple[float, int, int]:
         status = Path("/proc/self/status").read_text()
@@ -254,8 +260,10 @@ def _in_a_row(sizes: ServeSizes, port: int) -> dict[str, float]:
     return {"megabytes_grown": grown, "threads_left": threads, "descriptors_left": descriptors}
 
 
-def _turns(sizes: ServeSizes, model: GPT, params: Any) -> dict[str, float]:
+def _turns(sizes: ServeSizes) -> dict[str, float]:
     """Seconds to the first token of a conversation's last turn, read from nothing and kept."""
+    model = GPT(resolve(ExperimentConfig(model=sizes.turning)).model)
+    params = _random(model)
     said = sizes.history // sizes.turns
     rng = np.random.default_rng(1)
     turns = rng.integers(0, model.config.vocab_size, (sizes.turns, said), np.int32)

@@ -23,7 +23,7 @@ from gptjax.inference.decoding import Decoding
 from gptjax.inference.kept_texts import KeptTexts, keeps
 from gptjax.inference.prefill import Prefill, bucket
 from gptjax.inference.requests import Order, Request
-from gptjax.inference.sampling import Alternatives, by_row
+from gptjax.inference.sampling import Alternatives, Sampler, by_row
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 
@@ -48,6 +48,7 @@ class RunningBatch:
         self._shrinks = _SHRINKS if longest is None else math.inf
         self._rows: list[Request | None] = []
         self._samplers = by_row([None])
+        self._sampled_by: list[Sampler | None] = []
         self._state: Decoding | None = None
         self._alternatives = False
         self._kept = KeptTexts(kept_texts if keeps(model.config) else 0)
@@ -85,8 +86,7 @@ class RunningBatch:
                 self._join(params, group)
             for request, found in begun:
                 self._join(params, [request], found)
-            samplers = [request and request.order.sampler for request in self._rows]
-            self._samplers = by_row(samplers or [None])
+            self._set_samplers([request and request.order.sampler for request in self._rows])
         finally:
             self._fail_if_lost()
 
@@ -145,6 +145,17 @@ class RunningBatch:
             self._state = None
             self._rows = kept + [None] * (rows - len(kept))
             self._state = state
+
+    def _set_samplers(self, samplers: list[Sampler | None]) -> None:
+        """Puts the samplers of rows on the device, where they have changed."""
+        same = len(samplers) == len(self._sampled_by) and all(
+            one is other for one, other in zip(samplers, self._sampled_by, strict=True)
+        )
+        if not same:
+            made = by_row(samplers or [None])
+            # Of several processes each has the same numbers, and no device of the others.
+            self._samplers = jax.device_put(made) if jax.process_count() == 1 else made
+            self._sampled_by = samplers
 
     def forget(self) -> None:
         """Forgets the texts that have ended, which other parameters have read."""

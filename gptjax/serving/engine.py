@@ -6,8 +6,9 @@
     async for piece in job.pieces(): ...               # or, in a thread: job.text()
     engine.stop()
 
-A stretch of the batch takes about `STRETCH` seconds, and at least one step: so long a request waits
-to join, a text to be shown, and a place to be free after its client has gone.
+A stretch of the batch takes about `STRETCH` seconds, and at least one step: so long a request
+waits to join, a text to be shown, and a place to be free after its client has gone. A text's first
+token is shown after one step.
 """
 
 import asyncio
@@ -24,7 +25,8 @@ from absl import logging
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import Request
 
-STRETCH = 0.02  # seconds
+STRETCH = 0.06  # seconds
+GATHER = 0.004  # seconds that a batch without texts waits for others to come with the first
 _MOST_STEPS = 32
 
 
@@ -170,6 +172,9 @@ class Engine:
                 self._wanted.wait_for(lambda: self._stopped or self._inbox or self._jobs)
                 if self._stopped:
                     break
+                idle = not self._jobs
+            if idle:
+                time.sleep(GATHER)
             self._admit()
             self._step()
         self._admit()
@@ -189,7 +194,9 @@ class Engine:
 
     def _step(self) -> None:
         before = [len(job.request.tokens) for job in self._jobs]
-        steps = max(1, min(_MOST_STEPS, int(STRETCH / max(self._step_seconds, 1e-6))))
+        waited_for = any(not job.first for job in self._jobs)  # a first token is shown at once
+        most = 1 if waited_for else _MOST_STEPS
+        steps = max(1, min(most, round(STRETCH / max(self._step_seconds, 1e-6))))
         begun = time.perf_counter()
         try:
             self._generator.step(steps)
