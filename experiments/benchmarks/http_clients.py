@@ -1,10 +1,10 @@
 """Clients of a server of completions, as a program of its own: its load is not the server's.
 
     python -m experiments.benchmarks.http_clients \
-        '{"port": 8000, "clients": 8, "prompts": [[1, 2], ...], "new": 64, "stream": false}'
+        '{"port": 8000, "clients": 8, "prompts": [[1, 2], ...], "new": 64, "stream": false, "vocab_size": 0}'
 
-For each line that it reads it sends all prompts once, so many at a time, and answers with a line of
-JSON: seconds, tokens, and the seconds to the first token of each where it streams.
+For each line that it reads it sends all prompts once, so many at a time, others each time where there
+is a vocabulary's size, and answers with a line of JSON: seconds, tokens, and the seconds to the first token of each where it streams.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ import json
 import sys
 import time
 from typing import Any
+
+import numpy as np
 
 
 async def _one(port: int, body: dict[str, Any]) -> tuple[float, int]:
@@ -41,7 +43,9 @@ async def _one(port: int, body: dict[str, Any]) -> tuple[float, int]:
     return time.perf_counter() - began, json.loads(text)["usage"]["completion_tokens"]
 
 
-async def _all(port: int, clients: int, prompts: list[Any], new: int, stream: bool) -> Any:
+async def _all(
+    port: int, clients: int, prompts: list[Any], new: int, stream: bool, vocab_size: int
+) -> Any:
     places = asyncio.Semaphore(clients)
 
     async def one(number: int, prompt: Any) -> tuple[float, int]:
@@ -58,6 +62,9 @@ def main() -> None:
     asyncio.run(_all(**asked))
     print("ready", flush=True)
     for _ in sys.stdin:
+        if asked["vocab_size"]:  # others than before, which the server may have kept
+            new = (np.array(asked["prompts"]) * 5 + 1) % asked["vocab_size"]
+            asked["prompts"] = new.tolist()
         began = time.perf_counter()
         made = asyncio.run(_all(**asked))
         seconds = time.perf_counter() - began

@@ -56,9 +56,9 @@ class ServeSizes:
     model: ModelConfig
     turning: ModelConfig
     clients: tuple[int, ...] = (1, 8, 32)
-    each: int = 2
+    each: int = 1
     prompt: int = 64
-    new: int = 32
+    new: int = 64
     turns: int = 10
     history: int = 512
     row: int = 1000
@@ -150,6 +150,7 @@ def _clients(
         "prompts": [prompt.tolist() for prompt in prompts],
         "new": sizes.new,
         "stream": False,
+        "vocab_size": sizes.model.vocab_size,
         **options,
     }
     command = [sys.executable, "-m", "experiments.benchmarks.http_clients", json.dumps(asked)]
@@ -250,7 +251,7 @@ def _in_a_row(sizes: ServeSizes, port: int) -> dict[str, float]:
         descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
         return int(fields["VmRSS"].split()[0]) / 1024, int(fields["Threads"]), descriptors
 
-    with _clients(short, port, 1, prompts) as send:
+    with _clients(short, port, 1, prompts, vocab_size=0) as send:
         send()
         before = left()
         for _ in range(sizes.row // sizes.settled - 1):

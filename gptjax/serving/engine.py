@@ -42,6 +42,7 @@ class Job:
         self.request, self._wake = request, wake
         self.submitted, self.first = time.perf_counter(), 0.0
         self._changed = threading.Condition()
+        self._whole = False
         self._listener: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     @property
@@ -93,6 +94,14 @@ class Job:
             if self.request.writing and len(self.request.tokens) == seen:
                 await event.wait()
 
+    async def whole(self) -> str:
+        """All of its text once it has ended; its reader is not woken before."""
+        event = asyncio.Event()
+        self._whole, self._listener = True, (asyncio.get_running_loop(), event)
+        while self.request.writing:
+            await event.wait()
+        return self.request.new_text()
+
     def cancel(self) -> None:
         """Ends it; its place is free at the batch's next step."""
         self.request.cancel()
@@ -106,6 +115,8 @@ class Job:
         """Tells the reader that there is more."""
         if not self.first and self.request.tokens:
             self.first = time.perf_counter()
+        if self._whole and self.request.writing:
+            return
         with self._changed:
             self._changed.notify_all()
         if self._listener is not None:

@@ -82,7 +82,7 @@ class Writing:
 
     async def _text(self, draft: Draft) -> str:
         if isinstance(draft, Job):
-            return "".join([piece async for piece in draft.pieces()])
+            return await draft.whole()
         run = self.served.aside if self._searches else self.served.choose
         try:
             async with self._choosing:  # the first one waits for all, in one thread
