@@ -1,10 +1,11 @@
 """Clients of a server of completions, as a program of its own: its load is not the server's.
 
-    python -m experiments.benchmarks.http_clients \
-        '{"port": 8000, "clients": 8, "prompts": [[1, 2], ...], "new": 64, "stream": false, "vocab_size": 0}'
+    python -m experiments.benchmarks.http_clients '{"port": 8000, "clients": 8,
+        "prompts": [[1, 2], ...], "new": 64, "stream": false, "vocab_size": 0}'
 
-For each line that it reads it sends all prompts once, so many at a time, others each time where there
-is a vocabulary's size, and answers with a line of JSON: seconds, tokens, and the seconds to the first token of each where it streams.
+For each line that it reads it sends all prompts once, so many at a time; others each time where
+there is a vocabulary's size. It answers with a line of JSON: seconds, tokens, and the seconds to
+the first token of each where it streams.
 """
 
 import asyncio
