@@ -265,12 +265,12 @@ def alike_sampler(
     banned_tokens: Sequence[int] = (),
     vocab_size: int,
 ) -> Sampler:
-    """As `make_sampler`, whose draws it makes, but of one of two kinds whatever is given.
+    """As `make_sampler`, whose draws it makes, but of one of four kinds whatever is given.
 
     A batch of many kinds of samplers is a program for each set of kinds: a server's requests would
     wait for a compilation each time that another set comes together. Here an option that is not
-    given is a number that changes nothing. The two kinds are with and without top_k, top_p, min_p,
-    which cost a pass over the vocabulary each.
+    given is a number that changes nothing. What costs passes over the vocabulary makes the kinds:
+    with and without penalties, with and without top_k, top_p, min_p.
 
     Raises:
       ValueError: see `make_sampler`.
@@ -278,9 +278,13 @@ def alike_sampler(
     given = {"logit_bias": logit_bias, "banned_tokens": banned_tokens, "vocab_size": vocab_size}
     penalties = (repetition_penalty, presence_penalty, frequency_penalty)
     make_sampler(temperature, top_k, top_p, min_p, *penalties, **given)  # refuses what is wrong
-    filters: list[Filter] = [
-        RepetitionPenalty(float(repetition_penalty)),
-        CountPenalties(float(presence_penalty), float(frequency_penalty)),
+    filters: list[Filter] = []
+    if penalties != (1, 0, 0):
+        filters += [
+            RepetitionPenalty(float(repetition_penalty)),
+            CountPenalties(float(presence_penalty), float(frequency_penalty)),
+        ]
+    filters += [
         LogitBias.of(logit_bias or {}, banned_tokens, vocab_size),
         Temperature(float(temperature) or 1.0),
     ]

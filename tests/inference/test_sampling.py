@@ -215,7 +215,7 @@ def test_the_same_kinds_are_one_program_in_whichever_rows():
     assert len(programs) == 1
 
 
-def test_alike_samplers_make_the_draws_of_others_in_two_kinds_of_program(logits):
+def test_alike_samplers_make_the_draws_of_others_in_four_kinds_of_program(logits):
     options = [
         {},
         {"temperature": 0.0},
@@ -230,7 +230,7 @@ def test_alike_samplers_make_the_draws_of_others_in_two_kinds_of_program(logits)
         expected = of_batch([make_sampler(**given, vocab_size=vocab)] * len(logits), logits, batch)
         alike = alike_sampler(**given, vocab_size=vocab)
         assert of_batch([alike] * len(logits), logits, batch).tolist() == expected.tolist()
-    assert len({kind_of(alike_sampler(**given, vocab_size=vocab)) for given in options}) == 2
+    assert len({kind_of(alike_sampler(**given, vocab_size=vocab)) for given in options}) == 4
     with pytest.raises(ValueError, match="top_k: got 0"):
         alike_sampler(top_k=0, vocab_size=vocab)
 
