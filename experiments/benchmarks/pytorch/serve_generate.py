@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import torch
 import transformers
@@ -20,7 +21,8 @@ def main() -> None:
     """Serves the model of a directory."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1]).to(device).eval()
+    loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])
+    model = loaded.to(device).eval()
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -45,7 +47,7 @@ def main() -> None:
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
