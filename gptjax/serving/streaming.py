@@ -91,4 +91,4 @@ async def _lines(
 
 def _json(value: Any) -> str:
     # In ASCII: some clients take U+0085 and U+2028 for ends of lines.
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -5,6 +5,7 @@ that say so, `continue_final_message`, `assistant_tokens`, `context_overflow`, a
 object `gptjax`.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -189,7 +190,8 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     served, screen = models.get(values.get("model")), Screen(models.filters)
     said = conversation_of(values["messages"], served)
     conversation = await screen.conversation(said)
-    call = _Call(values, served, said if conversation is None else conversation, screen)
+    read_as = said if conversation is None else conversation
+    call = await asyncio.to_thread(_Call, values, served, read_as, screen)  # it encodes
     if conversation is None:
         return (
             event_stream(_refused(call), lambda: None)

@@ -156,7 +156,7 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
         raise APIError(
             "stream_options: got it without stream, expected both", param="stream_options"
         )
-    call = _Call(values, models)
+    call = await asyncio.to_thread(_Call, values, models)  # it encodes
     if values.get("stream"):
         first, writing = await call.screened(0), None
         if call.most and not isinstance(first, Screen):

@@ -4,6 +4,7 @@ Nothing is stored: a conversation is sent whole, and `store`, `previous_response
 refused by name. Source: OpenAI's API reference, "Create a model response" and its stream's events.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -176,7 +177,8 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
         messages = [{"role": "system", "content": values["instructions"]}, *messages]
     said = conversation_of(messages, served)
     conversation = await screen.conversation(said)
-    call = _Call(values, served, said if conversation is None else conversation, screen)
+    read_as = said if conversation is None else conversation
+    call = await asyncio.to_thread(_Call, values, served, read_as, screen)  # it encodes
     if conversation is None:
         call.refused = True
         return (

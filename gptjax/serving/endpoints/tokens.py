@@ -3,16 +3,18 @@
 With them lm-eval needs neither a tokenizer nor transformers on its side.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gptjax.serving.bodies.conversations import MESSAGES, conversation_of
 from gptjax.serving.bodies.fields import Field, read, table
 from gptjax.serving.errors import APIError
-from gptjax.serving.served import Models, as_tokens
+from gptjax.serving.served import Models, Served, as_tokens
 
 _MODEL = Field("model", {"type": "string"}, "Name of the model; the first one by default.")
 TOKENIZE = table(
@@ -46,14 +48,7 @@ async def tokenize(request: Request, body: Mapping[str, Any], models: Models) ->
     if ("prompt" in values) == ("messages" in values):
         raise APIError("prompt: got it with messages or neither, expected one", param="prompt")
     try:
-        if "prompt" in values:
-            tokens = served.model.tokenizer.encode(values["prompt"])
-        else:
-            conversation = conversation_of(values["messages"], served)
-            template = served.model.template
-            asks = values.get("add_generation_prompt", True)
-            render = template.prompt if asks else lambda each: template.render(each)[0]
-            tokens = render(conversation)
+        tokens = await asyncio.to_thread(_tokens, served, values)
     except ValueError as error:
         raise APIError(str(error), param="messages") from error
     names = served.token_names
@@ -68,6 +63,14 @@ async def tokenize(request: Request, body: Mapping[str, Any], models: Models) ->
             else None,
         }
     )
+
+
+def _tokens(served: Served, values: Mapping[str, Any]) -> np.ndarray:
+    if "prompt" in values:
+        return served.model.tokenizer.encode(values["prompt"])
+    conversation, template = conversation_of(values["messages"], served), served.model.template
+    asks = values.get("add_generation_prompt", True)
+    return template.prompt(conversation) if asks else template.render(conversation)[0]
 
 
 async def detokenize(request: Request, body: Mapping[str, Any], models: Models) -> Response:
