@@ -23,7 +23,7 @@ class ModerationSection:
         None,
         "set of labelled texts: jsonl:PATH, where a row has a text and 0 or 1 for each category "
         "that is known, or embedded; `,folds=5,of=0+2` behind it takes two of five folds by the "
-        "hash of the text, `,limit=200` the first 200 rows",
+        "hash of the text, `,limit=200` the first 200 rows; none: it must be given",
     )
     validation: str | None = setting(
         None,
