@@ -28,6 +28,7 @@ def test_no_made_up_request_fails_hangs_or_is_answered_as_the_document_does_not_
                 *("--exclude-checks", "positive_data_acceptance", "--request-timeout", "60"),
                 *("--seed", "1", "--no-color"),
             ],
+            cwd=tmp_path,  # it leaves a cache
             capture_output=True,
             text=True,
             check=False,

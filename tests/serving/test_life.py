@@ -94,13 +94,16 @@ def test_what_keeps_a_server_from_starting_is_one_line(trained, tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refusal = call("serve", f"--workdir={path}", f"--port={port}").refusal
+        refusal = call("serve", f"--workdir={path}", f"--port={port}", "--store=none").refusal
     assert f"127.0.0.1:{port}: Address already in use; expected a free address" in refusal
     assert (
         "expected the directory of a run"
         in call("serve", f"--workdir={tmp_path}", "--port=0", "--store=none").refusal
     )
-    assert "expected NAME=VALUE" in call("serve", f"--workdir={path}", "--ranker=x").refusal
+    assert (
+        "expected NAME=VALUE"
+        in call("serve", f"--workdir={path}", "--ranker=x", "--store=none").refusal
+    )
     assert "expected the work directory" in call("serve").refusal
     missing = call("serve", f"--workdir={path}", f"--api_key_file={tmp_path / 'none'}").refusal
     assert "expected a file with a key a line" in missing
