@@ -63,32 +63,43 @@ def test_a_reader_that_does_not_read_holds_nobody_up(engine):
     assert len("".join(unread.text())) > 0 and len(unread.tokens) == 20
 
 
+def refused(order) -> bool:
+    return order.done() and order.exception() is not None
+
+
 def together(engine, go, count, **options):
-    """Outcomes of so many orders, all of which are there before the batch takes a step."""
+    """Outcomes of so many orders, all of which are there before the batch takes a second step."""
     with ThreadPoolExecutor(count) as pool:
         orders = [pool.submit(engine.submit, PROMPT, seed=i, **options) for i in range(count)]
-        while engine.running < count:
+        while engine.running + sum(refused(order) for order in orders) < count:
             time.sleep(0.001)
         go.set()
     return [order.exception() or order.result() for order in orders]
 
 
 def test_a_cancelled_text_gives_its_place_to_the_next(engine, monkeypatch):
-    go = held(engine, monkeypatch)
-    jobs = together(engine, go, 3, max_new_tokens=60)
-    jobs[0].cancel()
-    for job in jobs[1:]:
-        list(job.text())
-    assert jobs[0].finished == "cancelled" and len(jobs[0].tokens) < 60
-    assert [job.finished for job in jobs[1:]] == ["length", "length"]
+    """Both places are taken, and a third text waits, until the first one has gone."""
+    gone, step = threading.Event(), engine._generator.step
+    monkeypatch.setattr(engine._generator, "step", lambda count: (step(1), gone.wait()))
+    first = engine.submit(PROMPT, max_new_tokens=60)
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(engine.submit, PROMPT, max_new_tokens=9, seed=i) for i in (1, 2)]
+        while engine.running < 3:
+            time.sleep(0.001)
+        first.cancel()
+        gone.set()
+    for order in others:
+        list(order.result().text())
+        assert order.result().finished == "length"
+    assert first.finished == "cancelled" and len(first.tokens) <= 1
 
 
 def test_a_full_queue_refuses_and_takes_again(engine, monkeypatch):
     go = held(engine, monkeypatch)
     outcomes = together(engine, go, 9, max_new_tokens=4)
-    refused = [each for each in outcomes if isinstance(each, QueueFull)]
+    full = [each for each in outcomes if isinstance(each, QueueFull)]
     jobs = [each for each in outcomes if not isinstance(each, Exception)]
-    assert len(refused) == 6 and len(jobs) == 3  # two places and one that waits
+    assert len(full) == 6 and len(jobs) == 3  # two places and one that waits
     for job in jobs:
         list(job.text())
     again = engine.submit(PROMPT, max_new_tokens=4)
