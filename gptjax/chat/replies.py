@@ -1,4 +1,4 @@
-"""Reply policies: how a reply to a prompt is chosen. One interface, by name in `POLICIES`.
+"""Reply policies: how a reply to a prompt is chosen. One interface: `ReplyPolicy`.
 
     asked = Asked(prompt, stop_token=marks.end_of_turn, banned=marks.outside_answers, seed=1)
     (draft,) = Sampling(temperature=0.7).drafts(model, model.generator, asked)
@@ -179,9 +179,6 @@ class BestOf:
     def __str__(self) -> str:
         by = f", rank_by={self.ranker}" if self.ranker else ""
         return f"best_of={self.draws}{by}, {self.sampling}"
-
-
-POLICIES = {"sampling": Sampling, "beams": Beams, "best_of": BestOf}
 
 
 def _written(model: ChatModel, asked: Asked, tokens: np.ndarray) -> Written:

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -197,9 +197,9 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(12)}"
 
 
-def drawn_seed() -> int:
-    """A seed for a request without one; the answer says it."""
-    return secrets.randbelow(2**31)
+def seed_of(values: Mapping[str, Any]) -> int:
+    """The seed of a request, or one that is drawn where it has none; the answer says it."""
+    return values["seed"] % 2**31 if "seed" in values else secrets.randbelow(2**31)
 
 
 def as_tokens(served: Served, tokens: Sequence[int], name: str) -> np.ndarray:

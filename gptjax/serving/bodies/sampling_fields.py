@@ -186,6 +186,14 @@ def _biases(given: Mapping[str, float | None], served: Served) -> dict[int, floa
     return biases
 
 
+def check_stream_options(values: Mapping[str, Any]) -> None:
+    """Raises APIError for options of a stream where none is asked for."""
+    if "stream_options" in values and not values.get("stream"):
+        raise APIError(
+            "stream_options: got it without stream, expected both", param="stream_options"
+        )
+
+
 def stops(values: Mapping[str, Any]) -> tuple[str, ...]:
     """The texts that end an answer."""
     stop = values.get("stop", ())

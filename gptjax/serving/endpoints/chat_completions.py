@@ -24,12 +24,18 @@ from gptjax.serving.bodies.conversations import (
     unread,
 )
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
-from gptjax.serving.bodies.sampling_fields import COUNT, SAMPLING, policy_of, stops
+from gptjax.serving.bodies.sampling_fields import (
+    COUNT,
+    SAMPLING,
+    check_stream_options,
+    policy_of,
+    stops,
+)
 from gptjax.serving.bodies.shapes import chat_logprobs, usage
 from gptjax.serving.errors import APIError
 from gptjax.serving.generation import Chosen, Writing, started
 from gptjax.serving.screening import FILTERED, Screen
-from gptjax.serving.served import Models, Served, drawn_seed, new_id
+from gptjax.serving.served import Models, Served, new_id, seed_of
 from gptjax.serving.streaming import event_stream
 
 FIELDS = table(
@@ -121,7 +127,7 @@ class _Call:
             assistant_tokens=values.get("assistant_tokens", ()),
         )
         marks = self.served.model.template.tokenizer
-        self.seed = values["seed"] % 2**31 if "seed" in values else drawn_seed()
+        self.seed = seed_of(values)
         self.asked = Asked(
             self.fitted.tokens,
             stop_token=marks.end_of_turn,
@@ -183,10 +189,7 @@ def most_tokens(values: Mapping[str, Any]) -> int | None:
 async def create(request: Request, body: Mapping[str, Any], models: Models) -> Response:
     """Answers a request."""
     values = read(body, FIELDS)
-    if "stream_options" in values and not values.get("stream"):
-        raise APIError(
-            "stream_options: got it without stream, expected both", param="stream_options"
-        )
+    check_stream_options(values)
     served, screen = models.get(values.get("model")), Screen(models.filters)
     said = conversation_of(values["messages"], served)
     conversation = await screen.conversation(said)

@@ -15,13 +15,19 @@ from starlette.responses import JSONResponse, Response
 
 from gptjax.chat.drafts import Asked
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
-from gptjax.serving.bodies.sampling_fields import COUNT, SAMPLING, policy_of, stops
+from gptjax.serving.bodies.sampling_fields import (
+    COUNT,
+    SAMPLING,
+    check_stream_options,
+    policy_of,
+    stops,
+)
 from gptjax.serving.bodies.shapes import legacy_logprobs, usage
 from gptjax.serving.bodies.texts import TEXTS, texts_of
 from gptjax.serving.errors import APIError
 from gptjax.serving.generation import Chosen, Writing, started, top_of
 from gptjax.serving.screening import FILTERED, Screen
-from gptjax.serving.served import Models, drawn_seed, new_id
+from gptjax.serving.served import Models, new_id, seed_of
 from gptjax.serving.streaming import event_stream
 
 _DEFAULT_TOKENS = 16  # the API's
@@ -60,7 +66,7 @@ class _Call:
         self.filters = models.filters
         self.room = served.model.config.context_length - (self.most > 0)
         self.prompts = texts_of(served, values.get("prompt", ""), "prompt", self.room)
-        self.seed = values["seed"] % 2**31 if "seed" in values else drawn_seed()
+        self.seed = seed_of(values)
         end = served.model.tokenizer.end_of_text
         self.stop_token = end if end is not None and end < served.model.config.vocab_size else None
         self.head = {
@@ -152,10 +158,7 @@ def _told(reply: Chosen) -> int:
 async def create(request: Request, body: Mapping[str, Any], models: Models) -> Response:
     """Answers a request."""
     values = read(body, FIELDS)
-    if "stream_options" in values and not values.get("stream"):
-        raise APIError(
-            "stream_options: got it without stream, expected both", param="stream_options"
-        )
+    check_stream_options(values)
     call = await asyncio.to_thread(_Call, values, models)  # it encodes
     if values.get("stream"):
         first, writing = await call.screened(0), None

@@ -25,7 +25,7 @@ from gptjax.serving.bodies.fields import Field, read, table, unsupported
 from gptjax.serving.bodies.sampling_fields import COUNT, SAMPLING, policy_of
 from gptjax.serving.generation import Chosen, Writing, started
 from gptjax.serving.screening import FILTERED, Screen
-from gptjax.serving.served import Models, Served, drawn_seed, new_id
+from gptjax.serving.served import Models, Served, new_id, seed_of
 from gptjax.serving.streaming import event_stream
 
 _TAKEN = ("model", "temperature", "top_p", "user", "stream", "seed")
@@ -99,7 +99,7 @@ class _Call:
             overflow=overflow,
         )
         marks = self.served.model.template.tokenizer
-        self.seed = values["seed"] % 2**31 if "seed" in values else drawn_seed()
+        self.seed = seed_of(values)
         self.asked = Asked(
             self.fitted.tokens,
             stop_token=marks.end_of_turn,
