@@ -123,8 +123,8 @@ class ChatModel:
 
     @functools.cached_property
     def beam_search(self) -> BeamSearch:
-        """Its search, made at the first use."""
-        return BeamSearch(self.model, self.params, self.tokenizer)
+        """Its search, made at the first use; it reads the generator's parameters."""
+        return BeamSearch(self.generator.model, self.generator.params, self.tokenizer)
 
     @functools.cached_property
     def scorer(self) -> Scorer:

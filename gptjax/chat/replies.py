@@ -10,6 +10,7 @@ running batch there.
 """
 
 import dataclasses
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -115,6 +116,7 @@ class Beams:
         banned = [token for token in asked.banned if token < vocab_size]
         shared = _shared_fields(self)
         sampler = make_sampler(0.0, **shared, banned_tokens=banned, vocab_size=vocab_size)
+        unwanted = threading.Event()
 
         def search() -> list[Written]:
             (found,) = model.beam_search(
@@ -126,11 +128,12 @@ class Beams:
                 stop=asked.stop,
                 length_penalty=self.length_penalty,
                 sampler=sampler,
+                unwanted=unwanted.is_set,
             )
             texts = [_written(model, asked, text.tokens) for text in found]
             return texts + [texts[-1]] * (count - len(texts))
 
-        return together(search, count, lambda: None)
+        return together(search, count, unwanted.set)
 
     def __str__(self) -> str:
         return _changed(self, always=("num_beams",))

@@ -13,7 +13,7 @@ encoder; `transformers` for the length penalty and early stopping.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ from gptjax.inference.requests import (
     check_stop_token,
 )
 from gptjax.inference.sampling import Sampler
+from gptjax.inference.text import StopStrings
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 from gptjax.pytrees import pytree
@@ -38,6 +39,7 @@ from gptjax.tokenization import Tokenizer
 
 NORMALIZATIONS = {"length": (0.0, 1.0), "gnmt": (5.0, 6.0)}  # a, b in ((a + n) / b) ** penalty
 EARLY_STOPPING = (True, False, "never")
+_STRETCH = 16  # new tokens of a search between two looks at whether it is still wanted
 
 
 @pytree
@@ -81,7 +83,7 @@ class Hypothesis:
 
 @pytree
 @dataclasses.dataclass(frozen=True)
-class _Beams:
+class Beams:
     """A search under way. Beams are sorted, the best first.
 
     Attributes:
@@ -103,24 +105,6 @@ class _Beams:
     open: jax.Array
     count: jax.Array
     cache: Cache
-
-
-@dataclasses.dataclass(frozen=True)
-class Stop:
-    """Strings that end a text; equal ones share a compiled search."""
-
-    tokenizer: Tokenizer | None
-    strings: tuple[str, ...]
-
-    def __call__(self, tokens: np.ndarray, lengths: np.ndarray, count: np.ndarray) -> np.ndarray:
-        """Whether one is in the `count` new tokens of each text [B, n, S]: bool [B, n]."""
-        assert self.tokenizer is not None
-        found = np.zeros(tokens.shape[:2], bool)
-        for row, beam in np.ndindex(*found.shape):
-            new = np.asarray(tokens)[row, beam, lengths[row] : lengths[row] + count]
-            text = self.tokenizer.decode(new)
-            found[row, beam] = any(string in text for string in self.strings)
-        return found
 
 
 class BeamSearch:
@@ -151,7 +135,10 @@ class BeamSearch:
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
         self._params = decoding.decoding_params(model, params)
         self._prefill = Prefill(model, piece)
-        self._search = compiled(search_beams, model, static_argnames=("num_beams", "stop"))
+        self._begin = compiled(begin_search, static_argnames="num_beams")
+        self._advance = compiled(
+            advance_search, model, static_argnames="stop", donate_argnames="state"
+        )
 
     def __call__(
         self,
@@ -166,6 +153,7 @@ class BeamSearch:
         normalization: str = "length",
         early_stopping: bool | str = False,
         sampler: Sampler | None = None,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> list[list[Hypothesis]]:
         """The best continuations of each prompt that were found, the best first.
 
@@ -182,6 +170,7 @@ class BeamSearch:
             best text that grows scores below all of them as long as it is now; "never" where it
             would at the greatest length too, if the penalty favours that.
           sampler: a greedy one, whose filters are applied to log-probabilities.
+          unwanted: asked now and then; a search of which it says so ends with what it has found.
 
         Raises:
           ValueError: prompts, numbers or options that do not fit.
@@ -221,16 +210,20 @@ class BeamSearch:
         results: list[list[Hypothesis]] = []
         for batch in padded:
             cache = self._prefill(self._params, batch.tokens, batch.lengths - 1)
-            made = self._search(
-                self._params,
-                batch,
-                cache,
-                sampler.filters,
-                rules,
-                num_beams=num_beams,
-                stop=Stop(self._tokenizer, tuple(stop)) if stop else None,
-            )
-            found, scores, lengths = jax.device_get(made)
+            state = self._begin(batch, cache, num_beams=num_beams)
+            until, longest = 0, int((batch.limits - batch.lengths).max())
+            while until < longest and not unwanted() and state.open.any():
+                until = min(until + _STRETCH, longest)
+                state = self._advance(
+                    self._params,
+                    batch,
+                    state,
+                    sampler.filters,
+                    rules,
+                    np.int32(until),
+                    stop=StopStrings(self._tokenizer, tuple(stop)) if stop else None,
+                )
+            found, scores, lengths = jax.device_get((state.found, state.scores, state.lengths))
             results += hypotheses(batch, found, scores, lengths, num_best)
         return results[: len(prompts)]
 
@@ -253,34 +246,52 @@ def hypotheses(
     return results
 
 
-def search_beams(
+def begin_search(prompts: Prompts, cache: Cache, *, num_beams: int) -> Beams:
+    """The search before its first step; `cache` holds all but the last token of each prompt."""
+    batch = prompts.tokens.shape[0]
+    tokens = jnp.repeat(jnp.asarray(prompts.tokens)[:, None], num_beams, axis=1)
+    nothing = jnp.full((batch, num_beams), -jnp.inf)
+    return Beams(
+        tokens=tokens,
+        log_probs=nothing.at[:, 0].set(0.0),
+        found=tokens,
+        scores=nothing,
+        lengths=jnp.zeros((batch, num_beams), jnp.int32),
+        open=jnp.asarray(prompts.limits > prompts.lengths),
+        count=jnp.int32(0),
+        cache=_of_beams(cache, num_beams),
+    )
+
+
+def _of_beams(tree: Any, num_beams: int) -> Any:
+    """Each row of the arrays as often as there are beams."""
+    return jax.tree.map(lambda x: jnp.repeat(x, num_beams, axis=0), tree)
+
+
+def advance_search(
     model: Decoder,
     params: Any,
     prompts: Prompts,
-    cache: Cache,
+    state: Beams,
     filters: tuple[Filter, ...],
     rules: Rules,
+    until: jax.Array | int,
     *,
-    num_beams: int,
-    stop: Stop | None = None,
+    stop: StopStrings | None = None,
     context: Any = None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Finished texts [B, n, S], their scores [B, n] and the lengths [B, n] of what is new.
+) -> Beams:
+    """The search after the steps that are left, or at `until` new tokens.
 
     `context` is what an `EncoderDecoder` translates, as its `contexts` give it for B sentences; all
     beams of a sentence read the same.
     """
-    batch, size = prompts.tokens.shape
+    batch, num_beams, size = state.tokens.shape
     vocab, room = model.config.vocab_size, prompts.limits - prompts.lengths
     lengths = jnp.asarray(prompts.lengths)
     rows, ranks = jnp.arange(batch)[:, None], jnp.arange(2 * num_beams)[None]
+    read = {} if context is None else {"context": _of_beams(context, num_beams)}
 
-    def of_beams(tree: Any) -> Any:
-        return jax.tree.map(lambda x: jnp.repeat(x, num_beams, axis=0), tree)
-
-    read = {} if context is None else {"context": of_beams(context)}
-
-    def next_log_probs(state: _Beams) -> tuple[jax.Array, Cache]:
+    def next_log_probs(state: Beams) -> tuple[jax.Array, Cache]:
         """Filtered log-probabilities [B, n, V] of each beam's next token, and the longer cache."""
         length = jnp.repeat(lengths + state.count, num_beams)
         tokens = state.tokens.reshape(-1, size)
@@ -293,7 +304,7 @@ def search_beams(
         log_probs = jax.vmap(Sampler(filters).filtered)(log_probs, texts)
         return log_probs.reshape(batch, num_beams, vocab), cache
 
-    def step(state: _Beams) -> _Beams:
+    def step(state: Beams) -> Beams:
         log_probs, cache = next_log_probs(state)
         total = (state.log_probs[:, :, None] + log_probs).reshape(batch, -1)
         # Each beam has one continuation at most that stops: as many others are left to go on.
@@ -320,7 +331,7 @@ def search_beams(
         worst = scores[:, -1]
         goes_on = (hope > worst) & (jnp.isneginf(worst) | ~rules.when_full)
         order = (rows * num_beams + parent[rows, going]).reshape(-1)
-        return _Beams(
+        return Beams(
             tokens=tokens[rows, going],
             log_probs=log_probs,
             found=found,
@@ -331,17 +342,4 @@ def search_beams(
             cache=jax.tree.map(lambda x: x[order], cache),
         )
 
-    tokens = jnp.repeat(jnp.asarray(prompts.tokens)[:, None], num_beams, axis=1)
-    nothing = jnp.full((batch, num_beams), -jnp.inf)
-    start = _Beams(
-        tokens=tokens,
-        log_probs=nothing.at[:, 0].set(0.0),
-        found=tokens,
-        scores=nothing,
-        lengths=jnp.zeros((batch, num_beams), jnp.int32),
-        open=jnp.asarray(room > 0),
-        count=jnp.int32(0),
-        cache=of_beams(cache),
-    )
-    end = jax.lax.while_loop(lambda state: state.open.any(), step, start)
-    return end.found, end.scores, end.lengths
+    return jax.lax.while_loop(lambda state: state.open.any() & (state.count < until), step, state)

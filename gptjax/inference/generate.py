@@ -109,6 +109,11 @@ class Generator:
         return self._slots
 
     @property
+    def model(self) -> Decoder:
+        """What writes, in the dtype in which it does."""
+        return self._model
+
+    @property
     def params(self) -> Any:
         """Parameters of the model, set while no request runs (ValueError: of another model)."""
         return self._params

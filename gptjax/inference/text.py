@@ -5,6 +5,7 @@ stream = TextStream(tokenizer, stop=("\n\n",))
 print(stream.push(tokens), stream.push(new_tokens), stream.finish())
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -127,3 +128,21 @@ def whole_text(
     """The text of tokens [n] that are all there, as a `TextStream` shows it."""
     stream = TextStream(tokenizer, stop, stop_token)
     return stream.push(tokens) + stream.finish()
+
+
+@dataclasses.dataclass(frozen=True)
+class StopStrings:
+    """Strings that end a text; equal ones share a compiled search."""
+
+    tokenizer: Tokenizer | None
+    strings: tuple[str, ...]
+
+    def __call__(self, tokens: np.ndarray, lengths: np.ndarray, count: np.ndarray) -> np.ndarray:
+        """Whether one is in the `count` new tokens of each text [B, n, S]: bool [B, n]."""
+        assert self.tokenizer is not None
+        found = np.zeros(tokens.shape[:2], bool)
+        for row, beam in np.ndindex(*found.shape):
+            new = np.asarray(tokens)[row, beam, lengths[row] : lengths[row] + count]
+            text = self.tokenizer.decode(new)
+            found[row, beam] = any(string in text for string in self.strings)
+        return found

@@ -17,7 +17,14 @@ import numpy as np
 
 from gptjax.compiled import compiled
 from gptjax.inference import decoding
-from gptjax.inference.beam import NORMALIZATIONS, Hypothesis, Rules, hypotheses, search_beams
+from gptjax.inference.beam import (
+    NORMALIZATIONS,
+    Hypothesis,
+    Rules,
+    advance_search,
+    begin_search,
+    hypotheses,
+)
 from gptjax.inference.prefill import Prompts, bucket
 from gptjax.inference.requests import check_number
 
@@ -118,10 +125,10 @@ def _translate(
     num_beams: int,
     size: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """As `search_beams`, of sources [B, S] of `lengths` [B]; each is encoded once."""
+    """Targets [B, n, S] of sources [B, S] of `lengths` [B], their scores and lengths [B, n]."""
     variables = {"params": params}
     context = model.apply(variables, sources, lengths, method="contexts")
     cache = model.init_cache(len(sources), size, 1)
-    return search_beams(
-        model, params, prompts, cache, (), rules, num_beams=num_beams, context=context
-    )
+    begun = begin_search(prompts, cache, num_beams=num_beams)
+    end = advance_search(model, params, prompts, begun, (), rules, size, context=context)
+    return end.found, end.scores, end.lengths

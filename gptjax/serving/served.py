@@ -99,7 +99,7 @@ class Served:
 
     @property
     def busy(self) -> bool:
-        """Whether a search or a ranker runs, for whom a client may have left: none can be ended."""
+        """Whether a search, a ranker or an embedding runs, for whom a client may have left."""
         return any(work.running() for work in self._works.copy())
 
     def check_prompt(self, count: int, name: str) -> None:

@@ -36,5 +36,6 @@ class ChatTokenizer(MarkedTokenizer):
 
     @property
     def outside_answers(self) -> tuple[int, ...]:
-        """The ids that no answer holds: those that start a turn, and padding."""
-        return (*self._roles.values(), self.padding)
+        """The ids that no answer holds: those that start a turn, padding, and end-of-text."""
+        end = () if self.end_of_text is None else (self.end_of_text,)
+        return (*self._roles.values(), self.padding, *end)

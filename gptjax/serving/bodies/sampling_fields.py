@@ -121,9 +121,10 @@ def policy_of(values: Mapping[str, Any], served: Served, limits: Limits) -> Repl
       APIError: fields that contradict each other, or more than the limits allow.
     """
     count = values.get("n", 1)
+    at_once = min(limits.choices, served.model.generator.slots + limits.waiting)
     for name, most in (
-        ("n", limits.choices),
-        ("best_of", limits.choices),
+        ("n", at_once),
+        ("best_of", at_once),
         ("num_beams", limits.beams),
     ):
         if values.get(name, 1) > most:

@@ -13,8 +13,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gptjax.chat.drafts import Asked
+from gptjax.chat.drafts import Asked, Draft
 from gptjax.data.dialogue.chat_format import Conversation
+from gptjax.inference.text import GrowingText
 from gptjax.serving.bodies.conversations import (
     CONTEXT_OVERFLOW,
     MESSAGES,
@@ -252,6 +253,7 @@ async def _events(call: _Call, writing: Writing) -> AsyncGenerator[dict[str, Any
     for index in range(call.count):
         yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
     texts, said, left = [""] * call.count, [0] * call.count, call.count
+    settled = [_Settled(writing, draft) for draft in writing.drafts]
     async for index, piece, ended in call.screen.pieces(writing):
         draft = writing.drafts[index]
         texts[index] += piece
@@ -259,7 +261,7 @@ async def _events(call: _Call, writing: Writing) -> AsyncGenerator[dict[str, Any
         if call.logprobs and index not in call.screen.touched:
             count = writing.shown(draft, texts[index]) if ended else said[index]
             if not ended and piece:
-                count = _settled(writing, draft, texts[index], said[index])
+                count = settled[index].within(texts[index])
             if count > said[index]:
                 listed = chat_logprobs(call.served, draft, said[index], count, call.top)
                 rest["logprobs"] = {"content": listed, "refusal": None}
@@ -278,9 +280,19 @@ async def _events(call: _Call, writing: Writing) -> AsyncGenerator[dict[str, Any
         yield {**head, "choices": [], "usage": usage(len(call.asked.prompt), written)}
 
 
-def _settled(writing: Writing, draft: Any, text: str, begin: int) -> int:
-    """How many of a draft's tokens are wholly in the text so far; `begin` of them are."""
-    decode, tokens, count = writing.served.model.tokenizer.decode, draft.tokens, begin
-    while count < len(tokens) and len(decode(tokens[: count + 1])) <= len(text):
-        count += 1
-    return count
+class _Settled:
+    """Counts the tokens of a draft that are wholly in its text as it grows."""
+
+    def __init__(self, writing: Writing, draft: Draft):
+        self._growing = GrowingText(writing.served.model.tokenizer)
+        self._draft, self._read, self._size, self._count = draft, 0, 0, 0
+
+    def within(self, text: str) -> int:
+        """How many there are in the text so far."""
+        while self._size <= len(text):
+            self._count = self._read
+            if self._read == len(self._draft.tokens):
+                break
+            self._size = len(self._growing.add([self._draft.tokens[self._read]]))
+            self._read += 1
+        return self._count
