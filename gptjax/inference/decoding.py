@@ -86,15 +86,18 @@ def decoding_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) 
 
     Kernels and embeddings are; the rest stays float32.
     """
-    params, dtype = unstacked(checked_params(model, params, *inputs)), model.config.dtype
-    if jnp.dtype(dtype) == jnp.float32:
-        return params
+    params, dtype = unstacked(checked_params(model, params, *inputs)), jnp.dtype(model.config.dtype)
 
     def cast(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path[-1:], simple=True)
         return leaf.astype(dtype) if name.endswith(("kernel", "transposed", "embedding")) else leaf
 
-    return jax.jit(lambda params: jax.tree_util.tree_map_with_path(cast, params))(params)
+    def all_cast(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(cast, params)
+
+    as_they_are = jax.tree.map(lambda leaf: leaf.dtype, params)
+    wanted = jax.tree.map(lambda leaf: leaf.dtype, jax.eval_shape(all_cast, params))
+    return params if as_they_are == wanted else jax.jit(all_cast)(params)
 
 
 def piece_size(config: ModelConfig, size: int, piece: int) -> int:

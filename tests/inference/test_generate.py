@@ -78,6 +78,14 @@ def test_cached_logits_equal_the_full_forward_pass(changes, tolerance):
         state = dataclasses.replace(state, texts=longer, cache=cache)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_parameters_that_are_ready_are_shared_not_copied(dtype):
+    ready = decoding.decoding_params(*made(dtype=dtype))
+    again = decoding.decoding_params(model_of(dtype=dtype), ready)
+    pairs = zip(jax.tree.leaves(ready), jax.tree.leaves(again), strict=True)
+    assert all(one is other for one, other in pairs)
+
+
 def test_each_layer_of_the_cycle_keeps_what_its_pattern_needs():
     model = model_of(attention="dense,banded(window=5)", num_layers=3)
     cache = jax.eval_shape(lambda: model.init_cache(1, 48, 8))
