@@ -45,8 +45,9 @@ class ModelConfig:
     rotary_base: float = setting(10000.0, "base of the rotary frequencies", above=1.0)
     rotary_scaling: str = setting(
         "none",
-        "method that extends rotary positions to a longer context",
-        choices=("none", "interpolation", "yarn"),
+        "method that extends rotary positions to a longer context: positions closer together "
+        "(interpolation), a larger base (ntk), or each pair by how often it turns (yarn)",
+        choices=("none", "interpolation", "ntk", "yarn"),
     )
     rotary_factor: float = setting(
         1.0, "how many times longer rotary_scaling makes the context", low=1.0
@@ -228,6 +229,7 @@ def _resolve_positions(model: ModelConfig) -> None:
     in_pairs = kind in ("sinusoidal", "rotary")
     checks = (
         (width, not in_pairs or getattr(model, width) % 2 == 0, "an even number"),
+        (width, scaling != "ntk" or getattr(model, width) > 2, "more than 2"),
         ("rotary_scaling", scaling == "none" or kind == "rotary", "none"),
         ("rotary_factor", scaling != "none" or model.rotary_factor == 1, "1"),
         ("rotary_factor", scaling == "none" or model.rotary_factor > 1, "more than 1"),

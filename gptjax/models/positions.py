@@ -2,8 +2,11 @@
 
 Sinusoids: Attention Is All You Need, arXiv 1706.03762, section 3.5. Rotations: RoFormer, arXiv
 2104.09864, section 3.2.2; for contexts longer than a model was trained on, position interpolation,
-arXiv 2306.15595, equation 4, and YaRN, arXiv 2309.00071, sections 3.2 to 3.4. A learned table is a
-parameter of the model, and needs no code.
+arXiv 2306.15595, equation 4, and the NTK-aware base and YaRN, arXiv 2309.00071, sections 3.1 to
+3.4. A learned table is a parameter of the model; for a longer context it is interpolated.
+
+A base that grows with the text ("dynamic" NTK) is not offered: keys in the cache were turned under
+the base of an earlier, shorter text, so that decoding would not equal a full forward pass.
 
 Entry i of a head is paired with entry i + D/2, as in GPT-NeoX and Llama. (RoFormer pairs
 neighbours: the same but for the order of a kernel's columns.)
@@ -85,6 +88,8 @@ def rotary_frequencies(config: ModelConfig) -> tuple[np.ndarray, float]:
     frequencies = _frequencies(base, size)
     if config.rotary_scaling == "none":
         return frequencies, 1.0
+    if config.rotary_scaling == "ntk":
+        return _frequencies(base * scale ** (size / (size - 2)), size), 1.0
     interpolated = frequencies / np.float32(scale)
     if config.rotary_scaling == "interpolation":
         return interpolated, 1.0
@@ -99,6 +104,20 @@ def rotary_frequencies(config: ModelConfig) -> tuple[np.ndarray, float]:
     high = max(min(math.ceil(pair(SLOW)), size - 1), low + 1e-3)
     ramp = np.clip((np.arange(size // 2) - low) / (high - low), 0, 1).astype(np.float32)
     return interpolated * ramp + frequencies * (1 - ramp), 0.1 * math.log(scale) + 1
+
+
+def stretched(table: jax.Array, rows: int) -> jax.Array:
+    """A learned table [n, E] for `rows` >= n positions: position i reads n i / rows of the old one.
+
+    Between two rows it is linear, past the last one it is the last: what interpolation does to
+    rotary positions (arXiv 2306.15595, section 2.3), done to a table.
+    """
+    size = table.shape[0]
+    at = jnp.minimum(jnp.arange(rows, dtype=jnp.float32) * (size / rows), size - 1)
+    below = at.astype(jnp.int32)
+    share = (at - below.astype(jnp.float32))[:, None].astype(table.dtype)
+    above = jnp.minimum(below + 1, size - 1)
+    return table[below] * (1 - share) + table[above] * share
 
 
 def _frequencies(base: float, size: int) -> np.ndarray:

@@ -243,20 +243,6 @@ class Letters:
         return "".join("abcde"[index] for index in ids)
 
 
-def test_a_search_that_nobody_wants_any_more_ends_within_a_stretch(pair):
-    asked, search = [], BeamSearch(*pair[1:])
-
-    def unwanted():
-        asked.append(None)
-        return len(asked) == 3
-
-    whole, cut = (
-        search([np.array([1])], num_beams=1, max_new_tokens=38, **options)[0][0].tokens
-        for options in ({}, {"unwanted": unwanted})
-    )
-    assert (len(whole), len(cut), len(asked)) == (38, 0, 3)
-
-
 def test_a_stop_string_ends_a_beam_and_counts_in_its_score(small_search):
     """All texts of up to three letters, of which those that "cb" or "d" ends are shorter."""
     prompt, beams = np.array([1, 4, 3]), BeamSearch(*made(**SMALL), Letters())

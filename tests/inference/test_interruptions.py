@@ -222,6 +222,20 @@ def test_options_that_fit_no_text_are_refused():
     assert texts[0].size == 20
 
 
+def test_a_search_that_nobody_wants_any_more_ends_within_a_stretch():
+    asked, search = [], BeamSearch(*made())
+
+    def unwanted():
+        asked.append(None)
+        return len(asked) == 3
+
+    whole, cut = (
+        search([np.array([1])], num_beams=1, max_new_tokens=38, **options)[0][0].tokens
+        for options in ({}, {"unwanted": unwanted})
+    )
+    assert (len(whole), len(cut), len(asked)) == (38, 0, 3)
+
+
 def test_stop_tokens_of_searches_are_tokens():
     searches = BeamSearch(*made()), SpeculativeGenerator(*made(), *made()).generate
     for search in searches:

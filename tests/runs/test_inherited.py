@@ -92,13 +92,17 @@ def test_a_run_that_never_began_pins_nothing(trained, tmp_path):
 
 
 @pytest.mark.parametrize("parallel", [{}, {"strategy": "mesh", "tensor": 2, "data": 4}])
-def test_a_vocabulary_that_grows_keeps_its_rows(trained, parallel):
+def test_a_vocabulary_that_grows_keeps_its_rows_and_a_longer_context_stretches_positions(
+    trained, parallel
+):
     source = trained("pretrain")
+    context = source.config().model.context_length
     config = make_config(
         SFTConfig,
         checkpoint__init_from=str(source.path),
         data__tokenizer=f"chat:{source.path}/tokenizer",
         model__vocab_multiple=8,
+        model__context_length=4 * context,
         **{f"parallelism__{name}": value for name, value in parallel.items()},
     )
     target, read = Program(config).target.params, initial_params(config)
@@ -110,6 +114,10 @@ def test_a_vocabulary_that_grows_keeps_its_rows(trained, parallel):
     assert new.shape == (8, 16) and 0.01 < new.std() < 0.04 and np.unique(new).size == new.size
     np.testing.assert_allclose(new[0, 0], -0.041202754, rtol=1e-6)  # on either mesh
     assert table.sharding == target["token_embedding"].sharding
+    longer, short = ours.pop("position_embedding"), theirs.pop("position_embedding")
+    at = np.minimum(np.arange(4 * context) / 4, context - 1)
+    columns = [np.interp(at, np.arange(context), column) for column in np.asarray(short).T]
+    np.testing.assert_allclose(longer, np.stack(columns, axis=1), atol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 

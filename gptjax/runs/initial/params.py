@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 
 from gptjax.config import ExperimentConfig
-from gptjax.models.vocabulary import grown, of_vocabulary
+from gptjax.models.grown_tables import grown, of_source, stretches
 from gptjax.runs.initial.sources import Source, source_at
 from gptjax.runs.initial.stored import FIELD, refuse_changed
 from gptjax.runs.inputs import tokenizer_named
@@ -55,6 +55,11 @@ def find_initial_checkpoint(config: ExperimentConfig) -> InitialCheckpoint:
         _check_tokenizer(source, config)
     for line in differences(config.model, source.model, SAME):
         logging.warning("%s: %s has another model.%s", FIELD, given, line)
+    if stretches(source.model, config.model):
+        logging.info(
+            "%s: the %d learned positions of %s are interpolated to %d",
+            *(FIELD, source.model.context_length, given, config.model.context_length),
+        )
     if config.lora.rank is not None:
         _warn_of_base(source, config)
     step = source.chosen_step()
@@ -84,7 +89,8 @@ def initial_params(
 
     From a work directory they are its run's evaluation parameters (`TrainState.eval_params`). A
     model directory of Hugging Face's is read as it is. If this run has a larger vocabulary, the new
-    rows are drawn at random. The kind of run then adopts them (`Kind.adopt`).
+    rows are drawn at random; if it has a longer context, learned positions are interpolated. The
+    kind of run then adopts them (`Kind.adopt`).
 
     Args:
       config: resolved; its `checkpoint.init_from` may say where the source is now.
@@ -108,12 +114,14 @@ def _read(initial: InitialCheckpoint, config: ExperimentConfig, target: Any) -> 
     same = dataclasses.replace(
         model, vocab_size=vocab_size, vocab_multiple=source.model.vocab_multiple
     )
+    if stretches(source.model, model):
+        same.context_length = source.model.context_length
     if vocab_size > model.vocab_size:
         raise ValueError(
             f"config.model.vocab_size: got {model.vocab_size}, expected at least {vocab_size}, as "
             f"{source.path} has"
         )
-    params = source.read(initial.step, same, of_vocabulary(target, same))
+    params = source.read(initial.step, same, of_source(target, same))
     return grown(params, target, source.model, model, rng(config.training.seed, "new_tokens"))
 
 

@@ -1,6 +1,8 @@
-"""Vocabularies that grow: tables of more tokens, whose first rows are those of a trained model.
+"""Tables of more rows than a trained model's: of a larger vocabulary, or of a longer context.
 
 params = grown(params, target, source.model, config.model, key)
+
+Rows of known tokens stay, those of new ones are drawn. Learned positions are interpolated.
 """
 
 from collections.abc import Callable
@@ -12,37 +14,46 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.config import ModelConfig
 from gptjax.models.heads import padded_vocab_size
+from gptjax.models.positions import stretched
 
-TABLES = ("token_embedding", "head/kernel")  # by path; a row is a token
+OF_TOKENS = ("token_embedding", "head/kernel")  # by path; a row is a token
+OF_POSITIONS = "position_embedding"
+TABLES = (*OF_TOKENS, OF_POSITIONS)
 
 
-def of_vocabulary(target: Any, model: ModelConfig) -> Any:
-    """Shapes and places of parameters as `target`'s, with tables of the vocabulary of `model`.
+def of_source(target: Any, model: ModelConfig) -> Any:
+    """Shapes and places of parameters as `target`'s, with tables of as many rows as `model` has.
 
     Rows of another number than `target`'s are not divided over the mesh: the number may not be a
     multiple.
 
     Args:
       target: of `jax.ShapeDtypeStruct` with `NamedSharding`s.
-      model: resolved.
+      model: resolved; its context may be shorter than that of `target` where `stretches` says so.
     """
-    rows = padded_vocab_size(model)
 
-    def table(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    def table(path: str, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        rows = model.context_length if path == OF_POSITIONS else padded_vocab_size(model)
         if leaf.shape[0] == rows:
             return leaf
         assert isinstance(leaf.sharding, NamedSharding), leaf.sharding
         places = NamedSharding(leaf.sharding.mesh, PartitionSpec(None, *leaf.sharding.spec[1:]))
         return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype, sharding=places)
 
-    return _map_tables(lambda _, leaf: table(leaf), target)
+    return _map_tables(table, target)
+
+
+def stretches(source: ModelConfig, model: ModelConfig) -> bool:
+    """Whether the positions of `source` are learned, and fewer than those of `model`."""
+    learned = source.positions == model.positions == "learned"
+    return learned and source.context_length < model.context_length
 
 
 def grown(params: Any, target: Any, source: ModelConfig, model: ModelConfig, key: jax.Array) -> Any:
-    """Parameters with the vocabulary of `model`: rows of known tokens as they are, others drawn.
+    """Parameters with the vocabulary and the learned positions of `model`.
 
-    Rows that only pad the tables of `source` are drawn, too. If both have the same vocabulary and
-    the same padding, the tables stay as they are.
+    Rows of known tokens stay as they are, others are drawn, as are those that only pad the tables
+    of `source`. Tables of the same size stay as they are.
 
     Args:
       params: a language model's.
@@ -52,18 +63,23 @@ def grown(params: Any, target: Any, source: ModelConfig, model: ModelConfig, key
       key: what they are drawn with; the same on every mesh.
     """
     vocab_size = source.vocab_size
-    same = vocab_size == model.vocab_size
-    if same and padded_vocab_size(source) == padded_vocab_size(model):
-        return params
+    same = vocab_size == model.vocab_size and padded_vocab_size(source) == padded_vocab_size(model)
 
     def table(path: str, old: jax.Array, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        def make(old: jax.Array) -> jax.Array:
-            own = jax.random.fold_in(key, TABLES.index(path))
+        def longer(old: jax.Array) -> jax.Array:
+            return stretched(old, leaf.shape[0])
+
+        def larger(old: jax.Array) -> jax.Array:
+            own = jax.random.fold_in(key, OF_TOKENS.index(path))
             new = leaf.shape[0] - vocab_size, *leaf.shape[1:]
             drawn = model.init_std * jax.random.normal(own, new, leaf.dtype)
             return jnp.concatenate([old[:vocab_size], drawn])
 
-        return jax.jit(make, out_shardings=leaf.sharding)(old)
+        if path == OF_POSITIONS and stretches(source, model):
+            return jax.jit(longer, out_shardings=leaf.sharding)(old)
+        if path in OF_TOKENS and not same:
+            return jax.jit(larger, out_shardings=leaf.sharding)(old)
+        return old
 
     return _map_tables(table, params, target)
 

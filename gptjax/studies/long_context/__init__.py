@@ -1,0 +1,1 @@
+"""Trained models that read longer contexts: losses by position, and what is found far back."""
