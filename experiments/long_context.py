@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
         with replaced(output.path / "long_context.md") as file:
             file.write(reports.markdown(report))
         reports.plot_losses(report, output.path / "losses.png")
-        if _TRIALS.value:
+        if any(row["retrieval"] for row in rows):
             reports.plot_retrieval(report, output.path / "retrieval.png")
     print(reports.markdown(report))
     print(f"{output.path}: long_context.json, long_context.md and pictures are written")

@@ -143,6 +143,15 @@ def test_trials_hide_the_answer_once_at_their_depth(kind, depth):
     assert found["exact"] == 1.0 and found["gain"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("kind", ["passkey", "needle"])
+def test_the_least_length_has_room_for_any_key(kind):
+    tokenizer, haystack = load_tokenizer("python_docs_1024"), np.zeros(999, np.int32)
+    least = retrieval.least_length(kind, tokenizer)
+    options = {"length": least, "depth": 0.5, "number": 200, "seed": 0}
+    trials = retrieval.made_trials(kind, tokenizer, haystack, **options)
+    assert {trial.prompt.size + trial.answer.size for trial in trials} == {least}
+
+
 def test_sentences_that_do_not_fit_are_refused():
     tokenizer = load_tokenizer("bytes")
     options = {"depth": 0.5, "number": 1, "seed": 0}

@@ -113,26 +113,31 @@ def plot_retrieval(report: Mapping[str, Any], path: str | os.PathLike[str]) -> N
     from matplotlib.figure import Figure
 
     rows = [row for row in report["rows"] if row["retrieval"]]
-    kinds = list(rows[0]["retrieval"])
+    kinds = sorted({kind for row in rows for kind in row["retrieval"]})
     figure = Figure(figsize=(4.2 * len(kinds), 2.1 * len(rows)), dpi=160, layout="constrained")
     panels = figure.subplots(len(rows), len(kinds), squeeze=False)
-    most = max(each["gain"] for row in rows for kind in kinds for each in row["retrieval"][kind])
+    places = [each for row in rows for found in row["retrieval"].values() for each in found]
+    most = max(1e-3, *(each["gain"] for each in places))
     for row, line in zip(rows, panels, strict=True):
         for kind, axes in zip(kinds, line, strict=True):
-            found = row["retrieval"][kind]
+            found = row["retrieval"].get(kind)
+            if found is None:
+                axes.set_axis_off()
+                continue
             lengths, depths = (
                 sorted({each[name] for each in found}) for name in ("length", "depth")
             )
             gains = np.array([each["gain"] for each in found]).reshape(len(lengths), len(depths)).T
             exact = np.array([each["exact"] for each in found]).reshape(gains.T.shape).T
-            axes.imshow(gains, vmin=0.0, vmax=max(most, 1e-3), cmap="viridis", aspect="auto")
+            axes.imshow(gains, vmin=0.0, vmax=most, cmap="viridis", aspect="auto")
             for (i, j), share in np.ndenumerate(exact):
                 color = "black" if gains[i, j] > 0.6 * most else "white"
                 axes.text(j, i, f"{share:.0%}", ha="center", va="center", color=color, fontsize=6)
             axes.set_xticks(range(len(lengths)), [str(length) for length in lengths], fontsize=7)
             axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths], fontsize=7)
             axes.set_title(f"{kind}: {named(row)}", fontsize=8)
-    figure.colorbar(panels[0, 0].images[0], ax=panels, label="gain, nats")
+    drawn = next(axes.images[0] for axes in panels.flat if axes.images)
+    figure.colorbar(drawn, ax=panels, label="gain, nats")
     figure.supxlabel("length, tokens", fontsize=8)
     figure.supylabel("depth of the sentence; numbers: share answered", fontsize=8)
     figure.savefig(path)

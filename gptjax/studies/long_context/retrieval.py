@@ -65,6 +65,19 @@ class Trial:
     answer: np.ndarray
 
 
+def least_length(kind: str, tokenizer: Tokenizer) -> int:
+    """The fewest tokens in which any trial of a kind fits."""
+    sentences = KINDS[kind]
+    longest = [
+        "".join((sentences.introduction, sentences.said, sentences.asked, " KEY"))
+        .replace("KEY", "50000")
+        .replace("WORD", word)
+        for word in _WORDS
+    ]
+    # Parts that are encoded apart may have more tokens than the whole.
+    return max(tokenizer.encode(text).size for text in longest) + 8
+
+
 def made_trials(
     kind: str,
     tokenizer: Tokenizer,

@@ -78,7 +78,8 @@ class Study:
         Returns:
           JSON values: `way`, `method`, `attention`, `steps` of the training, 0 for none;
           `ranges` as of `by_ranges`, `curve`, the same of narrow ranges; `retrieval`, by kind a
-          list of `length`, `depth` and what `retrieval.judged` gives.
+          list of `length`, `depth` and what `retrieval.judged` gives, without lengths that are
+          too short for the sentences.
         """
         own = self.config.model
         model = way.model(own, self._longest)
@@ -103,8 +104,9 @@ class Study:
     def _retrieval(self, scorer: Scorer, model: ModelConfig) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
         for kind in retrieval.KINDS:
+            least = retrieval.least_length(kind, self._tokenizer)
             for length in self._lengths:
-                if length > model.context_length:
+                if not least <= length <= model.context_length:
                     continue
                 for depth in DEPTHS:
                     trials = retrieval.made_trials(
