@@ -2,8 +2,8 @@
 
 batch_tokens(1e21), peak_rate(1e21)
 
-Source of batch and rate: DeepSeek LLM (arXiv 2401.02954, section 3.1, equation 1), fitted to runs of
-AdamW from 1e17 to 2e19 FLOPs whose losses were near the best of their compute.
+Source of batch and rate: DeepSeek LLM (arXiv 2401.02954, section 3.1, equation 1), fitted to runs
+of AdamW from 1e17 to 2e19 FLOPs whose losses were near the best of their compute.
 """
 
 import dataclasses

@@ -97,8 +97,8 @@ def _lines(summary: dict[str, Any]) -> Iterator[str]:
     yield from markdown_table(["run", "C", "share of the target", "loss", "residual"], rows)
     yield ""
     yield f"Predicted for the target: {summary['predicted']:.4f} nats per token,"
-    yield f"{summary['level']:.0%} interval {low:.4f} to {high:.4f}; written {summary['written']}, SHA-256"
-    yield f"{summary['sha256']}."
+    yield f"{summary['level']:.0%} interval {low:.4f} to {high:.4f};"
+    yield f"written {summary['written']}, SHA-256 {summary['sha256']}."
     if summary["warning"] is not None:
         yield f"Warning: {summary['warning']}."
     if "measured" in summary:
