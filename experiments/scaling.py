@@ -2,16 +2,16 @@ r"""Predictable scaling: trains a ladder of small runs, predicts the loss of a l
 
     python -m experiments.scaling --experiment=scaling_smoke --workdir=runs/scaling
     python -m experiments.scaling --experiment=scaling_miniature --workdir=runs/books \
-        --target="data.corpus=text:books" --sizes=2x8,2x12,2x16,2x20,2x28,2x32
+        --target="data.corpus=text:books" --sizes=2x8,2x12,2x16,2x20,2x24,2x28
     python -m experiments.scaling --experiment=scaling_miniature --plan
     python -m experiments.scaling --plan --flops=1e21
 
 The experiment is the large run (GPT-4 report, section 3). The ladder has its configuration in
 other sizes: tokens follow the parameters, batch and rate follow the compute. L(C) = a C^b + c is
 fitted to the held-out losses, and prediction.json is written with its time and a SHA-256 hash
-before the large run starts; it is never overwritten. Each run is a work directory below --workdir, and the
-same command goes on where it stopped. --runs takes runs of yours as the ladder. --plan shows the
-runs and their costs and trains nothing; with --flops it shows the best run for a budget.
+before the large run starts; it is never overwritten. Each run is a work directory below --workdir,
+and the same command goes on where it stopped. --runs takes runs of yours as the ladder. --plan
+shows the runs and their costs and trains nothing; with --flops it shows the best run for a budget.
 scaling.json, .md and .png are written last.
 """
 
