@@ -7,7 +7,7 @@ from experiments.configs import EXPERIMENTS
 from gptjax.studies.scaling_laws.rates import best_rate, markdown, rate_trials, summarise
 from tests.support.binaries import call
 
-RATES = [2.0**-k for k in range(9, 3, -1)]
+RATES = [2.0**-k for k in range(11, 3, -1)]
 
 
 def base():
@@ -19,7 +19,7 @@ def base():
 def test_planted_optima_are_found_and_compared():
     """The standard form's best rate falls as 1 / width; muP's stays."""
     trials = rate_trials(base(), [32, 64, 256], RATES)
-    assert len(trials) == 36 and len({trial.directory for trial in trials}) == 36
+    assert len(trials) == 48 and len({trial.directory for trial in trials}) == 48
     losses = []
     for trial in trials:
         model = trial.config.model
