@@ -80,8 +80,10 @@ def test_three_approaches_find_a_planted_optimum():
     groups = {}
     for flops in BUDGETS:
         best, _ = planted.optimum(flops)
-        n = best * np.geomspace(0.5, 2.0, 9)
+        n = best * np.geomspace(0.4, 1.6, 9)
         groups[flops] = (n, planted(n, flops / 6 / n))
+    lowest = [planted(*planted.optimum(flops)) for flops in BUDGETS]
+    np.testing.assert_allclose(iso_flop(groups).losses, lowest, rtol=1e-3)
     for found in (envelope(curves), iso_flop(groups)):
         law = optimal_size(found)
         assert law.exponent == pytest.approx(planted.exponent, abs=0.02)
