@@ -34,7 +34,7 @@ def _target(num_layers: int, d_model: int, num_heads: int, num_steps: int) -> Ex
             name="muon",
             learning_rate=0.01,
             warmup_steps=num_steps // 10,
-            final_fraction=0.1,
+            final_fraction=0.0,
         ),
         training=TrainingConfig(
             num_steps=num_steps,

@@ -53,6 +53,8 @@ def test_a_ladder_is_the_target_in_other_sizes():
         share = (rung.parameters / whole.parameters) ** 2
         assert config.training.batch_size == max(1, round(16 * share**0.3271))
         assert config.optimizer.learning_rate == pytest.approx(0.01 * share**-0.125)
+        judged = config.training.batch_size * (config.training.eval_batches or 0)
+        assert 0 <= judged - 16 * 256 < config.training.batch_size
         assert config.optimizer.warmup_steps == round(config.training.num_steps / 10)
         changed = {p for p, v in fields(config).items() if v != fields(whole.config)[p]}
         assert all(

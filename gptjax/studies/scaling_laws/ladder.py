@@ -6,11 +6,12 @@ rungs = ladder(config, parse_sizes("2x8,2x12,2x16,2x20,2x28,2x32"), "non_embeddi
 Tokens follow the parameters, in the target's ratio. So C = 6 N D falls with the square of the size.
 Batch and rate follow C by the exponents of DeepSeek LLM (`gptjax.scaling.recipes`), from the
 target's own values; warm-up and decay stretch as the runs do. All else is the target's, or it is no
-ladder.
+ladder. All runs are judged on as many rows of held-out text: the same, but for part of a batch.
 """
 
 import copy
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from gptjax.config import ExperimentConfig, batch_schedule, resolve
@@ -26,7 +27,8 @@ LARGEST_SHARE, SMALLEST_SHARE, NUMBER = 1e-2, 1e-4, 6  # of the target's compute
 SIZE = (
     *("model.num_layers", "model.num_heads", "model.num_kv_heads", "model.d_model"),
     *("model.d_head", "model.d_value", "model.d_ff"),
-    *("training.num_steps", "training.batch_size", "optimizer.learning_rate"),
+    *("training.num_steps", "training.batch_size", "training.eval_batches"),
+    "optimizer.learning_rate",
     *("optimizer.warmup_steps", "optimizer.warmup_tokens"),
     *("optimizer.decay_steps", "optimizer.decay_tokens"),
 )
@@ -172,6 +174,8 @@ def _in_size(
     training, optimizer = config.training, config.optimizer
     rows = max(1, round(training.batch_size * share**BATCH_EXPONENT))
     steps = max(1, round(tokens / (rows * whole.context_length)))
+    if training.eval_batches is not None:
+        training.eval_batches = math.ceil(training.eval_batches * training.batch_size / rows)
     training.batch_size = rows
     optimizer.learning_rate *= share**RATE_EXPONENT
     return of_length(config, steps, training.seed)
