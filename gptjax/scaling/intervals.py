@@ -25,6 +25,9 @@ from gptjax.scaling.power_laws import (
 
 DRAWS = 2000
 LEVEL = 0.95
+MOST_NOISE = (
+    100.0  # of log y in a draw: with one degree of freedom, some have a variance without end
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,7 @@ def predict(
     rng = np.random.default_rng(seed)
     variance = (law.residuals**2).sum() / rng.chisquare(degrees, (draws, 1))
     noise = rng.normal(size=(draws, len(x) + 1)) * np.sqrt(variance)
+    noise = noise.clip(-MOST_NOISE, MOST_NOISE)
     a, b, c = fit_many(x, law(x) * np.exp(noise[:, :-1]), floor=floor)
     predicted = (a * target**b + c) * np.exp(noise[:, -1])
     found = {"a": a, "b": b} | ({"c": c} if floor else {})

@@ -123,10 +123,15 @@ def _solved(
       samples: float[m, n].
       exponents: float[m, g], of x^-exponent.
     """
-    weights = 1 / samples[:, None] ** 2  # [m, 1, n]
-    powers = np.exp(-exponents[:, :, None] * scaled)  # [m, g, n]
+    # In units of the smallest y and of the largest power, sums stay finite whatever the noise.
+    unit = samples.min(1)[:, None]
+    inverse = unit[:, :, None] / samples[:, None]  # [m, 1, n]
+    exponent = -exponents[:, :, None] * scaled
+    largest = exponent.max(-1)
+    powers = np.exp(exponent - largest[:, :, None])  # [m, g, n]
+    weights = inverse**2
     s0, s1, s2 = (weights.sum(-1), (weights * powers).sum(-1), (weights * powers**2).sum(-1))
-    y0, y1 = (1 / samples[:, None]).sum(-1), (powers / samples[:, None]).sum(-1)
+    y0, y1 = inverse.sum(-1), (powers * inverse).sum(-1)
     alone = y1 / s2  # a where c is 0
     if floor:
         determinant = s2 * s0 - s1**2
@@ -137,8 +142,8 @@ def _solved(
         a, c = np.where(a < 0, 0.0, a), np.where(a < 0, y0 / s0, c)
     else:
         a, c = alone, np.zeros_like(alone)
-    predicted = a[:, :, None] * powers + c[:, :, None]
-    return a, c, ((predicted / samples[:, None] - 1) ** 2).sum(-1)
+    errors = (((a[:, :, None] * powers + c[:, :, None]) * inverse - 1) ** 2).sum(-1)
+    return a * unit * np.exp(-largest), c * unit, errors
 
 
 def mean_log_pass_rate(pass_rates: ArrayLike) -> Floats:

@@ -95,6 +95,11 @@ def test_what_points_cannot_support_is_one_line():
             predict(x, y, 10.0)
 
 
+def test_points_that_are_mostly_noise_have_wide_intervals_and_no_overflow():
+    found = predict([1e6, 1e8, 1e11, 1e14], [3.0, 9.0, 0.1, 2.0], 1e20)
+    assert found.value.low < 0.1 and found.value.high > 10
+
+
 def test_pass_rates_follow_their_own_law():
     """Of problems that get easier at the same pace: -E[log p] = alpha C^-k."""
     hardness = np.linspace(0.5, 2.0, 23)

@@ -181,10 +181,11 @@ def test_a_whole_study_predicts_trains_and_goes_on(tmp_path):
     for i, row in enumerate(words):
         (tmp_path / "text" / f"{i}.txt").write_text("".join(row))
     root = tmp_path / "study"
-    fields = f"data.corpus=text:{tmp_path}/text,training.num_steps=60,training.eval_batches=2"
+    changes = f"data.corpus=text:{tmp_path}/text,training.num_steps=60,training.eval_batches=2"
+    changes += ",optimizer.warmup_steps=6"
     flags = [
         *("--experiment=scaling_miniature", f"--workdir={root}", "--largest_share=0.3"),
-        *(f"--target={fields},model.d_model=32,model.num_heads=2", "--sizes=1x8,1x12,1x16,2x16"),
+        *(f"--target={changes},model.d_model=32,model.num_heads=2", "--sizes=1x8,1x12,1x16,2x16"),
     ]
     done = call("scaling", *flags)
     assert done.code == 0, done.errors
