@@ -6,7 +6,7 @@ A table may come from anywhere. `gptjax.studies.scaling_laws` makes one by train
 from gptjax.scaling.chinchilla import Fitting, ParametricLaw, fit_parametric
 from gptjax.scaling.counting import non_embedding_parameters
 from gptjax.scaling.frontier import Curve, envelope, iso_flop, optimal_size
-from gptjax.scaling.intervals import Interval, Prediction, predict
+from gptjax.scaling.intervals import Interval, Prediction, predict, resampled
 from gptjax.scaling.kaplan import fit_both, fit_one
 from gptjax.scaling.power_laws import PowerLaw, fit_power_law, mean_log_pass_rate
 from gptjax.scaling.recipes import Recipe, recipe_for
@@ -30,4 +30,5 @@ __all__ = [
     "optimal_size",
     "predict",
     "recipe_for",
+    "resampled",
 ]

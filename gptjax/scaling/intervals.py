@@ -6,10 +6,12 @@ interval.low, interval.value, interval.high
 Each draw adds noise to the fitted law and fits anew. With few points, the deviation of the noise is
 itself uncertain: a draw takes it from its chi-squared distribution, which for laws that are linear
 in their parameters gives Student's t, and exact coverage. Resampling the points, as is done for
-tables of hundreds, fails with six: many samples hold too few different ones to fit.
+tables of hundreds, fails with six: many samples hold too few different ones to fit. `resampled` is
+for large tables, and for any fit.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -112,6 +114,32 @@ def predict(
 def _interval(value: float, drawn: Floats) -> Interval:
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
+
+
+def resampled(
+    fit: Callable[..., Sequence[float]], *columns: ArrayLike, draws: int = 200, seed: int = 0
+) -> list[Interval]:
+    """Intervals of what a fit returns, by bootstrap of the rows of its table.
+
+    Args:
+      fit: from columns to numbers; of a search, start it at the fit of the whole table.
+      columns: float[n] each, of the same runs.
+      draws: samples, each of n rows with replacement.
+      seed: of their choice.
+
+    Raises:
+      ValueError: fewer than 20 rows, or what `fit` says.
+    """
+    table = [np.asarray(column) for column in columns]
+    number = len(table[0])
+    if number < 20:
+        raise ValueError(
+            f"table: got {number} rows, expected at least 20 to resample; `predict` is for fewer"
+        )
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, number, (draws, number))
+    drawn = np.array([fit(*(column[chosen] for column in table)) for chosen in rows])
+    return [_interval(value, each) for value, each in zip(fit(*table), drawn.T, strict=True)]
 
 
 def shortcoming(x: Floats, target: float, law: PowerLaw) -> str | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from gptjax.scaling.intervals import predict
+from gptjax.scaling.intervals import predict, resampled
 from gptjax.scaling.kaplan import PUBLISHED_D, PUBLISHED_N, fit_both, fit_one
 from gptjax.scaling.power_laws import fit_power_law, mean_log_pass_rate
 
@@ -98,6 +98,18 @@ def test_what_points_cannot_support_is_one_line():
 def test_points_that_are_mostly_noise_have_wide_intervals_and_no_overflow():
     found = predict([1e6, 1e8, 1e11, 1e14], [3.0, 9.0, 0.1, 2.0], 1e20)
     assert found.value.low < 0.1 and found.value.high > 10
+
+
+def test_resampled_rows_spread_as_least_squares_say():
+    rng = np.random.default_rng(0)
+    x = np.geomspace(1e6, 1e9, 200)
+    losses = PUBLISHED_N(x) * np.exp(0.02 * rng.normal(size=200))
+    (alpha,) = resampled(lambda x, y: [fit_one(x, y).alpha], x, losses, draws=300)
+    deviation = 0.02 / (np.log(x).std() * 200**0.5)  # of a slope
+    assert alpha.holds(0.076)
+    assert alpha.high - alpha.low == pytest.approx(2 * 1.96 * deviation, rel=0.2)
+    with pytest.raises(ValueError, match="got 6 rows, expected at least 20"):
+        resampled(lambda x, y: [0.0], x[:6], losses[:6])
 
 
 def test_pass_rates_follow_their_own_law():
