@@ -43,7 +43,7 @@ def test_a_ladder_is_the_target_in_other_sizes():
         ladder(base, SIZES, "non_embedding", 0.01),
     )
     assert [rung.name for rung in rungs] == ["2x8", "2x12", "2x16", "2x24"]
-    assert whole.parameters == 2 * 12 * 96**2 and whole.tokens == 7040 * 16 * 64
+    assert whole.parameters == 2 * 12 * 96**2 and whole.tokens == 3520 * 32 * 64
     for rung, (layers, width) in zip(rungs, SIZES, strict=True):
         config = rung.config
         assert rung.parameters == layers * 12 * width**2
@@ -51,10 +51,10 @@ def test_a_ladder_is_the_target_in_other_sizes():
         ratio = rung.tokens / rung.parameters / (whole.tokens / whole.parameters)
         assert ratio == pytest.approx(1, abs=0.02)
         share = (rung.parameters / whole.parameters) ** 2
-        assert config.training.batch_size == max(1, round(16 * share**0.3271))
+        assert config.training.batch_size == max(1, round(32 * share**0.3271))
         assert config.optimizer.learning_rate == pytest.approx(0.01 * share**-0.125)
         judged = config.training.batch_size * (config.training.eval_batches or 0)
-        assert 0 <= judged - 16 * 256 < config.training.batch_size
+        assert 0 <= judged - 32 * 128 < config.training.batch_size
         assert config.optimizer.warmup_steps == round(config.training.num_steps / 10)
         changed = {p for p, v in fields(config).items() if v != fields(whole.config)[p]}
         assert all(
@@ -91,7 +91,7 @@ def test_what_is_no_ladder_is_refused():
             parse_sizes(text)
     for base, sizes, said in (
         (target(), [*SIZES, (2, 64)], "got 2x64, which has 0.19"),
-        (target(), [*SIZES, (2, 25)], "2 heads .* do not divide the width"),
+        (target(), [*SIZES, (2, 49)], "2 heads .* do not divide the width"),
         (EXPERIMENTS.get("bert_smoke")(), SIZES, "got a run of kind masked_lm"),
         (target(training__batch_ramp_start=1, training__batch_ramp_tokens=9), SIZES, "batch_ramp"),
     ):
