@@ -23,8 +23,8 @@ def test_planted_optima_are_found_and_compared():
     losses = []
     for trial in trials:
         model = trial.config.model
-        assert (model.d_model, model.num_heads) == (trial.d_model, 8)
-        assert (model.d_head, model.d_ff) == (trial.d_model // 8, 4 * trial.d_model)
+        assert (model.d_model, model.num_heads) == (trial.d_model, 4)
+        assert (model.d_head, model.d_ff) == (trial.d_model // 4, 4 * trial.d_model)
         best = 0.01 if trial.parametrization == "mup" else 0.02 * 32 / trial.d_model
         losses.append(2 + np.log(trial.learning_rate / best) ** 2)
     found = summarise(trials, losses)
