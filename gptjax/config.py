@@ -267,6 +267,11 @@ def resolve(config: Config) -> Config:
     take_home(config)
     model, optimizer, training = config.model, config.optimizer, config.training
     model.resolve()
+    if model.parametrization == "mup" and optimizer.name != "adamw":
+        raise ValueError(
+            f"config.model.parametrization: got mup with optimizer.name={optimizer.name}, expected "
+            "standard, or optimizer.name=adamw: the rates of table 8 are Adam's"
+        )
     _at_most_one("optimizer", optimizer, "warmup_steps", "warmup_tokens")
     _at_most_one("optimizer", optimizer, "decay_steps", "decay_tokens")
     if optimizer.warmup_steps is None and optimizer.warmup_tokens is None:

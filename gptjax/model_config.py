@@ -8,6 +8,9 @@ from typing import Any
 
 from gptjax.settings import setting, validate
 
+# The widths at which both parametrizations are one: of hidden states, and of a head.
+MUP_WIDTH, MUP_HEAD = 128, 64
+
 
 @dataclasses.dataclass
 class ModelConfig:
@@ -90,6 +93,13 @@ class ModelConfig:
     scaled_residual_init: bool = setting(
         True, "whether residual projections start at init_std / sqrt(2 num_layers)"
     )
+    parametrization: str = setting(
+        "standard",
+        "how initial weights, learning rates, logits and scores depend on the width: not at all, "
+        "or by maximal update parametrization (mup), under which the best learning rate stays "
+        f"where it is; at d_model = {MUP_WIDTH} and d_head = {MUP_HEAD} both are the same",
+        choices=("standard", "mup"),
+    )
     embedding_dropout: float = setting(
         0.0, "dropout rate of the embedded inputs in training", low=0.0, below=1.0
     )
@@ -115,6 +125,25 @@ class ModelConfig:
     def tokens_per_row(self) -> int:
         """The tokens that a row of a batch counts for in schedules."""
         return self.context_length
+
+    @property
+    def width_multiplier(self) -> float:
+        """How many times wider than `MUP_WIDTH` the model is, where that counts; otherwise 1."""
+        return self.d_model / MUP_WIDTH if self.parametrization == "mup" else 1.0
+
+    @property
+    def hidden_std(self) -> float:
+        """Standard deviation of initial kernels that read hidden states (table 8 of muP).
+
+        Source: Tensor Programs V (arXiv 2203.03466), table 8: variances fall as 1 / fan in.
+        """
+        return self.init_std / self.width_multiplier**0.5
+
+    @property
+    def query_factor(self) -> float:
+        """What multiplies queries, so that scores have 1/d_head in place of its square root."""
+        assert self.d_head is not None, "resolve the config first"
+        return (MUP_HEAD / self.d_head) ** 0.5 if self.parametrization == "mup" else 1.0
 
     def resolved(self) -> "ModelConfig":
         """A copy that is checked field by field, then as `resolve` does."""
@@ -154,6 +183,7 @@ class BertConfig(ModelConfig):
     """An encoder, as BERT: each position sees all of its text."""
 
     trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+    parametrization: str = setting("standard", "that of the paper", choices=("standard",))
 
     heads: str = setting(
         "pretraining",
@@ -168,6 +198,7 @@ class EncoderDecoderConfig(ModelConfig):
     """An encoder and a decoder, of the same widths. Other fields of layers are the decoder's."""
 
     trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+    parametrization: str = setting("standard", "that of the paper", choices=("standard",))
 
     encoder_layers: int | None = setting(
         None, "layers of the encoder; none: num_layers, as many as the decoder has", low=1
@@ -212,13 +243,15 @@ def _check_lstm(model: ModelConfig) -> None:
         "score": "none",
         "attention_dropout": 0.0,
         "remat": "none",
+        "parametrization": "standard",
     }
     for name, allowed in absent.items():
         got = getattr(model, name)
         if got != allowed:
             raise ValueError(
                 f"config.model.{name}: got {got} with trunk=lstm, expected {allowed}: it has no "
-                "attention, no positions, and keeps what its backward pass reads"
+                "attention, no positions, no parametrization but its own, and keeps what its "
+                "backward pass reads"
             )
 
 

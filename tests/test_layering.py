@@ -29,7 +29,7 @@ MODEL = BASE | {"pytrees", "attention", "models"}
 ENGINE = MODEL | {"compiled", "tokenization", "training", "inference"}
 RUNS = ENGINE | {"data", "interop", "runs"}
 JUDGING = RUNS | {"alignment", "reports", "judging"}
-STUDIES = JUDGING | {"tasks", "curation", "evals", "studies"}
+STUDIES = JUDGING | {"tasks", "curation", "evals", "studies", "scaling"}
 MAY_IMPORT = {
     "registry": set(),
     "pytrees": set(),

@@ -180,6 +180,7 @@ def refuse_other_layers(
         "trunk": ("transformer", "have layers of attention"),
         "positions": ("learned", "learn a table of positions"),
         "score": ("none", "leave attention scores as they are"),
+        "parametrization": ("standard", "have no multipliers of muP"),
         "num_kv_heads": (config.num_heads, "have a key head for every query head"),
         "d_head": (config.d_model / config.num_heads, "divide d_model among the heads"),
         "d_value": (config.d_head, "have value heads as wide as key heads"),

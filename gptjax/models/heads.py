@@ -38,6 +38,8 @@ class LanguageModelHead(nn.Module):
                 self, "kernel", nn.initializers.normal(c.init_std), table.shape, jnp.float32
             )
         table = table.astype(hidden.dtype)
+        if c.width_multiplier != 1.0:  # table 8 of muP: the output multiplier, 1 / fan in
+            hidden = hidden / c.width_multiplier
         logits = rows_product(hidden, table)
         if table.shape[0] > c.vocab_size:
             real = jnp.arange(table.shape[0]) < c.vocab_size

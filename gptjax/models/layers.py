@@ -138,6 +138,8 @@ class Attention(nn.Module):
         )
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
+        if c.query_factor != 1.0:
+            q = q * c.query_factor
         if cache is not None:
             if positions is None or segment_ids is not None or not self.causal:
                 raise ValueError(
@@ -165,9 +167,9 @@ class Attention(nn.Module):
         """Queries [B, T, H, D], keys [B, T, K, D] and values [B, T, K, V]."""
         c, shapes = self.config, head_shapes(self.config)
         if JOINT not in self.variables.get("params", {}):
-            return [Projection(shapes[name], c.init_std, name=name)(x) for name in shapes]
+            return [Projection(shapes[name], c.hidden_std, name=name)(x) for name in shapes]
         sizes = [math.prod(shape) for shape in shapes.values()]
-        joint = Projection((sum(sizes),), c.init_std, name=JOINT)(x)
+        joint = Projection((sum(sizes),), c.hidden_std, name=JOINT)(x)
         parts = jnp.split(joint, np.cumsum(sizes)[:-1], axis=-1)
         return [
             part.reshape(*x.shape[:-1], *shape)
@@ -187,7 +189,7 @@ class FeedForward(nn.Module):
         """Maps [B, T, E] to [B, T, E] through [B, T, F]."""
         c = self.config
         assert c.d_ff is not None, "resolve the config first"
-        hidden = Projection((c.d_ff,), c.init_std, name="up")(x)
+        hidden = Projection((c.d_ff,), c.hidden_std, name="up")(x)
         hidden = self.constrain(ACTIVATIONS[c.activation](hidden), ("batch", "sequence", "ff"))
         return Projection((c.d_model,), self.residual_std, name="down")(hidden)
 
@@ -232,7 +234,7 @@ class Block(nn.Module):
           deterministic: whether dropout is off; if not, the rng "dropout" is needed.
         """
         c = self.config
-        residual_std = c.init_std
+        residual_std = c.hidden_std
         if c.scaled_residual_init:
             residual_std /= ((2 if self.cross is None else 3) * c.num_layers) ** 0.5
 

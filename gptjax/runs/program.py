@@ -50,7 +50,8 @@ class Program:
         self.loss = kind.loss(config, self.model)
         schedule = optimizers.learning_rate(optimizer, batch_schedule(config))
         self.tx = skipping_outliers(
-            optimizers.make_optimizer(optimizer, schedule), training.skip_grad_norm
+            optimizers.make_optimizer(optimizer, schedule, config.model.width_multiplier),
+            training.skip_grad_norm,
         )
         self.params = partitioning.placed(kind.shapes(config), self.mesh)
         self.base = base_of(config.lora, self.params)

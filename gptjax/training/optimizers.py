@@ -1,8 +1,8 @@
 """Optimizers with the papers' schedules.
 
-Adam: arXiv 1412.6980; decoupled weight decay: arXiv 1711.05101; Muon: Jordan et al. 2024, scaled
-as in arXiv 2502.16982. GPT-1 decays all weights but biases and gains (section 4.1); GPT-3's
-schedule is stated in tokens (appendix B).
+Adam: arXiv 1412.6980; decoupled weight decay: arXiv 1711.05101; muP's rates: arXiv 2203.03466;
+Muon: Jordan et al. 2024, scaled as in arXiv 2502.16982. GPT-1 decays all weights but biases and
+gains (section 4.1); GPT-3's schedule is stated in tokens (appendix B).
 
     tx = make_optimizer(config.optimizer, learning_rate(config.optimizer, batches))
 """
@@ -94,9 +94,22 @@ def learning_rate(config: OptimizerConfig, batches: BatchSchedule) -> Schedule:
     return schedule
 
 
-def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
-    """The optimizer `config.name`, after clipping by the global norm; apply it with `update`."""
-    optimizer = OPTIMIZERS[config.name](config, schedule)
+def make_optimizer(
+    config: OptimizerConfig, schedule: Schedule, width_multiplier: float = 1.0
+) -> optax.GradientTransformation:
+    """The optimizer `config.name`, after clipping by the global norm; apply it with `update`.
+
+    Args:
+      config: resolved.
+      schedule: of the learning rate.
+      width_multiplier: of the model, by which muP divides the rates of AdamW for the parameters
+        that read its width; 1: all have the same.
+    """
+    if width_multiplier == 1.0:
+        optimizer = OPTIMIZERS[config.name](config, schedule)
+    else:
+        assert config.name == "adamw", "`resolve` refuses others"
+        optimizer = _adamw_by_width(config, schedule, width_multiplier)
     if config.clip_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
@@ -110,6 +123,31 @@ def _adamw(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransfo
         config.epsilon,
         weight_decay=config.weight_decay,
         mask=decay_mask,
+    )
+
+
+def _adamw_by_width(
+    config: OptimizerConfig, schedule: Schedule, width_multiplier: float
+) -> optax.GradientTransformation:
+    """AdamW under muP: Adam's update of what reads the width is divided by it (table 8).
+
+    The decay is decoupled from that, too: all parameters decay by rate x decay, at every width.
+    """
+
+    def divided(updates: Any, params: Any = None) -> Any:
+        del params
+        return jax.tree_util.tree_map_with_path(
+            lambda keys, leaf: (
+                leaf / width_multiplier if rule_of(path_of(keys), leaf.ndim).reads_width else leaf
+            ),
+            updates,
+        )
+
+    return optax.chain(
+        optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
+        optax.stateless(divided),
+        optax.add_decayed_weights(config.weight_decay, decay_mask),
+        optax.scale_by_learning_rate(schedule),
     )
 
 

@@ -36,6 +36,18 @@ class Rule:
     decays: bool
     matrix: MuonDimensionNumbers | None = None
 
+    @property
+    def reads_width(self) -> bool:
+        """Whether it sums over the width of the model, so that muP divides its rate by the width.
+
+        Of an adapter A does, and B sums over a rank. Embeddings, and the logits' table, which has a
+        multiplier in place of it, do not (arXiv 2203.03466, table 8); a head of a few numbers has
+        table 3's rate.
+        """
+        if self.form in _NARROW_HEADS:
+            return True
+        return self.matrix is not None and not self.form.endswith(adapters.B)
+
     def split(self, axes: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What `axes`, one entry an axis, says of those that the matrix reduces, and makes."""
         assert self.matrix is not None, self.form
@@ -45,6 +57,7 @@ class Rule:
 
 
 LAYER = "trunk/layers"
+_NARROW_HEADS = ("scalar_head/kernel", "task_head/kernel")
 _STACK = "(trunk|encoder)"  # the encoder of an encoder-decoder is a stack of its own
 _LAYER = f"{_STACK}/layers"
 _ATTENTION = f"{_LAYER}/(cross_)?attention"

@@ -18,7 +18,7 @@ from gptjax.settings import fields, take_home
 OF_PARAMETERS = (
     *("vocab_size", "vocab_multiple", "context_length", "num_layers", "num_heads", "num_kv_heads"),
     *("d_model", "d_head", "d_value", "d_ff", "trunk", "positions", "rotary_base"),
-    *("norm", "layer_norm_epsilon", "activation", "tied_embeddings"),
+    *("norm", "layer_norm_epsilon", "activation", "tied_embeddings", "parametrization"),
 )
 # Those that any parameters can have: an experiment of pretraining that says them keeps its own.
 VARIANT = (*("attention", "score", "rotary_scaling", "rotary_factor", "rotary_original_context"),)

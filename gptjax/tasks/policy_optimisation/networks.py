@@ -174,4 +174,8 @@ def _optimizer(
     """The optimizer of `config`, whose schedule counts iterations, of so many updates each."""
     settings = dataclasses.replace(config.optimizer, learning_rate=learning_rate)
     rate = optimizers.learning_rate(settings, batch_schedule(config))
-    return optimizers.make_optimizer(settings, lambda count: rate(jnp.asarray(count) // updates))
+    return optimizers.make_optimizer(
+        settings,
+        lambda count: rate(jnp.asarray(count) // updates),
+        config.model.width_multiplier,
+    )

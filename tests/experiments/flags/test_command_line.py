@@ -222,7 +222,16 @@ TEXTS = {  # flags that hold no path
     *("prompt", "stop", "suite", "experiment", "kind", "patterns", "variants", "attention"),
     *("shots", "table"),
     *("coordinator", "lengths", "tracker", "text", "words", "suffix", "ids"),
-    *("pretrain", "tune", "tasks"),  # whose paths are fields, which know the home
+    *(
+        "pretrain",
+        "tune",
+        "tasks",
+        "target",
+        "sizes",
+        "changes",
+        "widths",
+        "rates",
+    ),  # whose paths are fields, which know the home
     *("eval", "eval_set", "extra_eval_params", "completion_args", "user", "http_run_url"),
     *("system", "host", "cors_origin"),
 }
