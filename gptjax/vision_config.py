@@ -1,4 +1,4 @@
-"""The configuration of an encoder of images.
+"""The configurations of an encoder of images, and of one of images and texts.
 
 config = VisionConfig(image_size=32, patch_size=4, num_layers=4, num_heads=4).resolved()
 """
@@ -101,3 +101,47 @@ class VisionConfig(ModelConfig):
                     f"config.model.{name}: got {getattr(self, name)}, expected {allowed}"
                 )
         self.context_length = positions  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@dataclasses.dataclass
+class ClipConfig(ModelConfig):
+    """An encoder of texts, which is a decoder without its logits, beside one of images."""
+
+    trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+
+    vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
+    projection: int = setting(
+        512, "width of the space in which texts and images are compared", low=1
+    )
+    initial_scale: float = setting(
+        1 / 0.07,
+        "factor of the cosines at the start, which is learned; at most 100",
+        above=0.0,
+        high=100.0,
+    )
+
+    @property
+    def tokens_per_row(self) -> int:
+        """The tokens of a text and the positions of an image."""
+        return self.context_length + self.vision.num_positions
+
+    def resolve(self) -> None:
+        """Resolves both encoders.
+
+        Raises:
+          ValueError: as `ModelConfig.resolve` and `VisionConfig.resolve`.
+        """
+        super().resolve()
+        if not self.tied_embeddings:
+            raise ValueError(
+                "config.model.tied_embeddings: got False, expected True: there are no logits"
+            )
+        resolve_vision(self.vision)
+
+
+def resolve_vision(vision: VisionConfig) -> None:
+    """Resolves the image encoder that is a section of a model; errors name its fields there."""
+    try:
+        vision.resolve()
+    except ValueError as error:
+        raise ValueError(str(error).replace("config.model.", "config.model.vision.")) from None
