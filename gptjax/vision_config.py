@@ -43,6 +43,7 @@ class VisionConfig(ModelConfig):
         "its column",
         choices=("learned", "sinusoidal_2d", "none"),
     )
+    vocab_size: int = setting(2, "of no use: images have no vocabulary", low=2)
     trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
     context_length: int | None = setting(  # pyright: ignore[reportIncompatibleVariableOverride]
         None,
@@ -122,8 +123,8 @@ class ClipConfig(ModelConfig):
 
     @property
     def tokens_per_row(self) -> int:
-        """The tokens of a text and the positions of an image."""
-        return self.context_length + self.vision.num_positions
+        """A pair counts for one token in schedules."""
+        return 1
 
     def resolve(self) -> None:
         """Resolves both encoders.
@@ -145,3 +146,15 @@ def resolve_vision(vision: VisionConfig) -> None:
         vision.resolve()
     except ValueError as error:
         raise ValueError(str(error).replace("config.model.", "config.model.vision.")) from None
+
+
+@dataclasses.dataclass
+class ImageClassifierConfig(VisionConfig):
+    """An encoder of images with a linear head on what stands for the whole image."""
+
+    num_classes: int = setting(1000, "classes that the head tells apart", low=2)
+
+    @property
+    def tokens_per_row(self) -> int:
+        """An image counts for one token in schedules."""
+        return 1

@@ -8,7 +8,7 @@
     folder:PATH                                 a folder of pictures for each class, named so
     mnist:PATH[,images=NAME,labels=NAME]        MNIST's idx files, compressed or not
     emoji:PATH[,style=google][,language=en]     emoji in two renderings (npm emoji-datasource-*)
-    shapes[:count=...,seed=...]                 drawings of two shapes (embedded)
+    shapes[:count=...,seed=...,classes=true]    drawings of two shapes (embedded)
 
 Pictures of rows are files beside ROWS, or below `pictures`, which is a folder or a tar file. To add
 a set, register a function `(spec, location) -> Records[Picture]`.
@@ -38,7 +38,7 @@ from gptjax.data.labelled.picture import (
     opener,
     with_options,
 )
-from gptjax.data.labelled.shapes import drawn_shapes
+from gptjax.data.labelled.shapes import RELATIONS, drawn_shapes
 from gptjax.registry import Registry, of_path
 from gptjax.settings import setting
 
@@ -210,6 +210,7 @@ class ShapesOptions:
 
     count: int = setting(2000, "drawings in the set", low=1)
     seed: int = setting(0, "seed of the draws", low=0)
+    classes: bool = setting(False, "whether texts are two classes: left of, or above")
 
 
 @PICTURES.register("shapes")
@@ -217,5 +218,12 @@ def shapes(spec: str, location: str) -> Records[Picture]:
     """Drawings of 32 x 32 pixels: "a red circle left of a blue square", 1,152 texts."""
     options = parse_options(spec, location, ShapesOptions)
     drawings = drawn_shapes(options.count, options.seed)
-    pictures = (of_array(f"shapes#{n}", text, pixels) for n, (pixels, text) in enumerate(drawings))
+    pictures = (
+        of_array(f"shapes#{number}", _relation(text) if options.classes else text, pixels)
+        for number, (pixels, text) in enumerate(drawings)
+    )
     return Records(spec, tuple(pictures))
+
+
+def _relation(text: str) -> str:
+    return next(relation for relation in RELATIONS if relation in text)

@@ -18,7 +18,7 @@ COLOURS = {
     "grey": (128, 128, 128),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-_RELATIONS = {"left of": (16, 8, 16, 24), "above": (8, 16, 24, 16)}
+RELATIONS = {"left of": (16, 8, 16, 24), "above": (8, 16, 24, 16)}
 
 
 def drawn_shapes(count: int, seed: int) -> Iterator[tuple[np.ndarray, str]]:
@@ -34,10 +34,10 @@ def drawn_shapes(count: int, seed: int) -> Iterator[tuple[np.ndarray, str]]:
     """
     rng = np.random.default_rng([seed, 1])
     for _ in range(count):
-        relation = list(_RELATIONS)[rng.integers(2)]
+        relation = list(RELATIONS)[rng.integers(2)]
         colours = [list(COLOURS)[k] for k in rng.integers(0, len(COLOURS), 2)]
         forms = [SHAPES[k] for k in rng.integers(0, len(SHAPES), 2)]
-        centres = np.reshape(_RELATIONS[relation], (2, 2)) + rng.integers(-2, 3, (2, 2))
+        centres = np.reshape(RELATIONS[relation], (2, 2)) + rng.integers(-2, 3, (2, 2))
         pixels = np.full((_SIDE, _SIDE, 3), 255, np.uint8)
         for form, colour, centre in zip(forms, colours, centres, strict=True):
             pixels[_inside(form, centre, int(rng.integers(5, 8)))] = COLOURS[colour]

@@ -27,6 +27,11 @@ class Augmentation:
     mirror: bool = False
     colour: float = 0.0
 
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+        return self != UNCHANGED
+
 
 UNCHANGED = Augmentation()
 

@@ -59,20 +59,17 @@ def clip_parameter_count(config: ClipConfig) -> int:
     return both + widths * config.projection + 1  # the scale
 
 
-def clip_training_flops_per_pair(config: ClipConfig, length: int) -> tuple[float, float]:
+def clip_training_flops_per_pair(config: ClipConfig) -> tuple[float, float]:
     """FLOPs of training on an image and its text: as if attention were dense, and as executed.
 
-    The products of all images of a batch with all texts are left out.
-
-    Args:
-      config: resolved.
-      length: tokens of a text, padding included.
+    Texts are as long as the context. The products of all images of a batch with all texts are left
+    out.
     """
-    texts = dataclasses.replace(config, context_length=length)
+    length = config.context_length
     projections = (config.d_model + config.vision.d_model) * config.projection
     outside = 6.0 * (projections - length * config.d_model)  # a scalar head is counted a token
-    dense = training_flops_per_token(texts, scalar_head=True)
-    executed = executed_training_flops_per_token(texts, scalar_head=True)
+    dense = training_flops_per_token(config, scalar_head=True)
+    executed = executed_training_flops_per_token(config, scalar_head=True)
     return (
         length * dense + outside + vit_training_flops_per_image(config.vision),
         length * executed + outside + vit_executed_training_flops_per_image(config.vision),

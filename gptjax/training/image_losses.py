@@ -1,9 +1,11 @@
-"""CLIP's loss: each text is to find its image in the batch, and each image its text.
+"""Losses of encoders of images: of the class of an image, and CLIP's of pairs with texts.
 
-Radford et al. 2021 (arXiv 2103.00020, figure 3). All rows of a batch are compared with each other,
-over all devices, so that a batch is not made of microbatches.
+CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3): each text is to find its image in the batch,
+and each image its text. All rows of a batch are compared with each other, over all devices, so that
+a batch is not made of microbatches.
 
     loss_sum, weight, sums = contrastive(CLIP(config))(params, batch, rng)
+    loss_sum, weight, sums = classes_of_images(ImageClassifier(config))(params, batch, rng)
 """
 
 from typing import Any
@@ -12,9 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from gptjax.models.vision.augmentation import UNCHANGED, Augmentation, augmented
+from gptjax.models.vision.classifier import ImageClassifier
 from gptjax.models.vision.clip import CLIP
 from gptjax.models.vision.patches import pixel_values
 from gptjax.training.losses import Batch, Loss, cross_entropy, dropout_from
+from gptjax.vision_config import VisionConfig
 
 _APART = -1e9  # logit of what is padding
 
@@ -52,9 +56,7 @@ def contrastive(model: CLIP, augmentation: Augmentation = UNCHANGED) -> Loss:
     """
 
     def loss(params: Any, batch: Batch, rng: jax.Array | None):
-        pixels = pixel_values(model.config.vision, batch["images"])
-        if rng is not None:
-            pixels = augmented(pixels, augmentation, jax.random.fold_in(rng, 1))
+        pixels = _pixels(model.config.vision, batch, augmentation, rng)
         applied: Any = model.apply(
             {"params": params}, batch["tokens"], batch["lengths"], pixels, **dropout_from(rng)
         )
@@ -66,3 +68,31 @@ def contrastive(model: CLIP, augmentation: Augmentation = UNCHANGED) -> Loss:
         return jnp.sum(nats), weight, sums
 
     return loss
+
+
+def classes_of_images(model: ImageClassifier, augmentation: Augmentation = UNCHANGED) -> Loss:
+    """The cross-entropy of the class of each image, a mean over images.
+
+    The batch holds images [B, H, W, C] uint8, classes [B] int32 and loss_weights [B] float32. In
+    training images are changed at random as `augmentation` says. The sums have the accuracy.
+    """
+
+    def loss(params: Any, batch: Batch, rng: jax.Array | None):
+        pixels = _pixels(model.config, batch, augmentation, rng)
+        logits: Any = model.apply({"params": params}, pixels, **dropout_from(rng))
+        weights, classes = batch["loss_weights"], batch["classes"]
+        right = jnp.argmax(logits, axis=-1) == classes
+        sums = {"accuracy": jnp.sum(jnp.where(right, weights, 0.0))}
+        return jnp.sum(cross_entropy(logits, classes) * weights), jnp.sum(weights), sums
+
+    return loss
+
+
+def _pixels(
+    config: VisionConfig, batch: Batch, augmentation: Augmentation, rng: jax.Array | None
+) -> jax.Array:
+    """The images of a batch as an encoder reads them, changed at random in training."""
+    pixels = pixel_values(config, batch["images"])
+    if rng is None or not augmentation.changes:
+        return pixels
+    return augmented(pixels, augmentation, jax.random.fold_in(rng, 1))
