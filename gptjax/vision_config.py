@@ -4,6 +4,7 @@ config = VisionConfig(image_size=32, patch_size=4, num_layers=4, num_heads=4).re
 """
 
 import dataclasses
+from typing import Any
 
 from gptjax.model_config import ModelConfig
 from gptjax.settings import setting
@@ -43,7 +44,7 @@ class VisionConfig(ModelConfig):
         "its column",
         choices=("learned", "sinusoidal_2d", "none"),
     )
-    vocab_size: int = setting(2, "of no use: images have no vocabulary", low=2)
+    vocab_size: int = setting(256, "of no use: images have no vocabulary", low=2)
     trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
     context_length: int | None = setting(  # pyright: ignore[reportIncompatibleVariableOverride]
         None,
@@ -137,11 +138,30 @@ class ClipConfig(ModelConfig):
             raise ValueError(
                 "config.model.tied_embeddings: got False, expected True: there are no logits"
             )
-        resolve_vision(self.vision)
+        resolve_vision(self)
 
 
-def resolve_vision(vision: VisionConfig) -> None:
-    """Resolves the image encoder that is a section of a model; errors name its fields there."""
+# Fields that say how a model computes: one decision for both encoders.
+_OF_BOTH = ("dtype", "remat", "attention_impl")
+
+
+def resolve_vision(model: Any) -> None:
+    """Resolves the image encoder `model.vision`; errors name its fields there.
+
+    How it computes (its dtype, and what it computes again) is what `model` says.
+
+    Raises:
+      ValueError: as `VisionConfig.resolve`, or it says that it computes in another way.
+    """
+    vision, default = model.vision, VisionConfig()
+    for name in _OF_BOTH:
+        said, decided = getattr(vision, name), getattr(model, name)
+        if said not in (decided, getattr(default, name)):
+            raise ValueError(
+                f"config.model.vision.{name}: got {said}, expected {decided}, as model.{name} says "
+                "for both encoders"
+            )
+        setattr(vision, name, decided)
     try:
         vision.resolve()
     except ValueError as error:

@@ -174,10 +174,11 @@ def judged_pairs(program: Program, config: ContrastiveConfig, rows: PairRows) ->
       rows: the pairs.
     """
 
-    def parts(params: Any, batch: Batch, rng: jax.Array | None):
+    def parts(params: Any, batch: Batch, rng: jax.Array | None) -> Any:
         del rng
         names = ("tokens", "lengths", "images")
-        applied: Any = program.model.apply({"params": params}, *(batch[name] for name in names))
+        given = (batch[name] for name in names)
+        applied: Any = program.model.apply({"params": params}, *given)
         images, texts, scale = applied
         nats, found = pair_nats(images, texts, scale, batch["loss_weights"])
         return (images, texts), {"loss": nats, "accuracy": found.astype(jnp.float32)}
