@@ -153,6 +153,7 @@ def resolve_vision(model: Any) -> None:
     Raises:
       ValueError: as `VisionConfig.resolve`, or it says that it computes in another way.
     """
+    model.vision = dataclasses.replace(model.vision)  # which other configurations may share
     vision, default = model.vision, VisionConfig()
     for name in _OF_BOTH:
         said, decided = getattr(vision, name), getattr(model, name)

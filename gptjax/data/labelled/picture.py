@@ -147,6 +147,6 @@ def _tar_members(spec: str, path: Path) -> dict[str, bytes]:
                 file = tar.extractfile(member)
                 assert file is not None
                 found[member.name] = file.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{spec!r}: {path}: got no tar file ({error}), expected one") from None
+    except (tarfile.TarError, EOFError, OSError):
+        raise ValueError(f"{spec!r}: {path}: got no whole tar file, expected one") from None
     return found

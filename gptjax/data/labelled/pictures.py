@@ -6,6 +6,7 @@
     jsonl:ROWS[#image,caption][,pictures=PATH]  rows of a file *.jsonl, or a list in *.json, with
                                                 the name of a picture, or its data URI, and a text
     folder:PATH                                 a folder of pictures for each class, named so
+    files:PATH                                  a picture, or a folder of them; texts are names
     mnist:PATH[,images=NAME,labels=NAME]        MNIST's idx files, compressed or not
     emoji:PATH[,style=google][,language=en]     emoji in two renderings (npm emoji-datasource-*)
     shapes[:count=...,seed=...,classes=true]    drawings of two shapes (embedded)
@@ -112,6 +113,18 @@ def folders(spec: str, location: str) -> Records[Picture]:
             f"{spec!r}: got no pictures in folders of {path!r}, expected PATH/CLASS/NAME.png"
         )
     return Records(spec, tuple(of_file(file, file.parent.name.replace("_", " ")) for file in files))
+
+
+@PICTURES.register("files")
+def files(spec: str, location: str) -> Records[Picture]:
+    """A picture, or all in a folder; the name of each, less its ending, is its text."""
+    path, _ = with_options(spec, location, {})
+    root = Path(path)
+    found = sorted(root.iterdir()) if root.is_dir() else [root]
+    pictures = [file for file in found if file.suffix.lower() in SUFFIXES]
+    if not pictures:
+        raise ValueError(f"{spec!r}: got no *.png, *.jpg or *.jpeg at {path!r}, expected one")
+    return Records(spec, tuple(of_file(file, file.stem.replace("_", " ")) for file in pictures))
 
 
 @PICTURES.register("mnist")
