@@ -27,10 +27,10 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.classification.report import judge
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows
 from gptjax.tasks.vision.config import ContrastiveConfig, checks_of_images
+from gptjax.tasks.vision.losses import contrastive, pair_nats
 from gptjax.tasks.vision.rows import PairRows, captions, pixel_rows
 from gptjax.tasks.vision.sets import learned_and_held_out
 from gptjax.training.evaluation import Evaluator
-from gptjax.training.image_losses import contrastive, pair_nats
 from gptjax.training.losses import Batch, Loss
 from gptjax.training.processes import together
 
