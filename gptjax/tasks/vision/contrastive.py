@@ -105,6 +105,8 @@ class Contrastive(Supervised[ContrastiveConfig]):
         yield from whole_rows(config)
         yield from checks_of_images(config)
         yield saves_what_is_judged(config)
+        fits = config.model.context_length >= 3
+        yield "model.context_length", fits, "at least 3: a token, and what begins and ends a text"
         fits = config.training.accumulate == 1
         yield "training.accumulate", fits, "1: all pairs of a batch are compared with each other"
         fits = config.training.batch_ramp_start is None
