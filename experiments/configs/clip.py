@@ -76,7 +76,7 @@ def clip_l14() -> ContrastiveConfig:
     As `clip_b32` but for the sizes and a rate of 4e-4. Expected on the paper's pairs: 75.3%
     zero-shot on ImageNet (Table 11). Twelve days on 256 V100 in the paper.
 
-    Three days on 256 A100 of 80 GB at 40% utilisation:
+    Two and a half days on 256 A100 of 80 GB at 40% utilisation:
 
         python -m experiments.train --experiment=clip_l14 --workdir=runs/clip_l14 \
             --config.model.dtype=bfloat16 --config.model.remat=block \
