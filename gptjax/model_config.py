@@ -4,7 +4,7 @@ config = ModelConfig(num_layers=4, attention="dense,banded(window=256)").resolve
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 from gptjax.settings import setting, validate
 
@@ -145,7 +145,7 @@ class ModelConfig:
         assert self.d_head is not None, "resolve the config first"
         return (MUP_HEAD / self.d_head) ** 0.5 if self.parametrization == "mup" else 1.0
 
-    def resolved(self) -> "ModelConfig":
+    def resolved(self) -> Self:
         """A copy that is checked field by field, then as `resolve` does."""
         validate(self, "config.model.")
         copy = dataclasses.replace(self)

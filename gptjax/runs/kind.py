@@ -270,6 +270,8 @@ KINDS: dict[str, str] = {
     "question_answering": "gptjax.tasks.question_answering.kind",
     "translation": "gptjax.tasks.translation",
     "moderation": "gptjax.tasks.moderation.kind",
+    "contrastive": "gptjax.tasks.vision.contrastive",
+    "image_classification": "gptjax.tasks.vision.image_classification",
 }
 
 

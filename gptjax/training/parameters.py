@@ -58,12 +58,18 @@ class Rule:
 
 LAYER = "trunk/layers"
 _NARROW_HEADS = ("scalar_head/kernel", "task_head/kernel")
-_STACK = "(trunk|encoder)"  # the encoder of an encoder-decoder is a stack of its own
+# The encoder of an encoder-decoder is a stack of its own, as is that of images under `vision`.
+_STACK = "(vision/)?(trunk|encoder)"
 _LAYER = f"{_STACK}/layers"
+_POOLER = "(vision/)?pooler"
 _ATTENTION = f"{_LAYER}/(cross_)?attention"
 _MODEL = (
     Rule(r"token_embedding|head/kernel", ("tensor", "fsdp"), True),
-    Rule(r"(source_)?position_embedding", (None, "fsdp"), True),
+    Rule(r"(vision/)?(source_)?position_embedding", (None, "fsdp"), True),
+    Rule(r"(vision/)?patch_embedding/kernel", (None, "fsdp"), True),
+    Rule(r"(vision/)?patch_embedding/bias|(vision/)?class_embedding", (None,), False),
+    Rule(r"(image|text)_projection", ("fsdp", None), True),
+    Rule(r"logit_scale", (), False),
     Rule(
         rf"{_ATTENTION}/(query|key|value)/kernel",
         (None, "fsdp", "tensor", None),
@@ -104,9 +110,11 @@ _MODEL = (
     Rule(r"scalar_head/kernel", ("fsdp",), True),
     Rule(r"scalar_head/bias", (), False),
     Rule(r"token_type_embedding", (None, "fsdp"), True),
-    Rule(r"(pooler|masked_lm_head/dense|next_sentence_head)/kernel", ("fsdp", None), True),
-    Rule(r"(pooler|masked_lm_head/dense|next_sentence_head|masked_lm_head)/bias", (None,), False),
-    Rule(r"(embedding_norm|masked_lm_head/norm)/(scale|bias)", (None,), False),
+    Rule(rf"({_POOLER}|masked_lm_head/dense|next_sentence_head)/kernel", ("fsdp", None), True),
+    Rule(
+        rf"({_POOLER}|masked_lm_head/dense|next_sentence_head|masked_lm_head)/bias", (None,), False
+    ),
+    Rule(r"(embedding_norm|(vision/)?entry_norm|masked_lm_head/norm)/(scale|bias)", (None,), False),
     Rule(r"task_head/kernel", ("fsdp", None), True),
     Rule(r"task_head/bias", (None,), False),
     Rule(r"moderation_heads/hidden_kernel", (None, "fsdp", "tensor"), True),
