@@ -1,0 +1,1 @@
+"""Text with images in it: documents, sets of them, and rows for the training loop."""
