@@ -4,7 +4,7 @@ config = ModelConfig(num_layers=4, attention="dense,banded(window=256)").resolve
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 from gptjax.settings import setting, validate
 
@@ -115,7 +115,7 @@ class ModelConfig:
         """The tokens that a row of a batch counts for in schedules."""
         return self.context_length
 
-    def resolved(self) -> "ModelConfig":
+    def resolved(self) -> Self:
         """A copy that is checked field by field, then as `resolve` does."""
         validate(self, "config.model.")
         copy = dataclasses.replace(self)

@@ -1,0 +1,1 @@
+"""Encoders of images, and what is made of them."""
