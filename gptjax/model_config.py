@@ -115,6 +115,11 @@ class ModelConfig:
         """The tokens that a row of a batch counts for in schedules."""
         return self.context_length
 
+    @property
+    def has_wholes(self) -> bool:
+        """Whether parts of a text, such as an image's, see each other, so that none is cut."""
+        return False
+
     def resolved(self) -> Self:
         """A copy that is checked field by field, then as `resolve` does."""
         validate(self, "config.model.")

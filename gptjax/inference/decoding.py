@@ -98,8 +98,8 @@ def decoding_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) 
 
 
 def piece_size(config: ModelConfig, size: int, piece: int) -> int:
-    """Tokens fed at once of texts of up to `size`: `piece`, or all if a pattern looks ahead."""
-    return size if looks_ahead(config) else min(size, piece)
+    """Tokens fed at once of texts of up to `size`: `piece`, or all where some look ahead."""
+    return size if looks_ahead(config) or config.has_wholes else min(size, piece)
 
 
 def begin(

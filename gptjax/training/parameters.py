@@ -45,12 +45,16 @@ class Rule:
 
 
 LAYER = "trunk/layers"
-_STACK = "(trunk|encoder)"  # the encoder of an encoder-decoder is a stack of its own
+_STACK = "((vision|connector)/)?(trunk|encoder)"  # an encoder is a stack of its own
 _LAYER = f"{_STACK}/layers"
 _ATTENTION = f"{_LAYER}/(cross_)?attention"
 _MODEL = (
     Rule(r"token_embedding|head/kernel", ("tensor", "fsdp"), True),
-    Rule(r"(source_)?position_embedding", (None, "fsdp"), True),
+    Rule(r"(source_|vision/)?position_embedding", (None, "fsdp"), True),
+    Rule(r"(vision/patch|connector/query)_embedding(/kernel)?", (None, "fsdp"), True),
+    Rule(r"connector/out/kernel", (None, "fsdp"), True),
+    Rule(r"(vision/patch_embedding|connector/out)/bias|vision/class_embedding", (None,), False),
+    Rule(r"vision/entry_norm/(scale|bias)", (None,), False),
     Rule(
         rf"{_ATTENTION}/(query|key|value)/kernel",
         (None, "fsdp", "tensor", None),
