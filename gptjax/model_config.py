@@ -120,6 +120,14 @@ class ModelConfig:
         """Whether parts of a text, such as an image's, see each other, so that none is cut."""
         return False
 
+    def check_images(self, tokens: Any, count: int) -> None:
+        """Refuses (ValueError) so many images that tokens [n] have no places for, or too few."""
+        del tokens
+        if count:
+            raise ValueError(
+                f"images: got {count}, expected none: the model was trained on text alone"
+            )
+
     def resolved(self) -> Self:
         """A copy that is checked field by field, then as `resolve` does."""
         validate(self, "config.model.")

@@ -55,6 +55,15 @@ class MultimodalConfig(ModelConfig):
         """Whether the places of an image see each other."""
         return self.image_attention == "whole"
 
+    def check_images(self, tokens: Any, count: int) -> None:
+        """Refuses (ValueError) so many images that tokens [n] have no places for, or too few."""
+        places = int((tokens == self.soft_token).sum())
+        if places != count * self.image_places:
+            raise ValueError(
+                f"images: got {count}, expected as many as the prompt has places for, "
+                f"{places / self.image_places:g}"
+            )
+
     def resolve(self) -> None:
         """Resolves the decoder and the encoder, and fills in an image's places.
 

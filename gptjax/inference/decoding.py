@@ -130,12 +130,27 @@ def begin(
 
 
 def feed(
-    model: Decoder, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
+    model: Decoder,
+    params: Any,
+    cache: Cache,
+    tokens: jax.Array,
+    positions: jax.Array,
+    **read: Any,
 ) -> Cache:
-    """The cache with tokens [B, T] in it; negative positions [B, T] are padding."""
-    variables = {"params": params}
-    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method="hidden")
+    """The cache with tokens [B, T] in it; negative positions [B, T] are padding.
+
+    `read` are further arguments of the model's `hidden`.
+    """
+    made: Any = model.apply(
+        {"params": params}, tokens, positions=positions, cache=cache, method="hidden", **read
+    )
     return made[1]
+
+
+def embedded(model: Decoder, params: Any, tokens: jax.Array, images: jax.Array) -> jax.Array:
+    """Embeddings [B, T, E] of tokens [B, T] and of images [B, N, H, W, C] at their places."""
+    made: Any = model.apply({"params": params}, tokens, images, method="embedded")
+    return made
 
 
 def decode(

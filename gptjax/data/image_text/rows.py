@@ -31,17 +31,19 @@ class ImageForm:
       size: rows and columns of its pixels.
       channels: of its pixels, 1 or 3.
       fit: how a picture of another shape is made to fit, see `read_picture`.
+      hidden: whether all pixels are 0 instead.
     """
 
     tokens: int
     size: int
     channels: int = 3
     fit: str = "crop"
+    hidden: bool = False
 
     def pixels(self, pictures: Sequence[Picture], count: int) -> np.ndarray:
         """Pictures [count, H, W, C] uint8; behind the last of them there are zeros."""
         made = np.zeros((count, self.size, self.size, self.channels), np.uint8)
-        for number, picture in enumerate(pictures):
+        for number, picture in enumerate(() if self.hidden else pictures):
             made[number] = picture.pixels(self.size, self.channels, self.fit)
         return made
 
