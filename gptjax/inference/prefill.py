@@ -33,22 +33,36 @@ class Prompts:
         context length.
       lengths: int32 [B], tokens in each.
       limits: int32 [B], the length at which each text ends.
+      images: as of `padded_images`.
     """
 
     tokens: np.ndarray
     lengths: np.ndarray
     limits: np.ndarray
+    images: np.ndarray | None = None
 
 
 def pad_prompts(
-    prompts: Sequence[np.ndarray], max_new_tokens: int | None, config: ModelConfig
+    prompts: Sequence[np.ndarray],
+    max_new_tokens: int | None,
+    config: ModelConfig,
+    images: Sequence[np.ndarray | None] | None = None,
 ) -> Prompts:
     """A batch of prompts [n], each with room for `max_new_tokens`, or all that fit.
 
+    Args:
+      prompts: token ids.
+      max_new_tokens: None: all that fit.
+      config: of the model, resolved.
+      images: [N, H, W, C] uint8 of each prompt, or None; None: no prompt has any.
+
     Raises:
-      ValueError: a prompt or a number that does not fit.
+      ValueError: a prompt, images or a number that do not fit.
     """
-    orders = [make_order(config, prompt, max_new_tokens=max_new_tokens) for prompt in prompts]
+    orders = [
+        make_order(config, prompt, max_new_tokens=max_new_tokens, images=shown)
+        for prompt, shown in zip(prompts, images or [None] * len(prompts), strict=True)
+    ]
     rows = 1 << (len(orders) - 1).bit_length()
     size = min(bucket(max(order.limit for order in orders)), config.context_length)
     tokens = np.zeros((rows, size), np.int32)
@@ -56,7 +70,8 @@ def pad_prompts(
     for row, order in enumerate(orders):
         lengths[row], limits[row] = order.prompt.size, order.limit
         tokens[row, : order.prompt.size] = order.prompt
-    return Prompts(tokens, lengths, limits)
+    shown = padded_images([order.images for order in orders], rows)
+    return Prompts(tokens, lengths, limits, shown)
 
 
 class Prefill:

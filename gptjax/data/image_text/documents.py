@@ -35,7 +35,7 @@ class Picture:
     """An image, which is decoded when it is needed.
 
     Attributes:
-      source: a file, the bytes of one, or pixels [H, W] uint8, 0 to 255.
+      source: a file, the bytes of one, or pixels [H, W] or [H, W, 3] uint8, 0 to 255.
       digest: SHA-256 (hex) of the file's bytes, or of the pixels; equal pictures have the same.
     """
 
@@ -65,8 +65,9 @@ class Picture:
         source = self.source
         if not isinstance(source, np.ndarray):
             return read_picture(source, size, channels=channels, fit=fit)
-        if source.shape == (size, size):
-            return np.repeat(source[..., None], channels, -1)
+        pixels = source if source.ndim == 3 else source[..., None]
+        if pixels.shape == (size, size, channels):
+            return pixels
         from PIL import Image  # as in `pictures`, which runs of text need not wait for
 
         file = io.BytesIO()
@@ -168,7 +169,7 @@ def load_image_text(
     """Loads documents to learn from, and held-out ones.
 
     Args:
-      spec: `jsonl:PATH`, or another name of `SETS` and its location.
+      spec: `jsonl:PATH`, `shapes`, or another name of `SETS` and its location.
       fraction: share of `spec` that is held out where `validation` is None.
       validation: the held-out documents, likewise.
 
@@ -187,10 +188,8 @@ def load_image_text(
 def _sides(spec: str, fraction: float) -> Sides:
     name, _, location = spec.partition(":")
     if name not in SETS:
-        choices = [f"{each}:PATH" for each in SETS]
+        choices = [each if each == "shapes" else f"{each}:PATH" for each in SETS]
         raise unknown_name("set of images and text", spec, choices, of_path("jsonl:PATH", spec))
-    if not location:
-        raise ValueError(f"{spec!r}: got no path, expected {name}:PATH")
     return SETS.get(name)(location, fraction)
 
 

@@ -74,9 +74,7 @@ def _sums(digits: tuple[Digit, ...], *, seed: int, with_new: bool) -> tuple[Imag
                 continue
             group = "sums_of_new_digits" if is_new else "sums"
             answer = f" {WORDS[digit + second]}"
-            made.append(
-                interleaved("<image> plus <image> is", [picture, other], answer, group)
-            )
+            made.append(interleaved("<image> plus <image> is", [picture, other], answer, group))
     return tuple(made)
 
 

@@ -5,8 +5,8 @@
 
 A document is `end-of-text text <image> soft ... soft </image> text end-of-text`; of n tokens it
 takes n - 1 places of a row. Text and the last token are learned, marks and places of images are
-not (KOSMOS-1, arXiv 2302.14045, section 2.1: images do not count in the loss). Documents of a row do
-not see each other, and none is cut: one that is too long is dropped, and counted.
+not (KOSMOS-1, arXiv 2302.14045, section 2.1: images do not count in the loss). Documents of a row
+do not see each other, and none is cut: one that is too long is dropped, and counted.
 """
 
 import bisect
@@ -91,9 +91,7 @@ def encode_parts(
     )
 
 
-def encode_document(
-    document: ImageText, tokenizer: ImageTokenizer, image_tokens: int
-) -> Encoded:
+def encode_document(document: ImageText, tokenizer: ImageTokenizer, image_tokens: int) -> Encoded:
     """A whole document with its answer, and end-of-text behind it."""
     answer = [] if document.answer is None else [document.answer]
     whole = encode_parts([*document.parts, *answer], tokenizer, image_tokens)
@@ -210,9 +208,7 @@ def pack_image_text(
     counts = [len(each.pictures) for each in kept]
     order = np.random.default_rng(seed).permutation(len(kept))
     members = _packed(sizes, counts, context_length, max_images, order)
-    return ImageTextRows(
-        form, context_length, max_images, end_of_text(tokenizer), kept, members
-    )
+    return ImageTextRows(form, context_length, max_images, end_of_text(tokenizer), kept, members)
 
 
 def _packed(

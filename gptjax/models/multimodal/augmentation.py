@@ -1,6 +1,6 @@
 """Images that are moved and turned a little, anew in each step: the usual augmentation of digits.
 
-    images = jittered(rng, images, shift=2.0, degrees=10.0)
+images = jittered(rng, images, shift=2.0, degrees=10.0)
 """
 
 import jax

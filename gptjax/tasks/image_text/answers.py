@@ -48,9 +48,7 @@ class Judge:
         documents = self.documents if documents is None else documents
         generator = Generator(self.model, params, self.tokenizer, slots=SLOTS)
         banned, end = self.tokenizer.outside_text, end_of_text(self.tokenizer)
-        sampler = make_sampler(
-            0.0, banned_tokens=banned, vocab_size=self.model.config.vocab_size
-        )
+        sampler = make_sampler(0.0, banned_tokens=banned, vocab_size=self.model.config.vocab_size)
         requests = []
         for document in documents:
             asked = encode_parts(document.parts, self.tokenizer, self.form.tokens)

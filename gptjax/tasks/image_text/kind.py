@@ -41,9 +41,10 @@ from gptjax.training.processes import together
 class ImageTextModelling(Supervised[ImageTextConfig]):
     r"""Text with images in it, as KOSMOS-1: a decoder reads both in one row, and learns the text.
 
-    python -m experiments.train --experiment=kosmos_smoke --workdir=runs/kosmos \
-        --config.image_text.train=mnist:downloads/mnist
-    python -m experiments.sample --workdir=runs/kosmos --prompt="<image> is" --image=seven.png
+    python -m experiments.train --experiment=kosmos_smoke --workdir=runs/kosmos
+    python -m experiments.train --experiment=kosmos_mnist --workdir=runs/digits \
+        --config.image_text.train=mnist_sums:downloads/mnist
+    python -m experiments.sample --workdir=runs/digits --prompt="<image> is" --image=seven.png
 
     A row holds whole documents, which do not see each other. An image takes `model.image_tokens`
     places between `<image>` and `</image>`; an encoder and a connector, which are trained with the
@@ -80,9 +81,7 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
             if rng is None:
                 return loss(params, batch, rng)
             rng, key = jax.random.split(rng)
-            images = jittered(
-                key, batch["images"], shift=section.shift, degrees=section.rotation
-            )
+            images = jittered(key, batch["images"], shift=section.shift, degrees=section.rotation)
             return loss(params, {**batch, "images": images}, rng)
 
         return augmented
@@ -200,7 +199,7 @@ def documents_of(config: ImageTextConfig) -> tuple[Records[ImageText], Records[I
     if section.train is None:
         raise ValueError(
             "config.image_text.train: got none, expected jsonl:PATH with rows of text and images, "
-            "or mnist:DIR with the files of MNIST to try it out"
+            "or shapes to try it out"
         )
     learned, held_out = load_image_text(
         section.train, config.data.validation_fraction, section.validation
