@@ -129,8 +129,8 @@ def _small() -> ImageTextConfig:
 def kosmos_smoke() -> ImageTextConfig:
     """KOSMOS-1's architecture and loss, small enough for a minute on two CPU cores.
 
-    It learns "<image> is a red circle" of shapes that are drawn here. Expected: most of the held-out
-    shapes are named right.
+    It learns "<image> is a red circle" of shapes that are drawn here. Expected: most of the
+    held-out shapes are named right.
     """
     small = _small()
     vision = dataclasses.replace(

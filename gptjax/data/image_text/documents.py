@@ -200,7 +200,9 @@ def jsonl(location: str, fraction: float) -> Sides:
     def read(row: Row) -> Iterable[ImageText]:
         folder = Path(row.name.rpartition(":")[0]).parent
         answer = row.fields.get("answer")
-        given = row.fields.get("images", [])
+        given = row.fields.get("images") or []
+        if not isinstance(given, list):
+            raise row.wrong("'images'", type(given).__name__, "a list of files and data URIs")
         references = [row.as_text("'images'", each) for each in given]
         try:
             pictures = [picture_of(each, folder) for each in references]
