@@ -1,9 +1,10 @@
-"""The configuration of an encoder of images.
+"""The configurations of an encoder of images, and of one of images and texts.
 
 config = VisionConfig(image_size=32, patch_size=4, num_layers=4, num_heads=4).resolved()
 """
 
 import dataclasses
+from typing import Any
 
 from gptjax.model_config import ModelConfig
 from gptjax.settings import setting
@@ -43,6 +44,7 @@ class VisionConfig(ModelConfig):
         "its column",
         choices=("learned", "sinusoidal_2d", "none"),
     )
+    vocab_size: int = setting(256, "of no use: images have no vocabulary", low=2)
     trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
     context_length: int | None = setting(  # pyright: ignore[reportIncompatibleVariableOverride]
         None,
@@ -101,3 +103,79 @@ class VisionConfig(ModelConfig):
                     f"config.model.{name}: got {getattr(self, name)}, expected {allowed}"
                 )
         self.context_length = positions  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@dataclasses.dataclass
+class ClipConfig(ModelConfig):
+    """An encoder of texts, which is a decoder without its logits, beside one of images."""
+
+    trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+
+    vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
+    projection: int = setting(
+        512, "width of the space in which texts and images are compared", low=1
+    )
+    initial_scale: float = setting(
+        1 / 0.07,
+        "factor of the cosines at the start, which is learned; at most 100",
+        above=0.0,
+        high=100.0,
+    )
+
+    @property
+    def tokens_per_row(self) -> int:
+        """A pair counts for one token in schedules."""
+        return 1
+
+    def resolve(self) -> None:
+        """Resolves both encoders.
+
+        Raises:
+          ValueError: as `ModelConfig.resolve` and `VisionConfig.resolve`.
+        """
+        super().resolve()
+        if not self.tied_embeddings:
+            raise ValueError(
+                "config.model.tied_embeddings: got False, expected True: there are no logits"
+            )
+        resolve_vision(self)
+
+
+# Fields that say how a model computes: one decision for both encoders.
+_OF_BOTH = ("dtype", "remat", "attention_impl")
+
+
+def resolve_vision(model: Any) -> None:
+    """Resolves the image encoder `model.vision`; errors name its fields there.
+
+    How it computes (its dtype, and what it computes again) is what `model` says.
+
+    Raises:
+      ValueError: as `VisionConfig.resolve`, or it says that it computes in another way.
+    """
+    model.vision = dataclasses.replace(model.vision)  # which other configurations may share
+    vision, default = model.vision, VisionConfig()
+    for name in _OF_BOTH:
+        said, decided = getattr(vision, name), getattr(model, name)
+        if said not in (decided, getattr(default, name)):
+            raise ValueError(
+                f"config.model.vision.{name}: got {said}, expected {decided}, as model.{name} says "
+                "for both encoders"
+            )
+        setattr(vision, name, decided)
+    try:
+        vision.resolve()
+    except ValueError as error:
+        raise ValueError(str(error).replace("config.model.", "config.model.vision.")) from None
+
+
+@dataclasses.dataclass
+class ImageClassifierConfig(VisionConfig):
+    """An encoder of images with a linear head on what stands for the whole image."""
+
+    num_classes: int = setting(1000, "classes that the head tells apart", low=2)
+
+    @property
+    def tokens_per_row(self) -> int:
+        """An image counts for one token in schedules."""
+        return 1

@@ -271,6 +271,8 @@ KINDS: dict[str, str] = {
     "translation": "gptjax.tasks.translation",
     "moderation": "gptjax.tasks.moderation.kind",
     "image_text": "gptjax.tasks.image_text.kind",
+    "contrastive": "gptjax.tasks.vision.contrastive",
+    "image_classification": "gptjax.tasks.vision.image_classification",
 }
 
 

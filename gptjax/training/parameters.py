@@ -45,16 +45,21 @@ class Rule:
 
 
 LAYER = "trunk/layers"
-_STACK = "((vision|connector)/)?(trunk|encoder)"  # an encoder is a stack of its own
+# The encoder of an encoder-decoder is a stack of its own, as are that of images under `vision` and
+# what stands between images and a text.
+_STACK = "((vision|connector)/)?(trunk|encoder)"
 _LAYER = f"{_STACK}/layers"
+_POOLER = "(vision/)?pooler"
 _ATTENTION = f"{_LAYER}/(cross_)?attention"
 _MODEL = (
     Rule(r"token_embedding|head/kernel", ("tensor", "fsdp"), True),
-    Rule(r"(source_|vision/)?position_embedding", (None, "fsdp"), True),
-    Rule(r"(vision/patch|connector/query)_embedding(/kernel)?", (None, "fsdp"), True),
-    Rule(r"connector/out/kernel", (None, "fsdp"), True),
-    Rule(r"(vision/patch_embedding|connector/out)/bias|vision/class_embedding", (None,), False),
-    Rule(r"vision/entry_norm/(scale|bias)", (None,), False),
+    Rule(r"(vision/)?(source_)?position_embedding", (None, "fsdp"), True),
+    Rule(r"(vision/)?patch_embedding/kernel", (None, "fsdp"), True),
+    Rule(r"(vision/)?patch_embedding/bias|(vision/)?class_embedding", (None,), False),
+    Rule(r"(image|text)_projection", ("fsdp", None), True),
+    Rule(r"logit_scale", (), False),
+    Rule(r"connector/(query_embedding|out/kernel)", (None, "fsdp"), True),
+    Rule(r"connector/out/bias", (None,), False),
     Rule(
         rf"{_ATTENTION}/(query|key|value)/kernel",
         (None, "fsdp", "tensor", None),
@@ -95,9 +100,11 @@ _MODEL = (
     Rule(r"scalar_head/kernel", ("fsdp",), True),
     Rule(r"scalar_head/bias", (), False),
     Rule(r"token_type_embedding", (None, "fsdp"), True),
-    Rule(r"(pooler|masked_lm_head/dense|next_sentence_head)/kernel", ("fsdp", None), True),
-    Rule(r"(pooler|masked_lm_head/dense|next_sentence_head|masked_lm_head)/bias", (None,), False),
-    Rule(r"(embedding_norm|masked_lm_head/norm)/(scale|bias)", (None,), False),
+    Rule(rf"({_POOLER}|masked_lm_head/dense|next_sentence_head)/kernel", ("fsdp", None), True),
+    Rule(
+        rf"({_POOLER}|masked_lm_head/dense|next_sentence_head|masked_lm_head)/bias", (None,), False
+    ),
+    Rule(r"(embedding_norm|(vision/)?entry_norm|masked_lm_head/norm)/(scale|bias)", (None,), False),
     Rule(r"task_head/kernel", ("fsdp", None), True),
     Rule(r"task_head/bias", (None,), False),
     Rule(r"moderation_heads/hidden_kernel", (None, "fsdp", "tensor"), True),

@@ -38,7 +38,14 @@ from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
 from gptjax.tasks.question_answering.config import QuestionAnsweringConfig, SquadSection
 from gptjax.tasks.reward_modelling import RewardModelConfig, RewardSection
 from gptjax.tasks.translation import TranslationConfig, TranslationSection
+from gptjax.tasks.vision.config import (
+    ContrastiveConfig,
+    ContrastiveSection,
+    ImageClassificationConfig,
+    ImageClassificationSection,
+)
 from gptjax.training.reporting.metrics import read_metrics
+from gptjax.vision_config import ClipConfig, ImageClassifierConfig, VisionConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Answers to embedded tasks: right, nearly, a refusal, nothing.
@@ -128,6 +135,16 @@ def make_config(kind, **overrides):
             epochs=None,
             random_start=True,
         )
+    if isinstance(config, ContrastiveConfig):
+        config.model = ClipConfig(**vars(config.model) | {"vision": tiny_vit(), "projection": 8})
+        config.contrastive = ContrastiveSection(
+            train="shapes:count=24", validation="shapes:count=10,seed=1", augment_shift=0.1
+        )
+    if isinstance(config, ImageClassificationConfig):
+        config.model = ImageClassifierConfig(**vars(tiny_vit()), num_classes=2)
+        config.images = ImageClassificationSection(
+            train="shapes:count=24,classes=true", validation="shapes:count=10,seed=1,classes=true"
+        )
     if isinstance(config, TranslationConfig):
         config.model = EncoderDecoderConfig(
             vocab_size=448,
@@ -150,6 +167,12 @@ def make_config(kind, **overrides):
     if config.epochs_field and "training__num_steps" not in overrides:
         config.training.num_steps = TrainingConfig().num_steps
     return resolve(config)
+
+
+def tiny_vit(**fields):
+    """One layer of width 16, on four patches."""
+    sizes = {"image_size": 16, "patch_size": 8, "num_layers": 1, "num_heads": 2, "d_model": 16}
+    return VisionConfig(**sizes | fields)
 
 
 def tiny_bert(context_length):

@@ -79,6 +79,33 @@ def read_picture(
     except _BROKEN as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{name}: got a broken picture ({said}), expected a whole one") from None
+    return _pixels(picture, size, channels, fit, background)
+
+
+def fitted_pixels(
+    pixels: np.ndarray,
+    size: int | tuple[int, int] | None = None,
+    *,
+    channels: int = 3,
+    fit: str = "crop",
+    background: tuple[int, int, int] = WHITE,
+) -> np.ndarray:
+    """Makes of pixels [H, W] or [H, W, C] uint8 what `read_picture` makes of a file of them."""
+    from PIL import Image
+
+    assert fit in FITS and channels in (1, 3) and pixels.dtype == np.uint8
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+    return _pixels(_laid_on(picture, background), size, channels, fit, background)
+
+
+def _pixels(
+    picture: Any,
+    size: int | tuple[int, int] | None,
+    channels: int,
+    fit: str,
+    background: tuple[int, int, int],
+) -> np.ndarray:
+    """The pixels of an RGB picture at a size."""
     if size is not None:
         picture = _fitted(picture, (size, size) if isinstance(size, int) else size, fit, background)
     pixels = np.array(picture if channels == 3 else picture.convert("L"))

@@ -1,4 +1,4 @@
-"""Costs of an encoder of images, by formula: parameters and FLOPs.
+"""Costs of encoders of images and of CLIP, by formula: parameters and FLOPs.
 
 As `gptjax.models.costs` counts a decoder's.
 
@@ -12,7 +12,7 @@ from gptjax.models.costs import (
     parameter_count,
     training_flops_per_token,
 )
-from gptjax.vision_config import VisionConfig
+from gptjax.vision_config import ClipConfig, VisionConfig
 
 
 def vit_parameter_count(config: VisionConfig) -> int:
@@ -50,3 +50,27 @@ def _outside_of_layers(config: VisionConfig) -> float:
     width = config.d_model
     multiplied = config.grid**2 * _patch_inputs(config) + config.pooler * width
     return 6.0 * width * (multiplied - config.num_positions)
+
+
+def clip_parameter_count(config: ClipConfig) -> int:
+    """Parameters of a `CLIP` of a resolved configuration, with the true vocabulary."""
+    widths = config.d_model + config.vision.d_model
+    both = parameter_count(config) + vit_parameter_count(config.vision)
+    return both + widths * config.projection + 1  # the scale
+
+
+def clip_training_flops_per_pair(config: ClipConfig) -> tuple[float, float]:
+    """FLOPs of training on an image and its text: as if attention were dense, and as executed.
+
+    Texts are as long as the context. The products of all images of a batch with all texts are left
+    out.
+    """
+    length = config.context_length
+    projections = (config.d_model + config.vision.d_model) * config.projection
+    outside = 6.0 * (projections - length * config.d_model)  # a scalar head is counted a token
+    dense = training_flops_per_token(config, scalar_head=True)
+    executed = executed_training_flops_per_token(config, scalar_head=True)
+    return (
+        length * dense + outside + vit_training_flops_per_image(config.vision),
+        length * executed + outside + vit_executed_training_flops_per_image(config.vision),
+    )

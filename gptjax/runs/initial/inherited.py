@@ -4,6 +4,7 @@ inherit(config, given={"checkpoint.init_from"}, workdir="runs/sft")   # before `
 """
 
 import contextlib
+import functools
 from collections.abc import Collection
 
 from gptjax.config import ExperimentConfig
@@ -53,10 +54,16 @@ def inherit(config: ExperimentConfig, given: Collection[str], workdir: str | Non
     source = _source(config, own)
     if source is not None:
         model, tokenizer = source
-        own_fields = fields(config.model).keys() - fields(ModelConfig()).keys()
+        ours, theirs = fields(config.model), fields(model)
+        own_fields = (
+            name
+            for name in ours.keys() - fields(ModelConfig()).keys()
+            if name.rpartition(".")[2] not in OF_A_RUN
+        )
         for name in (*OF_PARAMETERS, *VARIANT, *sorted(own_fields)):
             if f"model.{name}" not in given and not (name in VARIANT and _is_said(config, name)):
-                setattr(config.model, name, getattr(model, name))
+                *sections, leaf = name.split(".")
+                setattr(functools.reduce(getattr, sections, config.model), leaf, theirs[name])
         if "data.tokenizer" not in given:
             config.data.tokenizer = _for_kind(config, tokenizer)
     elif "data.tokenizer" not in given:

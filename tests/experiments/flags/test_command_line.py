@@ -224,7 +224,7 @@ TEXTS = {  # flags that hold no path
     *("coordinator", "lengths", "tracker", "text", "words", "suffix", "ids"),
     *("pretrain", "tune", "tasks"),  # whose paths are fields, which know the home
     *("eval", "eval_set", "extra_eval_params", "completion_args", "user", "http_run_url"),
-    *("system", "host", "cors_origin"),
+    *("system", "host", "cors_origin", "labels", "template", "query"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Hugging Face's encoders of images: ViT and CLIP, both ways."""

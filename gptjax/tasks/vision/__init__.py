@@ -1,0 +1,1 @@
+"""The kinds of run `contrastive` and `image_classification`: encoders of images."""

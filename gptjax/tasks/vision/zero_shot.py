@@ -1,0 +1,129 @@
+"""Classes by their names, and retrieval, with a trained pair of encoders (CLIP).
+
+    encoders = Encoders(model, params, tokenizer)
+    scores = encoders.class_scores(pictures, ("cat", "dog"), ("a photo of a {}.",), fit="crop")
+    zero_shot_figures(scores, pictures, ("cat", "dog"))["accuracy"]
+
+Radford et al. 2021 (arXiv 2103.00020, section 3.1.2 to 3.1.4): an image is of the class whose text
+is nearest; with several templates the place of a class is the mean of those of its texts.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gptjax.data.dialogue.records import Records
+from gptjax.data.labelled.picture import Picture
+from gptjax.judging.metrics import metrics_of
+from gptjax.judging.retrieval import recall_intervals, retrieval_ranks
+from gptjax.models.vision.clip import CLIP
+from gptjax.tasks.vision.rows import PixelRows, captions
+from gptjax.tokenization import Tokenizer
+
+_SEED = 0  # of the bootstrap
+
+
+class Encoders:
+    """A trained CLIP with its tokenizer, which places pictures and texts in batches.
+
+    Attributes:
+      scale: the factor of the cosines.
+    """
+
+    def __init__(self, model: CLIP, params: Any, tokenizer: Tokenizer, batch_size: int = 64):
+        """`batch_size`: pictures, and texts, that are placed at a time."""
+        self._model, self._params, self._tokenizer = model, params, tokenizer
+        self._batch_size = batch_size
+        scale: Any = model.apply({"params": params}, method="scale")
+        self.scale = float(scale)
+        self._images = jax.jit(lambda p, x: model.apply({"params": p}, x, method="encode_images"))
+        self._texts = jax.jit(lambda p, *x: model.apply({"params": p}, *x, method="encode_texts"))
+
+    def of_pictures(self, pictures: Records[Picture], fit: str = "crop") -> np.ndarray:
+        """Places of pictures [N, P] float32, of length 1; ValueError for one that is broken."""
+        vision = self._model.config.vision
+        rows = PixelRows(pictures, vision.image_size, vision.num_channels, fit, None)
+        found = [
+            np.asarray(self._images(self._params, rows.of(indices)))
+            for indices in self._batches(len(rows))
+        ]
+        return np.concatenate(found)[: len(rows)]
+
+    def of_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Places of texts [N, P] float32, of length 1."""
+        length = self._model.config.context_length
+        said = captions(texts, self._tokenizer, length)
+        found = []
+        for indices in self._batches(len(texts)):
+            tokens, lengths = said.of(indices, length)
+            # Of padding one token is read, so that nothing is divided by zero.
+            found.append(np.asarray(self._texts(self._params, tokens, np.maximum(lengths, 1))))
+        return np.concatenate(found)[: len(texts)]
+
+    def class_scores(
+        self,
+        pictures: Records[Picture],
+        labels: Sequence[str],
+        templates: Sequence[str] = ("{}",),
+        fit: str = "crop",
+    ) -> np.ndarray:
+        """Logits [N, C] float32 of pictures over classes.
+
+        Args:
+          pictures: a set of N.
+          labels: names of C classes.
+          templates: texts with {} in the place of the name.
+          fit: as of `read_picture`.
+
+        Raises:
+          ValueError: a template without {}, labels that are the same, or fewer than two.
+        """
+        if len(set(labels)) < max(2, len(labels)):
+            raise ValueError(f"labels: got {', '.join(labels)}, expected two different or more")
+        for template in templates:
+            if "{}" not in template:
+                raise ValueError(f"template: got {template!r}, expected one with {{}} in it")
+        texts = [template.replace("{}", label) for template in templates for label in labels]
+        places = self.of_texts(texts).reshape(len(templates), len(labels), -1).mean(0)
+        places /= np.linalg.norm(places, axis=-1, keepdims=True)
+        return self.scale * self.of_pictures(pictures, fit) @ places.T
+
+    def _batches(self, count: int) -> list[np.ndarray]:
+        """Numbers 0..count-1 and past it, in batches of one size."""
+        size = self._batch_size
+        return [np.arange(first, first + size) for first in range(0, count, size)]
+
+
+def zero_shot_figures(
+    scores: np.ndarray, pictures: Records[Picture], labels: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy and its relatives, with 95% intervals over pictures.
+
+    Args:
+      scores: [N, C].
+      pictures: N, whose texts are labels.
+      labels: C names.
+
+    Raises:
+      ValueError: a text is none of the labels.
+    """
+    numbers = {label: number for number, label in enumerate(labels)}
+    for picture in pictures:
+        if picture.text not in numbers:
+            raise ValueError(
+                f"labels: got {', '.join(labels)}, expected {picture.text!r} among them, the text "
+                f"of {picture.name}"
+            )
+    targets = np.array([numbers[picture.text] for picture in pictures])
+    return metrics_of(scores.argmax(-1), targets, len(labels), _SEED)
+
+
+def retrieval_figures(
+    encoders: Encoders, pictures: Records[Picture], fit: str = "crop"
+) -> dict[str, float]:
+    """Recall at 1 and 10 both ways among all pictures and their texts, with 95% intervals."""
+    texts = [picture.text for picture in pictures]
+    places = encoders.of_pictures(pictures, fit), encoders.of_texts(texts)
+    return recall_intervals(retrieval_ranks(*places, texts), _SEED)

@@ -1,0 +1,30 @@
+"""Ranks against a loop that counts, and recall of ranks by hand."""
+
+import numpy as np
+
+from gptjax.judging.retrieval import match_ranks, recall_intervals, recalls, retrieval_ranks
+
+
+def test_ranks_are_those_of_a_loop_and_ties_count_against():
+    rng = np.random.default_rng(0)
+    queries, candidates = (rng.integers(-2, 3, (n, 4)).astype(float) for n in (7, 9))
+    query_keys, candidate_keys = rng.integers(0, 3, 7), np.arange(9) % 3
+    found = match_ranks(queries, candidates, query_keys, candidate_keys)
+    for query, key, rank in zip(queries, query_keys, found, strict=True):
+        scores = candidates @ query
+        best = max(s for s, k in zip(scores, candidate_keys, strict=True) if k == key)
+        wrong = [s for s, k in zip(scores, candidate_keys, strict=True) if k != key]
+        assert rank == 1 + sum(s >= best for s in wrong)
+
+
+def test_captions_that_are_equal_count_as_one():
+    images = np.eye(3)
+    texts = np.array([[0, 1, 0], [0, 1, 0], [0, 0, 1]])
+    ranks = retrieval_ranks(images, texts, ["a", "a", "b"])
+    assert ranks["text"].tolist() == [2, 1, 1] and ranks["image"].tolist() == [1, 1]
+    figures = recalls(ranks)
+    assert figures["text_recall_1"] == 2 / 3 and figures["text_recall_10"] == 1
+    assert figures["recall_1"] == (2 / 3 + 1) / 2
+    bounds = recall_intervals(ranks, seed=0)
+    assert bounds["text_recall_1_low"] <= 2 / 3 <= bounds["text_recall_1_high"]
+    assert bounds["image_recall_1_low"] == 1
