@@ -14,14 +14,13 @@ by. KOSMOS-1 (arXiv 2302.14045, section 2.1) has such documents from web pages.
 import collections
 import dataclasses
 import hashlib
-import io
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gptjax.data.corpora.division import held_out_rule
-from gptjax.data.corpora.pictures import data_uri_content, read_picture
+from gptjax.data.corpora.pictures import data_uri_content, fitted_pixels, read_picture
 from gptjax.data.dialogue.records import Item, Records, Row, read_records
 from gptjax.registry import Registry, of_path, unknown_name
 from gptjax.tokenization.images import PLACE
@@ -65,14 +64,7 @@ class Picture:
         source = self.source
         if not isinstance(source, np.ndarray):
             return read_picture(source, size, channels=channels, fit=fit)
-        pixels = source if source.ndim == 3 else source[..., None]
-        if pixels.shape == (size, size, channels):
-            return pixels
-        from PIL import Image  # as in `pictures`, which runs of text need not wait for
-
-        file = io.BytesIO()
-        Image.fromarray(source).save(file, "PNG")
-        return read_picture(file.getvalue(), size, channels=channels, fit=fit)
+        return fitted_pixels(source, size, channels=channels, fit=fit)
 
 
 @dataclasses.dataclass(frozen=True)
