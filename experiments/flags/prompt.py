@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.flags.paths import define_path
+from experiments.flags.paths import define_path, define_path_multi
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
 from gptjax.data.image_text.documents import interleaved, picture_of
 from gptjax.data.image_text.rows import ImageForm, encode_parts
@@ -30,9 +30,8 @@ _PROMPT_FILE = define_path(
     None,
     "File that holds the prompt. A newline at its end is dropped. - stands for standard input.",
 )
-_IMAGE = flags.DEFINE_multi_string(
+_IMAGE = define_path_multi(
     "image",
-    [],
     "File of an image, PNG or JPEG, which stands where the prompt has <image>. It may be given "
     "again.",
 )
@@ -116,7 +115,7 @@ def prompt_of_flags(tokenizer: Tokenizer, config: Any) -> Prompt:
 def _with_images(text: str, tokenizer: ImageTokenizer, form: ImageForm) -> Prompt:
     """Text with the images of --image in the places that it has for them."""
     try:
-        pictures = [picture_of(reference) for reference in _IMAGE.value]
+        pictures = [picture_of(reference) for reference in _IMAGE.value or ()]
         parts = interleaved(text, pictures).parts if text or pictures else ()
         images = form.pixels(pictures, len(pictures)) if pictures else None
     except ValueError as error:
