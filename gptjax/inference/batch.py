@@ -171,7 +171,8 @@ class RunningBatch:
     def _keep_ended(self) -> None:
         """Keeps the texts of rows that have ended since the last time, and frees their rows."""
         ended = [row for row, request in enumerate(self._rows) if request and not request.writing]
-        kept = [row for row in ended if self._rows[row].order.images is None]
+        requests = ((row, self._rows[row]) for row in ended)
+        kept = [row for row, request in requests if request and request.order.images is None]
         for row in ended:  # first of all: a copy that fails must not fail again at each step
             self._rows[row] = None
         if not (kept and self._kept and self._state is not None):

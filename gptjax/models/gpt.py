@@ -103,13 +103,14 @@ class GPT(Configured):
             for pattern, held in zip(attention_cycle(c), cache, strict=False):
                 if pattern.looks_ahead:
                     refuse_split(pattern, held.positions, positions)
+        ordered: dict[str, Any] = {} if order is None else {"order": order}  # no LSTM has one
         return self.trunk(
             x,
             segment_ids=segment_ids,
             positions=positions,
             cache=cache,
             deterministic=deterministic,
-            **({} if order is None else {"order": order}),
+            **ordered,
         )
 
     def _positioned(self, x: jax.Array, positions: jax.Array | None) -> jax.Array:

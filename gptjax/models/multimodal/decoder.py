@@ -26,9 +26,10 @@ class ImageGPT(GPT):
     def setup(self) -> None:
         """Declares the parameters."""
         super().setup()
-        c, on_mesh = self.config, {"attend": self.attend, "constrain": self.constrain}
-        self.vision = ViT(c.vision, **on_mesh)
-        self.connector = CONNECTORS[c.connector](c, **on_mesh)
+        c = self.config
+        self.vision = ViT(c.vision, attend=self.attend, constrain=self.constrain)
+        connector = CONNECTORS[c.connector]
+        self.connector = connector(c, attend=self.attend, constrain=self.constrain)
 
     def image_embeddings(self, images: jax.Array, *, deterministic: bool = True) -> jax.Array:
         """What is read at the places of images.
