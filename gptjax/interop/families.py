@@ -4,6 +4,7 @@ family = family_of("bert")
 params = family.deferred_params(state, family.completed(family.model_config(described), state))
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,10 @@ from gptjax.interop.huggingface_tokenizer import (
     read_tokenizer,
     tokenizer_files,
 )
-from gptjax.tokenization import Tokenizer
+from gptjax.interop.vision import configs as vision_configs
+from gptjax.interop.vision import tensors as vision_tensors
+from gptjax.interop.vision import tokenizers as vision_tokenizers
+from gptjax.tokenization import RawBytes, Tokenizer
 
 
 class Family(NamedTuple):
@@ -83,8 +87,39 @@ BERT = Family(
     lambda directory, _: huggingface_wordpiece.read_wordpiece(directory),
     huggingface_wordpiece.wordpiece_files,
 )
-FAMILIES = {family.makes: family for family in (GPT, BERT)}
-BY_MODEL_TYPE = {**dict.fromkeys(huggingface_config.ARCHITECTURES, GPT), "bert": BERT}
+VIT = Family(
+    "classifier of images",
+    False,
+    vision_configs.vit_config,
+    vision_configs.with_pooler,
+    vision_configs.huggingface_vit_config,
+    lambda *_: {},
+    functools.partial(vision_tensors.deferred_params, vision_tensors.VIT),
+    functools.partial(vision_tensors.tensor_shapes, vision_tensors.VIT),
+    functools.partial(vision_tensors.tensors_for_huggingface, vision_tensors.VIT),
+    lambda *_: RawBytes(),  # it reads no text
+    lambda *_: {},
+)
+CLIP = Family(
+    "pair of encoders of images and texts",
+    False,
+    vision_configs.clip_config,
+    lambda config, _: config,
+    vision_configs.huggingface_clip_config,
+    lambda *_: {},
+    functools.partial(vision_tensors.deferred_params, vision_tensors.CLIP),
+    functools.partial(vision_tensors.tensor_shapes, vision_tensors.CLIP),
+    functools.partial(vision_tensors.tensors_for_huggingface, vision_tensors.CLIP),
+    lambda directory, _: vision_tokenizers.read_clip_tokenizer(directory),
+    vision_tokenizers.clip_tokenizer_files,
+)
+FAMILIES = {family.makes: family for family in (GPT, BERT, VIT, CLIP)}
+BY_MODEL_TYPE = {
+    **dict.fromkeys(huggingface_config.ARCHITECTURES, GPT),
+    "bert": BERT,
+    "vit": VIT,
+    "clip": CLIP,
+}
 
 
 def family_of(model_type: Any) -> Family:

@@ -29,7 +29,7 @@ def _byte_symbols() -> dict[str, int]:
     return symbols | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
-_BYTES = _byte_symbols()
+BYTES = _byte_symbols()  # symbol -> byte
 
 
 class ByteLevelBPE(MergesTokenizer):
@@ -38,7 +38,7 @@ class ByteLevelBPE(MergesTokenizer):
     kind = "byte_level_bpe"
     vocab_file = "encoder.json"
     merges_file = "vocab.bpe"
-    symbols = _BYTES
+    symbols = BYTES
 
     def __init__(
         self,
@@ -49,19 +49,19 @@ class ByteLevelBPE(MergesTokenizer):
         super().__init__(vocab, merges, added)
         self.keeps_text = not any(token.lstrip or token.rstrip for token in self._found)
         ordinary = self._vocab.keys() - self._added.keys()
-        if missing := _BYTES.keys() - ordinary:
-            raise ValueError(f"no token for byte {_BYTES[min(missing)]:#04x}; expected all 256")
-        if foreign := set().union(*ordinary) - _BYTES.keys():
+        if missing := BYTES.keys() - ordinary:
+            raise ValueError(f"no token for byte {BYTES[min(missing)]:#04x}; expected all 256")
+        if foreign := set().union(*ordinary) - BYTES.keys():
             raise ValueError(f"{min(foreign)!r} stands for no byte; expected GPT-2's symbols")
         self._bytes = [
-            token.encode() if token in self._added else bytes(_BYTES[s] for s in token)
+            token.encode() if token in self._added else bytes(BYTES[s] for s in token)
             for token in self._vocab
         ]
 
     @classmethod
     def of_bytes(cls) -> Self:
         """Raw bytes as a byte-level BPE: id i is byte i, and there are no merges."""
-        return cls(_BYTES, [])
+        return cls(BYTES, [])
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
@@ -77,18 +77,18 @@ class ByteLevelBPE(MergesTokenizer):
         Raises:
           ValueError: For a size that is too small to hold all bytes, or too large for `texts`.
         """
-        smallest = len(_BYTES) + 1
+        smallest = len(BYTES) + 1
         if vocab_size < smallest:
             raise ValueError(f"vocab_size: got {vocab_size}, expected at least {smallest}")
         library = tokenizers.Tokenizer(models.BPE())
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size - 1, initial_alphabet=list(_BYTES), show_progress=False
+            vocab_size=vocab_size - 1, initial_alphabet=list(BYTES), show_progress=False
         )
         parts = (part for text in well_formed(texts) for part in parts_of(text))
         library.train_from_iterator(parts, trainer)
         merges = [(left, right) for left, right in json.loads(library.to_str())["model"]["merges"]]
-        tokens = dict.fromkeys(itertools.chain(_BYTES, map("".join, merges), [END_OF_TEXT]))
+        tokens = dict.fromkeys(itertools.chain(BYTES, map("".join, merges), [END_OF_TEXT]))
         if len(tokens) < vocab_size:
             raise ValueError(
                 f"vocab_size: got {vocab_size}, expected at most {len(tokens)}, as many as the "

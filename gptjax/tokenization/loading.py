@@ -9,6 +9,7 @@ from pathlib import Path
 from gptjax.registry import unknown_name, with_home
 from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
 from gptjax.tokenization.chat import ChatTokenizer
+from gptjax.tokenization.clip_bpe import ClipBPE
 from gptjax.tokenization.gpt1_bpe import GPT1BPE
 from gptjax.tokenization.images import ImageTokenizer
 from gptjax.tokenization.marked import INNER_KINDS, MarkedTokenizer
@@ -29,6 +30,7 @@ KINDS: dict[str, type[Tokenizer]] = {
     **INNER_KINDS,
     **MARKED,
     SentenceTokenizer.kind: SentenceTokenizer,
+    ClipBPE.kind: ClipBPE,
 }
 _HUGGING_FACE = ("vocab.json", "merges.txt")  # the same files in its model directories
 
@@ -46,6 +48,7 @@ def _published(kind: type[MergesTokenizer]) -> Callable[[Path], Tokenizer]:
 _FORMATS: dict[str, Callable[[Path], Tokenizer]] = {
     "gpt2": _published(ByteLevelBPE),
     "gpt1": _published(GPT1BPE),
+    "clip": _published(ClipBPE),
     "sentencepiece": SentencePiece.from_file,
     "wordpiece": WordPiece.load,
 }
@@ -56,7 +59,8 @@ def load_tokenizer(spec: str) -> Tokenizer:
 
     Args:
       spec: `bytes`; `gpt2:DIR` (encoder.json, vocab.bpe); `gpt1:DIR` (encoder_bpe_40000.json,
-        vocab_40000.bpe), or of both vocab.json, merges.txt; `sentencepiece:FILE`;
+        vocab_40000.bpe), or of both vocab.json, merges.txt; `clip:DIR` (vocab.json,
+        merges.txt); `sentencepiece:FILE`;
         `wordpiece:DIR` (vocab.txt, and wordpiece.json where there is one);
         the name of a folder in the repository's tokenizers/; the path of a directory written by
         `Tokenizer.save`; or `chat:`, `task:` or `images:` and any of these, which adds the tokens
@@ -83,7 +87,7 @@ def load_tokenizer(spec: str) -> Tokenizer:
     if meant is None and Path(spec).is_dir():
         raise ValueError(f"{spec!r} has no {KIND_FILE}; expected a saved tokenizer")
     demos = sorted(path.parent.name for path in REPOSITORY_TOKENIZERS.glob(f"*/{KIND_FILE}"))
-    published = ["gpt2:DIR", "gpt1:DIR", "sentencepiece:FILE", "wordpiece:DIR"]
+    published = ["gpt2:DIR", "gpt1:DIR", "clip:DIR", "sentencepiece:FILE", "wordpiece:DIR"]
     choices = [*demos, "bytes", *published, "DIR", *(f"{kind}:INNER" for kind in MARKED)]
     raise unknown_name("tokenizer", spec, choices, meant)
 

@@ -10,9 +10,13 @@ import pytest
 from flax import traverse_util
 
 from gptjax.interop.vision import configs, tensors
+from gptjax.interop.vision.tokenizers import clip_tokenizer_files, read_clip_tokenizer
 from gptjax.models.vision.classifier import ImageClassifier
 from gptjax.models.vision.clip import CLIP
 from gptjax.models.vision.vit import ViT
+from gptjax.tokenization import load_tokenizer
+from gptjax.tokenization.byte_level_bpe import BYTES
+from tests.support.binaries import call
 
 STACK = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 IMAGES = {**STACK, "intermediate_size": 48, "image_size": 12, "patch_size": 4}
@@ -130,3 +134,54 @@ def test_what_theirs_cannot_be_and_what_does_not_fit_is_refused():
     config.pooling = "mean"
     with pytest.raises(ValueError, match="pooling: got mean, expected class"):
         configs.huggingface_vit_config(config, "float32")
+
+
+def clip_tokenizer(folder):
+    """A CLIPTokenizer of theirs with a few merges, and its directory."""
+    transformers = pytest.importorskip("transformers")
+    symbols = list(BYTES)
+    merges = [("t", "h"), ("th", "e</w>"), ("c", "a"), ("ca", "t</w>"), ("ca", "f")]
+    tokens = [*symbols, *(s + "</w>" for s in symbols), *map("".join, merges)]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    vocab |= {"<|startoftext|>": len(tokens), "<|endoftext|>": len(tokens) + 1}
+    theirs = transformers.CLIPTokenizer(vocab=vocab, merges=merges)
+    theirs.save_pretrained(folder)
+    return theirs
+
+
+def test_clips_tokenizer_reads_what_theirs_does_and_is_written_for_it(tmp_path):
+    theirs = clip_tokenizer(tmp_path / "theirs")
+    ours = read_clip_tokenizer(tmp_path / "theirs")
+    texts = ["The  Cat's café\n on 12 mats, THE end!!", "\u6f22\u5b57 \U0001f642 x==y", " "]
+    for text in texts:
+        ids = [ours.start_of_text, *ours.encode(text).tolist(), ours.end_of_text]
+        assert ids == theirs(text)["input_ids"]
+    assert ours.decode(ours.encode(texts[0])) == "the cat 's café on 1 2 mats , the end !!"
+    (tmp_path / "ours").mkdir()
+    for name, content in clip_tokenizer_files(ours, 9).items():
+        (tmp_path / "ours" / name).write_bytes(content)
+    transformers = pytest.importorskip("transformers")
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    assert [again(text)["input_ids"] for text in texts] == [theirs(t)["input_ids"] for t in texts]
+    assert read_clip_tokenizer(tmp_path / "ours").content_hash() == ours.content_hash()
+    assert load_tokenizer(f"clip:{tmp_path / 'ours'}").content_hash() == ours.content_hash()
+
+
+def test_a_clip_is_converted_and_back(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    rows = len(clip_tokenizer(tmp_path / "theirs"))
+    texts = TEXTS | {"vocab_size": rows, "bos_token_id": rows - 2, "eos_token_id": rows - 1}
+    theirs = transformers.CLIPModel(
+        transformers.CLIPConfig(text_config=texts, vision_config=IMAGES, projection_dim=24)
+    )
+    state = written(theirs, tmp_path / "theirs")
+    run, back = tmp_path / "run", tmp_path / "back"
+    ended = call("convert", f"--from_huggingface={tmp_path / 'theirs'}", f"--workdir={run}")
+    assert (ended.code, ended.errors) == (0, "")
+    figures = call("clip", f"--workdir={run}", "--images=shapes:count=4")
+    assert figures.code == 0 and figures.rows[0]["pictures"] == 4
+    assert call("convert", f"--workdir={run}", f"--to_huggingface={back}").code == 0
+    load_file = pytest.importorskip("safetensors.numpy").load_file
+    assert_same(load_file(back / "model.safetensors"), state)
+    again = transformers.CLIPModel.from_pretrained(back)
+    assert again.config.text_config.eos_token_id == rows - 1

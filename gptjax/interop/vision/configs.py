@@ -170,12 +170,18 @@ def huggingface_clip_config(config: ClipConfig, dtype: str) -> dict[str, Any]:
         return fields | more | {"model_type": kind}
 
     images = part(config.vision, IMAGES, "clip_vision_model")
+    last = config.vocab_size - 1  # the end of text, which is CLIP's last token
     return {
         "architectures": ["CLIPModel"],
         "model_type": "clip",
         "projection_dim": config.projection,
         "logit_scale_init_value": math.log(config.initial_scale),
-        "text_config": part(config, TEXTS, "clip_text_model"),
+        "text_config": part(config, TEXTS, "clip_text_model")
+        | {
+            "bos_token_id": last - 1,
+            "eos_token_id": last,
+            "pad_token_id": last,
+        },
         "vision_config": images | {"num_channels": config.vision.num_channels},
         "dtype": dtype,
     }

@@ -262,7 +262,8 @@ def tensors_for_huggingface(
             else:
                 turned = place.form == "turned"
                 theirs = ours.reshape(shape[::-1]).T if turned else ours.reshape(shape)
-            yield _export_name(design, config, name), np.ascontiguousarray(theirs)
+            contiguous = np.ascontiguousarray(theirs).reshape(shape)  # 0-d arrays become 1-d
+            yield _export_name(design, config, name), contiguous
 
 
 def _exported(design: Design, config: Any) -> dict[str, Place]:

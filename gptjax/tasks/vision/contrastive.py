@@ -27,10 +27,10 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.classification.report import judge
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows
 from gptjax.tasks.vision.config import ContrastiveConfig, checks_of_images
+from gptjax.tasks.vision.losses import contrastive, pair_nats
 from gptjax.tasks.vision.rows import PairRows, captions, pixel_rows
 from gptjax.tasks.vision.sets import learned_and_held_out
 from gptjax.training.evaluation import Evaluator
-from gptjax.training.image_losses import contrastive, pair_nats
 from gptjax.training.losses import Batch, Loss
 from gptjax.training.processes import together
 
@@ -105,6 +105,8 @@ class Contrastive(Supervised[ContrastiveConfig]):
         yield from whole_rows(config)
         yield from checks_of_images(config)
         yield saves_what_is_judged(config)
+        fits = config.model.context_length >= 3
+        yield "model.context_length", fits, "at least 3: a token, and what begins and ends a text"
         fits = config.training.accumulate == 1
         yield "training.accumulate", fits, "1: all pairs of a batch are compared with each other"
         fits = config.training.batch_ramp_start is None

@@ -33,11 +33,11 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.classification.report import Judged, judge
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows
 from gptjax.tasks.vision.config import ImageClassificationConfig, checks_of_images
+from gptjax.tasks.vision.losses import classes_of_images
 from gptjax.tasks.vision.rows import ClassRows, pixel_rows
 from gptjax.tasks.vision.sets import learned_and_held_out
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.evaluation import Evaluator
-from gptjax.training.image_losses import classes_of_images
 from gptjax.training.losses import Batch, Loss, cross_entropy
 from gptjax.training.processes import together
 

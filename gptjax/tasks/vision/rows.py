@@ -13,6 +13,7 @@ from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.picture import Picture
 from gptjax.tokenization import Tokenizer
+from gptjax.tokenization.clip_bpe import ClipBPE
 from gptjax.vision_config import VisionConfig
 
 MOST_HELD = 2**29  # bytes of decoded pictures that are kept; those of larger sets are read anew
@@ -99,6 +100,8 @@ class Captions:
 def captions(texts: Sequence[str], tokenizer: Tokenizer, context_length: int) -> Captions:
     """Encodes texts, with the tokenizer's end of text behind each, where it has one.
 
+    CLIP's own tokenizer has a token that begins a text, too.
+
     Args:
       texts: not empty.
       tokenizer: of the model.
@@ -106,9 +109,11 @@ def captions(texts: Sequence[str], tokenizer: Tokenizer, context_length: int) ->
     """
     end = tokenizer.end_of_text
     behind = [] if end is None else [end]
-    room = context_length - len(behind)
+    start = tokenizer.start_of_text if isinstance(tokenizer, ClipBPE) else None
+    before = [] if start is None else [start]
+    room = max(1, context_length - len(before) - len(behind))
     encoded = tokenizer.encode_batch(list(texts))
-    kept = [np.array([*ids[:room], *behind], np.int32) for ids in encoded]
+    kept = [np.array([*before, *ids[:room], *behind], np.int32) for ids in encoded]
     return Captions(kept, sum(len(ids) > room for ids in encoded))
 
 

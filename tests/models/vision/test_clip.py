@@ -13,7 +13,7 @@ from gptjax.models.vision.augmentation import Augmentation, augmented
 from gptjax.models.vision.clip import CLIP
 from gptjax.models.vision.costs import clip_parameter_count
 from gptjax.runs.kind import kind_of
-from gptjax.training.image_losses import contrastive, pair_nats
+from gptjax.tasks.vision.losses import contrastive, pair_nats
 from gptjax.vision_config import ClipConfig, VisionConfig
 
 TINY = ClipConfig(
