@@ -8,9 +8,10 @@ from gptjax.attention import attend, cached_attend, init_cache, parse
 from gptjax.attention.wholes import seen_to_the_end
 from tests.attention.oracle import attention
 from tests.attention.paths import PATHS, use_path
+from tests.support.tiers import tiered
 
 T = 40
-NAMES = ".aaa..bbbb.cc.ddddddddddddddddd....eee..", "aaaaa.....bb.c.dddddd.........eeeeeeee.f"
+NAMES = ".aaa..bbbb.cc.ddddddddddddddddd....eee..", "aaaaa.....bb.c.ddddd..........eeeeeeee.f"
 INSIDE = np.array([[name != "." for name in row] for row in NAMES])
 ALLOWED = np.array(
     [
@@ -48,7 +49,9 @@ def test_the_last_part_is_where_all_of_a_whole_are():
     np.testing.assert_array_equal(seen_to_the_end(INSIDE, np.full((2, T), -1)), -1)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "path", tiered(((path,) for path in PATHS), [("reference",), ("blockwise scanned",)])
+)
 def test_every_path_lets_parts_of_a_whole_see_each_other(path, arrays, expected, monkeypatch):
     q, k, v, out_bar = arrays
     order, impl = seen_to_the_end(INSIDE), use_path(path, monkeypatch)
@@ -63,21 +66,19 @@ def test_every_path_lets_parts_of_a_whole_see_each_other(path, arrays, expected,
 
 
 def test_decoding_sees_wholes_as_a_full_pass_does(arrays, expected):
-    """A prompt that ends within no whole, then whole ones, and tokens one by one."""
-    q, k, v, _ = arrays
+    """Ten parts of a text at a time, none of which ends within a whole."""
     (pattern,) = parse("dense")
     cache = init_cache(1, T, 2, 4, np.float32)
-    order = np.array(seen_to_the_end(INSIDE))[:1]
-    for first, stop in ((0, 11), (11, 13), (13, 14), (14, 32), (32, 33), (33, 40)):
-        here = slice(first, stop)
-        out, cache = cached_attend(
-            *(x[:1, here] for x in (q, k, v)),
-            cache,
-            pattern,
-            np.arange(first, stop)[None],
-            order=order[:, here],
-        )
-        np.testing.assert_allclose(out, expected[0][:1, here], atol=2e-5)
+    order = np.array(seen_to_the_end(INSIDE))[1:]
+    attend_to_all = jax.jit(
+        lambda q, k, v, cache, at, order: cached_attend(q, k, v, cache, pattern, at, order=order)
+    )
+    for first in range(0, T, 10):
+        here = slice(first, first + 10)
+        parts = [x[1:, here] for x in arrays[:3]]
+        at = np.arange(first, first + 10)[None]
+        out, cache = attend_to_all(*parts, cache, at, order[:, here])
+        np.testing.assert_allclose(out, expected[0][1:, here], atol=2e-5)
 
 
 def test_a_cache_that_forgets_refuses_an_order(arrays):
