@@ -5,6 +5,7 @@ echo "The function" | python -m experiments.sample --workdir=runs/demo --tempera
 python -m experiments.sample --workdir=runs/demo --prompt= --num_samples=3   # from nothing
 python -m experiments.sample --workdir=runs/demo --prompt="A list" --num_beams=4
 python -m experiments.sample --workdir=runs/sft --prompt="copy: fox jar"   # answers a user's turn
+python -m experiments.sample --workdir=runs/kosmos --prompt="<image> is" --image=seven.png
 
 With a chat tokenizer the prompt is a user's turn, and the text ends with the assistant's; with
 --nochat it is text like any other.
@@ -59,8 +60,8 @@ def main(argv: Sequence[str]) -> None:
     workdir = WorkDirectory(_WORKDIR.value)
     connect(lambda: workdir.config().parallelism)
     tokenizer, model = workdir.tokenizer(), workdir.model()
-    asked, searching = prompt_of_flags(tokenizer), _NUM_BEAMS.value is not None
-    sampler = sampler_of_flags(model.config.vocab_size, searching, asked.banned)
+    asked = prompt_of_flags(tokenizer, workdir.config())
+    sampler = sampler_of_flags(model.config.vocab_size, _NUM_BEAMS.value is not None, asked.banned)
     options = {
         "max_new_tokens": _MAX_NEW_TOKENS.value,
         "sampler": sampler,
@@ -68,6 +69,7 @@ def main(argv: Sequence[str]) -> None:
         "stop_token": asked.stop_token,
         "stop": _STOP.value,
         "sliding_window": _SLIDING_WINDOW.value,
+        "images": asked.images,
     }
     order = make_order(model.config, asked.tokens, **options)
     room = order.limit - order.prompt.size
@@ -88,6 +90,7 @@ def main(argv: Sequence[str]) -> None:
             stop=_STOP.value,
             length_penalty=_LENGTH_PENALTY.value,
             sampler=sampler,
+            images=[asked.images],
         )
         texts = [
             [whole_text(tokenizer, text.tokens, _STOP.value, asked.stop_token)] for text in found
@@ -95,15 +98,13 @@ def main(argv: Sequence[str]) -> None:
     else:
         generator = Generator(model, params, tokenizer)
         if _BEST_OF.value is not None:
-            best = generator.best_of(order.prompt, _BEST_OF.value, **options)
-            texts = [best.text()]
+            texts = [generator.best_of(order.prompt, _BEST_OF.value, **options).text()]
         else:
             requests = [
                 generator.submit(order.prompt, sample_index=index, **options)
                 for index in range(_NUM_SAMPLES.value)
             ]
             texts = [request.text() for request in requests]
-
     read = whole_text(tokenizer, order.prompt) if asked.said is None else f"{asked.said}\n"
     for number, text in enumerate(texts, start=1):
         if _NUM_SAMPLES.value > 1:

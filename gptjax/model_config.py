@@ -145,6 +145,19 @@ class ModelConfig:
         assert self.d_head is not None, "resolve the config first"
         return (MUP_HEAD / self.d_head) ** 0.5 if self.parametrization == "mup" else 1.0
 
+    @property
+    def has_wholes(self) -> bool:
+        """Whether parts of a text, such as an image's, see each other, so that none is cut."""
+        return False
+
+    def check_images(self, tokens: Any, count: int) -> None:
+        """Refuses (ValueError) so many images that tokens [n] have no places for, or too few."""
+        del tokens
+        if count:
+            raise ValueError(
+                f"images: got {count}, expected none: the model was trained on text alone"
+            )
+
     def resolved(self) -> Self:
         """A copy that is checked field by field, then as `resolve` does."""
         validate(self, "config.model.")

@@ -22,7 +22,7 @@ MAX_LINES = 350
 MAX_BINARY_LINES = 120
 MAX_FILES = 16  # of a room, __init__.py aside
 
-SECTIONS = {"model_config", "vision_config", "lora_config", "optimizer_config"}
+SECTIONS = {"model_config", "vision_config", "multimodal_config", "lora_config", "optimizer_config"}
 BASE = {"registry", "batch_schedule", "settings", "config", "atomic_files", "locks"} | SECTIONS
 TEXT = BASE | {"tokenization"}
 MODEL = BASE | {"pytrees", "attention", "models"}
@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "atomic_files": {"locks"},
     "locks": set(),
     "settings": {"registry"},
-    **{section: {"settings", "model_config"} for section in SECTIONS},
+    **{section: {"settings", "model_config", "vision_config"} for section in SECTIONS},
     "config": {"batch_schedule", "settings"} | SECTIONS,
     "tokenization": BASE,
     "data": TEXT,

@@ -1,19 +1,24 @@
 """Flags that say what to continue, for binaries that generate.
 
-prompt = prompt_of_flags(tokenizer)
+prompt = prompt_of_flags(tokenizer, config)
 """
 
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
 
-from experiments.flags.paths import define_path
+from experiments.flags.paths import define_path, define_path_multi
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
+from gptjax.data.image_text.documents import interleaved, picture_of
+from gptjax.data.image_text.rows import ImageForm, encode_parts
 from gptjax.inference.text import encode_prompt
-from gptjax.tokenization import ChatTokenizer, Tokenizer
+from gptjax.runs.kind import kind_of
+from gptjax.tasks.image_text.kind import image_form
+from gptjax.tokenization import ChatTokenizer, ImageTokenizer, Tokenizer
 
 _PROMPT = flags.DEFINE_string(
     "prompt",
@@ -24,6 +29,11 @@ _PROMPT_FILE = define_path(
     "prompt_file",
     None,
     "File that holds the prompt. A newline at its end is dropped. - stands for standard input.",
+)
+_IMAGE = define_path_multi(
+    "image",
+    "File of an image, PNG or JPEG, which stands where the prompt has <image>. It may be given "
+    "again.",
 )
 _CHAT = flags.DEFINE_bool(
     "chat",
@@ -65,25 +75,50 @@ class Prompt:
       tokens: [n] int32.
       stop_token: that ends what follows.
       banned: tokens that it never holds.
-      said: a user's words, where it is a turn of a chat.
+      said: the words as they were given, where it is a turn of a chat or has images.
+      images: of the prompt, uint8 [N, H, W, C]; None: it has none.
     """
 
     tokens: np.ndarray
     stop_token: int | None
     banned: tuple[int, ...] = ()
     said: str | None = None
+    images: np.ndarray | None = None
 
 
-def prompt_of_flags(tokenizer: Tokenizer) -> Prompt:
-    """The prompt that the flags say, as a turn of a chat or as text; errors are `read_prompt`'s.
+def prompt_of_flags(tokenizer: Tokenizer, config: Any) -> Prompt:
+    """The prompt that the flags say, as a turn of a chat, as text, or as text with images.
+
+    Args:
+      tokenizer: of the run.
+      config: of the run, resolved.
 
     Raises:
-      ValueError: a chat with a tokenizer that has no marks of one.
+      ValueError: as `read_prompt`; a chat with a tokenizer that has no marks of one; images that
+        cannot be read, of a run of text alone, or another number than the prompt has places for.
     """
     text, is_chat = read_prompt(), isinstance(tokenizer, ChatTokenizer)
+    if isinstance(tokenizer, ImageTokenizer) and kind_of(config).marks == ImageTokenizer.kind:
+        return _with_images(text, tokenizer, image_form(config))
+    if _IMAGE.value:
+        raise ValueError(
+            f"--image: got {_IMAGE.value[0]}, expected none: the model was trained on text alone"
+        )
     if _CHAT.value is False or not (_CHAT.value or is_chat):
         return Prompt(encode_prompt(tokenizer, text), tokenizer.end_of_text)
     template = ChatTemplate(tokenizer)
     turn = template.prompt([Message("user", text)])
     marks = template.tokenizer
     return Prompt(turn, marks.end_of_turn, marks.outside_answers, text)
+
+
+def _with_images(text: str, tokenizer: ImageTokenizer, form: ImageForm) -> Prompt:
+    """Text with the images of --image in the places that it has for them."""
+    try:
+        pictures = [picture_of(reference) for reference in _IMAGE.value or ()]
+        parts = interleaved(text, pictures).parts if text or pictures else ()
+        images = form.pixels(pictures, len(pictures)) if pictures else None
+    except ValueError as error:
+        raise ValueError(f"--image: {str(error).removeprefix('images: ')}") from error
+    tokens = encode_parts(parts, tokenizer, form.tokens).ids
+    return Prompt(tokens, tokenizer.end_of_text, tokenizer.outside_text, text, images)

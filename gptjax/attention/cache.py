@@ -34,7 +34,8 @@ class KVCache:
     Attributes:
       k: keys [B, K, S, D], in the order that attention reads them in.
       v: values [B, K, S, Dv].
-      positions: int32 [B, S], the text position each slot holds; negative where empty.
+      positions: int32 [B, S], the position by which patterns judge what each slot holds, which is
+        that in the text but for an `order`; negative where empty.
       near: keys that a query may see behind it, itself included, which the ring of slots after
         the first `first` keeps; None: slot i is for position i.
       first: slots for the first positions of the text, never given to others.
@@ -104,6 +105,8 @@ def cached_attend(
     cache: KVCache,
     pattern: Pattern,
     positions: jax.Array,
+    *,
+    order: jax.Array | None = None,
     **options: Any,
 ) -> tuple[jax.Array, KVCache]:
     """Writes a chunk of keys and values to the cache, then attends to all it holds.
@@ -116,6 +119,8 @@ def cached_attend(
       pattern: who may attend; causality is added as in `attend`.
       positions: int32 [B, T] or [T], text positions of the chunk. Negative ones are padding:
         not stored.
+      order: int32 [B, T], positions of the chunk by which patterns judge, now and later, see
+        `wholes`; None: text positions.
       **options: further keywords of `attend`: impl, score, scale.
 
     Returns:
@@ -130,8 +135,14 @@ def cached_attend(
     batch, size = q.shape[0], q.shape[1]
     positions = jnp.broadcast_to(positions, (batch, size))
     _check(cache, pattern, size, positions)
-    written = _write(cache, k, v, positions)
-    held = {"q_positions": positions, "k_positions": written.positions}
+    if order is not None and cache.near is not None:
+        raise ValueError(
+            f"cached_attend: got an order of its own with {pattern}, whose cache forgets what is "
+            f"more than {cache.near} positions back, expected a pattern of unbounded reach"
+        )
+    judged = positions if order is None else order
+    written = _write(cache, k, v, positions, judged)
+    held = {"q_positions": judged, "k_positions": written.positions}
     out = attend(q, written.k.swapaxes(1, 2), written.v.swapaxes(1, 2), pattern, **held, **options)
     wrong = (positions >= cache.chunk) & (cache.near is None)
     if pattern.looks_ahead:
@@ -139,20 +150,25 @@ def cached_attend(
     return jnp.where(wrong[:, :, None, None], jnp.nan, out), written
 
 
-def _write(cache: KVCache, k: jax.Array, v: jax.Array, positions: jax.Array) -> KVCache:
-    """The cache with k [B, T, K, D], v [B, T, K, Dv] of `positions` [B, T] in their slots."""
+def _write(
+    cache: KVCache, k: jax.Array, v: jax.Array, positions: jax.Array, judged: jax.Array
+) -> KVCache:
+    """The cache with k [B, T, K, D], v [B, T, K, Dv] in the slots of `positions` [B, T].
+
+    `judged` [B, T] are the positions by which patterns judge.
+    """
     slots = cache.slots(positions)
     if positions.size == 1:
         # A write of one position becomes an update that XLA's CPU compiler repeats for each reader,
         # with a copy of the whole cache for each. One that is dropped keeps it a scatter.
-        k, v, positions = (jnp.concatenate([x, x], axis=1) for x in (k, v, positions))
+        k, v, judged = (jnp.concatenate([x, x], axis=1) for x in (k, v, judged))
         slots = jnp.concatenate([slots, jnp.full_like(slots, cache.k.shape[2])], axis=1)
     rows = jnp.arange(slots.shape[0])[:, None]
     return dataclasses.replace(
         cache,
         k=cache.k.at[rows, :, slots].set(k.astype(cache.k.dtype), mode="drop"),
         v=cache.v.at[rows, :, slots].set(v.astype(cache.v.dtype), mode="drop"),
-        positions=cache.positions.at[rows, slots].set(positions, mode="drop"),
+        positions=cache.positions.at[rows, slots].set(judged, mode="drop"),
     )
 
 

@@ -21,7 +21,7 @@ from gptjax.compiled import compiled
 from gptjax.inference import decoding
 from gptjax.inference.decoding import Decoding
 from gptjax.inference.kept_texts import KeptTexts, keeps
-from gptjax.inference.prefill import Prefill, bucket
+from gptjax.inference.prefill import Prefill, bucket, padded_images
 from gptjax.inference.requests import Order, Request
 from gptjax.inference.sampling import Alternatives, Sampler, by_row
 from gptjax.models.decoder import Decoder
@@ -75,7 +75,10 @@ class RunningBatch:
         groups: dict[int, list[Request]] = {}
         begun: list[tuple[Request, tuple[Cache, int]]] = []
         for request in joining:
-            if found := self._kept.longest(request.order.prompt):
+            found = None
+            if request.order.images is None:  # equal tokens may stand for other images
+                found = self._kept.longest(request.order.prompt)
+            if found:
                 begun.append((request, found))
             else:
                 size = max(request.order.prompt.size, self._prompt)
@@ -168,12 +171,14 @@ class RunningBatch:
     def _keep_ended(self) -> None:
         """Keeps the texts of rows that have ended since the last time, and frees their rows."""
         ended = [row for row, request in enumerate(self._rows) if request and not request.writing]
+        requests = ((row, self._rows[row]) for row in ended)
+        kept = [row for row, request in requests if request and request.order.images is None]
         for row in ended:  # first of all: a copy that fails must not fail again at each step
             self._rows[row] = None
-        if not (ended and self._kept and self._state is not None):
+        if not (kept and self._kept and self._state is not None):
             return
         tokens, lengths = fetched((self._state.texts.tokens, self._state.texts.length))
-        for row in ended:
+        for row in kept:
             cache = self._row_of(self._state.cache, np.int32(row))
             self._kept.keep(tokens[row, : lengths[row]].copy(), cache)
 
@@ -221,7 +226,10 @@ class RunningBatch:
             cache = self._continued(held, np.int32(count), size=size, piece=self._piece)
             begun = cache, count
         longest = self._prompt - 1
-        cache = self._prefill(params, tokens, lengths - 1, longest=longest, begun=begun)
+        images = padded_images([order.images for order in orders], rows)
+        cache = self._prefill(
+            params, tokens, lengths - 1, longest=longest, begun=begun, images=images
+        )
         state = self._begin(tokens, lengths, limits, stop_tokens, seeds, indices, cache)
         return self._with_alternatives(state)
 

@@ -154,6 +154,7 @@ class BeamSearch:
         early_stopping: bool | str = False,
         sampler: Sampler | None = None,
         unwanted: Callable[[], bool] = lambda: False,
+        images: Sequence[np.ndarray | None] | None = None,
     ) -> list[list[Hypothesis]]:
         """The best continuations of each prompt that were found, the best first.
 
@@ -171,6 +172,7 @@ class BeamSearch:
             would at the greatest length too, if the penalty favours that.
           sampler: a greedy one, whose filters are applied to log-probabilities.
           unwanted: asked now and then; a search of which it says so ends with what it has found.
+          images: of each prompt, see `pad_prompts`.
 
         Raises:
           ValueError: prompts, numbers or options that do not fit.
@@ -202,14 +204,16 @@ class BeamSearch:
             when_full=np.bool_(num_beams == 1 or early_stopping not in (False, "never")),
             to_limit=np.bool_(early_stopping == "never" and length_penalty > 0),
         )
-        config = self._model.config
+        config, size = self._model.config, self._batch_size
         padded = [
-            pad_prompts(prompts[start : start + self._batch_size], max_new_tokens, config)
-            for start in range(0, len(prompts), self._batch_size)
+            pad_prompts(prompts[part], max_new_tokens, config, images and images[part])
+            for part in (slice(i, i + size) for i in range(0, len(prompts), size))
         ]
         results: list[list[Hypothesis]] = []
         for batch in padded:
-            cache = self._prefill(self._params, batch.tokens, batch.lengths - 1)
+            fed = batch.tokens, batch.lengths - 1
+            cache = self._prefill(self._params, *fed, images=batch.images)
+            batch = dataclasses.replace(batch, images=None)
             state = self._begin(batch, cache, num_beams=num_beams)
             until, longest = 0, int((batch.limits - batch.lengths).max())
             while until < longest and not unwanted() and state.open.any():

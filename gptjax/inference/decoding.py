@@ -101,8 +101,8 @@ def decoding_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) 
 
 
 def piece_size(config: ModelConfig, size: int, piece: int) -> int:
-    """Tokens fed at once of texts of up to `size`: `piece`, or all if a pattern looks ahead."""
-    return size if looks_ahead(config) else min(size, piece)
+    """Tokens fed at once of texts of up to `size`: `piece`, or all where some look ahead."""
+    return size if looks_ahead(config) or config.has_wholes else min(size, piece)
 
 
 def begin(
@@ -133,12 +133,27 @@ def begin(
 
 
 def feed(
-    model: Decoder, params: Any, cache: Cache, tokens: jax.Array, positions: jax.Array
+    model: Decoder,
+    params: Any,
+    cache: Cache,
+    tokens: jax.Array,
+    positions: jax.Array,
+    **read: Any,
 ) -> Cache:
-    """The cache with tokens [B, T] in it; negative positions [B, T] are padding."""
-    variables = {"params": params}
-    made: Any = model.apply(variables, tokens, positions=positions, cache=cache, method="hidden")
+    """The cache with tokens [B, T] in it; negative positions [B, T] are padding.
+
+    `read` are further arguments of the model's `hidden`.
+    """
+    made: Any = model.apply(
+        {"params": params}, tokens, positions=positions, cache=cache, method="hidden", **read
+    )
     return made[1]
+
+
+def embedded(model: Decoder, params: Any, tokens: jax.Array, images: jax.Array) -> jax.Array:
+    """Embeddings [B, T, E] of tokens [B, T] and of images [B, N, H, W, C] at their places."""
+    made: Any = model.apply({"params": params}, tokens, images, method="embedded")
+    return made
 
 
 def decode(

@@ -143,6 +143,7 @@ class Generator:
         stop: Sequence[str] = (),
         sliding_window: bool = False,
         alternatives: int = 0,
+        images: np.ndarray | None = None,
     ) -> Request:
         """Asks for a continuation; it is written while it, or another one, is read.
 
@@ -160,6 +161,7 @@ class Generator:
             half of the context, takes the last tokens that do; else such a prompt is refused, or
             its text ends with the context.
           alternatives: how many of the most probable tokens to keep beside each new one.
+          images: uint8 [N, H, W, C], in the order of their places in the prompt.
 
         Raises:
           ValueError: at once, for a prompt and numbers that do not fit, a sampler that fails, or
@@ -180,6 +182,7 @@ class Generator:
             stop=stop,
             sliding_window=sliding_window,
             alternatives=alternatives,
+            images=images,
         )
         if kind_of(order.sampler) not in self._kinds:
             check_sampler(order.sampler, self._model.config.vocab_size)

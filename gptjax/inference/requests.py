@@ -36,6 +36,7 @@ class Order:
       stop_token: ends it, as its last token; None for none.
       stop: strings that end it; they are not shown.
       alternatives: how many of the most probable tokens are wanted beside each new one.
+      images: those of the prompt, uint8 [N, H, W, C]; None: it has none.
     """
 
     prompt: np.ndarray
@@ -46,6 +47,7 @@ class Order:
     stop_token: int | None
     stop: tuple[str, ...]
     alternatives: int = 0
+    images: np.ndarray | None = None
 
 
 def make_order(
@@ -60,6 +62,7 @@ def make_order(
     stop: Sequence[str] = (),
     sliding_window: bool = False,
     alternatives: int = 0,
+    images: np.ndarray | None = None,
 ) -> Order:
     """The order for a continuation by a model of `config`; see `Generator.submit`.
 
@@ -80,11 +83,13 @@ def make_order(
     if sliding_window:
         prompt = prompt[-_window(config.context_length, max_new_tokens) :]
     room = room_after(prompt, config)
+    config.check_images(prompt, 0 if images is None else len(images))
     limit = prompt.size + (room if max_new_tokens is None else min(room, max_new_tokens))
     _check_decodable(config, prompt.size, limit)
     prompt = prompt.astype(np.int32)
     sampler, stop = sampler or Sampler(), tuple(stop)
-    return Order(prompt, limit, sampler, seed, sample_index, stop_token, stop, alternatives)
+    given = prompt, limit, sampler, seed, sample_index, stop_token, stop, alternatives
+    return Order(*given, None if images is None or not len(images) else images)
 
 
 def check_answerable(

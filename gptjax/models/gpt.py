@@ -63,6 +63,7 @@ class GPT(Configured):
         segment_ids: jax.Array | None = None,
         cache: Cache | None = None,
         deterministic: bool = True,
+        order: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         """The trunk: hidden states of tokens or embeddings.
 
@@ -73,6 +74,7 @@ class GPT(Configured):
           segment_ids: [B, T] int32; tokens attend within their own segment only.
           cache: from `transformer.init_decoding`, or None for a full forward pass.
           deterministic: whether dropout is off; if not, the rng "dropout" is needed.
+          order: [B, T] int32, as of `Block`; None: that of the tokens.
 
         Returns:
           Hidden states [B, T, E] in `config.dtype`, and the cache with T more entries.
@@ -101,12 +103,14 @@ class GPT(Configured):
             for pattern, held in zip(attention_cycle(c), cache, strict=False):
                 if pattern.looks_ahead:
                     refuse_split(pattern, held.positions, positions)
+        ordered: dict[str, Any] = {} if order is None else {"order": order}  # no LSTM has one
         return self.trunk(
             x,
             segment_ids=segment_ids,
             positions=positions,
             cache=cache,
             deterministic=deterministic,
+            **ordered,
         )
 
     def _positioned(self, x: jax.Array, positions: jax.Array | None) -> jax.Array:

@@ -129,6 +129,7 @@ class Attention(nn.Module):
         rotation: Rotation | None,
         score: Score | None,
         deterministic: bool,
+        order: jax.Array | None,
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [B, T, E] to [B, T, E] and the cache with the T new keys and values in it."""
         c = self.config
@@ -146,7 +147,9 @@ class Attention(nn.Module):
                     "cache: got one with segment_ids, without positions or in an encoder, expected "
                     "positions alone, in a decoder"
                 )
-            out, cache = cached_attend(q, k, v, cache, self.pattern, positions, score=score)
+            out, cache = cached_attend(
+                q, k, v, cache, self.pattern, positions, order=order, score=score
+            )
         else:
             dropping = c.attention_dropout > 0.0 and not deterministic
             out = self.attend(
@@ -157,6 +160,8 @@ class Attention(nn.Module):
                 causal=self.causal,
                 impl=c.attention_impl,
                 segment_ids=segment_ids,
+                q_positions=order,
+                k_positions=order,
                 score=score,
                 dropout_rate=c.attention_dropout if dropping else 0.0,
                 dropout_rng=self.make_rng("dropout") if dropping else None,
@@ -220,6 +225,7 @@ class Block(nn.Module):
         rotation: Rotation | None = None,
         score: Score | None = None,
         deterministic: bool = True,
+        order: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [B, T, E] to [B, T, E].
 
@@ -232,6 +238,8 @@ class Block(nn.Module):
           rotation: from `positions.rotation`, or None to leave queries and keys as they are.
           score: what `attend` does to the scores, or None.
           deterministic: whether dropout is off; if not, the rng "dropout" is needed.
+          order: [B, T] int32, positions by which patterns and causality judge, see
+            `attention.wholes`; None: the places of the tokens.
         """
         c = self.config
         residual_std = c.hidden_std
@@ -258,6 +266,7 @@ class Block(nn.Module):
             "rotation": rotation,
             "score": score,
             "deterministic": deterministic,
+            "order": order,
         }
         if c.norm == "pre":
             branch, cache = mix(norm(x), **calls)

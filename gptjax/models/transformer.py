@@ -162,6 +162,7 @@ class Transformer(Configured):
         positions: jax.Array | None = None,
         cache: Cache | None = None,
         deterministic: bool = True,
+        order: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         """Maps [B, T, E] to hidden states [B, T, E] and the cache with T more entries.
 
@@ -199,6 +200,7 @@ class Transformer(Configured):
                 score=score,
                 cache=cache,
                 deterministic=deterministic,
+                order=order,
                 rngs=None if rng is None else {"dropout": rng},
             )
 

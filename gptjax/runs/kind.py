@@ -270,6 +270,7 @@ KINDS: dict[str, str] = {
     "question_answering": "gptjax.tasks.question_answering.kind",
     "translation": "gptjax.tasks.translation",
     "moderation": "gptjax.tasks.moderation.kind",
+    "image_text": "gptjax.tasks.image_text.kind",
     "contrastive": "gptjax.tasks.vision.contrastive",
     "image_classification": "gptjax.tasks.vision.image_classification",
 }

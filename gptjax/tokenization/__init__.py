@@ -6,12 +6,14 @@
 
 The kinds are raw bytes (`raw_bytes`), GPT-2's byte-level BPE (`byte_level_bpe`), GPT-1's BPE
 (`gpt1_bpe`), CLIP's (`clip_bpe`), SentencePiece (`sentencepiece_model`), any of these but CLIP's
-with the tokens of a chat (`chat`) or of a task (`task`), and BERT's WordPiece (`wordpiece`).
+with the tokens of a chat (`chat`), of a task (`task`) or of images (`images`), and BERT's WordPiece
+(`wordpiece`).
 """
 
 from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
 from gptjax.tokenization.chat import ChatTokenizer
 from gptjax.tokenization.gpt1_bpe import GPT1BPE
+from gptjax.tokenization.images import ImageTokenizer
 from gptjax.tokenization.loading import load_tokenizer
 from gptjax.tokenization.protocol import END_OF_TEXT, Tokenizer
 from gptjax.tokenization.raw_bytes import RawBytes
@@ -24,6 +26,7 @@ __all__ = [
     "GPT1BPE",
     "ByteLevelBPE",
     "ChatTokenizer",
+    "ImageTokenizer",
     "RawBytes",
     "SentencePiece",
     "TaskTokenizer",

@@ -11,6 +11,7 @@ from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
 from gptjax.tokenization.chat import ChatTokenizer
 from gptjax.tokenization.clip_bpe import ClipBPE
 from gptjax.tokenization.gpt1_bpe import GPT1BPE
+from gptjax.tokenization.images import ImageTokenizer
 from gptjax.tokenization.marked import INNER_KINDS, MarkedTokenizer
 from gptjax.tokenization.merges import MergesTokenizer
 from gptjax.tokenization.protocol import KIND_FILE, Tokenizer, read_json
@@ -23,7 +24,7 @@ from gptjax.tokenization.wordpiece import VOCAB, WordPiece
 REPOSITORY_TOKENIZERS = Path(__file__).resolve().parents[2] / "tokenizers"
 
 MARKED: dict[str, type[MarkedTokenizer]] = {
-    kind.kind: kind for kind in (ChatTokenizer, TaskTokenizer)
+    kind.kind: kind for kind in (ChatTokenizer, TaskTokenizer, ImageTokenizer)
 }
 KINDS: dict[str, type[Tokenizer]] = {
     **INNER_KINDS,
@@ -62,8 +63,8 @@ def load_tokenizer(spec: str) -> Tokenizer:
         merges.txt); `sentencepiece:FILE`;
         `wordpiece:DIR` (vocab.txt, and wordpiece.json where there is one);
         the name of a folder in the repository's tokenizers/; the path of a directory written by
-        `Tokenizer.save`; or `chat:` or `task:` and any of these, which adds the tokens of a chat
-        or of GPT-1's fine-tuning.
+        `Tokenizer.save`; or `chat:`, `task:` or `images:` and any of these, which adds the tokens
+        of a chat, of GPT-1's fine-tuning or of images.
 
     Returns:
       The tokenizer.

@@ -91,7 +91,8 @@ def token_nats(
 ) -> Callable[[Any, Batch, jax.Array | None], jax.Array]:
     """The cross-entropy of every target, as a function (params, batch, rng) -> [B, T] float32.
 
-    Arguments and batch are those of `language_model`, which has `loss_weights` besides.
+    Arguments and batch are those of `language_model`, which has `loss_weights` besides. The batch
+    of a model that reads images has images [B, N, H, W, C] uint8, too.
     """
 
     def nats_of(params: Any, hidden: jax.Array, targets: jax.Array) -> jax.Array:
@@ -114,6 +115,7 @@ def token_nats(
             batch["tokens"],
             segment_ids=batch.get("segment_ids"),
             positions=batch.get("positions"),
+            **({"images": batch["images"]} if "images" in batch else {}),
             **dropout_from(rng),
             method="hidden",
         )

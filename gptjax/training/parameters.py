@@ -58,8 +58,9 @@ class Rule:
 
 LAYER = "trunk/layers"
 _NARROW_HEADS = ("scalar_head/kernel", "task_head/kernel")
-# The encoder of an encoder-decoder is a stack of its own, as is that of images under `vision`.
-_STACK = "(vision/)?(trunk|encoder)"
+# The encoder of an encoder-decoder is a stack of its own, as are that of images under `vision` and
+# what stands between images and a text.
+_STACK = "((vision|connector)/)?(trunk|encoder)"
 _LAYER = f"{_STACK}/layers"
 _POOLER = "(vision/)?pooler"
 _ATTENTION = f"{_LAYER}/(cross_)?attention"
@@ -70,6 +71,8 @@ _MODEL = (
     Rule(r"(vision/)?patch_embedding/bias|(vision/)?class_embedding", (None,), False),
     Rule(r"(image|text)_projection", ("fsdp", None), True),
     Rule(r"logit_scale", (), False),
+    Rule(r"connector/(query_embedding|out/kernel)", (None, "fsdp"), True),
+    Rule(r"connector/out/bias", (None,), False),
     Rule(
         rf"{_ATTENTION}/(query|key|value)/kernel",
         (None, "fsdp", "tensor", None),

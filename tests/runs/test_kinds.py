@@ -33,7 +33,7 @@ SUPERVISED = [name for name in ALL_KINDS if name != "ppo"]
 # Their whole lives are of the second tier; what they have of their own is tested beside them.
 LATER = (
     *("masked_lm", "translation", "classification", "bert_classification", "question_answering"),
-    *("moderation", "image_classification"),
+    *("moderation", "image_classification", "image_text"),
 )
 
 

@@ -25,6 +25,7 @@ from gptjax.config import (
     resolve,
 )
 from gptjax.model_config import BertConfig, EncoderDecoderConfig
+from gptjax.multimodal_config import MultimodalConfig
 from gptjax.runs import supervised
 from gptjax.runs.kind import kind_of
 from gptjax.runs.train import train
@@ -32,6 +33,7 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tasks.classification.config import BertClassificationConfig, LabelledConfig
 from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.image_text.config import ImageTextConfig, ImageTextSection
 from gptjax.tasks.masked_lm import MaskedLMConfig, MaskedLMSection
 from gptjax.tasks.moderation.config import ModerationConfig, ModerationSection
 from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
@@ -145,6 +147,12 @@ def make_config(kind, **overrides):
         config.images = ImageClassificationSection(
             train="shapes:count=24,classes=true", validation="shapes:count=10,seed=1,classes=true"
         )
+    if isinstance(config, ImageTextConfig):
+        config.model = tiny_image_gpt()
+        config.data.tokenizer = "images:instructions_448"
+        config.image_text = ImageTextSection(
+            train="shapes:count=60", max_images=2, shift=1.0, judged=8, judged_at_end=8
+        )
     if isinstance(config, TranslationConfig):
         config.model = EncoderDecoderConfig(
             vocab_size=448,
@@ -173,6 +181,22 @@ def tiny_vit(**fields):
     """One layer of width 16, on four patches."""
     sizes = {"image_size": 16, "patch_size": 8, "num_layers": 1, "num_heads": 2, "d_model": 16}
     return VisionConfig(**sizes | fields)
+
+
+def tiny_image_gpt(**fields):
+    """One layer of width 16, for images of four patches and the vocabulary instructions_448."""
+    small = {
+        "vocab_size": 451,
+        "context_length": 48,
+        "num_layers": 1,
+        "num_heads": 2,
+        "d_model": 16,
+        "residual_dropout": 0.1,
+        "image_tokens": 3,
+        "resampler_layers": 1,
+        "vision": tiny_vit(),
+    }
+    return MultimodalConfig(**small | fields)
 
 
 def tiny_bert(context_length):

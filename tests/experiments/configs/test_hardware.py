@@ -22,7 +22,8 @@ OF_TASKS = [
     if re.match(f"(gpt1|bert)_(?!({PRETRAINED}|{NEEDS_A_START})$)", name)
 ]
 WITHOUT = re.compile(
-    "demo|.*_smoke|scaling_miniature|transformer_[a-e]_.*|gpt1_(?!lstm$).*|bert_(?!base|large).*"
+    "demo|.*_smoke|scaling_miniature|kosmos_mnist|transformer_[a-e]_.*|gpt1_(?!lstm$).*"
+    "|bert_(?!base|large).*"
 )  # rows refer to the base
 OF_PAPERS = [name for name in EXPERIMENTS if not WITHOUT.fullmatch(name)]
 NAMED = re.compile(r"[Oo]n\s+([\d,]+)\s+[AV]100\s+of\s+(\d+)\s+GB[^:.]*:\n\n((?: {4}.*\n?)+)$")

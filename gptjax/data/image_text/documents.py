@@ -1,0 +1,213 @@
+"""Documents in which text and images stand in any order, and the sets that a run can read.
+
+A row of a set in JSON lines says where its images stand, and which they are, in order:
+
+    {"text": "<image> plus <image> is", "images": ["a.png", "data:image/png;base64,..."],
+     "answer": " twelve"}
+
+An answer, if there is one, is what follows the text; held-out answers are what a model is judged
+by. KOSMOS-1 (arXiv 2302.14045, section 2.1) has such documents from web pages.
+
+    learned, held_out = load_image_text("jsonl:pages/*.jsonl", fraction=0.05)
+"""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gptjax.data.corpora.division import held_out_rule
+from gptjax.data.corpora.pictures import data_uri_content, fitted_pixels, read_picture
+from gptjax.data.dialogue.records import Item, Records, Row, read_records
+from gptjax.registry import Registry, of_path, unknown_name
+from gptjax.tokenization.images import PLACE
+
+Sides = tuple[tuple["ImageText", ...], tuple["ImageText", ...]]
+SETS: Registry[Callable[[str, float], Sides]] = Registry("set of images and text")
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image, which is decoded when it is needed.
+
+    Attributes:
+      source: a file, the bytes of one, or pixels [H, W] or [H, W, 3] uint8, 0 to 255.
+      digest: SHA-256 (hex) of the file's bytes, or of the pixels; equal pictures have the same.
+    """
+
+    source: Path | bytes | np.ndarray = dataclasses.field(repr=False, compare=False)
+    digest: str
+
+    @classmethod
+    def of(cls, source: Path | bytes | np.ndarray) -> "Picture":
+        """The picture of a source; ValueError for a file that cannot be read."""
+        if isinstance(source, Path):
+            try:
+                content = source.read_bytes()
+            except OSError as error:
+                raise ValueError(
+                    f"{source}: {error.strerror}; expected a picture, PNG or JPEG"
+                ) from error
+        else:
+            content = source if isinstance(source, bytes) else source.tobytes()
+        return cls(source, hashlib.sha256(content).hexdigest())
+
+    def pixels(self, size: int, channels: int = 3, fit: str = "crop") -> np.ndarray:
+        """The picture as a model reads it: [size, size, channels] uint8.
+
+        Raises:
+          ValueError: as `read_picture`, whose arguments these are.
+        """
+        source = self.source
+        if not isinstance(source, np.ndarray):
+            return read_picture(source, size, channels=channels, fit=fit)
+        return fitted_pixels(source, size, channels=channels, fit=fit)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageText:
+    """A document.
+
+    Attributes:
+      parts: texts and pictures, in their order; at least one.
+      answer: what follows them; None: nothing does, and the document is not judged by it.
+      group: name of what its answers are counted with.
+    """
+
+    parts: tuple[str | Picture, ...]
+    answer: str | None = None
+    group: str = "answers"
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The pictures, in their order."""
+        return [part for part in self.parts if isinstance(part, Picture)]
+
+    @property
+    def text(self) -> str:
+        """The texts, with `PLACE` for each picture."""
+        return "".join(PLACE if isinstance(part, Picture) else part for part in self.parts)
+
+
+def interleaved(
+    text: str, pictures: Sequence[Picture], answer: str | None = None, group: str = "answers"
+) -> ImageText:
+    """The document of a text in which `PLACE` stands for each picture.
+
+    Raises:
+      ValueError: other numbers of both, or neither text nor picture.
+    """
+    texts = text.split(PLACE)
+    if len(texts) - 1 != len(pictures):
+        raise ValueError(
+            f"images: got {len(pictures)}, expected {len(texts) - 1}, as many as the text has "
+            f"{PLACE}"
+        )
+    parts: list[str | Picture] = [texts[0]]
+    for picture, after in zip(pictures, texts[1:], strict=True):
+        parts += [picture, after]
+    kept = tuple(part for part in parts if part != "")
+    if not kept:
+        raise ValueError("text: got nothing, expected text, an image, or both")
+    return ImageText(kept, answer, group)
+
+
+def picture_of(reference: str, folder: Path = Path()) -> Picture:
+    """The picture that a text refers to: a file, relative to `folder`, or a data URI.
+
+    Raises:
+      ValueError: a URL, which is not fetched; a URI that is no image in base64; no such file.
+    """
+    if reference.startswith("data:"):
+        return Picture.of(data_uri_content(reference))
+    if "://" in reference:
+        raise ValueError(
+            f"image: got the URL {reference[:60]!r}, expected a file or a data URI; nothing is "
+            "fetched"
+        )
+    return Picture.of(folder / reference)
+
+
+def divided(
+    items: Iterable[Item], key_of: Callable[[Item], Hashable], fraction: float
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Divides items by a hash of their keys: those to learn from, and those held out.
+
+    Args:
+      items: equal keys are on one side.
+      key_of: gives an item's key, whose `repr` is hashed.
+      fraction: share that is held out; 0: none, 1: all.
+    """
+    items = tuple(items)
+    if fraction in (0.0, 1.0):
+        return (items, ()) if fraction == 0.0 else ((), items)
+    numbers = [
+        int.from_bytes(hashlib.sha256(repr(key_of(item)).encode()).digest()[:8], "big")
+        for item in items
+    ]
+    is_held_out = held_out_rule(collections.Counter(numbers), fraction)
+    sides: tuple[list[Item], list[Item]] = ([], [])
+    for item, number in zip(items, numbers, strict=True):
+        sides[is_held_out(number)].append(item)
+    return tuple(sides[0]), tuple(sides[1])
+
+
+def load_image_text(
+    spec: str, fraction: float, validation: str | None = None
+) -> tuple[Records[ImageText], Records[ImageText]]:
+    """Loads documents to learn from, and held-out ones.
+
+    Args:
+      spec: `jsonl:PATH`, `shapes`, or another name of `SETS` and its location.
+      fraction: share of `spec` that is held out where `validation` is None.
+      validation: the held-out documents, likewise.
+
+    Raises:
+      ValueError: no such set, or one that cannot be read, or nothing on a side.
+    """
+    if validation is None:
+        learned, held_out = _sides(spec, fraction)
+        return Records(spec, learned), Records(f"{spec} (held out)", held_out)
+    return (
+        Records(spec, _sides(spec, 0.0)[0]),
+        Records(validation, _sides(validation, 1.0)[1]),
+    )
+
+
+def _sides(spec: str, fraction: float) -> Sides:
+    name, _, location = spec.partition(":")
+    if name not in SETS:
+        choices = [each if each == "shapes" else f"{each}:PATH" for each in SETS]
+        raise unknown_name("set of images and text", spec, choices, of_path("jsonl:PATH", spec))
+    return SETS.get(name)(location, fraction)
+
+
+@SETS.register("jsonl")
+def jsonl(location: str, fraction: float) -> Sides:
+    """Rows of `text`, `images` and `answer`, in files *.jsonl; paths begin where the file lies."""
+
+    def read(row: Row) -> Iterable[ImageText]:
+        folder = Path(row.name.rpartition(":")[0]).parent
+        answer = row.fields.get("answer")
+        given = row.fields.get("images") or []
+        if not isinstance(given, list):
+            raise row.wrong("'images'", type(given).__name__, "a list of files and data URIs")
+        references = [row.as_text("'images'", each) for each in given]
+        try:
+            pictures = [picture_of(each, folder) for each in references]
+            document = interleaved(
+                row.text("text"),
+                pictures,
+                None if answer is None else row.as_text("'answer'", answer),
+            )
+        except ValueError as error:
+            if str(error).startswith(row.name):
+                raise
+            raise ValueError(f"{row.name}: {error}") from error
+        yield document
+
+    records = read_records(f"jsonl:{location}", location, read)
+    return divided(records, lambda document: document, fraction)

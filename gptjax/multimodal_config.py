@@ -1,0 +1,110 @@
+"""The configuration of a decoder that reads images among its text.
+
+config = MultimodalConfig(vision=VisionConfig(image_size=28), image_tokens=4).resolved()
+"""
+
+import dataclasses
+from typing import Any
+
+from gptjax.model_config import ModelConfig
+from gptjax.settings import setting
+from gptjax.vision_config import VisionConfig
+
+
+@dataclasses.dataclass
+class MultimodalConfig(ModelConfig):
+    """A decoder with an encoder of images; the last id of its vocabulary is a place of an image."""
+
+    trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+    connector: str = setting(
+        "resampler",
+        "what makes an image's places in the text of the encoder's output: learned queries that "
+        "attend to it (resampler), or a linear map of each patch (projection)",
+        choices=("resampler", "projection"),
+    )
+    image_tokens: int | None = setting(
+        None,
+        "places that an image takes in the text; none: 64 of a resampler, as many as patches of a "
+        "projection",
+        low=1,
+    )
+    resampler_layers: int = setting(
+        2, "layers of the resampler, which are as wide as those of the encoder", low=1
+    )
+    image_attention: str = setting(
+        "causal",
+        "what a place of an image sees of the same image: what comes before it (causal), or all of "
+        "it (whole)",
+        choices=("causal", "whole"),
+    )
+    vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
+
+    @property
+    def soft_token(self) -> int:
+        """The id of a place of an image."""
+        return self.vocab_size - 1
+
+    @property
+    def image_places(self) -> int:
+        """Places that an image takes in the text, of a resolved configuration."""
+        assert self.image_tokens is not None, "resolve the config first"
+        return self.image_tokens
+
+    @property
+    def has_wholes(self) -> bool:
+        """Whether the places of an image see each other."""
+        return self.image_attention == "whole"
+
+    def check_images(self, tokens: Any, count: int) -> None:
+        """Refuses (ValueError) so many images that tokens [n] have no places for, or too few."""
+        places = int((tokens == self.soft_token).sum())
+        if places != count * self.image_places:
+            raise ValueError(
+                f"images: got {count}, expected as many as the prompt has places for, "
+                f"{places / self.image_places:g}"
+            )
+
+    def resolve(self) -> None:
+        """Resolves the decoder and the encoder, and fills in an image's places.
+
+        Raises:
+          ValueError: fields that contradict each other, or an image longer than the context.
+        """
+        super().resolve()
+        try:
+            self.vision = self.vision.resolved()
+        except ValueError as error:
+            said = str(error)
+            begin = "config.model."
+            raise ValueError(said.replace(begin, f"{begin}vision.", 1)) from None
+        patches = self.vision.grid**2
+        if self.connector == "projection":
+            if self.image_tokens not in (None, patches):
+                raise ValueError(
+                    f"config.model.image_tokens: got {self.image_tokens} with connector=projection,"
+                    f" expected none, or {patches}, the patches of an image"
+                )
+            self.image_tokens = patches
+        self.image_tokens = self.image_tokens or 64
+        if self.image_tokens + 2 > self.context_length:
+            raise ValueError(
+                f"config.model.image_tokens: got {self.image_tokens}, expected at most "
+                f"{self.context_length - 2}, context_length less the marks around an image"
+            )
+
+    def resampler(self) -> ModelConfig:
+        """The stack of the resampler, of a resolved configuration."""
+        vision = self.vision
+        names = ("d_model", "num_heads", "d_ff", "norm", "layer_norm_epsilon", "activation")
+        shared: dict[str, Any] = {name: getattr(vision, name) for name in names}
+        return ModelConfig(
+            **shared,
+            vocab_size=2,
+            context_length=self.image_places,
+            num_layers=self.resampler_layers,
+            positions="none",
+            init_std=vision.init_std,
+            residual_dropout=vision.residual_dropout,
+            attention_impl=self.attention_impl,
+            dtype=self.dtype,
+        ).resolved()

@@ -1,0 +1,1 @@
+"""The kind of run that learns from text with images in it."""

@@ -1,0 +1,174 @@
+"""A decoder that reads images: what stands at their places, sizes, and decoding as a full pass."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs import EXPERIMENTS
+from gptjax.config import resolve
+from gptjax.inference.generate import Generator
+from gptjax.inference.sampling import make_sampler
+from gptjax.models.multimodal.augmentation import jittered
+from gptjax.models.multimodal.costs import image_gpt_flops_per_token, image_gpt_parameter_count
+from gptjax.models.multimodal.decoder import ImageGPT
+from gptjax.models.parameter_shapes import parameter_shapes
+from gptjax.multimodal_config import MultimodalConfig
+from gptjax.vision_config import VisionConfig
+from tests.support.tiers import tiered
+
+TINY = MultimodalConfig(
+    vocab_size=40,
+    vocab_multiple=8,
+    context_length=32,
+    num_layers=1,
+    num_heads=2,
+    d_model=16,
+    init_std=0.3,
+    image_tokens=3,
+    resampler_layers=1,
+    vision=VisionConfig(
+        image_size=8, patch_size=4, num_channels=1, num_layers=1, num_heads=2, d_model=8
+    ),
+).resolved()
+BEGIN, END, SOFT = 37, 38, 39
+IMAGE = [BEGIN, SOFT, SOFT, SOFT, END]
+TOKENS = np.array([[1, *IMAGE, 5, 6, *IMAGE, 7, 8, 9], [1, 2, *IMAGE, 3, 4, 5, 6, 7, 8, 9, 9, 9]])
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 2, 8, 8, 1)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def params():
+    rng = np.random.default_rng(0)
+
+    def leaf(path, shape):
+        centre = 1.0 if path[-1].key == "scale" else 0.0
+        return jnp.asarray(rng.normal(centre, 0.3, shape.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(leaf, parameter_shapes(ImageGPT(TINY)))
+
+
+def test_images_fill_the_places_of_their_row_in_their_order(params):
+    model = ImageGPT(TINY)
+
+    @jax.jit
+    def both(images):
+        of_images = model.apply({"params": params}, images, method="image_embeddings")
+        return of_images, model.apply({"params": params}, TOKENS, images, method="embedded")
+
+    of_images, found = both(IMAGES)
+    expected = np.array(params["token_embedding"])[TOKENS]
+    for row in range(2):
+        places = iter(np.array(of_images)[row])
+        for at in np.flatnonzero(TOKENS[row] == SOFT):
+            expected[row, at] = next(places)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert not np.allclose(of_images[0, :3], of_images[0, 3:])
+    lacking = np.array(both(IMAGES[:, :1])[1])
+    assert np.isnan(lacking[0]).any() and np.isfinite(lacking[1]).all()
+
+
+@pytest.mark.parametrize("image_attention", tiered([("causal",), ("whole",)], [("whole",)]))
+def test_what_sees_what_and_that_decoding_agrees(params, image_attention):
+    """Gradients reach what an output may see; greedy texts are those of full passes."""
+    config = dataclasses.replace(TINY, image_attention=image_attention).resolved()
+    model, variables = ImageGPT(config), {"params": params}
+    full = jax.jit(lambda images, tokens: model.apply(variables, tokens, images=images))
+
+    def hidden(embeddings):
+        return model.apply(variables, TOKENS[:1], embeddings=embeddings, method="hidden")[0][0]
+
+    embeddings = np.random.default_rng(1).normal(size=(1, TOKENS.shape[1], 16)).astype(np.float32)
+    by = np.abs(np.array(jax.jit(jax.jacrev(hidden))(embeddings))[:, :, 0]).sum((1, 3)) > 1e-9
+    length = TOKENS.shape[1]
+    first, second = {2, 3, 4}, {9, 10, 11}
+    for i, j in np.ndindex(length, length):
+        together = {i, j} <= first or {i, j} <= second
+        assert by[i, j] == (j <= i or (image_attention == "whole" and together)), (i, j)
+
+    generator = Generator(model, params, slots=2, piece=16)
+    requests = [
+        generator.submit(
+            tokens,
+            images=images[: (tokens == SOFT).sum() // 3],
+            max_new_tokens=6,
+            sampler=make_sampler(0.0),
+        )
+        for tokens, images in zip(TOKENS, IMAGES, strict=True)
+    ]
+    for row, request in enumerate(requests):
+        text = TOKENS[row]
+        for token in request.result():
+            padded = np.zeros((1, 24), np.int32)
+            padded[0, : len(text)] = text
+            logits = np.array(full(IMAGES[row][None], padded))[0, len(text) - 1]
+            assert token == logits.argmax()
+            text = np.append(text, token)
+
+
+def test_other_images_of_equal_tokens_are_other_texts(params):
+    """Texts that have ended are kept by their tokens; one with images must not be."""
+    generator = Generator(ImageGPT(TINY), params, slots=1, kept_texts=2)
+    prompt = np.array([*range(1, 16), *IMAGE, 5], np.int32)
+    (first,), (other,), (again,) = (
+        generator.complete([prompt], images=images[:1], max_new_tokens=1)
+        for images in (IMAGES[0], IMAGES[1], IMAGES[0])
+    )
+    assert first.log_probs == again.log_probs != other.log_probs
+
+
+def test_prompts_with_another_number_of_images_are_refused(params):
+    generator = Generator(ImageGPT(TINY), params)
+    for count, said in ((1, r"images: got 1, expected .* places for, 2"), (0, "got 0, .*, 2")):
+        with pytest.raises(ValueError, match=said):
+            generator.submit(TOKENS[0], images=IMAGES[0, :count])
+
+
+@pytest.mark.parametrize("changes", [{}, {"connector": "projection", "image_tokens": None}])
+def test_parameters_are_those_of_the_formula(changes):
+    config = dataclasses.replace(TINY, **changes).resolved()
+    leaves = jax.tree.leaves(parameter_shapes(ImageGPT(config)))
+    assert image_gpt_parameter_count(config) == sum(math.prod(leaf.shape) for leaf in leaves)
+    dense, executed = image_gpt_flops_per_token(config, 2)
+    alone, _ = image_gpt_flops_per_token(config, 0)
+    assert alone < executed <= dense
+
+
+def test_kosmos_has_the_papers_size():
+    """Section 2.2: 1.3B of the decoder, and about 1.6B with the encoder."""
+    config = resolve(EXPERIMENTS.get("kosmos_1.6b")()).model
+    assert image_gpt_parameter_count(config) == pytest.approx(1.6e9, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"connector": "projection"}, "image_tokens: got 3 with connector=projection, expected"),
+        ({"image_tokens": 31}, "image_tokens: got 31, expected at most 30"),
+        (
+            {"vision": VisionConfig(image_size=9, patch_size=4)},
+            r"config\.model\.vision\.patch_size: got 4, expected a divisor",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **changes).resolved()
+
+
+def test_images_are_moved_and_turned():
+    image = np.zeros((1, 1, 9, 9, 1), np.uint8)
+    image[0, 0, 4, 4] = 200
+    same = jittered(jax.random.key(0), image, shift=0.0, degrees=0.0)
+    np.testing.assert_array_equal(same, image)
+    many = np.repeat(image, 200, 0)
+    moved = np.array(jittered(jax.random.key(0), many, shift=2.0, degrees=0.0), float)[:, 0, ..., 0]
+    y, x = np.mgrid[:9, :9]
+    middles = np.stack([(moved * at).sum((1, 2)) / moved.sum((1, 2)) for at in (y, x)], 1) - 4
+    assert np.abs(middles).max() <= 2.05 and np.abs(middles).max() > 1.8
+    assert np.abs(middles.mean(0)).max() < 0.3
+    turned = np.array(jittered(jax.random.key(0), many, shift=0.0, degrees=90.0))
+    assert (turned[:, 0, 4, 4] == 200).all()
