@@ -2,7 +2,7 @@ r"""Predictable scaling: trains a ladder of small runs, predicts the loss of a l
 
     python -m experiments.scaling --experiment=scaling_smoke --workdir=runs/scaling
     python -m experiments.scaling --experiment=scaling_miniature --workdir=runs/books \
-        --target="data.corpus=text:books" --sizes=2x8,2x10,2x12,2x14,2x16,2x18,2x20,2x22,2x24,2x26,2x28,2x30
+        --target="data.corpus=text:books" --sizes=2x8,2x10,2x14,2x18,2x22,2x26,2x30
     python -m experiments.scaling --experiment=scaling_miniature --plan
     python -m experiments.scaling --plan --flops=1e21
 

@@ -66,6 +66,6 @@ def scaling_miniature() -> ExperimentConfig:
     loss, in about 20 minutes on two CPU cores (docs/scaling.md has what came out):
 
         python -m experiments.scaling --experiment=scaling_miniature --workdir=runs/scaling \
-            --sizes=2x8,2x10,2x12,2x14,2x16,2x18,2x20,2x22,2x24,2x26,2x28,2x30
+            --sizes=2x8,2x10,2x14,2x18,2x22,2x26,2x30
     """
     return _target(2, 96, 3, 3520)
