@@ -16,6 +16,7 @@ class MultimodalConfig(ModelConfig):
     """A decoder with an encoder of images; the last id of its vocabulary is a place of an image."""
 
     trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+    parametrization: str = setting("standard", "that of the paper", choices=("standard",))
     connector: str = setting(
         "resampler",
         "what makes an image's places in the text of the encoder's output: learned queries that "

@@ -14,6 +14,8 @@ from gptjax.settings import setting
 class VisionConfig(ModelConfig):
     """An encoder of images: each patch sees all patches. It has no vocabulary."""
 
+    parametrization: str = setting("standard", "that of the paper", choices=("standard",))
+
     image_size: int = setting(224, "rows and columns of an image, in pixels", low=1)
     patch_size: int = setting(
         16, "rows and columns of a patch, in pixels; a divisor of image_size", low=1
@@ -110,6 +112,7 @@ class ClipConfig(ModelConfig):
     """An encoder of texts, which is a decoder without its logits, beside one of images."""
 
     trunk: str = setting("transformer", "layers of attention", choices=("transformer",))
+    parametrization: str = setting("standard", "that of the paper", choices=("standard",))
 
     vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
     projection: int = setting(

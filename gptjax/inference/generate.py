@@ -303,10 +303,8 @@ class Generator:
         with _none_left_behind(requests):
             while not ended:
                 ended = not any(request.writing for request in requests)
-                new = [
-                    np.array(request.tokens[at:], np.int32)
-                    for at, request in zip(shown, requests, strict=True)
-                ]
+                pairs = zip(shown, requests, strict=True)
+                new = [np.array(request.tokens[at:], np.int32) for at, request in pairs]
                 if any(tokens.size for tokens in new):
                     shown = [at + tokens.size for at, tokens in zip(shown, new, strict=True)]
                     yield new

@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gptjax.config import ModelConfig
 from gptjax.models.heads import padded_vocab_size
 from gptjax.models.positions import stretched
+from gptjax.vision_config import VisionConfig
 
 OF_TOKENS = ("token_embedding", "head/kernel")  # by path; a row is a token
 OF_POSITIONS = "position_embedding"
@@ -44,9 +45,13 @@ def of_source(target: Any, model: ModelConfig) -> Any:
 
 
 def stretches(source: ModelConfig, model: ModelConfig) -> bool:
-    """Whether the positions of `source` are learned, and fewer than those of `model`."""
+    """Whether the positions of `source` are learned, in a row, and fewer than those of `model`.
+
+    Those of an image are a grid, see `vision.positions.at_image_size`.
+    """
     learned = source.positions == model.positions == "learned"
-    return learned and source.context_length < model.context_length
+    fewer = learned and source.context_length < model.context_length
+    return fewer and not isinstance(model, VisionConfig)
 
 
 def grown(params: Any, target: Any, source: ModelConfig, model: ModelConfig, key: jax.Array) -> Any:
