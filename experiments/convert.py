@@ -7,12 +7,12 @@
     python -m experiments.convert --from_peft=adapter --base=downloads/gpt2 --workdir=runs/lora
 
 A model directory is what `save_pretrained` writes, or a download of a model's repository, of GPT-2,
-GPT-1 or BERT, with its weights as safetensors; neither torch, transformers nor peft is needed. What
-is written must be new or empty, and is there as a whole or not at all. A converted model is sampled
-from (a BERT: `experiments.fill_mask`) and evaluated by `--workdir`, and trained on by
-`--config.checkpoint.init_from=` (which takes a model directory, too). Of a run with LoRA a model
-directory has the adapters merged in. Models that `transformers` cannot be, as those with sparse
-attention, are refused.
+GPT-1, BERT, ViT or CLIP, with its weights as safetensors; neither torch, transformers nor peft is
+needed. What is written must be new or empty, and is there as a whole or not at all. A converted
+model is sampled from (a BERT: `experiments.fill_mask`, a CLIP: `experiments.clip`) and evaluated by
+`--workdir`, and trained on by `--config.checkpoint.init_from=` (which takes a model directory,
+too). Of a run with LoRA a model directory has the adapters merged in. Models that `transformers`
+cannot be, as those with sparse attention, are refused.
 """
 
 from collections.abc import Sequence

@@ -30,9 +30,9 @@ class DataConfig:
     )
     tokenizer: str | None = setting(
         None,
-        "tokenizer of the model: bytes, gpt2:DIR, gpt1:DIR, sentencepiece:FILE, wordpiece:DIR, "
-        "huggingface:DIR, chat:INNER, task:INNER or a folder with a saved tokenizer; none: the "
-        "tokenizer of checkpoint.init_from; without init_from it must be given",
+        "tokenizer of the model: bytes, gpt2:DIR, gpt1:DIR, clip:DIR, sentencepiece:FILE, "
+        "wordpiece:DIR, huggingface:DIR, chat:INNER, task:INNER or a folder with a saved "
+        "tokenizer; none: that of checkpoint.init_from; without init_from it must be given",
     )
     validation_fraction: float = setting(
         0.05,

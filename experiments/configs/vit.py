@@ -24,7 +24,7 @@ def vit_b16() -> ImageClassificationConfig:
     mirrored at random, where the paper takes random crops; pictures are held out by a hash unless
     a set is given; classes come from folders.
 
-    Two days on 8 A100 of 80 GB at 40% utilisation:
+    Half a day on 8 A100 of 80 GB at 40% utilisation:
 
         python -m experiments.train --experiment=vit_b16 --workdir=runs/vit_b16 \
             --config.model.dtype=bfloat16 --config.training.accumulate=2 \
@@ -60,7 +60,7 @@ def vit_l14() -> ImageClassificationConfig:
     `vit_b16`. Expected: about 76.5%, that of L/16 on ImageNet alone (Table 5), below B/16: it is
     too large for these data. CLIP's own is `clip_l14`.
 
-    Ten days on 8 A100 of 80 GB at 40% utilisation:
+    Two days on 8 A100 of 80 GB at 40% utilisation:
 
         python -m experiments.train --experiment=vit_l14 --workdir=runs/vit_l14 \
             --config.model.dtype=bfloat16 --config.model.remat=block \

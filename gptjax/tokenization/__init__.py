@@ -1,12 +1,13 @@
-"""Text to token ids and back: one protocol, six kinds of tokenizer.
+"""Text to token ids and back: one protocol, seven kinds of tokenizer.
 
     tokenizer = load_tokenizer("gpt2:DIR")          # or bytes, gpt1:DIR, wordpiece:DIR, a name
     ids = tokenizer.encode("Hello", allowed_special=("<|endoftext|>",))   # int32 [tokens]
     tokenizer.decode(ids)
 
 The kinds are raw bytes (`raw_bytes`), GPT-2's byte-level BPE (`byte_level_bpe`), GPT-1's BPE
-(`gpt1_bpe`), SentencePiece (`sentencepiece_model`), any of these with the tokens of a chat
-(`chat`), of a task (`task`) or of images (`images`), and BERT's WordPiece (`wordpiece`).
+(`gpt1_bpe`), CLIP's (`clip_bpe`), SentencePiece (`sentencepiece_model`), any of these but CLIP's
+with the tokens of a chat (`chat`), of a task (`task`) or of images (`images`), and BERT's WordPiece
+(`wordpiece`).
 """
 
 from gptjax.tokenization.byte_level_bpe import ByteLevelBPE
