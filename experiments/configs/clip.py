@@ -114,6 +114,7 @@ def clip_smoke() -> ContrastiveConfig:
         d_ff=256,
         pooling="mean",
         pixel_range="half",
+        init_std=0.1,
     )
     return dataclasses.replace(
         paper,
@@ -126,6 +127,7 @@ def clip_smoke() -> ContrastiveConfig:
             d_model=64,
             d_ff=256,
             projection=64,
+            init_std=0.1,  # about one over the root of the width, as CLIP starts
             vision=vision,
         ),
         data=DataConfig(tokenizer="python_docs_1024"),
