@@ -98,8 +98,8 @@ def clip_smoke() -> ContrastiveConfig:
     """CLIP of small encoders on drawings and what they show, in a minute on two CPU cores.
 
     "A red circle left of a blue square": 1,152 captions, encoders of four and two layers of width
-    64. Expected: among 500 held-out drawings a recall at 1 of about 0.5 and at 10 of
-    about 0.99, where chance has 0.002 and 0.02. docs/images.md has the trial on emoji, in two renderings.
+    64. Expected: among 500 held-out drawings a recall at 1 of about 0.5 and at 10 of about 0.99,
+    where chance has 0.002 and 0.02. docs/images.md has the trial on emoji, in two renderings.
 
     Differs from the paper: small sizes, the mean over all patches, and a weight decay of 0.01.
     """
