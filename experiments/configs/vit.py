@@ -94,6 +94,7 @@ def vit_smoke() -> ImageClassificationConfig:
             d_ff=256,
             pooling="mean",
             positions="sinusoidal_2d",
+            init_std=0.1,  # at 0.02 layers of width 64 say little for hundreds of steps
             num_classes=2,
         ),
         optimizer=OptimizerConfig(
