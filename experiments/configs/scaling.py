@@ -60,10 +60,11 @@ def scaling_smoke() -> ExperimentConfig:
 
 @EXPERIMENTS.register("scaling_miniature")
 def scaling_miniature() -> ExperimentConfig:
-    r"""GPT-4's predictable scaling (report, section 3): a loss predicted from 1/100 of the compute.
+    r"""GPT-4's predictable scaling (report, section 3): a loss from 1/100 of the compute.
 
-    Expected: runs of at most 1/100 of the compute of a model of two layers of width 96 predict its
-    loss, in about 20 minutes on two CPU cores (docs/scaling.md has what came out):
+    Expected: seven runs of at most 1/100 of the compute of a model of two layers of width 96
+    predict its loss within 2%, in about 20 minutes on two CPU cores (docs/scaling.md has what came
+    out):
 
         python -m experiments.scaling --experiment=scaling_miniature --workdir=runs/scaling \
             --sizes=2x8,2x10,2x14,2x18,2x22,2x26,2x30
