@@ -10,9 +10,10 @@ import { RatingsView } from "./ratings.js";
 import { cleanSettings } from "./settings.js";
 import { Side } from "./side.js";
 import { openStore, remember, remembered } from "./store.js";
+import { SymbolsView } from "./symbols.js";
 import { newConversation, shownPath } from "./tree.js";
 
-const TITLES = { chat: "Chat", compare: "Compare", ratings: "Ratings" };
+const TITLES = { chat: "Chat", compare: "Compare", ratings: "Ratings", symbols: "Nine pixels" };
 const THEMES = { system: ["auto", "Theme: as the system"], light: ["sun", "Theme: light"], dark: ["moon", "Theme: dark"] };
 
 const { store, problem } = await openStore();
@@ -43,12 +44,13 @@ const app = {
 const chat = new ChatView(app);
 const compare = new CompareView(app);
 const ratings = new RatingsView(app);
+const symbols = new SymbolsView();
 const side = new Side(store, {
   current: () => (view() === "chat" ? chat.conversation.id : ""), gone: () => newChat(),
   feedbackProblem: () => app.feedbackProblem,
 });
 
-/** @returns {"chat"|"compare"|"ratings"} */
+/** @returns {"chat"|"compare"|"ratings"|"symbols"} */
 function view() {
   const name = location.hash.split("/")[1];
   return /** @type {any} */ (name in TITLES ? name : "chat");
@@ -88,6 +90,7 @@ function route() {
   showChatLink();
   if (shown === "compare") compare.open();
   if (shown === "ratings") ratings.open();
+  if (shown === "symbols") symbols.open();
   side.render();
   closeSide();
 }
@@ -228,6 +231,7 @@ document.addEventListener("keydown", (event) => {
     if (document.body.classList.contains("side-open")) closeSide();
     else if (view() === "chat") chat.stop();
     else if (view() === "compare") compare.stop();
+    else if (view() === "symbols") symbols.toggle(false);
   }
 });
 store.channel?.addEventListener("message", async ({ data }) => {

@@ -113,4 +113,7 @@ def test_axe_finds_no_serious_fault(start, scheme, size):
     page.evaluate("location.hash = '#/ratings'")
     page.wait_for_selector(".plot")
     check("ratings")
+    page.evaluate("location.hash = '#/symbols'")
+    page.wait_for_selector(".pixel")
+    check("symbols")
     assert found == []
