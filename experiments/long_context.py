@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     ways = _ways(workdir.config().model)
     study = Study(workdir, factor=_FACTOR.value, windows=_WINDOWS.value, trials=_TRIALS.value)
     with claimed(output.path, "--output"):
-        rows = [_said(study.judged(way)) for way in ways]
+        rows = [_said(study.in_short_windows()), *(_said(study.judged(way)) for way in ways)]
         for way in ways if _STEPS.value else ():
             if way.method != "none":
                 rows.append(_said(_trained(study, workdir, way, output)))

@@ -16,6 +16,7 @@ def test_a_run_is_judged_before_and_after_it_is_extended(trained, tmp_path):
     report = json.loads((tmp_path / "long_context.json").read_text())
     context = source.config().model.context_length
     assert [(row["way"], row["steps"], len(row["ranges"])) for row in report["rows"]] == [
+        (f"in windows of {context}", 0, 2),
         ("none", 0, 1),  # a learned table has no more positions
         ("interpolation", 0, 2),
         ("interpolation", 2, 2),

@@ -12,7 +12,13 @@ from gptjax.data.batches.token_stream import TokenizedSplit
 from gptjax.inference.scoring import Score, Scorer
 from gptjax.models.gpt import GPT
 from gptjax.studies.long_context import retrieval
-from gptjax.studies.long_context.by_position import by_ranges, edges, long_windows, losses
+from gptjax.studies.long_context.by_position import (
+    by_ranges,
+    edges,
+    long_windows,
+    losses,
+    sliding_losses,
+)
 from gptjax.studies.long_context.extension import Way, extended_params
 from gptjax.tokenization import load_tokenizer
 
@@ -56,6 +62,22 @@ def test_the_loss_of_a_position_is_that_of_the_longer_model():
     spread = nats[:, 8:16].mean(1).std(ddof=1)
     assert rows[1]["half_width"] == pytest.approx(4.302653 * spread / 3**0.5, abs=1e-5)
     assert edges(8, 40) == [0, 8, 16, 32, 40]
+
+
+def test_short_windows_slide_by_half_of_the_context():
+    params = GPT(TRAINED).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    windows = np.random.default_rng(0).integers(0, 17, (2, 17)).astype(np.int32)
+    ours = sliding_losses(Scorer(GPT(TRAINED), params, batch_size=2), windows, 8)
+
+    def nats(window, begin, end, at):
+        (logits,) = GPT(TRAINED).apply({"params": params}, window[None, begin:end])
+        p = np.exp(np.asarray(logits, np.float64)[at - 1 - begin, :17])
+        return -np.log(p[window[at]] / p.sum())
+
+    for row, window in enumerate(windows):
+        for at in range(1, 17):
+            begin = 0 if at <= 8 else 5 + 4 * ((at - 9) // 4)
+            assert ours[row, at - 1] == pytest.approx(nats(window, begin, at, at), abs=1e-5)
 
 
 def test_ways_change_the_positions_and_nothing_else():

@@ -51,6 +51,23 @@ def losses(scorer: Scorer, windows: np.ndarray) -> np.ndarray:
     return -np.stack([score.log_probs for score in scores]).astype(np.float64)
 
 
+def sliding_losses(scorer: Scorer, windows: np.ndarray, context: int) -> np.ndarray:
+    """As `losses`, of a model that reads the last tokens alone.
+
+    Past the first `context` tokens each is predicted from half of `context` before it, or more.
+    """
+    half = max(1, context // 2)
+    pairs = []
+    for window in windows:
+        pairs.append((window[:1], window[1 : context + 1]))
+        pairs += [
+            (window[at - half : at], window[at : at + half])
+            for at in range(context + 1, len(window), half)
+        ]
+    parts = [score.log_probs for score in scorer.score(pairs)]
+    return -np.concatenate(parts).reshape(len(windows), -1).astype(np.float64)
+
+
 def edges(context: int, longest: int) -> list[int]:
     """0, the trained context, and its doubles up to `longest`."""
     found = [0, context]

@@ -18,7 +18,13 @@ from gptjax.runs import inputs
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.long_context import retrieval
-from gptjax.studies.long_context.by_position import by_ranges, edges, long_windows, losses
+from gptjax.studies.long_context.by_position import (
+    by_ranges,
+    edges,
+    long_windows,
+    losses,
+    sliding_losses,
+)
 from gptjax.studies.long_context.extension import Way, extended_params
 from gptjax.tokenization import Tokenizer
 
@@ -90,15 +96,34 @@ class Study:
             params = trained.params(steps)
         scorer = Scorer(GPT(model), params, batch_size=_BATCH)
         nats = losses(scorer, self._windows[:, : model.context_length + 1])
-        width = max(1, self._longest // _BUCKETS)
         return {
             "way": str(way),
             "method": way.method,
             "attention": model.attention,
             "steps": steps,
+            "retrieval": self._retrieval(scorer, model) if self._trials else {},
+            **self._by_range(nats),
+        }
+
+    def in_short_windows(self) -> dict[str, Any]:
+        """The row that others are held against: the run reads its trained context, and slides."""
+        own = self.config.model
+        scorer = Scorer(GPT(own), self._params, batch_size=_BATCH)
+        nats = sliding_losses(scorer, self._windows, self.context)
+        return {
+            "way": f"in windows of {self.context:,}",
+            "method": "none",
+            "attention": own.attention,
+            "steps": 0,
+            "retrieval": {},
+            **self._by_range(nats),
+        }
+
+    def _by_range(self, nats: np.ndarray) -> dict[str, Any]:
+        width = max(1, self._longest // _BUCKETS)
+        return {
             "ranges": by_ranges(nats, self.bounds),
             "curve": by_ranges(nats, range(0, self._longest + 1, width)),
-            "retrieval": self._retrieval(scorer, model) if self._trials else {},
         }
 
     def _retrieval(self, scorer: Scorer, model: ModelConfig) -> dict[str, list[dict[str, Any]]]:
