@@ -18,7 +18,8 @@ import numpy as np
 from gptjax.data.batches.packing import packed_batch
 from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.dialogue.records import Records, log_dropped, sift
-from gptjax.data.image_text.documents import ImageText, Picture
+from gptjax.data.image_text.documents import ImageText
+from gptjax.data.pictures.picture import Picture
 from gptjax.tokenization import ImageTokenizer
 
 
@@ -44,7 +45,7 @@ class ImageForm:
         """Pictures [count, H, W, C] uint8; behind the last of them there are zeros."""
         made = np.zeros((count, self.size, self.size, self.channels), np.uint8)
         for number, picture in enumerate(() if self.hidden else pictures):
-            made[number] = picture.pixels(self.size, self.channels, self.fit)
+            made[number] = picture.pixels(self.size, channels=self.channels, fit=self.fit)
         return made
 
 

@@ -15,8 +15,9 @@ from gptjax.config import batch_schedule
 from gptjax.data.batches.loader import batches_of
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.dialogue.records import Records
-from gptjax.data.image_text.documents import ImageText, Picture, load_image_text
+from gptjax.data.image_text.documents import ImageText, load_image_text
 from gptjax.data.image_text.rows import ImageForm, end_of_text, pack_image_text
+from gptjax.data.pictures.picture import Picture
 from gptjax.models.multimodal.augmentation import jittered
 from gptjax.models.multimodal.costs import image_gpt_flops_per_token, image_gpt_parameter_count
 from gptjax.models.multimodal.decoder import ImageGPT
