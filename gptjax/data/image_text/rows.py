@@ -80,11 +80,11 @@ def encode_parts(
     """Text and pictures as tokens, end-of-text first; each picture between its marks."""
     texts = [part for part in parts if isinstance(part, str)]
     encoded = iter(tokenizer.encode_batch(texts))
-    image = [tokenizer.begin, *[tokenizer.soft] * image_tokens, tokenizer.end]
+    image = tokenizer.image(image_tokens)
     pieces: list[tuple[np.ndarray, bool]] = [(np.array([end_of_text(tokenizer)]), False)]
     for part in parts:
         is_text = isinstance(part, str)
-        pieces.append((next(encoded) if is_text else np.array(image), is_text))
+        pieces.append((next(encoded) if is_text else image, is_text))
     return Encoded(
         np.concatenate([ids for ids, _ in pieces]).astype(np.int32),
         np.concatenate([np.full(len(ids), is_text) for ids, is_text in pieces]),

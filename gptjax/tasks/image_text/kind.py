@@ -178,6 +178,11 @@ def image_form(config: ImageTextConfig) -> ImageForm:
     )
 
 
+def form_of_images(config: Any) -> ImageForm | None:
+    """What images are for the model of a resolved configuration of any kind; None: nothing."""
+    return image_form(config) if isinstance(config, ImageTextConfig) else None
+
+
 def image_tokenizer(config: ImageTextConfig) -> ImageTokenizer:
     """The tokenizer of a run, with the marks of images.
 
