@@ -43,7 +43,7 @@ def chat_model(
     return ChatModel(name, model, params, loaded, generator, rankers or {}, made=1)
 
 
-def image_chat_model(name: str = "sees", seed: int = 0) -> ChatModel:
+def image_chat_model(name: str = "sees", seed: int = 0, rankers=None) -> ChatModel:
     """A chat model that reads images of 8 x 8 pixels, each in 3 places."""
     loaded = load_tokenizer("images:chat:bytes")
     config = MultimodalConfig(
@@ -64,4 +64,4 @@ def image_chat_model(name: str = "sees", seed: int = 0) -> ChatModel:
     )
     generator = Generator(model, params, loaded, slots=2, kept_texts=2)
     form = ImageForm(config.image_places, 8)
-    return ChatModel(name, model, params, loaded, generator, made=1, images=form)
+    return ChatModel(name, model, params, loaded, generator, rankers or {}, made=1, images=form)
