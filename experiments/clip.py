@@ -22,8 +22,8 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.data.corpora.pictures import FITS
 from gptjax.data.labelled.pictures import load_pictures
+from gptjax.data.pictures.decoding import FITS
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.vision.contrastive import KIND

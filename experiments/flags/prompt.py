@@ -13,8 +13,9 @@ from absl import flags
 
 from experiments.flags.paths import define_path, define_path_multi
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
-from gptjax.data.image_text.documents import interleaved, picture_of
+from gptjax.data.image_text.documents import interleaved
 from gptjax.data.image_text.rows import ImageForm, encode_parts
+from gptjax.data.pictures.picture import Picture
 from gptjax.inference.text import encode_prompt
 from gptjax.runs.kind import kind_of
 from gptjax.tasks.image_text.kind import image_form
@@ -113,12 +114,16 @@ def prompt_of_flags(tokenizer: Tokenizer, config: Any) -> Prompt:
 
 
 def _with_images(text: str, tokenizer: ImageTokenizer, form: ImageForm) -> Prompt:
-    """Text with the images of --image in the places that it has for them."""
+    """Text with the images of --image in the places that it has for them, perhaps as a turn."""
     try:
-        pictures = [picture_of(reference) for reference in _IMAGE.value or ()]
+        pictures = [Picture.at(reference) for reference in _IMAGE.value or ()]
         parts = interleaved(text, pictures).parts if text or pictures else ()
         images = form.pixels(pictures, len(pictures)) if pictures else None
     except ValueError as error:
         raise ValueError(f"--image: {str(error).removeprefix('images: ')}") from error
+    if _CHAT.value or (_CHAT.value is None and isinstance(tokenizer.inner, ChatTokenizer)):
+        template = ChatTemplate(tokenizer, form.tokens)
+        turn, end = template.prompt([Message.of("user", parts)]), template.tokenizer.end_of_turn
+        return Prompt(turn, end, template.outside_answers, text, images)
     tokens = encode_parts(parts, tokenizer, form.tokens).ids
     return Prompt(tokens, tokenizer.end_of_text, tokenizer.outside_text, text, images)

@@ -28,6 +28,7 @@ _MAX_QUEUE = flags.DEFINE_integer(
 )
 _MAX_BODY = flags.DEFINE_integer("max_body_bytes", 1 << 20, "Bytes of a request.", lower_bound=1)
 _MAX_MESSAGES = flags.DEFINE_integer("max_messages", 500, "Messages of a request.", lower_bound=1)
+_MAX_PICTURES = flags.DEFINE_integer("max_pictures", 16, "Pictures of a request.", lower_bound=0)
 _MAX_PROMPTS = flags.DEFINE_integer("max_prompts", 128, "Texts of a request.", lower_bound=1)
 _MAX_PROMPT = flags.DEFINE_integer(
     "max_prompt_tokens", None, "Tokens of a prompt. By default the context.", lower_bound=1
@@ -42,6 +43,7 @@ def limits_of_flags() -> dict[str, Any]:
     return {
         "body_bytes": _MAX_BODY.value,
         "messages": _MAX_MESSAGES.value,
+        "pictures": _MAX_PICTURES.value,
         "prompts": _MAX_PROMPTS.value,
         "prompt_tokens": _MAX_PROMPT.value,
         "choices": _MAX_N.value,

@@ -17,13 +17,15 @@ from gptjax.alignment.rewards import composed
 from gptjax.chat.embeddings import Embedder
 from gptjax.config import ModelConfig
 from gptjax.data.dialogue.chat_format import ChatTemplate, Conversation
+from gptjax.data.image_text.rows import ImageForm
 from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.scoring import Scorer
 from gptjax.judging.named_rewards import load_rewards
 from gptjax.runs.run_file import read_run
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tokenization import ChatTokenizer, Tokenizer
+from gptjax.tasks.image_text.kind import form_of_images
+from gptjax.tokenization import ChatTokenizer, ImageTokenizer, Tokenizer
 
 Ranker = Callable[[Sequence[Conversation], Sequence[str]], np.ndarray]
 
@@ -40,6 +42,7 @@ class ChatModel:
       rankers: what ranks replies, by name: (conversations, replies) -> scores [N].
       made: seconds since 1970 when its checkpoint's run began; 0 where nobody knows.
       experiment: the run's name in the registry.
+      images: what images are for it; None: it reads text alone.
     """
 
     name: str
@@ -50,6 +53,7 @@ class ChatModel:
     rankers: Mapping[str, Ranker] = dataclasses.field(default_factory=dict)
     made: int = 0
     experiment: str = ""
+    images: ImageForm | None = None
 
     @classmethod
     def load(
@@ -98,6 +102,7 @@ class ChatModel:
             rankers=made,
             made=began,
             experiment=read_run(workdir.path, workdir.given_as)["experiment"],
+            images=form_of_images(workdir.config()),
         )
 
     @property
@@ -111,15 +116,18 @@ class ChatModel:
         if not self.chats:
             raise ValueError(
                 f"chat: {self.name} has a tokenizer of kind {self.tokenizer.kind}, expected one "
-                "with the marks of a chat (chat:INNER), as supervised fine-tuning trains with; "
-                "such a run only continues text"
+                "with the marks of a chat (chat:INNER, as supervised fine-tuning trains with, or "
+                "images:chat:INNER); such a run only continues text"
             )
-        return ChatTemplate(self.tokenizer)
+        return ChatTemplate(self.tokenizer, self.images and self.images.tokens)
 
     @property
     def chats(self) -> bool:
         """Whether it has a template of conversations."""
-        return isinstance(self.tokenizer, ChatTokenizer)
+        inner = self.tokenizer
+        if self.images is not None and isinstance(inner, ImageTokenizer):
+            inner = inner.inner
+        return isinstance(inner, ChatTokenizer)
 
     @functools.cached_property
     def beam_search(self) -> BeamSearch:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
+from gptjax.data.pictures.picture import Picture
 from gptjax.registry import unknown_name
 
 OVERFLOW = ("refuse", "drop_oldest", "slide")
@@ -39,11 +40,13 @@ class Fitted:
       tokens: [n] int32, up to the mark of the assistant's turn.
       dropped: numbers of the messages that are not in it, from 0.
       cut: tokens of the remaining ones that are not in it.
+      pictures: those that are in it, in their order.
     """
 
     tokens: np.ndarray
     dropped: tuple[int, ...] = ()
     cut: int = 0
+    pictures: tuple[Picture, ...] = ()
 
 
 def check_roles(messages: Sequence[Message], continued: bool = False) -> None:
@@ -91,7 +94,7 @@ def fitted(
 
     Raises:
       ContextExceeded: it does not fit, under `overflow`.
-      ValueError: another `overflow`.
+      ValueError: another `overflow`, or a conversation with pictures that would have to slide.
     """
     if overflow not in OVERFLOW:
         raise unknown_name("context overflow", overflow, OVERFLOW)
@@ -101,23 +104,37 @@ def fitted(
     def prompt(kept: Sequence[int]) -> np.ndarray:
         return template.prompt([messages[i] for i in kept])
 
+    def pictures(kept: Sequence[int]) -> tuple[Picture, ...]:
+        return tuple(picture for i in kept for _, picture in messages[i].pictures)
+
     kept, tokens = list(range(len(messages))), prompt(range(len(messages)))
     if len(tokens) <= most:
-        return Fitted(np.concatenate([tokens, begun]))
+        return Fitted(np.concatenate([tokens, begun]), pictures=pictures(kept))
     whole = len(tokens) + len(begun)
     head = next((i for i in kept if messages[i].role != "system"), len(messages))
     if overflow == "drop_oldest":
         starts = [i for i in kept if messages[i].role == "user" and i > head]
 
-        def from_turn(start: int) -> np.ndarray:
-            return prompt([*range(head), *range(start, len(messages))])
+        def since(start: int) -> list[int]:
+            return [*range(head), *range(start, len(messages))]
 
         # Fewer turns are fewer tokens.
-        first = bisect.bisect_left(starts, True, key=lambda start: len(from_turn(start)) <= most)
+        first = bisect.bisect_left(
+            starts, True, key=lambda start: len(prompt(since(start))) <= most
+        )
         if first < len(starts):
             start = starts[first]
-            return Fitted(np.concatenate([from_turn(start), begun]), tuple(range(head, start)))
+            return Fitted(
+                np.concatenate([prompt(since(start)), begun]),
+                tuple(range(head, start)),
+                pictures=pictures(since(start)),
+            )
     if overflow == "slide":
+        if pictures(kept):
+            raise ValueError(
+                "context_overflow: got slide with pictures, of which no part can be left out, "
+                "expected refuse or drop_oldest"
+            )
         system = template.render(messages[:head])[0] if head else np.zeros(0, np.int32)
         rest = tokens[len(system) :]
         room = most - len(system)

@@ -66,6 +66,7 @@ class Asked:
       seed: of the draws.
       alternatives: tokens beside each new one.
       begun: the text with which the reply has begun at the end of the prompt.
+      images: of the prompt, uint8 [N, H, W, C]; None: it has none.
     """
 
     prompt: np.ndarray
@@ -77,6 +78,7 @@ class Asked:
     seed: int = 0
     alternatives: int = 0
     begun: str = ""
+    images: np.ndarray | None = None
 
 
 def finish_reason(draft: Draft) -> str | None:

@@ -74,6 +74,7 @@ class Sampling:
                         stop_token=asked.stop_token,
                         stop=asked.stop,
                         alternatives=asked.alternatives,
+                        images=asked.images,
                     )
                 )
         except BaseException:
@@ -129,6 +130,7 @@ class Beams:
                 length_penalty=self.length_penalty,
                 sampler=sampler,
                 unwanted=unwanted.is_set,
+                images=[asked.images],
             )
             texts = [_written(model, asked, text.tokens) for text in found]
             return texts + [texts[-1]] * (count - len(texts))
@@ -160,6 +162,8 @@ class BestOf:
         if count > self.draws:
             raise ValueError(f"best_of: got {self.draws}, expected at least n, {count}")
         rank = None if self.ranker is None else model.ranker(self.ranker)
+        if rank is not None and asked.images is not None:
+            raise ValueError("rank_by: got it with pictures, which rankers do not see")
         drafts = self.sampling.drafts(model, writer, asked, self.draws)
 
         def choose() -> list[Written]:

@@ -94,7 +94,7 @@ class Session:
         asked = Asked(
             read.tokens,
             stop_token=marks.end_of_turn,
-            banned=marks.outside_answers,
+            banned=self._template.outside_answers,
             messages=tuple(m for i, m in enumerate(messages) if i not in read.dropped),
             max_new_tokens=self._most,
             seed=self._seed,

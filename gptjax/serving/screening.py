@@ -52,12 +52,15 @@ class Screen:
         return left
 
     async def conversation(self, messages: Conversation) -> Conversation | None:
-        """What is left of a conversation that goes in; None where it is refused."""
+        """What is left of a conversation that goes in; None where it is refused.
+
+        No filter sees pictures. Those of a message whose text was changed stand before it.
+        """
         texts = await self.texts([message.content for message in messages])
         if texts is None:
             return None
         pairs = zip(messages, texts, strict=True)
-        return tuple(Message(message.role, text) for message, text in pairs)
+        return tuple(_with_text(message, text) for message, text in pairs)
 
     async def replies(self, replies: Sequence[Chosen]) -> list[Chosen]:
         """What is left of whole replies."""
@@ -104,3 +107,9 @@ class Screen:
             self.touched.add(index)
         if judged.stopped:
             self.stopped.add(index)
+
+
+def _with_text(message: Message, text: str) -> Message:
+    if text == message.content:
+        return message
+    return Message(message.role, text, tuple((0, picture) for _, picture in message.pictures))

@@ -31,6 +31,7 @@ class Limits:
     Attributes:
       body_bytes: of a request.
       messages: of a conversation.
+      pictures: of a conversation.
       prompts: of one request to /v1/completions, /v1/embeddings and /v1/moderations.
       prompt_tokens: of a prompt that is read; None: as many as the model's context has.
       choices: texts of one request, `n` or `best_of` of each prompt.
@@ -41,6 +42,7 @@ class Limits:
 
     body_bytes: int = 1 << 20
     messages: int = 500
+    pictures: int = 16
     prompts: int = 128
     prompt_tokens: int | None = None
     choices: int = 128
@@ -149,6 +151,7 @@ class Served:
             "owned_by": "gptjax",
             "gptjax": {
                 "chat": self.model.chats,
+                "images": self.model.images is not None,
                 "context_length": self.model.config.context_length,
                 "vocab_size": self.model.config.vocab_size,
                 "experiment": self.model.experiment,

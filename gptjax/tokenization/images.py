@@ -7,9 +7,18 @@ becomes one of these ids.
 
     images = load_tokenizer("images:python_docs_1024")
     [images.begin, *[images.soft] * 4, images.end, *images.encode(" seven"), images.end_of_text]
+
+`images:chat:INNER` has the marks of a chat too, below those of images, so that a conversation may
+hold images.
 """
 
-from gptjax.tokenization.marked import MarkedTokenizer
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from gptjax.tokenization.chat import ChatTokenizer
+from gptjax.tokenization.marked import INNER_KINDS, MarkedTokenizer
 from gptjax.tokenization.protocol import Tokenizer
 
 PLACE = "<image>"  # in a prompt, where an image stands
@@ -20,10 +29,18 @@ class ImageTokenizer(MarkedTokenizer):
 
     kind = "images"
     marks = (PLACE, "</image>", "<|soft|>")
+    inner_kinds: ClassVar[Mapping[str, type[Tokenizer]]] = {
+        **INNER_KINDS,
+        ChatTokenizer.kind: ChatTokenizer,
+    }
 
     def __init__(self, inner: Tokenizer):
         super().__init__(inner)
         self.begin, self.end, self.soft = (self.special_tokens[mark] for mark in self.marks)
+
+    def image(self, places: int) -> np.ndarray:
+        """The ids of an image that takes so many places, between its marks; int32."""
+        return np.array([self.begin, *[self.soft] * places, self.end], np.int32)
 
     @property
     def outside_text(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -30,19 +30,21 @@ class MarkedTokenizer(Tokenizer):
 
     Attributes:
       marks: their names, in the order of their ids.
+      inner_kinds: what it may stand over.
       inner: the tokenizer of text.
     """
 
     marks: ClassVar[tuple[str, ...]]
+    inner_kinds: ClassVar[Mapping[str, type[Tokenizer]]] = INNER_KINDS
 
     def __init__(self, inner: Tokenizer):
         """Raises ValueError where `inner` has marks, or tokens of these names."""
         if taken := sorted(inner.special_tokens.keys() & set(self.marks)):
             raise ValueError(f"{inner.kind} has {', '.join(taken)}; expected a tokenizer without")
-        if inner.kind not in INNER_KINDS:
+        if inner.kind not in self.inner_kinds:
             raise ValueError(
                 f"tokenizer: got the kind {inner.kind} below the marks of the kind {self.kind}, "
-                f"expected one of {', '.join(INNER_KINDS)}"
+                f"expected one of {', '.join(self.inner_kinds)}"
             )
         self.inner = inner
         self.keeps_text = inner.keeps_text
@@ -66,11 +68,11 @@ class MarkedTokenizer(Tokenizer):
         path, marks = directory / f"{cls.kind}.json", list(cls.marks)
         description = read_json(path)
         inner = str(description.get("inner"))
-        if inner not in INNER_KINDS:
-            raise unknown_name(f"kind of tokenizer in {path}:", inner, INNER_KINDS)
+        if inner not in cls.inner_kinds:
+            raise unknown_name(f"kind of tokenizer in {path}:", inner, cls.inner_kinds)
         if description.get("tokens") != marks:
             raise ValueError(f"{path}: tokens are {description.get('tokens')}, expected {marks}")
-        return cls(INNER_KINDS[inner].load(directory))
+        return cls(cls.inner_kinds[inner].load(directory))
 
     def files(self) -> dict[str, bytes]:
         """The inner tokenizer's files, and what it is."""

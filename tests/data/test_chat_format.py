@@ -14,6 +14,7 @@ from gptjax.data.dialogue.chat_format import (
     prompt_of,
 )
 from gptjax.data.dialogue.records import Row
+from gptjax.data.pictures.picture import Picture
 from gptjax.tokenization import load_tokenizer
 
 SYSTEM, USER, ASSISTANT, END, PADDING = range(256, 261)
@@ -50,6 +51,24 @@ def test_a_conversation_by_hand(template):
     assert list(zip(ids.tolist(), mask.tolist(), strict=True)) == expected
     assert (ids.dtype, mask.dtype) == (np.int32, np.bool_)
     assert template.prompt(messages[:2]).tolist() == [SYSTEM, s, END, USER, h, i, END, ASSISTANT]
+
+
+def test_a_conversation_with_pictures_by_hand(template):
+    begin, end, soft = range(261, 264)
+    image, picture = [begin, soft, soft, end], Picture.of(np.zeros((2, 2), np.uint8))
+    shown = ChatTemplate(load_tokenizer("images:chat:bytes"), image_tokens=2)
+    said = Message.of("user", ["<image>", picture, picture, "é"])  # text cannot forge a mark
+    ids, mask = shown.render([said, Message("assistant", "y")])
+    turn = [USER, *b"<image>", *image, *image, *"é".encode(), END]
+    assert ids.tolist() == [*turn, ASSISTANT, *b"y", END]
+    assert mask.tolist() == [False] * (len(turn) + 1) + [True] * 2
+    assert {*image, USER, PADDING} < {*shown.outside_answers} and END not in shown.outside_answers
+    with pytest.raises(ValueError, match="expected none: the model reads text alone"):
+        template.render([said])
+    with pytest.raises(ValueError, match="pictures: got them of the role assistant"):
+        Message.of("assistant", [picture])
+    with pytest.raises(ValueError, match="tokenizer: got one of kind images, expected"):
+        ChatTemplate(load_tokenizer("images:chat:bytes"))
 
 
 def test_a_conversation_is_its_prompt_and_its_answer(any_template):

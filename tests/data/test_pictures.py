@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gptjax.data.corpora.pictures import data_uri_content, read_picture
+from gptjax.data.pictures.decoding import data_uri_content, read_picture
 
 RNG = np.random.default_rng(0)
 

@@ -27,7 +27,7 @@ HELLO = [{"role": "user", "content": "hi"}]
         ("chat", {"messages": [{"role": "user"}]}, "messages", "got no 'content'"),
         (
             "chat",
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
             "messages",
             "text",
         ),

@@ -1,14 +1,19 @@
 """Filters on a server: refused inputs, stopped and redacted outputs, whole and streamed."""
 
+import asyncio
 import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip("starlette", reason="needs the extra serve")
 from starlette.testclient import TestClient
 
 from gptjax.chat.filters.chain import FilterChain
+from gptjax.data.dialogue.chat_format import Message
+from gptjax.data.pictures.picture import Picture
 from gptjax.serving.app import make_app
+from gptjax.serving.screening import Screen
 from gptjax.serving.served import Limits, Models, Served
 from tests.support.chat_models import chat_model
 
@@ -115,3 +120,13 @@ def test_a_server_without_a_classifier_says_so():
     assert (
         refused.status_code == 404 and "without --moderation" in refused.json()["error"]["message"]
     )
+
+
+def test_pictures_stay_and_stand_before_a_text_that_was_changed():
+    picture = Picture.of(np.zeros((2, 2), np.uint8))
+    said = [Message.of("user", parts) for parts in (["of Ann ", picture, "?"], ["a", picture])]
+    found = asyncio.run(Screen(FilterChain.parse(FILTERS)).conversation(tuple(said)))
+    assert found is not None and found[1] == said[1] and "Ann" not in found[0].content
+    assert found[0].pictures == ((0, picture),) and said[0].pictures == ((7, picture),)
+    apart = Message.of("user", ["sec", picture, "ret"])  # judged as one text
+    assert asyncio.run(Screen(FilterChain.parse(FILTERS)).conversation((apart,))) is None

@@ -14,6 +14,7 @@ from gptjax.tokenization import (
     GPT1BPE,
     ByteLevelBPE,
     ChatTokenizer,
+    ImageTokenizer,
     RawBytes,
     SentencePiece,
     TaskTokenizer,
@@ -81,6 +82,7 @@ MAKERS: dict[str, Callable[[], Tokenizer]] = {
     "chat": lambda: ChatTokenizer(ByteLevelBPE.train([CODE], 300)),
     "wordpiece": lambda: WordPiece.train([CODE], 300),
     "task": lambda: TaskTokenizer(RawBytes()),
+    "images": lambda: ImageTokenizer(ChatTokenizer(RawBytes())),
 }
 
 

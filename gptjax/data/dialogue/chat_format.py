@@ -10,18 +10,23 @@ what an assistant says and on the end of its turn.
     template = ChatTemplate(load_tokenizer("chat:python_docs_1024"))
     ids, loss_mask = template.render([Message("user", "Hi"), Message("assistant", "Hello.")])
 
+A user's message may hold pictures, where the tokenizer is images:chat:INNER:
+
+    <|user|>What is <image><|soft|>...</image>?<|endofturn|><|assistant|>
+
 InstructGPT (arXiv 2203.02155) prints no template; this one is ours.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from gptjax.data.dialogue.records import Row
+from gptjax.data.pictures.picture import Picture
 from gptjax.registry import unknown_name
-from gptjax.tokenization import ChatTokenizer, Tokenizer
+from gptjax.tokenization import ChatTokenizer, ImageTokenizer, Tokenizer
 from gptjax.tokenization.chat import ROLES
 
 
@@ -32,14 +37,29 @@ class Message:
     Attributes:
       role: system, user or assistant; another one raises ValueError.
       content: the text, which may be empty.
+      pictures: where in the text each stands, in characters and in order, and it; of a user alone.
     """
 
     role: str
     content: str
+    pictures: tuple[tuple[int, Picture], ...] = dataclasses.field(default=(), repr=False)
 
     def __post_init__(self):
         if self.role not in ROLES:
             raise unknown_name("role", self.role, ROLES)
+        if self.pictures and self.role != "user":
+            raise ValueError(f"pictures: got them of the role {self.role}, expected a user's")
+
+    @classmethod
+    def of(cls, role: str, parts: Iterable[str | Picture]) -> "Message":
+        """The message of texts and pictures in their order."""
+        text, pictures = "", []
+        for part in parts:
+            if isinstance(part, Picture):
+                pictures.append((len(text), part))
+            else:
+                text += part
+        return cls(role, text, tuple(pictures))
 
 
 Conversation = tuple[Message, ...]
@@ -55,14 +75,30 @@ def plain_text(messages: Conversation) -> str:
 class ChatTemplate:
     """Turns conversations into tokens of one tokenizer, and answers back into text."""
 
-    def __init__(self, tokenizer: Tokenizer):
-        """`tokenizer`: of the kind `chat`; another one raises ValueError."""
+    def __init__(self, tokenizer: Tokenizer, image_tokens: int | None = None):
+        """Makes the template of a tokenizer.
+
+        Args:
+          tokenizer: of the kind `chat`, or, of models that read images, of `images:chat:INNER`;
+            another one raises ValueError.
+          image_tokens: places that an image takes; None: the model reads text alone.
+        """
+        self._images = None
+        if image_tokens is not None and isinstance(tokenizer, ImageTokenizer):
+            self._images, tokenizer = tokenizer, tokenizer.inner
+        self._image_tokens = image_tokens or 0
         if not isinstance(tokenizer, ChatTokenizer):
             raise ValueError(
                 f"tokenizer: got one of kind {tokenizer.kind}, expected one with the tokens of a "
                 "chat, chat:INNER"
             )
         self.tokenizer = tokenizer
+
+    @property
+    def outside_answers(self) -> tuple[int, ...]:
+        """The ids that no answer holds: the tokenizer's, and the marks of images."""
+        of_images = () if self._images is None else self._images.outside_text
+        return (*self.tokenizer.outside_answers, *of_images)
 
     def render(self, messages: Sequence[Message]) -> tuple[np.ndarray, np.ndarray]:
         """A whole conversation.
@@ -76,16 +112,29 @@ class ChatTemplate:
             end-of-turn after it.
 
         Raises:
-          ValueError: no messages.
+          ValueError: no messages, or pictures that the model does not read.
         """
         if not messages:
             raise ValueError("conversation: got no messages, expected at least one")
         ids, masks = [], []
         for message in messages:
-            turn = self.answer(message.content)
+            turn = self._turn(message)
             ids += [[self.tokenizer.role(message.role)], turn]
             masks += [[False], np.full(len(turn), message.role == "assistant")]
         return np.concatenate(ids).astype(np.int32), np.concatenate(masks)
+
+    def _turn(self, message: Message) -> np.ndarray:
+        """Tokens of a message with its pictures, and the end of its turn."""
+        pieces, begin = [], 0
+        for at, _ in message.pictures:
+            if self._images is None:
+                raise ValueError("pictures: got one, expected none: the model reads text alone")
+            pieces += [
+                self.tokenizer.encode(message.content[begin:at]),
+                self._images.image(self._image_tokens),
+            ]
+            begin = at
+        return np.concatenate([*pieces, self.answer(message.content[begin:])])
 
     def prompt(self, messages: Sequence[Message]) -> np.ndarray:
         """Tokens of a prompt: the messages, then the mark of the assistant's turn; [n] int32.

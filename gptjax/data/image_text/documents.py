@@ -17,54 +17,14 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from gptjax.data.corpora.division import held_out_rule
-from gptjax.data.corpora.pictures import data_uri_content, fitted_pixels, read_picture
 from gptjax.data.dialogue.records import Item, Records, Row, read_records
+from gptjax.data.pictures.picture import Picture
 from gptjax.registry import Registry, of_path, unknown_name
 from gptjax.tokenization.images import PLACE
 
 Sides = tuple[tuple["ImageText", ...], tuple["ImageText", ...]]
 SETS: Registry[Callable[[str, float], Sides]] = Registry("set of images and text")
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """An image, which is decoded when it is needed.
-
-    Attributes:
-      source: a file, the bytes of one, or pixels [H, W] or [H, W, 3] uint8, 0 to 255.
-      digest: SHA-256 (hex) of the file's bytes, or of the pixels; equal pictures have the same.
-    """
-
-    source: Path | bytes | np.ndarray = dataclasses.field(repr=False, compare=False)
-    digest: str
-
-    @classmethod
-    def of(cls, source: Path | bytes | np.ndarray) -> "Picture":
-        """The picture of a source; ValueError for a file that cannot be read."""
-        if isinstance(source, Path):
-            try:
-                content = source.read_bytes()
-            except OSError as error:
-                raise ValueError(
-                    f"{source}: {error.strerror}; expected a picture, PNG or JPEG"
-                ) from error
-        else:
-            content = source if isinstance(source, bytes) else source.tobytes()
-        return cls(source, hashlib.sha256(content).hexdigest())
-
-    def pixels(self, size: int, channels: int = 3, fit: str = "crop") -> np.ndarray:
-        """The picture as a model reads it: [size, size, channels] uint8.
-
-        Raises:
-          ValueError: as `read_picture`, whose arguments these are.
-        """
-        source = self.source
-        if not isinstance(source, np.ndarray):
-            return read_picture(source, size, channels=channels, fit=fit)
-        return fitted_pixels(source, size, channels=channels, fit=fit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,22 +73,6 @@ def interleaved(
     if not kept:
         raise ValueError("text: got nothing, expected text, an image, or both")
     return ImageText(kept, answer, group)
-
-
-def picture_of(reference: str, folder: Path = Path()) -> Picture:
-    """The picture that a text refers to: a file, relative to `folder`, or a data URI.
-
-    Raises:
-      ValueError: a URL, which is not fetched; a URI that is no image in base64; no such file.
-    """
-    if reference.startswith("data:"):
-        return Picture.of(data_uri_content(reference))
-    if "://" in reference:
-        raise ValueError(
-            f"image: got the URL {reference[:60]!r}, expected a file or a data URI; nothing is "
-            "fetched"
-        )
-    return Picture.of(folder / reference)
 
 
 def divided(
@@ -197,7 +141,7 @@ def jsonl(location: str, fraction: float) -> Sides:
             raise row.wrong("'images'", type(given).__name__, "a list of files and data URIs")
         references = [row.as_text("'images'", each) for each in given]
         try:
-            pictures = [picture_of(each, folder) for each in references]
+            pictures = [Picture.at(each, folder) for each in references]
             document = interleaved(
                 row.text("text"),
                 pictures,

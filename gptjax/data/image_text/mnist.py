@@ -16,17 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gptjax.data.corpora.text_files import COMPRESSED, open_bytes
-from gptjax.data.image_text.documents import SETS, ImageText, Picture, Sides, divided, interleaved
+from gptjax.data.image_text.documents import SETS, ImageText, Sides, divided, interleaved
+from gptjax.data.pictures.digits import WORDS, found, read_digits
+from gptjax.data.pictures.picture import Picture
 
-WORDS = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
-    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
-)
 NEW_PAIRS = ((0, 7), (1, 4), (2, 9), (3, 8), (5, 6))  # each digit once
 
 _SUMS_A_PICTURE = 4  # learned sums that a picture is the first of
-_MAGIC = {3: 0x0803, 1: 0x0801}  # by number of axes, of unsigned bytes
 _FILES = ("images-idx3-ubyte", "labels-idx1-ubyte")
 
 
@@ -51,7 +47,7 @@ Digit = tuple[Picture, int]
 
 
 def _divided(location: str, fraction: float) -> tuple[tuple[Digit, ...], tuple[Digit, ...]]:
-    images, labels = read_mnist(Path(location))
+    images, labels = _digits(Path(location))
     digits = [(Picture.of(image), int(label)) for image, label in zip(images, labels, strict=True)]
     return divided(digits, lambda digit: digit[0].digest, fraction)
 
@@ -78,44 +74,14 @@ def _sums(digits: tuple[Digit, ...], *, seed: int, with_new: bool) -> tuple[Imag
     return tuple(made)
 
 
-def read_mnist(location: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, 28, 28] uint8, 0 of the ground and 255 of ink, and labels [N] uint8.
-
-    Raises:
-      ValueError: no such files, or others than of the idx format.
-    """
+def _digits(location: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels as of `read_digits`, which also says what is refused."""
     stems = [location / "train", location / "t10k"] if location.is_dir() else [location]
     for stem in stems:
-        found = [_found(stem.parent, f"{stem.name}-{file}") for file in _FILES]
-        if all(found):
-            images, labels = (
-                _read(path, axes) for path, axes in zip(found, (3, 1), strict=True) if path
-            )
-            if len(images) != len(labels) or labels.max() > 9:
-                raise ValueError(
-                    f"{stem}: got {len(images)} images and {len(labels)} labels up to "
-                    f"{labels.max()}, expected as many of both, of 0 to 9"
-                )
-            return images, labels
+        images, labels = (found(stem.parent, f"{stem.name}-{file}") for file in _FILES)
+        if images and labels:
+            return read_digits(images, labels)
     raise ValueError(
         f"{location}: got no {stems[-1].name}-{_FILES[0]} and -{_FILES[1]}, compressed or not, "
         "expected the directory of MNIST's files, or DIR/t10k"
     )
-
-
-def _found(folder: Path, name: str) -> Path | None:
-    paths = (folder / f"{name}{suffix}" for suffix in ("", *COMPRESSED))
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _read(path: Path, axes: int) -> np.ndarray:
-    with open_bytes(path) as file:
-        content = file.read()
-    head = np.frombuffer(content[: 4 * (axes + 1)], ">i4")
-    size = int(np.prod(head[1:], dtype=np.int64)) if head.size == axes + 1 else -1
-    if size < 1 or head[0] != _MAGIC[axes] or len(content) != 4 * (axes + 1) + size:
-        raise ValueError(
-            f"{path}: got {len(content)} bytes of another format, expected idx of unsigned bytes "
-            f"with {axes} axes"
-        )
-    return np.frombuffer(content, np.uint8, offset=4 * (axes + 1)).reshape(head[1:])

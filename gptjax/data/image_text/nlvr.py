@@ -15,7 +15,8 @@ from pathlib import Path
 
 from gptjax.data.corpora.json_fields import field_of, parsed
 from gptjax.data.corpora.text_files import readable
-from gptjax.data.image_text.documents import SETS, ImageText, Picture, Sides, divided, interleaved
+from gptjax.data.image_text.documents import SETS, ImageText, Sides, divided, interleaved
+from gptjax.data.pictures.picture import Picture
 
 ORDERS = 6  # pictures of a sentence
 

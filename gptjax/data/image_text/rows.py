@@ -18,7 +18,8 @@ import numpy as np
 from gptjax.data.batches.packing import packed_batch
 from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.dialogue.records import Records, log_dropped, sift
-from gptjax.data.image_text.documents import ImageText, Picture
+from gptjax.data.image_text.documents import ImageText
+from gptjax.data.pictures.picture import Picture
 from gptjax.tokenization import ImageTokenizer
 
 
@@ -44,7 +45,7 @@ class ImageForm:
         """Pictures [count, H, W, C] uint8; behind the last of them there are zeros."""
         made = np.zeros((count, self.size, self.size, self.channels), np.uint8)
         for number, picture in enumerate(() if self.hidden else pictures):
-            made[number] = picture.pixels(self.size, self.channels, self.fit)
+            made[number] = picture.pixels(self.size, channels=self.channels, fit=self.fit)
         return made
 
 
@@ -79,11 +80,11 @@ def encode_parts(
     """Text and pictures as tokens, end-of-text first; each picture between its marks."""
     texts = [part for part in parts if isinstance(part, str)]
     encoded = iter(tokenizer.encode_batch(texts))
-    image = [tokenizer.begin, *[tokenizer.soft] * image_tokens, tokenizer.end]
+    image = tokenizer.image(image_tokens)
     pieces: list[tuple[np.ndarray, bool]] = [(np.array([end_of_text(tokenizer)]), False)]
     for part in parts:
         is_text = isinstance(part, str)
-        pieces.append((next(encoded) if is_text else np.array(image), is_text))
+        pieces.append((next(encoded) if is_text else image, is_text))
     return Encoded(
         np.concatenate([ids for ids, _ in pieces]).astype(np.int32),
         np.concatenate([np.full(len(ids), is_text) for ids, is_text in pieces]),

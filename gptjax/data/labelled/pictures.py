@@ -12,46 +12,33 @@
     shapes[:count=...,seed=...,classes=true]    drawings of two shapes (embedded)
 
 Pictures of rows are files beside ROWS, or below `pictures`, which is a folder or a tar file. To add
-a set, register a function `(spec, location) -> Records[Picture]`.
+a set, register a function `(spec, location) -> Records[LabelledPicture]`.
 """
 
 import dataclasses
 import functools
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gptjax.data.corpora.json_fields import field_of
-from gptjax.data.corpora.pictures import data_uri_content
 from gptjax.data.dialogue.instructions_sets import parse_options
 from gptjax.data.dialogue.records import Records, Row, log_dropped, read_records, sift
-from gptjax.data.labelled.picture import (
-    SUFFIXES,
-    Picture,
-    of_array,
-    of_bytes,
-    of_file,
-    opener,
-    with_options,
-)
-from gptjax.data.labelled.shapes import RELATIONS, drawn_shapes
+from gptjax.data.labelled.picture_files import SUFFIXES, LabelledPicture, opener, with_options
+from gptjax.data.pictures.decoding import data_uri_content
+from gptjax.data.pictures.digits import WORDS, found, read_digits
+from gptjax.data.pictures.shapes import RELATIONS, two_shapes
 from gptjax.registry import Registry, of_path
 from gptjax.settings import setting
 
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 STYLES, LANGUAGES = ("google", "twitter"), ("en", "de", "zh")
-_MOST_IDX = 2**30  # bytes of an idx file, unpacked
 _NO_TEXT = "pictures without a text"
 
-PICTURES: Registry[Callable[[str, str], Records[Picture]]] = Registry("set of pictures")
+PICTURES: Registry[Callable[[str, str], Records[LabelledPicture]]] = Registry("set of pictures")
 
 
-def load_pictures(spec: str) -> Records[Picture]:
+def load_pictures(spec: str) -> Records[LabelledPicture]:
     """Reads a set of pictures; what it drops is counted and logged. No picture is decoded yet.
 
     Raises:
@@ -65,14 +52,14 @@ def load_pictures(spec: str) -> Records[Picture]:
     return records
 
 
-def _judged(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, str | None]]:
+def _judged(pictures: Iterable[LabelledPicture]) -> Iterator[tuple[LabelledPicture, str | None]]:
     """Pairs of a picture and why it is dropped, for `sift`."""
     for picture in pictures:
         yield picture, None if picture.text.strip() else _NO_TEXT
 
 
 @PICTURES.register("jsonl")
-def rows(spec: str, location: str) -> Records[Picture]:
+def rows(spec: str, location: str) -> Records[LabelledPicture]:
     """Rows of JSON with the name of a picture and its text."""
     path, options = with_options(spec, location, {"pictures": None})
     path, _, given = path.partition("#")
@@ -82,24 +69,25 @@ def rows(spec: str, location: str) -> Records[Picture]:
     place = Path(options["pictures"] or Path(path).parent)
     open_picture = functools.cache(lambda: opener(spec, place))
 
-    def read(row: Row) -> Iterator[Picture]:
+    def read(row: Row) -> Iterator[LabelledPicture]:
         image, text = (
             row.as_text(repr(name), field_of(row.name, row.fields, name)) for name in names
         )
         if image.startswith("data:"):
-            yield of_bytes(f"{row.name}: {names[0]!r}", text, data_uri_content(image, row.name))
+            name = f"{row.name}: {names[0]!r}"
+            yield LabelledPicture.of(name, text, data_uri_content(image, row.name))
         elif "://" in image:
             raise row.wrong(repr(names[0]), repr(image), "the name of a file, or data:image/...")
         else:
             yield open_picture()(image, text)
 
     suffix = ".json" if path.endswith(".json") else ".jsonl"
-    found = read_records(spec, path, read, suffix)
-    return sift(spec, _judged(found), found.dropped)
+    read_rows = read_records(spec, path, read, suffix)
+    return sift(spec, _judged(read_rows), read_rows.dropped)
 
 
 @PICTURES.register("folder")
-def folders(spec: str, location: str) -> Records[Picture]:
+def folders(spec: str, location: str) -> Records[LabelledPicture]:
     """A folder of pictures for each class; its name, with spaces for _, is the text."""
     path, _ = with_options(spec, location, {})
     root = Path(path)
@@ -112,69 +100,53 @@ def folders(spec: str, location: str) -> Records[Picture]:
         raise ValueError(
             f"{spec!r}: got no pictures in folders of {path!r}, expected PATH/CLASS/NAME.png"
         )
-    return Records(spec, tuple(of_file(file, file.parent.name.replace("_", " ")) for file in files))
+    return _of_files(spec, files, lambda file: file.parent.name)
 
 
 @PICTURES.register("files")
-def files(spec: str, location: str) -> Records[Picture]:
+def files(spec: str, location: str) -> Records[LabelledPicture]:
     """A picture, or all in a folder; the name of each, less its ending, is its text."""
     path, _ = with_options(spec, location, {})
     root = Path(path)
-    found = sorted(root.iterdir()) if root.is_dir() else [root]
-    pictures = [file for file in found if file.suffix.lower() in SUFFIXES]
+    candidates = sorted(root.iterdir()) if root.is_dir() else [root]
+    pictures = [file for file in candidates if file.suffix.lower() in SUFFIXES]
     if not pictures:
         raise ValueError(f"{spec!r}: got no *.png, *.jpg or *.jpeg at {path!r}, expected one")
-    return Records(spec, tuple(of_file(file, file.stem.replace("_", " ")) for file in pictures))
+    return _of_files(spec, pictures, lambda file: file.stem)
+
+
+def _of_files(
+    spec: str, files: Iterable[Path], text_of: Callable[[Path], str]
+) -> Records[LabelledPicture]:
+    """Pictures in files, whose texts have spaces for _."""
+    pictures = (
+        LabelledPicture.of(str(file), text_of(file).replace("_", " "), file) for file in files
+    )
+    return Records(spec, tuple(pictures))
 
 
 @PICTURES.register("mnist")
-def mnist(spec: str, location: str) -> Records[Picture]:
+def mnist(spec: str, location: str) -> Records[LabelledPicture]:
     """MNIST (LeCun et al. 1998): a folder with its idx files; texts are zero to nine."""
     names: dict[str, str | None] = {
         "images": "t10k-images-idx3-ubyte",
         "labels": "t10k-labels-idx1-ubyte",
     }
     path, options = with_options(spec, location, names)
-    images, labels = (_idx(spec, Path(path), str(options[name])) for name in names)
-    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise ValueError(
-            f"{spec!r}: got images {list(images.shape)} and labels {list(labels.shape)}, expected "
-            "[N, rows, columns] and [N], a label for each image"
-        )
-    if labels.size and labels.max() >= len(DIGITS):
-        raise ValueError(f"{spec!r}: got the label {labels.max()}, expected 0 to 9")
+    files = [found(Path(path), str(options[name])) for name in names]
+    for file, name in zip(files, names, strict=True):
+        if file is None:
+            raise ValueError(f"{spec!r}: no file {options[name]} or {options[name]}.gz in {path!r}")
+    images, labels = read_digits(*(file for file in files if file is not None))
     pictures = (
-        of_array(f"{options['images']}#{number}", DIGITS[label], image)
+        LabelledPicture.of(f"{options['images']}#{number}", WORDS[label], image)
         for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True))
     )
     return Records(spec, tuple(pictures))
 
 
-def _idx(spec: str, folder: Path, name: str) -> np.ndarray:
-    """The bytes of an idx file as an array of its shape."""
-    path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-    if path is None:
-        raise ValueError(f"{spec!r}: no file {name} or {name}.gz in {str(folder)!r}")
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            content = file.read(_MOST_IDX + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: got a damaged file ({error}), expected an idx file") from None
-    dimensions = content[3] if len(content) > 3 else 0
-    start = 4 + 4 * dimensions
-    if content[:3] != b"\0\0\x08" or not dimensions or len(content) < start:
-        raise ValueError(f"{path}: got no idx file of bytes, expected one as MNIST's")
-    shape = np.frombuffer(content, ">u4", dimensions, 4).tolist()
-    if len(content) - start != int(np.prod(shape)):
-        raise ValueError(
-            f"{path}: got {len(content) - start} bytes, expected {int(np.prod(shape))} of an array "
-            f"{shape}"
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
 @PICTURES.register("emoji")
-def emoji(spec: str, location: str) -> Records[Picture]:
+def emoji(spec: str, location: str) -> Records[LabelledPicture]:
     """Emoji with their names: STYLE_64.tar, emoji.json and, for names, cldr_LANGUAGE.json.
 
     Names are those of Unicode's CLDR; where it has none (flags, above all), emoji.json's, which are
@@ -204,8 +176,8 @@ def emoji(spec: str, location: str) -> Records[Picture]:
 
 def _name(row: Any, names: Any) -> str:
     character = "".join(chr(int(code, 16)) for code in row["unified"].split("-"))
-    found = names.get(character) or names.get(character.replace("\ufe0f", ""))
-    return found["tts"][0] if found and "tts" in found else row["name"].lower()
+    entry = names.get(character) or names.get(character.replace("\ufe0f", ""))
+    return entry["tts"][0] if entry and "tts" in entry else row["name"].lower()
 
 
 def _json(spec: str, path: Path) -> Any:
@@ -227,12 +199,12 @@ class ShapesOptions:
 
 
 @PICTURES.register("shapes")
-def shapes(spec: str, location: str) -> Records[Picture]:
+def shapes(spec: str, location: str) -> Records[LabelledPicture]:
     """Drawings of 32 x 32 pixels: "a red circle left of a blue square", 1,152 texts."""
     options = parse_options(spec, location, ShapesOptions)
-    drawings = drawn_shapes(options.count, options.seed)
+    drawings = two_shapes(options.count, options.seed)
     pictures = (
-        of_array(f"shapes#{number}", _relation(text) if options.classes else text, pixels)
+        LabelledPicture.of(f"shapes#{number}", _relation(text) if options.classes else text, pixels)
         for number, (pixels, text) in enumerate(drawings)
     )
     return Records(spec, tuple(pictures))

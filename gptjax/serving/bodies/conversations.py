@@ -7,6 +7,8 @@ import numpy as np
 
 from gptjax.chat.context import OVERFLOW, ContextExceeded, Fitted, check_roles, fitted
 from gptjax.data.dialogue.chat_format import Conversation, Message
+from gptjax.data.pictures.picture import Picture
+from gptjax.serving.bodies import pictures
 from gptjax.serving.bodies.fields import Field
 from gptjax.serving.errors import APIError, context_exceeded
 from gptjax.serving.served import Served, as_tokens
@@ -23,28 +25,37 @@ _PART = {
     "required": ["type", "text"],
     "additionalProperties": False,
 }
-MESSAGE = {
-    "type": "object",
-    "properties": {
-        "role": {"type": "string", "enum": list(_ROLES)},
-        "content": {
-            "anyOf": [{"type": "string"}, {"type": "array", "items": _PART, "minItems": 1}]
+
+
+def _message(part: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a message, whose content may be a list of parts."""
+    parts = {"type": "array", "items": part, "minItems": 1}
+    return {
+        "type": "object",
+        "properties": {
+            "role": {"type": "string", "enum": list(_ROLES)},
+            "content": {"anyOf": [{"type": "string"}, parts]},
+            "name": {"type": "string"},
+            "refusal": {"type": "null"},
+            "type": {"type": "string", "enum": ["message"]},
+            "tool_calls": {"type": "array", "maxItems": 0},
+            "annotations": {"type": "array", "maxItems": 0},
+            "id": {"type": "string"},
+            "status": {"type": "string"},
         },
-        "name": {"type": "string"},
-        "refusal": {"type": "null"},
-        "type": {"type": "string", "enum": ["message"]},
-        "tool_calls": {"type": "array", "maxItems": 0},
-        "annotations": {"type": "array", "maxItems": 0},
-        "id": {"type": "string"},
-        "status": {"type": "string"},
-    },
-    "required": ["role", "content"],
-    "additionalProperties": False,
-}
+        "required": ["role", "content"],
+        "additionalProperties": False,
+    }
+
+
+TEXT_MESSAGE = _message(_PART)
+MESSAGE = _message({"anyOf": [_PART, pictures.PART]})
 MESSAGES = Field(
     "messages",
     {"type": "array", "items": MESSAGE, "minItems": 1},
-    "The conversation. A name is not shown to the model; the answer says so.",
+    "The conversation. A name is not shown to the model; the answer says so. A user's message may "
+    "have parts of type image_url, PNG or JPEG as a data URI, where the model reads images; detail "
+    "is auto.",
     required=True,
 )
 CONTEXT_OVERFLOW = Field(
@@ -56,20 +67,43 @@ CONTEXT_OVERFLOW = Field(
 
 
 def conversation_of(messages: Sequence[Mapping[str, Any]], served: Served) -> Conversation:
-    """The conversation of checked messages; APIError for too many."""
+    """The conversation of checked messages.
+
+    Raises:
+      APIError: too many messages or pictures, or a picture that the model cannot be shown.
+    """
     if len(messages) > served.limits.messages:
         raise APIError(
             f"messages: got {len(messages)}, expected at most {served.limits.messages}",
             param="messages",
         )
-    return tuple(
-        Message(_ROLES[message["role"]], text_of(message["content"])) for message in messages
+    said = tuple(
+        _read(served, message, f"messages[{number}]") for number, message in enumerate(messages)
     )
+    shown = sum(len(message.pictures) for message in said)
+    if shown > served.limits.pictures:
+        raise APIError(
+            f"messages: got {shown} pictures, expected at most {served.limits.pictures}",
+            param="messages",
+        )
+    return said
 
 
-def text_of(content: str | Sequence[Mapping[str, Any]]) -> str:
-    """The text of a message, whose parts are all text."""
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+def _read(served: Served, message: Mapping[str, Any], name: str) -> Message:
+    role, content = _ROLES[message["role"]], message["content"]
+    if isinstance(content, str):
+        return Message(role, content)
+    parts: list[str | Picture] = []
+    for number, part in enumerate(content):
+        where = f"{name}.content[{number}]"
+        if part["type"] != "image_url":
+            parts.append(part["text"])
+        elif role == "user":
+            parts.append(pictures.picture_of(served, part, where))
+        else:
+            said = f"{where}: got a picture of the role {role}, expected a user's"
+            raise APIError(said, param="messages")
+    return Message.of(role, parts)
 
 
 def unread(messages: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -99,9 +133,7 @@ def read_prompt(
             )
         check_roles(conversation, continued)
         begun = as_tokens(served, assistant_tokens, "assistant_tokens")
-        if np.isin(
-            begun, [template.tokenizer.end_of_turn, *template.tokenizer.outside_answers]
-        ).any():
+        if np.isin(begun, [template.tokenizer.end_of_turn, *template.outside_answers]).any():
             raise ValueError("assistant_tokens: got the mark of a turn, expected tokens of text")
         if continued:
             begun = template.tokenizer.encode(conversation[-1].content)

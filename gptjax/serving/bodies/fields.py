@@ -133,12 +133,12 @@ def _problem(path: str, value: Any, schema: Mapping[str, Any]) -> str | None:
         problems = [_problem(path, value, option) for option in schema["anyOf"]]
         if None in problems:
             return None
-        of_type = [
+        meant = [
             problem
             for problem, option in zip(problems, schema["anyOf"], strict=True)
-            if _fits_type(value, option)
+            if _is_meant(value, option)
         ]
-        return of_type[0] if len(of_type) == 1 else _expected(path, value, schema)
+        return meant[0] if len(meant) == 1 else _expected(path, value, schema)
     if not _fits(value, schema):
         return _expected(path, value, schema)
     if isinstance(value, list):
@@ -168,6 +168,14 @@ def _fits_type(value: Any, schema: Mapping[str, Any]) -> bool:
     if isinstance(value, bool) and kind in ("integer", "number"):
         return False
     return isinstance(value, _TYPES[kind])
+
+
+def _is_meant(value: Any, option: Mapping[str, Any]) -> bool:
+    """Whether a value is of an option's type, an object also of the `type` that it names."""
+    named = option.get("properties", {}).get("type")
+    return _fits_type(value, option) and (
+        named is None or (isinstance(value, dict) and _fits(value.get("type"), named))
+    )
 
 
 def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
@@ -211,6 +219,8 @@ def _said(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(json.dumps(value) for value in schema["enum"])
     kind = schema.get("type", "a value")
+    if named := schema.get("properties", {}).get("type", {}).get("enum"):
+        return "an object of type " + " or ".join(json.dumps(value) for value in named)
     article = "an" if kind[0] in "aeiou" else "a"
     unit = {"string": ("Length", "characters"), "array": ("Items", "items")}.get(kind)
     low, high = schema.get("minimum"), schema.get("maximum")

@@ -25,6 +25,7 @@ from gptjax.serving.bodies.conversations import (
     unread,
 )
 from gptjax.serving.bodies.fields import Field, read, table, unsupported
+from gptjax.serving.bodies.pictures import pixels_of
 from gptjax.serving.bodies.sampling_fields import (
     COUNT,
     SAMPLING,
@@ -127,18 +128,19 @@ class _Call:
             continued=continued,
             assistant_tokens=values.get("assistant_tokens", ()),
         )
-        marks = self.served.model.template.tokenizer
+        template = self.served.model.template
         self.seed = seed_of(values)
         self.asked = Asked(
             self.fitted.tokens,
-            stop_token=marks.end_of_turn,
-            banned=marks.outside_answers,
+            stop_token=template.tokenizer.end_of_turn,
+            banned=template.outside_answers,
             messages=before,
             max_new_tokens=self.most,
             stop=stops(values),
             seed=self.seed,
             alternatives=max(self.top, 1) if self.logprobs else 0,
             begun=begun,
+            images=pixels_of(self.served, self.fitted.pictures),
         )
         self.head = {
             "id": new_id("chatcmpl"),

@@ -16,7 +16,7 @@ from gptjax.chat.drafts import Asked
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.serving.bodies.conversations import (
     CONTEXT_OVERFLOW,
-    MESSAGE,
+    TEXT_MESSAGE,
     conversation_of,
     read_prompt,
     reserve,
@@ -33,7 +33,7 @@ FIELDS = table(
     [field for field in SAMPLING if field.name in _TAKEN],
     Field(
         "input",
-        {"anyOf": [{"type": "string"}, {"type": "array", "items": MESSAGE, "minItems": 1}]},
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": TEXT_MESSAGE, "minItems": 1}]},
         "What a user says, or a conversation.",
         required=True,
     ),
@@ -98,12 +98,12 @@ class _Call:
             reserved=reserve(self.served, overflow, self.most),
             overflow=overflow,
         )
-        marks = self.served.model.template.tokenizer
+        template = self.served.model.template
         self.seed = seed_of(values)
         self.asked = Asked(
             self.fitted.tokens,
-            stop_token=marks.end_of_turn,
-            banned=marks.outside_answers,
+            stop_token=template.tokenizer.end_of_turn,
+            banned=template.outside_answers,
             messages=before,
             max_new_tokens=self.most,
             seed=self.seed,

@@ -97,7 +97,7 @@ export const models = async () => (await json("v1/models")).data;
 
 /**
  * @param {string} model
- * @param {{role: string, content: string}[]} messages
+ * @param {import("./tree.js").Message[]} messages
  * @param {AbortSignal} signal
  * @returns {Promise<{count: number, max_model_len: number}>}
  */

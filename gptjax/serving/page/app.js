@@ -39,6 +39,7 @@ const app = {
     location.hash = "#/compare";
   },
   endOf: (/** @type {string} */ id) => served.find((model) => model.id === id)?.gptjax?.end_of_turn,
+  seesImages: (/** @type {string} */ id) => served.find((model) => model.id === id)?.gptjax?.images === true,
   models: () => served.filter((model) => model.gptjax?.chat !== false),
 };
 const chat = new ChatView(app);

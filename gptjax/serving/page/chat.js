@@ -4,10 +4,11 @@ import { postVote } from "./api.js";
 import { announce, byId, icon, notify } from "./dom.js";
 import { tokensOf } from "./format.js";
 import { Meter } from "./meter.js";
+import { Pictures } from "./pictures.js";
 import { beginning, goingOn, textOf, write } from "./reply.js";
 import { cleanSettings, policyOf, requestFields } from "./settings.js";
 import { remembered } from "./store.js";
-import { addTurn, messagesTo, newConversation, place, ROOT, showSibling, shownPath } from "./tree.js";
+import { addTurn, contentOf, messagesTo, newConversation, place, ROOT, showSibling, shownPath, textAlone } from "./tree.js";
 import { copy, fit, spoken, TurnView } from "./turn.js";
 import { welcome } from "./welcome.js";
 
@@ -19,8 +20,9 @@ import { welcome } from "./welcome.js";
  * @property {import("./popover.js").Popover} popover
  * @property {string|null} feedbackProblem why votes cannot be given
  * @property {(model: string) => number|undefined} endOf the token that ends a turn, where the server says it
+ * @property {(model: string) => boolean} seesImages
  * @property {(conversation: Conversation) => void} onChange a conversation has a new turn
- * @property {(messages: {role: string, content: string}[]) => void} compare
+ * @property {(messages: import("./tree.js").Message[]) => void} compare
  */
 
 const NEAR = 80; // pixels from the end that still count as the end
@@ -39,6 +41,7 @@ export class ChatView {
     this.atEnd = true;
     this.log = byId("log");
     this.draft = byId("draft");
+    this.pictures = new Pictures(() => app.seesImages(this.conversation.model), () => (this.count(), this.showComposer()));
     byId("to-end").append(icon("down"));
     byId("to-end").addEventListener("click", () => this.toEnd());
     this.log.addEventListener("scroll", () => this.scrolled(), { passive: true });
@@ -93,11 +96,15 @@ export class ChatView {
     const conversation = this.conversation;
     return new TurnView(turn, {
       retry: (one) => this.reply(one.parent),
-      edit: (one, text) => this.ask(one.parent, text),
+      edit: (one, text) => this.ask(one.parent, text, one.pictures),
       sibling: (one, by) => this.step(one, by),
       goOn: (one) => this.goOn(one),
       vote: (one, vote) => this.vote(one, vote),
-      compare: (one) => this.app.compare(messagesTo(conversation, one.id)),
+      compare: (one) => {
+        const messages = messagesTo(conversation, one.id);
+        if (textAlone(messages)) this.app.compare(messages);
+        else notify("Models are compared on text alone.");
+      },
       continueFrom: (one, index, choice) => this.continueFrom(one, index, choice),
       place: (one) => place(conversation, one),
       whyNoVotes: () => this.app.feedbackProblem,
@@ -117,19 +124,19 @@ export class ChatView {
 
   send() {
     const text = this.draft.value.trim();
-    if (!text) return;
+    if (!text && !this.pictures.urls.length) return;
     if (!this.conversation.model) {
       notify("There is no model to ask.", "error");
       return;
     }
     this.draft.value = "";
     fit(this.draft);
-    this.ask(shownPath(this.conversation).at(-1)?.id ?? ROOT, text);
+    this.ask(shownPath(this.conversation).at(-1)?.id ?? ROOT, text, this.pictures.take());
   }
 
-  /** @param {string|null} parent @param {string} text */
-  ask(parent, text) {
-    const question = addTurn(this.conversation, parent ?? ROOT, { role: "user", text });
+  /** @param {string|null} parent @param {string} text @param {string[]} [pictures] */
+  ask(parent, text, pictures = []) {
+    const question = addTurn(this.conversation, parent ?? ROOT, { role: "user", text, ...(pictures.length && { pictures }) });
     this.reply(question.id);
   }
 
@@ -244,7 +251,8 @@ export class ChatView {
 
   /** @param {Turn} turn @param {number} vote */
   async vote(turn, vote) {
-    const problem = this.app.feedbackProblem;
+    const prompt = messagesTo(this.conversation, /** @type {string} */ (turn.parent));
+    const problem = this.app.feedbackProblem ?? (textAlone(prompt) ? null : "the server keeps text alone");
     if (problem) {
       notify(`Votes are not kept: ${problem}.`);
       return;
@@ -252,8 +260,7 @@ export class ChatView {
     const { text, model, policy } = turn;
     try {
       await postVote({
-        prompt: messagesTo(this.conversation, /** @type {string} */ (turn.parent)),
-        reply: { text, model, policy: policy ?? "" }, vote, labeller: remembered("labeller"),
+        prompt, reply: { text, model, policy: policy ?? "" }, vote, labeller: remembered("labeller"),
       });
     } catch (error) {
       notify(`The vote was not kept: ${/** @type {Error} */ (error).message}`, "error");
@@ -271,7 +278,9 @@ export class ChatView {
     const last = path.at(-1);
     const messages = last ? messagesTo(conversation, last.id) : conversation.settings.system ? [{ role: "system", content: conversation.settings.system }] : [];
     const draft = this.draft.value.trim();
-    if (draft) messages.push({ role: "user", content: draft });
+    const { urls } = this.pictures;
+    if (draft || urls.length) messages.push({ role: "user", content: contentOf(draft, urls) });
+    this.pictures.show();
     this.meter.update(conversation.model, messages);
   }
 
@@ -284,7 +293,7 @@ export class ChatView {
       send.setAttribute("aria-label", running ? "Stop" : "Send");
       send.title = running ? "Stop (Escape)" : "Send (Enter)";
     }
-    send.disabled = !running && !this.draft.value.trim();
+    send.disabled = !running && !this.draft.value.trim() && !this.pictures.urls.length;
     byId("hint").textContent = running ? "Escape stops" : "Enter sends, Shift+Enter starts a line";
   }
 

@@ -30,6 +30,7 @@ const ICONS = {
   auto: "M10 3a7 7 0 1 1 0 14zM10 3a7 7 0 1 0 0 14",
   forward: "M4 5l5 5-5 5M10 5l5 5-5 5",
   shield: "M10 3l6 2v5c0 4-3 6-6 7-3-1-6-3-6-7V5z",
+  image: "M3 4h14v12H3zM3 14l4-4 3 3 3-3 4 4",
   alert: "M10 3.5L17.5 16.5h-15zM10 8v4M10 14.2v.1",
 };
 

@@ -7,6 +7,7 @@ import { newId, ROOT } from "./tree.js";
 /** @typedef {import("./tree.js").Conversation} Conversation */
 
 const FILE = "gptjax-conversations";
+const PICTURE = /^data:image\/(png|jpeg);base64,[A-Za-z0-9+/]+=*$/;
 const STATUSES = ["done", "running", "stopped", "failed"];
 
 /** @param {unknown} condition @param {string} what */
@@ -87,7 +88,7 @@ function turn(id, raw) {
   const list = (/** @type {any} */ values, /** @type {(raw: any) => any} */ one) => (Array.isArray(values) ? values.map(one) : undefined);
   const fields = {
     id, parent: text(raw.parent) ?? null, children: [...raw.children], shown: text(raw.shown) ?? null,
-    role: raw.role, text: raw.text,
+    role: raw.role, text: raw.text, pictures: list(raw.pictures, text)?.filter((url) => PICTURE.test(url ?? "")),
     // A reply that was being written when the page closed is as if it had been stopped.
     status: raw.status === "running" || !STATUSES.includes(raw.status) ? "stopped" : raw.status,
     finish: text(raw.finish), model: text(raw.model), policy: text(raw.policy),

@@ -15,7 +15,7 @@ export class Meter {
   /**
    * Counts soon; a later call takes the place of an earlier one.
    * @param {string} model
-   * @param {{role: string, content: string}[]} messages
+   * @param {import("./tree.js").Message[]} messages
    */
   update(model, messages) {
     clearTimeout(this.timer);
@@ -27,7 +27,7 @@ export class Meter {
     this.timer = setTimeout(() => this.count(model, messages), PAUSE);
   }
 
-  /** @param {string} model @param {{role: string, content: string}[]} messages */
+  /** @param {string} model @param {import("./tree.js").Message[]} messages */
   async count(model, messages) {
     const asked = new AbortController();
     this.asked = asked;

@@ -103,7 +103,7 @@ export function beginning(turn, index, chosen) {
 /**
  * How a request says that a reply goes on: by its exact tokens where they are known, else by its text.
  * @param {Turn} turn
- * @param {{role: string, content: string}[]} messages those before the reply
+ * @param {import("./tree.js").Message[]} messages those before the reply
  */
 export function goingOn(turn, messages) {
   const tokens = tokensOf(turn);

@@ -4,7 +4,7 @@ import { postConversation } from "./api.js";
 import { ask, byId, download, h, iconButton, notify } from "./dom.js";
 import { exported, imported } from "./format.js";
 import { remembered } from "./store.js";
-import { messagesTo, shownPath } from "./tree.js";
+import { messagesTo, shownPath, textAlone } from "./tree.js";
 
 /** @typedef {import("./tree.js").Conversation} Conversation */
 
@@ -89,7 +89,9 @@ export class Side {
       return;
     }
     try {
-      await postConversation({ messages: messagesTo(conversation, last.id), model: conversation.model, labeller: remembered("labeller") });
+      const messages = messagesTo(conversation, last.id);
+      if (!textAlone(messages)) throw new TypeError("the server keeps text alone");
+      await postConversation({ messages, model: conversation.model, labeller: remembered("labeller") });
       notify("The conversation is kept on the server.");
     } catch (error) {
       notify(`The conversation was not kept: ${/** @type {Error} */ (error).message}`, "error");

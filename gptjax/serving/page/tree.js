@@ -5,6 +5,7 @@
  * @typedef {{id: number|null, text: string, logprob: number, bytes?: number[]}} Choice
  * @typedef {Choice & {top: Choice[], forced?: boolean}} Token a token, and what might have stood there
  * @typedef {{where: string, stage: string, category: string|null, score: number|null, action: string}} Decision
+ * @typedef {{role: string, content: any}} Message a text, or parts of which some are pictures
  * @typedef {object} Turn
  * @property {string} id
  * @property {string|null} parent
@@ -12,6 +13,7 @@
  * @property {string|null} shown the child that is on the path
  * @property {"root"|"user"|"assistant"} role
  * @property {string} text
+ * @property {string[]} [pictures] data URIs, which stand before the text
  * @property {"done"|"running"|"stopped"|"failed"} status
  * @property {string|null} [finish] OpenAI's finish_reason
  * @property {string} [model]
@@ -76,7 +78,7 @@ export function addTurn(conversation, parent, fields) {
   conversation.turns[parent].children.push(turn.id);
   conversation.turns[parent].shown = turn.id;
   conversation.updated = Date.now();
-  if (!conversation.title && turn.role === "user") conversation.title = titleOf(turn.text);
+  if (!conversation.title && turn.role === "user") conversation.title = titleOf(turn.text) || "A picture";
   return turn;
 }
 
@@ -128,16 +130,26 @@ export function showSibling(conversation, turn, by) {
  * whose reply has no text (it failed, or moderation withdrew it) is left out with that reply.
  * @param {Conversation} conversation
  * @param {string} last the id of the turn to be answered
- * @returns {{role: string, content: string}[]}
+ * @returns {Message[]}
  */
 export function messagesTo(conversation, last) {
   const messages = [];
   let below = null;
   for (let turn = conversation.turns[last]; turn.role !== "root"; turn = conversation.turns[/** @type {string} */ (turn.parent)]) {
     const unanswered = turn.role === "assistant" ? !turn.text : below?.role === "assistant" && !below.text;
-    if (!unanswered) messages.push({ role: turn.role, content: turn.text });
+    if (!unanswered) messages.push({ role: turn.role, content: contentOf(turn.text, turn.pictures) });
     below = turn;
   }
   if (conversation.settings.system) messages.push({ role: "system", content: conversation.settings.system });
   return messages.reverse();
 }
+
+/** What a message says, as the API takes it. @param {string} text @param {string[]} [pictures] */
+export function contentOf(text, pictures = []) {
+  if (!pictures.length) return text;
+  const shown = pictures.map((url) => ({ type: "image_url", image_url: { url } }));
+  return text ? [...shown, { type: "text", text }] : shown;
+}
+
+/** Whether no message has pictures, as what the server keeps must be. @param {Message[]} messages */
+export const textAlone = (messages) => messages.every(({ content }) => typeof content === "string");

@@ -49,8 +49,11 @@ export class TurnView {
     this.body.replaceChildren();
     this.row = null;
     this.growing = null;
-    if (turn.role === "user") this.body.append(h("div", { class: "user-text", dir: "auto" }, turn.text));
-    else this.grow(true);
+    if (turn.role === "user") {
+      const shown = (turn.pictures ?? []).map((src, i) => h("img", { src, alt: `Picture ${i + 1}` }));
+      if (shown.length) this.body.append(h("div", { class: "user-pictures" }, ...shown));
+      if (turn.text) this.body.append(h("div", { class: "user-text", dir: "auto" }, turn.text));
+    } else this.grow(true);
     this.foot.replaceChildren(...this.notes(), this.buttons());
   }
 

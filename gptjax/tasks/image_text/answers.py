@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.data.image_text.documents import ImageText, Picture
+from gptjax.data.image_text.documents import ImageText
 from gptjax.data.image_text.rows import ImageForm, encode_parts, end_of_text
+from gptjax.data.pictures.picture import Picture
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.judging.metrics import with_intervals

@@ -15,11 +15,12 @@ from gptjax.config import batch_schedule
 from gptjax.data.batches.loader import batches_of
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.dialogue.records import Records
-from gptjax.data.image_text.documents import ImageText, Picture, load_image_text
+from gptjax.data.image_text.documents import ImageText, load_image_text
 from gptjax.data.image_text.rows import ImageForm, end_of_text, pack_image_text
-from gptjax.models.multimodal.augmentation import jittered
+from gptjax.data.pictures.picture import Picture
 from gptjax.models.multimodal.costs import image_gpt_flops_per_token, image_gpt_parameter_count
 from gptjax.models.multimodal.decoder import ImageGPT
+from gptjax.models.vision.augmentation import jittered
 from gptjax.runs import inputs
 from gptjax.runs.kind import Check
 from gptjax.runs.life.moved import Content
@@ -81,7 +82,7 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
             if rng is None:
                 return loss(params, batch, rng)
             rng, key = jax.random.split(rng)
-            images = jittered(key, batch["images"], shift=section.shift, degrees=section.rotation)
+            images = jittered(batch["images"], key, shift=section.shift, degrees=section.rotation)
             return loss(params, {**batch, "images": images}, rng)
 
         return augmented
@@ -175,6 +176,11 @@ def image_form(config: ImageTextConfig) -> ImageForm:
         section.fit,
         hidden=section.hide == IMAGES,
     )
+
+
+def form_of_images(config: Any) -> ImageForm | None:
+    """What images are for the model of a resolved configuration of any kind; None: nothing."""
+    return image_form(config) if isinstance(config, ImageTextConfig) else None
 
 
 def image_tokenizer(config: ImageTextConfig) -> ImageTokenizer:

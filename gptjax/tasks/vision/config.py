@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from gptjax.config import ExperimentConfig
-from gptjax.data.corpora.pictures import FITS
+from gptjax.data.pictures.decoding import FITS
 from gptjax.models.vision.augmentation import Augmentation
 from gptjax.runs.kind import Check
 from gptjax.settings import setting

@@ -14,7 +14,7 @@ from gptjax.config import batch_schedule
 from gptjax.data.batches.loader import batches_of
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.dialogue.records import Records
-from gptjax.data.labelled.picture import Picture
+from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.judging.metrics import metrics_of
 from gptjax.models.vision.classifier import ImageClassifier
 from gptjax.models.vision.costs import (
@@ -163,7 +163,7 @@ class ImageClassification(Supervised[ImageClassificationConfig]):
         )
 
 
-def classes_of(pictures: Records[Picture], num_classes: int) -> list[str]:
+def classes_of(pictures: Records[LabelledPicture], num_classes: int) -> list[str]:
     """The distinct texts of a set, in the order of the alphabet.
 
     Raises:
@@ -179,7 +179,7 @@ def classes_of(pictures: Records[Picture], num_classes: int) -> list[str]:
     return labels
 
 
-def numbered(pictures: Records[Picture], labels: Sequence[str]) -> np.ndarray:
+def numbered(pictures: Records[LabelledPicture], labels: Sequence[str]) -> np.ndarray:
     """The number of each picture's text among `labels`, [N] int32.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.dialogue.records import Records
-from gptjax.data.labelled.picture import Picture
+from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.tokenization import Tokenizer
 from gptjax.tokenization.clip_bpe import ClipBPE
 from gptjax.vision_config import VisionConfig
@@ -31,7 +31,7 @@ class PixelRows:
       held: all of them [N, H, W, C] uint8; None: each is decoded when it is asked for.
     """
 
-    pictures: Records[Picture]
+    pictures: Records[LabelledPicture]
     size: int
     channels: int
     fit: str
@@ -54,7 +54,7 @@ class PixelRows:
 
 
 def pixel_rows(
-    pictures: Records[Picture], model: VisionConfig, fit: str, most_held: int = MOST_HELD
+    pictures: Records[LabelledPicture], model: VisionConfig, fit: str, most_held: int = MOST_HELD
 ) -> PixelRows:
     """The pictures as an encoder reads them.
 

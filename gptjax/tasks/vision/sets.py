@@ -6,7 +6,7 @@ learned, held_out = learned_and_held_out(config, "contrastive", config.contrasti
 from gptjax.config import ExperimentConfig
 from gptjax.data.dialogue.chat_format import Message
 from gptjax.data.dialogue.records import Records
-from gptjax.data.labelled.picture import Picture
+from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.data.labelled.pictures import load_pictures
 from gptjax.runs import inputs
 from gptjax.tasks.vision.config import PicturesSection
@@ -14,7 +14,7 @@ from gptjax.tasks.vision.config import PicturesSection
 
 def learned_and_held_out(
     config: ExperimentConfig, name: str, section: PicturesSection
-) -> tuple[Records[Picture], Records[Picture]]:
+) -> tuple[Records[LabelledPicture], Records[LabelledPicture]]:
     """Loads both sets. Without `validation`, pictures are held out by a hash of their content.
 
     Args:
@@ -34,6 +34,6 @@ def learned_and_held_out(
         load_pictures,
         section.train,
         section.validation,
-        lambda picture: (Message("user", picture.sha256),),
+        lambda picture: (Message("user", picture.picture.digest),),
         config.data.validation_fraction,
     )

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from gptjax.data.dialogue.records import Records
-from gptjax.data.labelled.picture import Picture
+from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.judging.metrics import metrics_of
 from gptjax.judging.retrieval import recall_intervals, retrieval_ranks
 from gptjax.models.vision.clip import CLIP
@@ -41,7 +41,7 @@ class Encoders:
         self._images = jax.jit(lambda p, x: model.apply({"params": p}, x, method="encode_images"))
         self._texts = jax.jit(lambda p, *x: model.apply({"params": p}, *x, method="encode_texts"))
 
-    def of_pictures(self, pictures: Records[Picture], fit: str = "crop") -> np.ndarray:
+    def of_pictures(self, pictures: Records[LabelledPicture], fit: str = "crop") -> np.ndarray:
         """Places of pictures [N, P] float32, of length 1; ValueError for one that is broken."""
         vision = self._model.config.vision
         rows = PixelRows(pictures, vision.image_size, vision.num_channels, fit, None)
@@ -64,7 +64,7 @@ class Encoders:
 
     def class_scores(
         self,
-        pictures: Records[Picture],
+        pictures: Records[LabelledPicture],
         labels: Sequence[str],
         templates: Sequence[str] = ("{}",),
         fit: str = "crop",
@@ -97,7 +97,7 @@ class Encoders:
 
 
 def zero_shot_figures(
-    scores: np.ndarray, pictures: Records[Picture], labels: Sequence[str]
+    scores: np.ndarray, pictures: Records[LabelledPicture], labels: Sequence[str]
 ) -> dict[str, float]:
     """Accuracy and its relatives, with 95% intervals over pictures.
 
@@ -121,7 +121,7 @@ def zero_shot_figures(
 
 
 def retrieval_figures(
-    encoders: Encoders, pictures: Records[Picture], fit: str = "crop"
+    encoders: Encoders, pictures: Records[LabelledPicture], fit: str = "crop"
 ) -> dict[str, float]:
     """Recall at 1 and 10 both ways among all pictures and their texts, with 95% intervals."""
     texts = [picture.text for picture in pictures]

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from gptjax.data.dialogue.records import Records
-from gptjax.data.image_text.documents import ImageText, Picture, interleaved, load_image_text
-from gptjax.data.image_text.mnist import NEW_PAIRS, WORDS
+from gptjax.data.image_text.documents import ImageText, interleaved, load_image_text
+from gptjax.data.image_text.mnist import NEW_PAIRS
 from gptjax.data.image_text.rows import ImageForm, pack_image_text
+from gptjax.data.pictures.digits import WORDS
+from gptjax.data.pictures.picture import Picture
 from gptjax.tokenization import load_tokenizer
 from tests.support.alignment_runs import refusal
 
@@ -91,7 +93,10 @@ def test_json_lines_name_files_and_data_uris(tmp_path):
     ("row", "message"),
     [
         ({"text": "<image>"}, "images: got 0, expected 1, as many as the text has <image>"),
-        ({"text": "a", "images": ["b.png"]}, "b.png: No such file or directory; expected a pict"),
+        (
+            {"text": "a", "images": ["b.png"]},
+            "b.png: got No such file or directory, expected a pict",
+        ),
         ({"text": "<image>", "images": ["http://a/b.png"]}, "got the URL 'http://a/b.png', expec"),
         ({"text": "<image>", "images": ["data:image/gif;base64,AA=="]}, "got 'data:image/gif;"),
         ({"text": "", "images": []}, "text: got nothing, expected text, an image, or both"),

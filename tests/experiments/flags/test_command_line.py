@@ -233,7 +233,7 @@ TEXTS = {  # flags that hold no path
         "rates",
     ),  # whose paths are fields, which know the home
     *("eval", "eval_set", "extra_eval_params", "completion_args", "user", "http_run_url"),
-    *("system", "host", "cors_origin", "labels", "template", "query"),
+    *("system", "host", "cors_origin", "labels", "template", "query", "methods"),
 }
 
 

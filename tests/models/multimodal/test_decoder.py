@@ -12,7 +12,6 @@ from experiments.configs import EXPERIMENTS
 from gptjax.config import resolve
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
-from gptjax.models.multimodal.augmentation import jittered
 from gptjax.models.multimodal.costs import image_gpt_flops_per_token, image_gpt_parameter_count
 from gptjax.models.multimodal.decoder import ImageGPT
 from gptjax.models.parameter_shapes import parameter_shapes
@@ -157,18 +156,3 @@ def test_kosmos_has_the_papers_size():
 def test_what_does_not_fit_together_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **changes).resolved()
-
-
-def test_images_are_moved_and_turned():
-    image = np.zeros((1, 1, 9, 9, 1), np.uint8)
-    image[0, 0, 4, 4] = 200
-    same = jittered(jax.random.key(0), image, shift=0.0, degrees=0.0)
-    np.testing.assert_array_equal(same, image)
-    many = np.repeat(image, 200, 0)
-    moved = np.array(jittered(jax.random.key(0), many, shift=2.0, degrees=0.0), float)[:, 0, ..., 0]
-    y, x = np.mgrid[:9, :9]
-    middles = np.stack([(moved * at).sum((1, 2)) / moved.sum((1, 2)) for at in (y, x)], 1) - 4
-    assert np.abs(middles).max() <= 2.05 and np.abs(middles).max() > 1.8
-    assert np.abs(middles.mean(0)).max() < 0.3
-    turned = np.array(jittered(jax.random.key(0), many, shift=0.0, degrees=90.0))
-    assert (turned[:, 0, 4, 4] == 200).all()

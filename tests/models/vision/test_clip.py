@@ -1,4 +1,4 @@
-"""CLIP: sizes as published, its loss against a loop, what stands for a text; changes of images."""
+"""CLIP: sizes as published, its loss against a loop, what stands for a text."""
 
 import math
 
@@ -9,7 +9,6 @@ import pytest
 
 from experiments.configs import EXPERIMENTS
 from gptjax.config import resolve
-from gptjax.models.vision.augmentation import Augmentation, augmented
 from gptjax.models.vision.clip import CLIP
 from gptjax.models.vision.costs import clip_parameter_count
 from gptjax.runs.kind import kind_of
@@ -94,24 +93,3 @@ def test_the_encoder_of_images_computes_as_the_model_does():
     vision = VisionConfig(**{**vars(TINY.vision), "patch_size": 3})
     with pytest.raises(ValueError, match=r"config\.model\.vision\.patch_size: got 3"):
         ClipConfig(**{**vars(TINY), "vision": vision}).resolved()
-
-
-def test_images_are_shifted_mirrored_and_coloured():
-    pixels = jnp.asarray(RNG.normal(size=(40, 4, 4, 3)).astype(np.float32))
-    rng = jax.random.key(0)
-    np.testing.assert_allclose(augmented(pixels, Augmentation(), rng), pixels)
-    mirrored = np.asarray(augmented(pixels, Augmentation(mirror=True), rng))
-    turned = [np.allclose(a, b[:, ::-1], atol=1e-5) for a, b in zip(mirrored, pixels, strict=True)]
-    same = [np.allclose(a, b, atol=1e-5) for a, b in zip(mirrored, pixels, strict=True)]
-    assert all(np.logical_xor(turned, same)) and 8 < sum(turned) < 32
-    coloured = augmented(pixels, Augmentation(colour=0.3), rng)
-    for image, before in zip(np.asarray(coloured), np.asarray(pixels), strict=True):
-        for channel in range(3):
-            slope, offset = np.polyfit(before[..., channel].ravel(), image[..., channel].ravel(), 1)
-            assert 0.7 <= slope <= 1.3 and -0.3 <= offset <= 0.3
-    ramp = jnp.tile(jnp.arange(4.0)[None, None, :, None], (20, 4, 1, 1))
-    moved = np.asarray(augmented(ramp, Augmentation(shift=0.25), rng))
-    assert moved.min() >= 0 and moved.max() <= 3  # the edge is repeated
-    inner = moved[:, 0, 1:3, 0]
-    np.testing.assert_allclose(inner[:, 1] - inner[:, 0], 1, atol=1e-4)
-    assert np.ptp(inner[:, 0]) > 1  # each in its own way, by up to one pixel

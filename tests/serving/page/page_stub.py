@@ -27,6 +27,14 @@ END = b"<|end|>"
 ALTERNATIVES = [" a", " the", " one", "<|end|>", " some", " quite", " never", " of"]
 
 
+def text_of(message: dict) -> str:
+    """The text of a message, with [picture] for each of its pictures."""
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "[picture]") for part in content)
+
+
 class PageStub:
     """The server's state: what was asked, what it is to do next."""
 
@@ -70,6 +78,7 @@ class PageStub:
                 "owned_by": "gptjax",
                 "gptjax": {
                     "chat": chat,
+                    "images": name == "wide-chat",
                     "context_length": CONTEXT,
                     "vocab_size": 1030,
                     "experiment": "stub",
@@ -83,13 +92,13 @@ class PageStub:
 
     async def tokenize(self, request: Request) -> Response:
         body = await self._body(request)
-        texts = [message["content"] for message in body["messages"]]
+        texts = [text_of(message) for message in body["messages"]]
         count = sum(len(split(text)) + 2 for text in texts) + 2
         return JSONResponse({"count": count, "max_model_len": CONTEXT, "tokens": [0] * count})
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request)
-        said = body["messages"][-1]["content"]
+        said = text_of(body["messages"][-1])
         if "refused status" in said:
             return failure(400, "temperature must be at most 2", None)
         if body.get("num_beams") and body.get("logprobs"):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gptjax.data.image_text.documents import Picture, load_image_text
+from gptjax.data.image_text.documents import load_image_text
 from gptjax.data.image_text.rows import ImageForm, encode_parts
-from gptjax.data.image_text.shapes import drawn
+from gptjax.data.pictures.picture import Picture
+from gptjax.data.pictures.shapes import one_shape
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.tasks.image_text.answers import Judge, _exchanged
@@ -40,7 +41,7 @@ def test_answers_are_judged_word_for_word(monkeypatch):
     """Of a generator that says what is asked of its image, but for one document."""
     documents, _ = load_image_text("shapes:count=12", 0.1)
     tokenizer = load_tokenizer("images:instructions_448")
-    names = {drawn(i)[0].tobytes(): drawn(i)[1] for i in range(12)}
+    names = {one_shape(i)[0].tobytes(): one_shape(i)[1] for i in range(12)}
 
     class Knows:
         def __init__(self, *_, **__):
@@ -86,10 +87,10 @@ def test_what_the_kind_cannot_have_is_refused(trained, changes, message):
 @pytest.mark.slow
 def test_samples_go_on_from_text_with_images(trained, tmp_path):
     workdir = trained("image_text")
-    Image.fromarray(drawn(3)[0]).save(tmp_path / "a.png")
+    Image.fromarray(one_shape(3)[0]).save(tmp_path / "a.png")
     image, base = f"--image={tmp_path}/a.png", ("sample", f"--workdir={workdir.path}")
     tokenizer, form = workdir.tokenizer(), ImageForm(3, 16)
-    asked = encode_parts([Picture.of(drawn(3)[0]), " is a"], tokenizer, 3)
+    asked = encode_parts([Picture.of(one_shape(3)[0]), " is a"], tokenizer, 3)
     request = Generator(KIND.model(workdir.config()), workdir.params()).submit(
         asked.ids,
         images=form.pixels(asked.pictures, 1),
@@ -105,7 +106,7 @@ def test_samples_go_on_from_text_with_images(trained, tmp_path):
     refused = {
         (prompt,): "--image: got 0, expected 1, as many as the text has <image>",
         ("--prompt=a", image): "--image: got 1, expected 0, as many as the text has <image>",
-        (prompt, f"--image={tmp_path}/b.png"): f"--image: {tmp_path}/b.png: No such file",
+        (prompt, f"--image={tmp_path}/b.png"): f"--image: {tmp_path}/b.png: got No such file",
         (prompt, "--image=https://a/b.png"): "--image: image: got the URL 'https://a/b.png'",
         ("--prompt=" + "<image>" * 11, *[image] * 11): "prompt: got 56 tokens, expected at most",
     }

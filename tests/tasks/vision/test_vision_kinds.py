@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gptjax.data.dialogue.records import Records
-from gptjax.data.labelled.picture import of_array, of_bytes
+from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.tasks.vision.image_classification import classes_of, numbered
 from gptjax.tasks.vision.rows import captions, pixel_rows
 from gptjax.tokenization import load_tokenizer
@@ -16,7 +16,9 @@ from tests.support.binaries import call
 
 
 def pictures(*texts):
-    return Records("set", tuple(of_array(t, t, np.zeros((4, 4), np.uint8)) for t in texts))
+    return Records(
+        "set", tuple(LabelledPicture.of(t, t, np.zeros((4, 4), np.uint8)) for t in texts)
+    )
 
 
 def test_classes_are_the_texts_and_must_be_as_many_as_the_head_has():
@@ -40,14 +42,18 @@ def test_captions_keep_the_end_of_text_and_say_what_is_cut_off():
 
 
 def test_pixels_are_the_same_whether_they_are_held_or_not_and_broken_ones_are_named():
-    found = Records("set", (of_array("a", "a", np.arange(256, dtype=np.uint8).reshape(16, 16)),))
+    found = Records(
+        "set", (LabelledPicture.of("a", "a", np.arange(256, dtype=np.uint8).reshape(16, 16)),)
+    )
     held, lazy = (pixel_rows(found, tiny_vit(), "crop", most) for most in (10**6, 0))
     assert held.held is not None and lazy.held is None
     for rows in (held, lazy):
         np.testing.assert_array_equal(rows.of(np.array([0, 5]))[1], 0)
     np.testing.assert_array_equal(held.of(np.array([0])), lazy.of(np.array([0])))
     with pytest.raises(ValueError, match=r"rows\.jsonl:3: got no PNG or JPEG picture"):
-        pixel_rows(Records("set", (of_bytes("rows.jsonl:3", "x", b"?"),)), tiny_vit(), "crop")
+        pixel_rows(
+            Records("set", (LabelledPicture.of("rows.jsonl:3", "x", b"?"),)), tiny_vit(), "crop"
+        )
 
 
 @pytest.mark.parametrize(

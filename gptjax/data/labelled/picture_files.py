@@ -1,6 +1,5 @@
-"""A picture with a text, and where pictures lie: in files, in a tar file, in memory.
+"""Pictures with a text each, and where they lie: in a folder, in a tar file.
 
-picture = of_file(Path("cat.png"), "a cat")
 picture = opener("jsonl:cats.jsonl", Path("cats.tar"))("cat.png", "a cat")
 picture.pixels(32), picture.text
 """
@@ -13,27 +12,34 @@ from pathlib import Path
 
 import numpy as np
 
-from gptjax.data.corpora.pictures import MOST_BYTES, fitted_pixels, read_picture
+from gptjax.data.pictures.decoding import MOST_BYTES
+from gptjax.data.pictures.picture import Picture
 from gptjax.registry import unknown_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class LabelledPicture:
     """A picture and its text.
 
     Attributes:
       name: of its file, or its number; begins error messages about it.
       text: its caption, or its class.
-      sha256: of its content (hex).
-      content: gives the bytes of a PNG or JPEG file, or pixels [H, W] or [H, W, C] uint8.
+      picture: what is seen.
     """
 
     name: str
     text: str
-    sha256: str
-    content: Callable[[], bytes | np.ndarray] = dataclasses.field(repr=False, compare=False)
+    picture: Picture
+
+    @classmethod
+    def of(cls, name: str, text: str, source: Path | bytes | np.ndarray) -> "LabelledPicture":
+        """The picture of a source, as `Picture.of`; of pixels the shape counts in its digest."""
+        if isinstance(source, np.ndarray):  # by the digest pictures are held out
+            content = repr(source.shape).encode() + source.tobytes()
+            return cls(name, text, Picture(source, hashlib.sha256(content).hexdigest(), name))
+        return cls(name, text, Picture.of(source, name))
 
     def pixels(
         self,
@@ -43,32 +49,7 @@ class Picture:
         fit: str = "crop",
     ) -> np.ndarray:
         """The picture as uint8 [H, W, C]; arguments and errors are those of `read_picture`."""
-        content = self.content()
-        if isinstance(content, np.ndarray):
-            return fitted_pixels(content, size, channels=channels, fit=fit)
-        return read_picture(content, size, channels=channels, fit=fit, name=self.name)
-
-
-def of_array(name: str, text: str, pixels: np.ndarray) -> Picture:
-    """A picture of pixels [H, W] or [H, W, C] uint8."""
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    return Picture(name, text, digest, lambda: pixels)
-
-
-def of_bytes(name: str, text: str, content: bytes) -> Picture:
-    """A picture of the content of a PNG or JPEG file, which is kept in memory."""
-    return Picture(name, text, hashlib.sha256(content).hexdigest(), lambda: content)
-
-
-def of_file(path: Path, text: str) -> Picture:
-    """A picture of a file, which is read for its hash and again for its pixels."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{path}: got {path.stat().st_size} bytes, expected {MOST_BYTES}")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ValueError(f"{path}: got {error.strerror}, expected a picture") from None
-    return Picture(str(path), text, digest, path.read_bytes)
+        return self.picture.pixels(size, channels=channels, fit=fit)
 
 
 def with_options(
@@ -100,14 +81,19 @@ def with_options(
     return str(Path(path).expanduser()), values
 
 
-def opener(spec: str, place: Path) -> Callable[[str, str], Picture]:
+def opener(spec: str, place: Path) -> Callable[[str, str], LabelledPicture]:
     """A function from the name of a picture and its text to the picture, in a folder or a tar file.
 
     Raises:
       ValueError: `place` is neither.
     """
     if place.is_dir():
-        return lambda name, text: of_file(_below(spec, place, name), text)
+
+        def below(name: str, text: str) -> LabelledPicture:
+            path = _below(spec, place, name)
+            return LabelledPicture.of(str(path), text, path)
+
+        return below
     if not place.is_file():
         raise ValueError(
             f"{spec!r}: no pictures at {str(place)!r}, expected a folder or a tar file"
@@ -115,10 +101,10 @@ def opener(spec: str, place: Path) -> Callable[[str, str], Picture]:
     members = _tar_members(spec, place)
     by_name = {name.removeprefix("./"): content for name, content in members.items()}
 
-    def in_tar(name: str, text: str) -> Picture:
+    def in_tar(name: str, text: str) -> LabelledPicture:
         if name not in by_name:
             raise ValueError(f"{place}: got no picture {name!r}, expected one of that name")
-        return of_bytes(f"{place}:{name}", text, by_name[name])
+        return LabelledPicture.of(f"{place}:{name}", text, by_name[name])
 
     return in_tar
 

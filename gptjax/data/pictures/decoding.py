@@ -8,7 +8,6 @@ as their EXIF says.
 """
 
 import base64
-import binascii
 import io
 import os
 import re
@@ -132,7 +131,7 @@ def data_uri_content(uri: str, name: str = "image") -> bytes:
         raise ValueError(f"{name}: got {len(uri)} characters, expected at most {MOST_BYTES} bytes")
     try:
         return base64.b64decode(uri[match.end() :], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or characters that are not ASCII
         raise ValueError(f"{name}: got no base64 ({error}), expected base64") from None
 
 
