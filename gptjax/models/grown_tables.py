@@ -69,8 +69,13 @@ def grown(params: Any, target: Any, source: ModelConfig, model: ModelConfig, key
     """
     vocab_size = source.vocab_size
     same = vocab_size == model.vocab_size and padded_vocab_size(source) == padded_vocab_size(model)
+    leaves = {_path(keys): leaf for keys, leaf in jax.tree.leaves_with_path(target)}
 
-    def table(path: str, old: jax.Array, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    def table(path: str, old: jax.Array) -> jax.Array:
+        if path not in leaves:
+            return old
+        leaf = leaves[path]
+
         def longer(old: jax.Array) -> jax.Array:
             return stretched(old, leaf.shape[0])
 
@@ -86,14 +91,18 @@ def grown(params: Any, target: Any, source: ModelConfig, model: ModelConfig, key
             return jax.jit(larger, out_shardings=leaf.sharding)(old)
         return old
 
-    return _map_tables(table, params, target)
+    return _map_tables(table, params)
 
 
-def _map_tables(change: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """A tree whose tables are what `change` makes of their path and of themselves in all trees."""
+def _map_tables(change: Callable[[str, Any], Any], tree: Any) -> Any:
+    """A tree whose tables are what `change` makes of their path and of themselves."""
 
-    def leaf(keys: Any, first: Any, *rest: Any) -> Any:
-        path = jax.tree_util.keystr(keys, simple=True, separator="/")
-        return change(path, first, *rest) if path in TABLES else first
+    def leaf(keys: Any, value: Any) -> Any:
+        path = _path(keys)
+        return change(path, value) if path in TABLES else value
 
-    return jax.tree_util.tree_map_with_path(leaf, tree, *others)
+    return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def _path(keys: Any) -> str:
+    return jax.tree_util.keystr(keys, simple=True, separator="/")

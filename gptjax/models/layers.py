@@ -152,6 +152,8 @@ class Attention(nn.Module):
             )
         else:
             dropping = c.attention_dropout > 0.0 and not deterministic
+            # A mesh that divides positions has no order but that of the text.
+            ordered = {} if order is None else {"q_positions": order, "k_positions": order}
             out = self.attend(
                 q,
                 k,
@@ -160,11 +162,10 @@ class Attention(nn.Module):
                 causal=self.causal,
                 impl=c.attention_impl,
                 segment_ids=segment_ids,
-                q_positions=order,
-                k_positions=order,
                 score=score,
                 dropout_rate=c.attention_dropout if dropping else 0.0,
                 dropout_rng=self.make_rng("dropout") if dropping else None,
+                **ordered,
             )
         return Projection((c.d_model,), self.residual_std, num_axes=2, name="out")(out), cache
 

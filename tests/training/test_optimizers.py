@@ -45,7 +45,8 @@ def test_matrices_decay_and_biases_and_gains_do_not(name):
     rows = -(-model.vocab_size // model.vocab_multiple) * model.vocab_multiple
     width, value_width = model.num_heads * model.d_head, model.num_heads * model.d_value
     matrices = model.num_layers * (2 * width + 2 * value_width + 2 * model.d_ff) * model.d_model
-    tables = (rows * (1 if model.tied_embeddings else 2) + model.context_length) * model.d_model
+    positions = model.context_length if model.positions == "learned" else 0
+    tables = (rows * (1 if model.tied_embeddings else 2) + positions) * model.d_model
     biases = model.num_layers * (2 * width + value_width + model.d_ff + 2 * model.d_model)
     norms = 2 * model.num_layers + (model.norm == "pre")
     assert sizes == {True: matrices + tables, False: biases + 2 * norms * model.d_model}

@@ -288,9 +288,9 @@ def test_the_learning_rate_of_an_update_is_that_of_its_iteration(whole, trained,
     """Of two updates each, as the rows say; the value network's is on the same schedule."""
     schedules, make = {}, optimizers.make_optimizer
 
-    def noted(settings, schedule):
+    def noted(settings, schedule, *more):
         schedules[settings.learning_rate] = schedule
-        return make(settings, schedule)
+        return make(settings, schedule, *more)
 
     monkeypatch.setattr(optimizers, "make_optimizer", noted)
     config = trained.config("ppo", ppo__value_learning_rate=0.04)
