@@ -36,7 +36,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     headings = ["way", *(f"{each['begin']} to {each['end']}" for each in widest)]
     yield (
         f"Trained context: {report['context_length']:,} tokens; extended {report['factor']:g} "
-        f"times. {report['windows']} windows of {report['window_length']:,} tokens."
+        f"times. Held-out windows of {report['window_length']:,} tokens: {report['windows']}."
     )
     yield ""
     yield from markdown_table(headings, [_losses(row, len(widest)) for row in rows])
