@@ -1,21 +1,18 @@
 """The net of nine pixels, against automatic differentiation and against counting."""
 
 import itertools
-import runpy
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.support.binaries import call, called
+from tests.support.binaries import call, names_of
 
 
 @pytest.fixture(scope="module")
 def net():
-    found = {}
-    called(lambda: found.update(runpy.run_module("experiments.symbols")))
-    return found
+    return names_of("symbols")
 
 
 def test_the_gradients_are_those_of_jax(net):

@@ -115,3 +115,10 @@ def _without_flags():
         for name in [name for name in sys.modules if name.startswith("experiments.flags")]:
             del sys.modules[name]
         sys.modules.update(modules)
+
+
+def names_of(binary: str) -> dict[str, Any]:
+    """What the module of a binary defines, which is run and not imported."""
+    found: dict[str, Any] = {}
+    called(lambda: found.update(runpy.run_module(f"experiments.{binary}")))
+    return found

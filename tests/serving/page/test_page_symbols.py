@@ -1,13 +1,20 @@
 """The net of nine pixels on the page, against experiments/symbols.py."""
 
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from experiments import symbols
 from tests.serving.page.conftest import PHONE
+from tests.support.binaries import names_of
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def symbols():
+    return SimpleNamespace(**names_of("symbols"))
 
 
 def figures(page) -> list[float]:
@@ -19,7 +26,7 @@ def said(page) -> list[float]:
     return [float(each.rstrip("%")) for each in page.locator(".share").all_inner_texts()]
 
 
-def test_the_net_is_that_of_the_experiment(start):
+def test_the_net_is_that_of_the_experiment(start, symbols):
     page = start("/#/symbols").page
     page.click("text=Weights by hand")
     weights = symbols.by_hand()
@@ -37,7 +44,7 @@ def test_the_net_is_that_of_the_experiment(start):
     assert figures(page)[3] == pytest.approx(100 * symbols.CHANCE.max(1).sum(), abs=6e-3)
 
 
-def test_pixels_are_drawn_and_training_runs_until_it_is_stopped(start):
+def test_pixels_are_drawn_and_training_runs_until_it_is_stopped(start, symbols):
     page = start("/#/symbols").page
     page.click("text=Weights by hand")
     page.click("[aria-label='Draw horizontal'] >> nth=1")
@@ -48,7 +55,7 @@ def test_pixels_are_drawn_and_training_runs_until_it_is_stopped(start):
     image = [-1.0] * 9
     for i in (0, 3, 4, 5):
         image[i] = 1.0
-    answers = symbols.forward(symbols.by_hand(), symbols.np.array([image]))[-1][0]
+    answers = symbols.forward(symbols.by_hand(), np.array([image]))[-1][0]
     assert said(page) == pytest.approx([100 * each for each in answers], abs=0.06)
     page.click("text=Start again")
     page.click(".nine-actions >> text=Train")
