@@ -140,7 +140,8 @@ def test_what_follows_an_answer_and_other_rows_change_nothing(make_model):
     assert end < SIZE and score(params, batch | {"tokens": tokens})[0, 2] == before[0, 2]
     assert before[2, 2] == 0.0
     longer = {"tokens": np.pad(batch["tokens"], ((0, 0), (0, 0), (0, 2)), constant_values=9)}
-    np.testing.assert_allclose(jax.jit(answer_log_probs(model))(params, batch | longer), before)
+    padded = jax.jit(answer_log_probs(model))(params, batch | longer)
+    np.testing.assert_allclose(padded, before, rtol=1e-5)  # another program, which rounds otherwise
 
 
 @pytest.mark.slow
