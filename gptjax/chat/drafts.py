@@ -94,13 +94,18 @@ def finish_reason(draft: Draft) -> str | None:
 
 @dataclasses.dataclass
 class Written:
-    """A reply that is there as a whole; attributes as of `Draft`, and its text."""
+    """A reply that is there as a whole; attributes as of `Draft`, its text, and what it cost.
+
+    Attributes:
+      discarded: tokens of texts that were written beside it and not chosen.
+    """
 
     shown: str
     tokens: list[int]
     log_probs: list[float] = dataclasses.field(default_factory=list)
     alternatives: list[tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=list)
     finished: str | None = None
+    discarded: int = 0
 
 
 class _Later:
@@ -127,6 +132,10 @@ class _Later:
     def finished(self) -> str | None:
         return "cancelled" if self._cancelled else self._reply.finished
 
+    @property
+    def discarded(self) -> int:
+        return self._reply.discarded
+
     def text(self) -> Iterator[str]:
         if not self._cancelled:
             self._reply = self._chosen()[self._index]
@@ -136,6 +145,12 @@ class _Later:
         if self.finished is None:
             self._cancelled = True
             self._cancel()
+
+
+def tokens_written(drafts: Sequence[Draft]) -> int:
+    """Tokens that were written for replies, those of texts that were not chosen included."""
+    discarded = sum(draft.discarded for draft in drafts if isinstance(draft, _Later))
+    return discarded + sum(len(draft.tokens) for draft in drafts)
 
 
 def together(

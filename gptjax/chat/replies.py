@@ -179,7 +179,9 @@ class BestOf:
                 prompts = [asked.messages] * len(texts)
                 scores = rank(prompts, [asked.begun + text.shown for text in texts]).tolist()
             order = sorted(range(len(texts)), key=lambda i: -scores[i])
-            return [texts[i] for i in order[:count]]
+            best = [texts[i] for i in order[:count]]
+            best[0].discarded = sum(len(texts[i].tokens) for i in order[count:])
+            return best
 
         return together(choose, count, lambda: [draft.cancel() for draft in drafts])
 

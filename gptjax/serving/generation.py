@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 from starlette.requests import Request
 
-from gptjax.chat.drafts import Asked, Draft, finish_reason
+from gptjax.chat.drafts import Asked, Draft, finish_reason, tokens_written
 from gptjax.chat.replies import Beams, ReplyPolicy
 from gptjax.inference.requests import QueueFull
-from gptjax.serving.engine import Job
+from gptjax.serving.engine import STRETCH, Job
 from gptjax.serving.errors import APIError, failed, overloaded
 from gptjax.serving.served import Served
 
@@ -49,6 +49,11 @@ class Writing:
         self.served, self.asked, self.drafts = served, asked, drafts
         self._searches = isinstance(policy, Beams)
         self._choosing = asyncio.Lock()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were written so far, as usage counts them: those not chosen included."""
+        return tokens_written(self.drafts)
 
     async def whole(self, request: Request) -> list[Chosen]:
         """All replies once they are there.
@@ -158,12 +163,27 @@ class Writing:
             draft.cancel()
 
 
-async def started(served: Served, policy: ReplyPolicy, asked: Asked, count: int) -> Writing:
+async def started(
+    served: Served, policy: ReplyPolicy, asked: Asked, count: int, patient: bool = False
+) -> Writing:
     """Puts a request's texts into the batch; they end where the task is cancelled meanwhile.
+
+    Where the queue is full, a `patient` request, which has other texts there, waits for a place.
 
     Raises:
       APIError: options that do not fit the model, a full queue, or a server that is stopping.
     """
+    while True:
+        try:
+            return await _started(served, policy, asked, count)
+        except QueueFull as error:
+            if not patient:
+                message = f"model {served.name}: its queue is full; try again later"
+                raise overloaded(message) from error
+        await asyncio.sleep(STRETCH)
+
+
+async def _started(served: Served, policy: ReplyPolicy, asked: Asked, count: int) -> Writing:
     making = asyncio.create_task(
         asyncio.to_thread(policy.drafts, served.model, served.engine, asked, count)
     )
@@ -172,8 +192,8 @@ async def started(served: Served, policy: ReplyPolicy, asked: Asked, count: int)
     except asyncio.CancelledError:
         making.add_done_callback(_ended)  # nobody is there to read them
         raise
-    except QueueFull as error:
-        raise overloaded(f"model {served.name}: its queue is full; try again later") from error
+    except QueueFull:
+        raise
     except ValueError as error:
         name = str(error).split(":")[0]
         raise APIError(str(error), param=name if name.isidentifier() else None) from error

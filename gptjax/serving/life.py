@@ -3,6 +3,7 @@
 serve(models, Options(), bound("127.0.0.1", 8000), drain_seconds=30)
 """
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -13,10 +14,12 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gptjax.serving.app import Options, make_app
 from gptjax.serving.served import Models
 
+UNREAD_SECONDS = 60.0  # that a client may leave a full buffer unread
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -42,6 +45,34 @@ class _Uvicorn(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class _Connection(H11Protocol):
+    """A connection that ends where its client has stopped to read."""
+
+    _unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The buffer is full: the application waits, and the client has so long to read."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._end)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._forgive()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """There is nobody to wait for."""
+        self._forgive()
+        super().connection_lost(exc)
+
+    def _forgive(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def _end(self) -> None:
+        self.transport.abort()  # to close it would wait for what is in the buffer
+
+
 def bound(host: str, port: int) -> socket.socket:
     """A socket that listens at an address; ValueError where that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -61,6 +92,7 @@ def server_of(app: Starlette, drain_seconds: float) -> uvicorn.Server:
     """A server of an application, to be run with a bound socket."""
     config = uvicorn.Config(
         app,
+        http=_Connection,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -9,8 +9,8 @@ event of its own, since the status has been sent.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, TypeVar
 
 from absl import logging
 from starlette.responses import StreamingResponse
@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from gptjax.serving.errors import APIError, failed
 
 PING_SECONDS = 15.0
+T = TypeVar("T")
 
 
 class _Events(StreamingResponse):
@@ -53,6 +54,38 @@ def event_stream(
       ping: seconds of silence after which a comment is sent.
     """
     return _Events(_lines(events, named, ping), end)
+
+
+async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+    """The values of all sources as they come; an error of one of them ends all."""
+    news: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue()
+
+    async def read(source: AsyncGenerator[T, None]) -> None:
+        try:
+            async for value in source:
+                news.put_nowait((value,))
+        except Exception as error:  # raised by whoever reads the news
+            news.put_nowait(error)
+        else:
+            news.put_nowait(None)
+
+    readers = [asyncio.create_task(read(source)) for source in sources]
+    left = len(readers)
+    try:
+        while left:
+            item = await news.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                left -= 1
+            else:
+                yield item[0]
+    finally:
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        for source in sources:
+            await source.aclose()
 
 
 async def _lines(

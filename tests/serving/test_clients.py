@@ -6,16 +6,25 @@ import json
 import os
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("openai", reason="needs the extra clients")
 import openai
+from openai import types
 from openai.types import Completion, CreateEmbeddingResponse, Model
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, completion_create_params
+from openai.types.responses import Response, response_create_params
 
+from gptjax.serving.endpoints import (
+    chat_completions,
+    completions,
+    embeddings,
+    moderations,
+    responses,
+)
 from tests.serving.live import live
 from tests.support.chat_models import chat_model
 
@@ -102,6 +111,19 @@ def test_answers_fit_the_published_shapes(server):
     lines = httpx.post(f"{server}/v1/chat/completions", json=body, timeout=60).text.split("\n\n")
     for line in lines[:-2]:
         ChatCompletionChunk.model_validate(json.loads(line.removeprefix("data: ")), strict=True)
+
+
+def test_every_field_of_the_published_requests_is_known():
+    """Each is read or refused by name; the package's classes are made of the specification."""
+    published = {
+        chat_completions: completion_create_params.CompletionCreateParamsStreaming,
+        completions: types.completion_create_params.CompletionCreateParamsStreaming,
+        embeddings: types.EmbeddingCreateParams,
+        moderations: types.ModerationCreateParams,
+        responses: response_create_params.ResponseCreateParamsStreaming,
+    }
+    for operation, fields in published.items():
+        assert set(get_type_hints(fields)) <= set(operation.FIELDS), operation.__name__
 
 
 def test_langchain_chats_completes_and_sees_an_overflow(server):

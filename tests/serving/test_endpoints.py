@@ -125,6 +125,8 @@ def test_beams_and_rankers_choose_and_say_so(client):
         "content"
     ]
     assert best == max(draws, key=len)
+    two_of_five = chat(client, best_of=5, n=2)["usage"]
+    assert two_of_five == chat(client, n=5)["usage"] != chat(client, n=2)["usage"]
     (found,) = [
         e for e in events(client, messages=HELLO, num_beams=3, max_tokens=6) if e.get("gptjax")
     ]
@@ -144,6 +146,21 @@ def test_stop_strings_biases_and_bans(client):
         client, logit_bias={"97": 100, "98": 99, "99": -100}, presence_penalty=2, max_tokens=5
     )
     assert set(banned["choices"][0]["message"]["content"]) <= {"a", "b"}
+
+
+def test_prompts_of_a_stream_are_continued_side_by_side(client):
+    asked = {"prompt": ["ab", "cd", "ef"], "n": 2, "max_tokens": 8, "seed": 3, "echo": True}
+    bans = {"logit_bias": {"256": -100}, "logprobs": 1}
+    whole = ask(client, "/v1/completions", **asked, **bans)
+    options = {"stream_options": {"include_usage": True}}
+    got = events(client, "/v1/completions", **asked, **bans, **options)
+    order = [event["choices"][0]["index"] for event in got[:-1]]
+    assert order != sorted(order) and got[-1]["usage"] == whole["usage"]
+    texts = [""] * 6
+    for event in got[:-1]:
+        texts[event["choices"][0]["index"]] += event["choices"][0]["text"]
+    assert texts == [choice["text"] for choice in whole["choices"]]
+    assert [number for number, event in enumerate(got) if "gptjax" in event] == [len(got) - 2]
 
 
 def test_prompts_are_scored_as_the_scorer_scores_them(client, model):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from tests.support.chat_models import chat_model
 pytest.importorskip("starlette", reason="needs the extra serve")
 from starlette.testclient import TestClient
 
+from gptjax.serving import life
 from gptjax.serving.app import Options, make_app
 from gptjax.serving.errors import APIError
 from gptjax.serving.generation import started
@@ -188,6 +190,53 @@ def test_a_full_queue_refuses_a_stream_with_its_status(client, served, monkeypat
     monkeypatch.setattr(served.engine, "submit", full)
     refused = client.post("/v1/completions", json={"prompt": "a", "stream": True})
     assert refused.status_code == 429 and refused.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_queue_that_fills_up_later_delays_the_other_prompts_of_a_request(
+    client, served, monkeypatch, stream
+):
+    submit, calls = served.engine.submit, []
+
+    def full_now_and_then(*args, **options):
+        calls.append(args)
+        if len(calls) in (2, 3):
+            raise QueueFull("queue: full")
+        return submit(*args, **options)
+
+    monkeypatch.setattr(served.engine, "submit", full_now_and_then)
+    body = {"prompt": ["a", "b", "c"], "max_tokens": 1, "stream": stream}
+    answered = client.post("/v1/completions", json=body)
+    assert answered.status_code == 200 and '"error"' not in answered.text
+    assert len(calls) == 5 and {f'"index":{number},' in answered.text for number in range(3)} == {
+        True
+    }
+
+
+def test_a_client_that_never_reads_is_let_go(monkeypatch):
+    gone = threading.Event()
+
+    async def endless(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await receive()
+        hung_up = asyncio.ensure_future(receive())
+        while not hung_up.done():
+            body = bytes(1 << 20)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await asyncio.sleep(0)  # to one that has gone it waits for nothing
+        gone.set()
+
+    monkeypatch.setattr(life, "UNREAD_SECONDS", 0.05)
+    server = life.server_of(endless, 5)
+    server.config.lifespan = "off"
+    with life.bound("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
+        thread.start()
+        with socket.create_connection(listening.getsockname()) as silent:
+            silent.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert gone.wait(60)
+        server.should_exit = True
+        thread.join()
 
 
 def test_what_is_wrong_with_the_model_names_no_field(client, served, monkeypatch):

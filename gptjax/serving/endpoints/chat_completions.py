@@ -86,6 +86,7 @@ FIELDS = table(
     unsupported("parallel_tool_calls", True, False),
     unsupported("prediction"),
     unsupported("prompt_cache_key"),
+    unsupported("prompt_cache_options"),
     unsupported("prompt_cache_retention"),
     unsupported("reasoning_effort", "none"),
     unsupported("safety_identifier"),
@@ -207,10 +208,10 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     writing = await started(call.served, call.policy, call.asked, call.count)
     if values.get("stream"):
         return event_stream(_events(call, writing), writing.end)
-    return _answer(call, await screen.replies(await writing.whole(request)))
+    return _answer(call, await screen.replies(await writing.whole(request)), writing.tokens)
 
 
-def _answer(call: _Call, replies: Sequence[Chosen]) -> Response:
+def _answer(call: _Call, replies: Sequence[Chosen], written: int = 0) -> Response:
     """The answer with these replies; of an input that is refused there are none."""
     lengths = [len(reply.draft.tokens) for reply in replies]
     choices = [call.choice(i, reply) for i, reply in enumerate(replies)]
@@ -220,7 +221,7 @@ def _answer(call: _Call, replies: Sequence[Chosen]) -> Response:
             **call.head,
             "object": "chat.completion",
             "choices": choices or [refused_choice(i) for i in range(call.count)],
-            "usage": usage(read_tokens, sum(lengths)),
+            "usage": usage(read_tokens, written),
             "service_tier": "default",
             "gptjax": call.ours(max(lengths, default=0)),
         }
@@ -278,8 +279,7 @@ async def _events(call: _Call, writing: Writing) -> AsyncGenerator[dict[str, Any
                 last["gptjax"] = call.ours(max(len(draft.tokens) for draft in writing.drafts))
             yield last
     if counted:
-        written = sum(len(draft.tokens) for draft in writing.drafts)
-        yield {**head, "choices": [], "usage": usage(len(call.asked.prompt), written)}
+        yield {**head, "choices": [], "usage": usage(len(call.asked.prompt), writing.tokens)}
 
 
 class _Settled:

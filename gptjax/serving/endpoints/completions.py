@@ -28,7 +28,7 @@ from gptjax.serving.errors import APIError
 from gptjax.serving.generation import Chosen, Writing, started, top_of
 from gptjax.serving.screening import FILTERED, Screen
 from gptjax.serving.served import Models, new_id, seed_of
-from gptjax.serving.streaming import event_stream
+from gptjax.serving.streaming import event_stream, merged
 
 _DEFAULT_TOKENS = 16  # the API's
 FIELDS = table(
@@ -67,6 +67,8 @@ class _Call:
         self.room = served.model.config.context_length - (self.most > 0)
         self.prompts = texts_of(served, values.get("prompt", ""), "prompt", self.room)
         self.seed = seed_of(values)
+        draws = max(self.count, values.get("best_of", 1))
+        self.places = asyncio.Semaphore(max(1, served.limits.waiting // (4 * draws)))
         end = served.model.tokenizer.end_of_text
         self.stop_token = end if end is not None and end < served.model.config.vocab_size else None
         self.head = {
@@ -76,6 +78,11 @@ class _Call:
             "model": served.name,
             "system_fingerprint": None,
         }
+
+    @property
+    def read_tokens(self) -> int:
+        """Tokens of all prompts."""
+        return sum(tokens.size for tokens, _ in self.prompts)
 
     def asked(self, tokens: np.ndarray) -> Asked:
         return Asked(
@@ -103,9 +110,13 @@ class _Call:
         empty = {"text": "", "logprobs": None, "finish_reason": FILTERED}
         return [{"index": number * self.count + i, **empty} for i in range(self.count)]
 
-    async def started(self, tokens: np.ndarray) -> Writing:
-        """The texts of a prompt, in the batch; errors are those of `generation.started`."""
-        return await started(self.served, self.policy, self.asked(tokens), self.count)
+    async def started(self, number: int, tokens: np.ndarray) -> Writing:
+        """The texts of a prompt, in the batch; errors are those of `generation.started`.
+
+        The first prompt finds the queue full or not; the others wait for places there.
+        """
+        asked = self.asked(tokens)
+        return await started(self.served, self.policy, asked, self.count, patient=number > 0)
 
     async def echoed(self, tokens: np.ndarray) -> Scores:
         """The prompt's tokens with their log-probabilities; the first one has none."""
@@ -163,25 +174,26 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     if values.get("stream"):
         first, writing = await call.screened(0), None
         if call.most and not isinstance(first, Screen):
-            writing = await call.started(first[1])  # a full queue has its status, before the stream
-        return event_stream(_events(call, first, writing), writing.end if writing else lambda: None)
-    draws = max(call.count, values.get("best_of", 1))
-    places = asyncio.Semaphore(max(1, call.served.limits.waiting // (4 * draws)))
+            writing = await call.started(0, first[1])  # a full queue has its status, before events
+        events = _Stream(call).events(first, writing)
+        return event_stream(events, writing.end if writing else lambda: None)
 
     async def one(number: int) -> tuple[list[dict[str, Any]], int, Screen]:
         left = await call.screened(number)
         if isinstance(left, Screen):
             return call.refused(number), 0, left
         screen, tokens, prompt = left
-        async with places:
+        async with call.places:
             scores = await call.echoed(tokens) if call.echo and call.top is not None else None
             replies: Sequence[Chosen | None] = [None] * call.count
+            written = 0
             if call.most:
-                writing = await call.started(tokens)
+                writing = await call.started(number, tokens)
                 replies = await screen.replies(await writing.whole(request))
+                written = writing.tokens
         first = number * call.count
         choices = [call.choice(first + i, prompt, scores, each) for i, each in enumerate(replies)]
-        return choices, sum(len(each.draft.tokens) for each in replies if each), screen
+        return choices, written, screen
 
     tasks = [asyncio.create_task(one(number)) for number in range(len(call.prompts))]
     try:
@@ -189,46 +201,60 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
     finally:
         for task in tasks:
             task.cancel()
-    read_tokens = sum(tokens.size for tokens, _ in call.prompts)
     return JSONResponse(
         {
             **call.head,
             "choices": [choice for choices, _, _ in parts for choice in choices],
-            "usage": usage(read_tokens, sum(count for _, count, _ in parts)),
+            "usage": usage(call.read_tokens, sum(count for _, count, _ in parts)),
             "gptjax": call.ours([screen for _, _, screen in parts]),
         }
     )
 
 
-async def _events(
-    call: _Call, first_prompt: Screened, begun: Writing | None
-) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of an answer; the first prompt is screened, and `begun` where any is written."""
-    counted = (call.values.get("stream_options") or {}).get("include_usage", False)
-    head = {**call.head} | ({"usage": None} if counted else {})
-    written, left_over = 0, len(call.prompts) * call.count
-    screens: list[Screen] = []
+class _Stream:
+    """The events of one answer; its prompts are continued side by side, as in a whole answer."""
 
-    def told(event: dict[str, Any]) -> dict[str, Any]:
-        """The end of a choice; that of the last one says what the answer says besides."""
-        nonlocal left_over
-        left_over -= 1
-        return event if left_over else {**event, "gptjax": call.ours(screens)}
+    def __init__(self, call: _Call):
+        self._call = call
+        options = call.values.get("stream_options") or {}
+        self._counted = options.get("include_usage", False)
+        self._head = {**call.head} | ({"usage": None} if self._counted else {})
+        self._left, self._written = len(call.prompts) * call.count, 0
+        self._screens: list[Screen] = []
 
-    for number in range(len(call.prompts)):
-        first = number * call.count
-        left = await call.screened(number) if number else first_prompt
+    async def events(
+        self, first: Screened, begun: Writing | None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """All of them. The first prompt is screened, and `begun` where any of it is written."""
+        rest = range(1, len(self._call.prompts))
+        prompts = [self._prompt(0, first, begun), *(self._screened(number) for number in rest)]
+        async for event in merged(prompts):
+            yield event
+        if self._counted:
+            count = usage(self._call.read_tokens, self._written)
+            yield {**self._head, "choices": [], "usage": count}
+
+    async def _screened(self, number: int) -> AsyncGenerator[dict[str, Any], None]:
+        async with self._call.places:
+            left = await self._call.screened(number)
+            async for event in self._prompt(number, left, None):
+                yield event
+
+    async def _prompt(
+        self, number: int, left: Screened, begun: Writing | None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        call, first = self._call, number * self._call.count
         if isinstance(left, Screen):
-            screens.append(left)
+            self._screens.append(left)
             for choice in call.refused(number):
-                yield told({**head, "choices": [choice]})
-            continue
+                yield self._told({**self._head, "choices": [choice]})
+            return
         screen, tokens, prompt = left
-        screens.append(screen)
+        self._screens.append(screen)
 
-        def chunk(index: int, text: str, first: int = first, **rest: Any) -> dict[str, Any]:
+        def chunk(index: int, text: str, **rest: Any) -> dict[str, Any]:
             choice = {"index": first + index, "text": text, "logprobs": None, "finish_reason": None}
-            return {**head, "choices": [{**choice, **rest}]}
+            return {**self._head, "choices": [{**choice, **rest}]}
 
         scores = await call.echoed(tokens) if call.echo and call.top is not None else None
         for index in range(call.count) if call.echo else ():
@@ -236,10 +262,9 @@ async def _events(
             yield chunk(index, prompt, logprobs=given)
         if not call.most:
             for index in range(call.count):
-                yield told(chunk(index, "", finish_reason="length"))
-            continue
-        writing = begun or await call.started(tokens)
-        begun = None
+                yield self._told(chunk(index, "", finish_reason="length"))
+            return
+        writing = begun or await call.started(number, tokens)
         texts = [""] * call.count
         async for index, piece, ended in screen.pieces(writing):
             texts[index] += piece
@@ -250,8 +275,10 @@ async def _events(
                 logprobs = None
                 if call.top is not None:
                     logprobs = call.choice(index, prompt, None, reply)["logprobs"]
-                yield told(chunk(index, "", finish_reason=reply.reason, logprobs=logprobs))
-        written += sum(len(draft.tokens) for draft in writing.drafts)
-    if counted:
-        count = sum(tokens.size for tokens, _ in call.prompts)
-        yield {**head, "choices": [], "usage": usage(count, written)}
+                yield self._told(chunk(index, "", finish_reason=reply.reason, logprobs=logprobs))
+        self._written += writing.tokens
+
+    def _told(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The end of a choice; that of the last one says what the answer says besides."""
+        self._left -= 1
+        return event if self._left else {**event, "gptjax": self._call.ours(self._screens)}
