@@ -14,9 +14,10 @@ import numpy as np
 
 from gptjax.curation.document import Document, Dropped
 from gptjax.curation.phases.cutting import Cutter
-from gptjax.curation.phases.reading import QUARANTINE
+from gptjax.curation.phases.deaths import Deaths
+from gptjax.curation.phases.reading import deadly, quarantined
 from gptjax.curation.pipeline.documents import halves, text_digest
-from gptjax.curation.pipeline.work import DropLog, Run, rows_left
+from gptjax.curation.pipeline.work import DropLog, Run, rows_left, task_file
 from gptjax.data.corpora.groups import in_groups
 from gptjax.data.prepared.index import token_dtype
 from gptjax.data.prepared.shard_files import ShardDocument, write_shard
@@ -24,6 +25,7 @@ from gptjax.tokenization import Tokenizer, load_tokenizer
 
 PHASE = "shards"
 SPLITS = ("train", "validation")
+Made = tuple[Document, list[ShardDocument] | Dropped, list[Document]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,26 +63,23 @@ def write_part(output: str, plan: ShardPlan, cutter: Cutter) -> dict[str, Any]:
     counts = {"documents": 0, "kept": 0, "pieces": 0}
     splits: dict[str, list[ShardDocument]] = {split: [] for split in SPLITS}
     overlap: list[set[int]] = []
-    for group in in_groups(_documents(folder, plan)):
-        counts["documents"] += len(group)
-        cut = list(zip(group, _cut(cutter, group), strict=True))
-        for document, pieces in cut:
-            if isinstance(pieces, Dropped):
-                log.add(plan.source, document.id, pieces, document.text)
-        left = [(document, pieces) for document, pieces in cut if not isinstance(pieces, Dropped)]
-        for document, encoded in _encoded(tokenizer, left):
-            if isinstance(encoded, Dropped):
-                log.add(plan.source, document.id, encoded, document.text)
-                continue
-            counts["kept"] += 1
-            counts["pieces"] += len(encoded)
-            first, stop = plan.held_out
-            held_out = first <= halves(text_digest(document.text))[0] < stop
-            splits[SPLITS[held_out]] += encoded
-        found = cutter.overlap([piece for _, pieces in left for piece in pieces])
-        overlap = overlap or [set() for _ in found]
-        for places, here in zip(overlap, found, strict=False):
-            places.update(here)
+    with Deaths(task_file(folder, PHASE, f"{plan.name}.deaths")) as deaths:
+        for group in in_groups(_documents(folder, plan)):
+            made = _made_beside(deaths, cutter, tokenizer, group, counts["documents"])
+            counts["documents"] += len(group)
+            for document, encoded, _ in made:
+                if isinstance(encoded, Dropped):
+                    log.add(plan.source, document.id, encoded, document.text)
+                    continue
+                counts["kept"] += 1
+                counts["pieces"] += len(encoded)
+                first, stop = plan.held_out
+                held_out = first <= halves(text_digest(document.text))[0] < stop
+                splits[SPLITS[held_out]] += encoded
+            found = cutter.overlap([piece for _, _, pieces in made for piece in pieces])
+            overlap = overlap or [set() for _ in found]
+            for places, here in zip(overlap, found, strict=False):
+                places.update(here)
     dtype = token_dtype(tokenizer.vocab_size)
     entries = [
         write_shard(folder, f"{split}/{plan.name}", documents, dtype, tokenizer.end_of_text)
@@ -118,19 +117,51 @@ def _documents(folder: Path, plan: ShardPlan) -> Iterator[Document]:
         yield from opened[number].documents(plan.source, [row])
 
 
+def _made_beside(
+    deaths: Deaths, cutter: Cutter, tokenizer: Tokenizer, group: list[Document], first: int
+) -> list[Made]:
+    """`_made` of a group whose documents have numbers from `first` on.
+
+    Where an attempt died in the group, they are made one by one, but for one that died then, too.
+    """
+    whole = ~first  # the group's number, which is no document's
+    if not deaths.count(whole):
+        with deaths.at(whole):
+            return _made(cutter, tokenizer, group)
+    made: list[Made] = []
+    for number, document in enumerate(group, first):
+        if deaths.count(number):
+            made.append((document, deadly("sharding"), []))
+        else:
+            with deaths.at(number):
+                made += _made(cutter, tokenizer, [document])
+    return made
+
+
+def _made(cutter: Cutter, tokenizer: Tokenizer, documents: list[Document]) -> list[Made]:
+    """Of each document its pieces and their tokens, or why it has none."""
+    cut = list(zip(documents, _cut(cutter, documents), strict=True))
+    left = [(document, pieces) for document, pieces in cut if not isinstance(pieces, Dropped)]
+    encoded = iter(_encoded(tokenizer, left))
+    return [
+        (document, pieces, []) if isinstance(pieces, Dropped) else (document, next(encoded), pieces)
+        for document, pieces in cut
+    ]
+
+
 def _cut(cutter: Cutter, documents: list[Document]) -> list[list[Document] | Dropped]:
     try:
         return cutter.pieces(documents)
     except Exception as error:  # a document that no stage was written for must not end the others
         if len(documents) == 1:
-            return [_quarantined("cutting", error)]
+            return [quarantined("cutting", error)]
         return [piece for document in documents for piece in _cut(cutter, [document])]
 
 
 def _encoded(
     tokenizer: Tokenizer, cut: Sequence[tuple[Document, list[Document]]]
-) -> Iterator[tuple[Document, list[ShardDocument] | Dropped]]:
-    """The tokens of the pieces of documents."""
+) -> Iterator[list[ShardDocument] | Dropped]:
+    """The tokens of the pieces of each document."""
     texts = [piece.text for _, pieces in cut for piece in pieces]
     try:
         tokens = iter(tokenizer.encode_batch(texts))
@@ -144,9 +175,9 @@ def _encoded(
                 else [next(tokens) for _ in pieces]
             )
             made = zip(pieces, encoded, strict=True)
-            yield document, [_shard_document(tokenizer, document, *each) for each in made]
+            yield [_shard_document(tokenizer, document, *each) for each in made]
         except Exception as error:  # as of cutting
-            yield document, _quarantined("tokenising", error)
+            yield quarantined("tokenising", error)
 
 
 def _shard_document(
@@ -160,11 +191,6 @@ def _shard_document(
     size = len(piece.text.encode())
     decoded = size if tokenizer.keeps_text else tokenizer.decoded_bytes(tokens)
     return ShardDocument(document.key, about, size, decoded, tokens)
-
-
-def _quarantined(stage: str, error: Exception) -> Dropped:
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    return Dropped(f"{QUARANTINE}.{stage}", said[:300])
 
 
 @functools.cache

@@ -53,6 +53,13 @@ def runs_folder(output: Path) -> Path:
     return output / "work" / "documents"
 
 
+def task_file(output: Path, phase: str, name: str) -> Path:
+    """A file of a task of a phase, beside its result."""
+    folder = output / "work" / phase
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
 class Work:
     """Runs the tasks of phases, each once."""
 

@@ -1,5 +1,6 @@
 """A whole preparation of a small crawl: what is dropped, what is kept, and that nothing is lost."""
 
+import contextlib
 import hashlib
 import json
 
@@ -7,12 +8,13 @@ import pytest
 
 from gptjax.curation.executors.tasks import InProcess
 from gptjax.curation.phases import reading
+from gptjax.curation.phases.deaths import Deaths
 from gptjax.curation.pipeline import work as work_module
 from gptjax.curation.pipeline.work import dropped_rows
 from gptjax.data import load_corpus
 from gptjax.data.prepared.split import open_prepared
-from tests.curation.pipeline.conftest import QUESTION, rows
-from tests.support.tasks import poisonous
+from tests.curation.pipeline.conftest import QUESTION, prose, rows
+from tests.support.tasks import WithKillers, poisonous
 
 
 def shards(folder):
@@ -160,6 +162,43 @@ def test_a_poisonous_document_is_quarantined_with_its_error(prepared, crawl, mon
     assert report["sources"]["crawl"]["dropped"]["quarantine.sifting"] == 1
     (row,) = [row for row in dropped_rows(folder) if row["reason"] == "quarantine.sifting"]
     assert row["id"] == "bad" and row["detail"] == "ZeroDivisionError: of poison in two lines"
+
+
+def test_the_documents_at_which_a_task_died_are_counted_until_it_ends(tmp_path):
+    path = tmp_path / "part.deaths"
+    for attempt in range(2):
+        with pytest.raises(KeyboardInterrupt), Deaths(path) as deaths:
+            assert [deaths.count(number) for number in (6, 7)] == [0, attempt]
+            with deaths.at(6):
+                pass
+            with deaths.at(7):
+                here = path.read_bytes()
+            raise KeyboardInterrupt
+        path.write_bytes(here)  # as a process leaves it that ends there
+    with Deaths(path) as deaths:
+        assert [deaths.count(number) for number in (6, 7)] == [0, 2]
+    assert not path.exists()
+
+
+@pytest.mark.slow
+def test_a_document_that_ends_its_process_is_set_aside_and_the_others_are_as_without_it(
+    prepared, crawl
+):
+    whole, _, _ = prepared("whole")
+    deadly = [
+        f"{prose(50 + n)} This is deadly to {what}." for n, what in enumerate(("sift", "encode"))
+    ]
+    lines = [json.dumps({"id": f"bad {n}", "text": text}) for n, text in enumerate(deadly)]
+    (crawl / "crawl" / "3.jsonl").write_text("\n".join(lines) + "\n")
+    with contextlib.closing(WithKillers(2, attempts=3)) as executor:
+        folder, _, _ = prepared(executor=executor)
+    gone = [row for row in dropped_rows(folder) if row["reason"].startswith("quarantine")]
+    assert [(row["id"], row["reason"]) for row in gone] == [
+        ("bad 0", "quarantine.sifting"),
+        ("bad 1", "quarantine.sharding"),
+    ]
+    assert all("its process died" in row["detail"] for row in gone)
+    assert texts(folder) == texts(whole)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(prepared, monkeypatch):
