@@ -62,6 +62,13 @@ def question(rng: np.random.Generator, operation: str, digits: int) -> tuple[str
     return f"Q: What is {asked}?\n\nA:", str(answer)
 
 
+def num_questions(operation: str, digits: int) -> int:
+    """How many different questions there are."""
+    if operation == "three_ops":
+        return 10 ** (3 * digits) * len(_SIGNS) ** 2
+    return 10 ** (2 * digits)
+
+
 def is_held_out(asked: str) -> bool:
     """Whether the corpus leaves a question out."""
     return zlib.crc32(asked.encode()) % _HELD_OUT == 0

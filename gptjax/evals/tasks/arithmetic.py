@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gptjax.data.corpora.sums import OPERATIONS, is_held_out, question
+from gptjax.data.corpora.sums import OPERATIONS, is_held_out, num_questions, question
 from gptjax.data.dialogue.records import Row
 from gptjax.evals.forms.free_text import FreeText, TextItem, stripped_match
 from gptjax.evals.registry import GROUPS, ITSELF, Source, task
@@ -102,7 +102,10 @@ def _made(
     """Different questions, as long as they are found."""
     seen: set[str] = set()
     for _ in range(_TRIES):
+        if len(seen) == num_questions(operation, digits):
+            return
         asked, answer = question(rng, operation, digits)
-        if asked not in seen and (not held_out or is_held_out(asked)):
+        if asked not in seen:
             seen.add(asked)
-            yield asked, answer
+            if not held_out or is_held_out(asked):
+                yield asked, answer
