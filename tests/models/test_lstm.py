@@ -11,6 +11,7 @@ from gptjax.inference.speculative import SpeculativeGenerator
 from gptjax.models.costs import matmul_parameters, parameter_count, training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
+from gptjax.models.parameter_shapes import parameter_shapes
 
 LSTM = ModelConfig(
     vocab_size=11,
@@ -27,9 +28,8 @@ LSTM = ModelConfig(
 @pytest.fixture(scope="module")
 def lstm():
     model = GPT(LSTM)
-    params = model.init(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
-    drawn = np.random.default_rng(1)
-    return model, jax.tree.map(lambda x: drawn.normal(0, 0.5, x.shape).astype("f"), params)
+    drawn, shapes = np.random.default_rng(1), parameter_shapes(model)
+    return model, jax.tree.map(lambda x: drawn.normal(0, 0.5, x.shape).astype("f"), shapes)
 
 
 def sigmoid(x):

@@ -45,12 +45,17 @@ def test_windows_lie_within_documents_and_are_spread_over_them():
         long_windows(split, 23, most=1)
 
 
+def begun(model):
+    init = jax.jit(GPT(model).init)
+    return init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+
+
 def test_the_loss_of_a_position_is_that_of_the_longer_model():
     model = Way("yarn", 4.0).model(TRAINED, 32)
-    params = GPT(model).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    params = begun(model)
     windows = np.random.default_rng(0).integers(0, 17, (3, 33)).astype(np.int32)
     ours = losses(Scorer(GPT(model), params, batch_size=2), windows)
-    logits = np.asarray(GPT(model).apply({"params": params}, windows[:, :-1]), np.float64)
+    logits = np.asarray(jax.jit(GPT(model).apply)({"params": params}, windows[:, :-1]), np.float64)
     nats = np.log(np.exp(logits[..., :17]).sum(-1)) - np.take_along_axis(
         logits, windows[:, 1:, None], 2
     ).squeeze(2)
@@ -65,13 +70,16 @@ def test_the_loss_of_a_position_is_that_of_the_longer_model():
 
 
 def test_short_windows_slide_by_half_of_the_context():
-    params = GPT(TRAINED).init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    params = begun(TRAINED)
     windows = np.random.default_rng(0).integers(0, 17, (2, 17)).astype(np.int32)
     ours = sliding_losses(Scorer(GPT(TRAINED), params, batch_size=2), windows, 8)
 
+    apply = jax.jit(GPT(TRAINED).apply)
+
     def nats(window, begin, end, at):
-        (logits,) = GPT(TRAINED).apply({"params": params}, window[None, begin:end])
-        p = np.exp(np.asarray(logits, np.float64)[at - 1 - begin, :17])
+        seen = np.zeros((1, 8), np.int32)
+        seen[0, : end - begin] = window[begin:end]
+        p = np.exp(np.asarray(apply({"params": params}, seen)[0, at - 1 - begin, :17], np.float64))
         return -np.log(p[window[at]] / p.sum())
 
     for row, window in enumerate(windows):

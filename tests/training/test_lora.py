@@ -96,7 +96,7 @@ def test_adapters_of_the_full_rank_learn_what_full_fine_tuning_learns():
         vocab_size=53, context_length=8, num_layers=2, num_heads=4, d_model=16, init_std=0.2
     )
     model = GPT(resolve(ExperimentConfig(model=config)).model)
-    params = model.init(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
+    params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
     rng = np.random.default_rng(0)
 
     def moved(keys, leaf):

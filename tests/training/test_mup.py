@@ -113,7 +113,7 @@ def sizes_after(config, rate, steps):
         value, grads = jax.value_and_grad(loss)(params)
         return update(tx, grads, state, params, value)
 
-    params = model.init(jax.random.key(0), TOKENS)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), TOKENS)["params"]
     first, state = model.apply({"params": params}, TOKENS), tx.init(params)
     for _ in range(steps):
         params, state = step(params, state)

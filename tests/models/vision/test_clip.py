@@ -66,14 +66,15 @@ def test_a_batch_gives_sums_over_its_pairs_and_the_scale_is_at_most_100():
     }
     arrays = {name: jnp.asarray(array) for name, array in batch.items()}
     names = ("tokens", "lengths", "images")
-    params = model.init(jax.random.key(0), *(arrays[name] for name in names))["params"]
+    init = jax.jit(model.init)
+    params = init(jax.random.key(0), *(arrays[name] for name in names))["params"]
     assert float(jnp.exp(params["logit_scale"])) == pytest.approx(1 / 0.07)
     params["logit_scale"] = jnp.asarray(9.0)
     apply = jax.jit(lambda arrays: model.apply({"params": params}, *(arrays[n] for n in names)))
     images, texts, scale = apply(arrays)
     assert float(scale) == pytest.approx(100.0, rel=1e-5)
     np.testing.assert_allclose(np.linalg.norm(images, axis=-1), 1, rtol=1e-5)
-    total, weight, sums = contrastive(model)(params, arrays, None)
+    total, weight, sums = jax.jit(contrastive(model))(params, arrays, None)
     nats, _ = pair_nats(images, texts, scale, arrays["loss_weights"])
     assert float(total) == pytest.approx(float(nats[:2].sum()), rel=1e-4)
     assert float(weight) == 2 and float(sums["scale"]) == pytest.approx(200.0, rel=1e-5)

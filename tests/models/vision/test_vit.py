@@ -77,13 +77,14 @@ def test_pooling_takes_the_class_token_or_the_mean_and_all_patches_see_each_othe
     for pooling in ("class", "mean"):
         config = VisionConfig(**{**vars(TINY), "pooling": pooling}).resolved()
         model = ViT(config)
-        params = model.init(jax.random.key(0), images)["params"]
-        hidden, pooled = model.apply({"params": params}, images)
+        params = jax.jit(model.init)(jax.random.key(0), images)["params"]
+        apply = jax.jit(model.apply)
+        hidden, pooled = apply({"params": params}, images)
         assert hidden.shape == (2, 4 + (pooling == "class"), 16)
         wanted = hidden[:, 0] if pooling == "class" else np.asarray(hidden).mean(1)
         np.testing.assert_allclose(pooled, wanted, rtol=1e-5)
         last = images.at[:, 4:, 4:].add(1.0)  # in the last patch alone
-        moved = model.apply({"params": params}, last)[0] - hidden
+        moved = apply({"params": params}, last)[0] - hidden
         assert (np.abs(moved).max(-1) > 1e-6).all()
 
 
