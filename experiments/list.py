@@ -11,7 +11,7 @@ python -m experiments.list --configuration > docs/configuration.md   # every fie
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -20,8 +20,10 @@ from experiments.flags.command_line import run
 from experiments.flags.descriptions import FIELDS, FLAG, described
 from gptjax.config import ExperimentConfig
 from gptjax.reports.configurations import configuration_page, explained
-from gptjax.runs.kind import Kind, kind_named, kinds
 from gptjax.settings import fields
+
+if TYPE_CHECKING:
+    from gptjax.runs.kind import Kind
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Name of an experiment, pipeline or transfer study that is explained."
@@ -34,6 +36,8 @@ _CONFIGURATION = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Prints one line an experiment, or one experiment, study or kind of run in full."""
+    from gptjax.runs.kind import kind_named
+
     del argv
     name = _EXPERIMENT.value
     if _CONFIGURATION.value:
@@ -59,6 +63,8 @@ def _all() -> Iterator[str]:
 
 def _configuration() -> Iterator[str]:
     """The page docs/configuration.md."""
+    from gptjax.runs.kind import kinds
+
     yield from (
         "# Configuration",
         "",
@@ -73,7 +79,7 @@ def _configuration() -> Iterator[str]:
     yield from configuration_page({kind.name: kind.config() for kind in kinds()})
 
 
-def _kind(kind: Kind[Any]) -> Iterator[str]:
+def _kind(kind: "Kind[Any]") -> Iterator[str]:
     """The docstring of a kind of run, its experiments, and the fields that it adds."""
     names = [name for name in EXPERIMENTS if EXPERIMENTS.get(name)().kind == kind.name]
     config, shared = kind.config(), fields(ExperimentConfig())

@@ -31,7 +31,6 @@ from gptjax.curation.pipeline.progress import PhaseBar
 from gptjax.curation.pipeline.resolution import resolve
 from gptjax.curation.pipeline.yaml_file import as_yaml, read_config
 from gptjax.reports.preparation import write_report
-from gptjax.runs.life.claim import claimed
 
 _CONFIG = define_path("config", None, "File of YAML with the fields of a preparation.")
 _EXPERIMENT = flags.DEFINE_string(
@@ -61,6 +60,8 @@ _SHOW = flags.DEFINE_bool("show", False, "Whether only the fields are printed, a
 
 def main(argv: Sequence[str]) -> None:
     """Prepares what the flags say."""
+    from gptjax.runs.life.claim import claimed
+
     del argv
     config, origin = _config()
     if _SHOW.value:

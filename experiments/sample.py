@@ -14,7 +14,6 @@ With a chat tokenizer the prompt is a user's turn, and the text ends with the as
 import sys
 from collections.abc import Sequence
 
-import jax
 from absl import flags
 
 from experiments.flags.command_line import run
@@ -22,13 +21,8 @@ from experiments.flags.paths import define_path
 from experiments.flags.processes import connect
 from experiments.flags.prompt import prompt_of_flags
 from experiments.flags.sampling import sampler_of_flags
-from gptjax.inference.beam import BeamSearch
-from gptjax.inference.generate import Generator
-from gptjax.inference.requests import make_order
 from gptjax.inference.text import whole_text
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
 _STEP = flags.DEFINE_integer("restore_step", None, "Checkpoint. By default the run chooses.")
@@ -54,6 +48,14 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0, upp
 
 def main(argv: Sequence[str]) -> None:
     """Prints prompt and continuation, `--num_samples` times."""
+    import jax
+
+    from gptjax.inference.beam import BeamSearch
+    from gptjax.inference.generate import Generator
+    from gptjax.inference.requests import make_order
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.training.partitioning import make_mesh
+
     del argv
     if _BEST_OF.value is not None and (_NUM_SAMPLES.value > 1 or _NUM_BEAMS.value is not None):
         raise ValueError("--best_of: got it with --num_samples or --num_beams, expected it alone")

@@ -2,8 +2,8 @@
 
 import json
 
-from experiments.benchmarks import SUITES
 from experiments.benchmarks.figures import with_targets
+from experiments.benchmarks.registry import SUITES
 from tests.support.binaries import call, registered
 
 

@@ -10,10 +10,9 @@ from typing import ClassVar, TypeVar
 from gptjax.config import ExperimentConfig
 from gptjax.data.batches.task_inputs import FORMS
 from gptjax.data.labelled.examples import Fields
-from gptjax.judging.metrics import OF_CLASSES, OF_NUMBERS
+from gptjax.judging.choices import OF_CLASSES, OF_NUMBERS
 from gptjax.model_config import BertConfig
-from gptjax.runs.kind import Check
-from gptjax.settings import setting
+from gptjax.settings import Check, setting
 
 
 @dataclasses.dataclass

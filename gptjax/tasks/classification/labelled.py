@@ -18,13 +18,14 @@ from gptjax.data.dialogue.chat_format import Message
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.examples import Example, load_examples
 from gptjax.runs import inputs
-from gptjax.runs.kind import Best, Check
+from gptjax.runs.kind import Best
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_epochs
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.classification.config import Labelled, LabelledConfig, checks_of_task
 from gptjax.tasks.classification.report import judge, task_evaluator, write_predictions
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows
