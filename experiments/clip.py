@@ -17,7 +17,6 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.special
 from absl import flags
 
 from experiments.flags.command_line import run
@@ -43,6 +42,8 @@ _STEP = flags.DEFINE_integer(
 
 def main(argv: Sequence[str]) -> None:
     """Prints figures, labels or pictures."""
+    import scipy.special
+
     from gptjax.runs.workdir import WorkDirectory
     from gptjax.tasks.vision.contrastive import KIND
     from gptjax.tasks.vision.zero_shot import Encoders, retrieval_figures, zero_shot_figures

@@ -21,7 +21,6 @@ from absl import flags
 from experiments.configs import experiment_named
 from experiments.flags.command_line import given, run
 from experiments.flags.paths import define_path
-from experiments.tables import TABLES
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.studies.choices import FORMS
 from gptjax.studies.paper_tables.report import lines, write
@@ -40,6 +39,7 @@ _LIST = flags.DEFINE_boolean("list", False, "Lists the tables.")
 
 def main(argv: Sequence[str]) -> None:
     """Prints the table and writes its files."""
+    from experiments.tables import TABLES
     from gptjax.studies.paper_tables.plan import plan_lines
     from gptjax.studies.paper_tables.reproduce import folder_of, reproduce
 

@@ -26,7 +26,6 @@ from experiments.flags.paths import define_path, define_paths
 from gptjax.atomic_files import write_json
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.scaling.choices import COUNTS
-from gptjax.scaling.recipes import recipe_for
 from gptjax.studies.changes import Changes, parse_values
 from gptjax.studies.choices import LARGEST_SHARE
 
@@ -65,6 +64,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs what of the study has not run yet, and reports it."""
     from gptjax.runs.initial.inherited import inherit
     from gptjax.runs.life.claim import claimed
+    from gptjax.scaling.recipes import recipe_for
     from gptjax.studies.scaling_laws import report
     from gptjax.studies.scaling_laws.ladder import automatic_sizes, parse_sizes
     from gptjax.studies.scaling_laws.study import from_runs, planned

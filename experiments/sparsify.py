@@ -27,7 +27,6 @@ from gptjax.config import ExperimentConfig
 from gptjax.data.batches.shards import PreparedCorpus
 from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.training.reporting.progress import Terminal
 
 if TYPE_CHECKING:
     from gptjax.runs.workdir import WorkDirectory
@@ -90,6 +89,7 @@ def _judge(
 ) -> dict[str, Any]:
     """Reports what the new attention keeps, before any training."""
     from gptjax.studies import sparsification
+    from gptjax.training.reporting.progress import Terminal
 
     report = sparsification.judged_run(workdir, config, step, _ATTENTION.value, prepared)
     write_json(output.path / "sparsify.json", report)

@@ -75,8 +75,7 @@ def main(argv: Sequence[str]) -> None:
     from gptjax.runs.life.claim import claimed
 
     del argv
-    output = Path(_OUTPUT.value)
-    with claimed(output, "--output"):
+    with claimed(output := Path(_OUTPUT.value), "--output"):
         if locks.holds_files(output):
             raise ValueError(
                 f"--output: {output} has files in it, expected a new or empty directory"
