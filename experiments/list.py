@@ -11,7 +11,6 @@ python -m experiments.list --configuration > docs/configuration.md   # every fie
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -21,9 +20,6 @@ from experiments.flags.descriptions import FIELDS, FLAG, described
 from gptjax.config import ExperimentConfig
 from gptjax.reports.configurations import configuration_page, explained
 from gptjax.settings import fields
-
-if TYPE_CHECKING:
-    from gptjax.runs.kind import Kind
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Name of an experiment, pipeline or transfer study that is explained."
@@ -36,14 +32,12 @@ _CONFIGURATION = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Prints one line an experiment, or one experiment, study or kind of run in full."""
-    from gptjax.runs.kind import kind_named
-
     del argv
     name = _EXPERIMENT.value
     if _CONFIGURATION.value:
         lines = _configuration()
     elif _KIND.value is not None:
-        lines = _kind(kind_named(_KIND.value))
+        lines = _kind(_KIND.value)
     elif name is None:
         lines = _all()
     else:
@@ -79,8 +73,11 @@ def _configuration() -> Iterator[str]:
     yield from configuration_page({kind.name: kind.config() for kind in kinds()})
 
 
-def _kind(kind: "Kind[Any]") -> Iterator[str]:
+def _kind(name: str) -> Iterator[str]:
     """The docstring of a kind of run, its experiments, and the fields that it adds."""
+    from gptjax.runs.kind import kind_named
+
+    kind = kind_named(name)
     names = [name for name in EXPERIMENTS if EXPERIMENTS.get(name)().kind == kind.name]
     config, shared = kind.config(), fields(ExperimentConfig())
     added = [path for path in fields(config) if path not in shared]

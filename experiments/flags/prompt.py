@@ -97,10 +97,11 @@ def prompt_of_flags(tokenizer: Tokenizer, config: Any) -> Prompt:
         cannot be read, of a run of text alone, or another number than the prompt has places for.
     """
     from gptjax.runs.kind import kind_of
-    from gptjax.tasks.image_text.kind import image_form
 
     text, is_chat = read_prompt(), isinstance(tokenizer, ChatTokenizer)
     if isinstance(tokenizer, ImageTokenizer) and kind_of(config).marks == ImageTokenizer.kind:
+        from gptjax.tasks.image_text.kind import image_form
+
         return _with_images(text, tokenizer, image_form(config))
     if _IMAGE.value:
         raise ValueError(
