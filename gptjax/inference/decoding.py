@@ -82,7 +82,7 @@ def checked_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) -
 
 
 def _on_its_device(leaf: Any) -> Any:
-    """A parameter without its mesh where that has one device; the numbers are the same, uncopied."""
+    """A parameter without its mesh where that has one device; nothing is copied."""
     if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
         return leaf
     alone = leaf.sharding.num_devices == 1 and leaf.is_fully_addressable
