@@ -21,8 +21,8 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
+from gptjax.data.choices import FITS
 from gptjax.data.labelled.pictures import load_pictures
-from gptjax.data.pictures.decoding import FITS
 from gptjax.runs.caches import enable_compilation_cache
 
 _WORKDIR = define_path("workdir", None, "Work directory of a run of kind contrastive.")

@@ -11,6 +11,7 @@ With a chat tokenizer the prompt is a user's turn, and the text ends with the as
 --nochat it is text like any other.
 """
 
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +51,6 @@ def main(argv: Sequence[str]) -> None:
     """Prints prompt and continuation, `--num_samples` times."""
     import jax
 
-    from gptjax.inference.beam import BeamSearch
     from gptjax.inference.generate import Generator
     from gptjax.inference.requests import make_order
     from gptjax.runs.workdir import WorkDirectory
@@ -81,8 +81,9 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     mesh = make_mesh(workdir.config().parallelism) if jax.process_count() > 1 else None
     params = workdir.params(workdir.resolve_step(_STEP.value), mesh)
-
     if _NUM_BEAMS.value is not None:
+        from gptjax.inference.beam import BeamSearch
+
         (found,) = BeamSearch(model, params, tokenizer)(
             [order.prompt],
             num_beams=_NUM_BEAMS.value,
@@ -94,9 +95,8 @@ def main(argv: Sequence[str]) -> None:
             sampler=sampler,
             images=[asked.images],
         )
-        texts = [
-            [whole_text(tokenizer, text.tokens, _STOP.value, asked.stop_token)] for text in found
-        ]
+        stops = _STOP.value, asked.stop_token
+        texts = [[whole_text(tokenizer, text.tokens, *stops)] for text in found]
     else:
         generator = Generator(model, params, tokenizer)
         if _BEST_OF.value is not None:
@@ -111,10 +111,8 @@ def main(argv: Sequence[str]) -> None:
     for number, text in enumerate(texts, start=1):
         if _NUM_SAMPLES.value > 1:
             print(f"======== sample {number} of {_NUM_SAMPLES.value} ========")
-        print(read, end="", flush=True)
-        for piece in text:
+        for piece in itertools.chain([read], text, ["\n"]):
             print(piece, end="", flush=True)
-        print(flush=True)
 
 
 if __name__ == "__main__":

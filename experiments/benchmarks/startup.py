@@ -90,15 +90,16 @@ def _failed(arguments: Sequence[str], code: int, error: bytes) -> str:
 @SUITES.register("startup")
 def startup() -> dict[str, Any]:
     """Runs the suite, in about five minutes on two CPU cores."""
-    return with_targets(measure_startup(ROUNDS, num_steps=20), TARGETS)
+    return with_targets(measure_startup(ROUNDS), TARGETS)
 
 
-def measure_startup(rounds: int, num_steps: int) -> dict[str, Any]:
-    """Seconds of each command, without targets; `num_steps` trains what a sample is drawn from."""
+def measure_startup(rounds: int) -> dict[str, Any]:
+    """Seconds of each command, without targets; a sample is drawn from a run of two steps."""
     with tempfile.TemporaryDirectory() as scratch:
         commands = _Commands(Path(scratch))
         workdir = f"--workdir={commands.new_folder()}"
-        commands.ended(*_command(*_DEMO, workdir, f"--config.training.num_steps={num_steps}"))
+        short = ("--config.training.num_steps=2", "--config.optimizer.warmup_steps=1")
+        commands.ended(*_command(*_DEMO, workdir, *short))
         sample = _command("sample", workdir, "--prompt=The function", "--max_new_tokens=20")
         programs: dict[str, TimedProgram] = {
             "jax": lambda: commands.ended("-c", "import jax, flax.linen, orbax.checkpoint"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from gptjax.config import ExperimentConfig
-from gptjax.data.pictures.decoding import FITS
+from gptjax.data.choices import FITS
 from gptjax.settings import Check, setting
 from gptjax.vision_config import Augmentation, ClipConfig, ImageClassifierConfig
 
