@@ -85,7 +85,8 @@ def _on_its_device(leaf: Any) -> Any:
     """A parameter without its mesh where that has one device; nothing is copied."""
     if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
         return leaf
-    alone = leaf.sharding.num_devices == 1 and leaf.is_fully_addressable
+    on_a_mesh = isinstance(leaf.sharding, jax.sharding.NamedSharding)
+    alone = on_a_mesh and leaf.sharding.num_devices == 1 and leaf.is_fully_addressable
     return leaf.addressable_data(0) if alone else leaf
 
 
