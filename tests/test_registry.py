@@ -1,5 +1,9 @@
+import builtins
+import sys
+
 import pytest
 
+from gptjax.data import CORPORA
 from gptjax.registry import Registry, unknown_name
 
 
@@ -50,3 +54,18 @@ def test_nothing_near_gives_no_hint():
 def test_registries_are_separate():
     with pytest.raises(ValueError, match="unknown flavour 'azure'"):
         Registry[int]("flavour").get("azure")
+
+
+def test_a_module_is_imported_when_a_name_of_its_is_asked_for(tmp_path, monkeypatch):
+    registry = Registry("late thing", {"late": "late_module"})
+    (tmp_path / "late_module.py").write_text("import builtins\nbuiltins.late()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(builtins, "late", lambda: registry.register("late")(7), raising=False)
+    assert registry.names() == ["late"] and "late" in registry
+    assert "late_module" not in sys.modules
+    assert registry.get("late") == 7
+    monkeypatch.delitem(sys.modules, "late_module")
+
+
+def test_every_corpus_is_where_its_registry_says():
+    assert all(callable(CORPORA.get(name)) for name in CORPORA)

@@ -27,13 +27,13 @@ from gptjax.registry import unknown_name
 from gptjax.runs.learner import Learner, Prepared
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Costs, Plan, Shapes, array, costs_of_model
+from gptjax.settings import Check
 from gptjax.tokenization import Tokenizer
 from gptjax.training.lora import adapter_count, targeted_kernels
 from gptjax.training.losses import Loss, language_model
 from gptjax.training.reporting.curves import Curves
 
 Saving = tuple[str, Any, str]  # a field by its path, a value that takes less memory, and its price
-Check = tuple[str, bool, str]  # a field by its path, whether its value fits, and what would
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,3 @@
+"""Bounds of plans that command lines offer."""
+
+MOST_DEVICES = 2**14  # that a plan may be for
