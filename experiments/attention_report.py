@@ -20,9 +20,7 @@ from gptjax.atomic_files import write_json
 from gptjax.attention import Pattern, parse
 from gptjax.attention.registered_patterns import registered_patterns
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.life.claim import claimed
-from gptjax.runs.provenance import provenance
-from gptjax.studies.attention_report import costs, parity, pictures, tables
+from gptjax.studies.attention_report import pictures, tables
 
 _OUTPUT = define_path("output", None, "Directory that the report is written to. It must be given.")
 _PATTERNS = flags.DEFINE_string(
@@ -50,6 +48,8 @@ def _picture(number: int, pattern: Pattern) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Makes the report, one pattern after another."""
+    from gptjax.runs.life.claim import claimed
+
     del argv
     if _OUTPUT.value is None:
         raise ValueError("--output: got none, expected a directory for the report")
@@ -65,6 +65,9 @@ def main(argv: Sequence[str]) -> None:
 
 def _report(patterns: Sequence[Pattern], lengths: list[int], output: Path) -> None:
     """Writes the report and its pictures."""
+    from gptjax.runs.provenance import provenance
+    from gptjax.studies.attention_report import costs, parity
+
     rows: list[dict[str, Any]] = []
     for number, pattern in enumerate(patterns, start=1):
         print(f"{number} of {len(patterns)}: {pattern}", flush=True)

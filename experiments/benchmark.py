@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments.benchmarks import SUITES
 from experiments.benchmarks.figures import figure_lines
+from experiments.benchmarks.registry import SUITES
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.runs.provenance import provenance
 
 _SUITE = flags.DEFINE_string("suite", "train", f"Name of the suite: {', '.join(SUITES)}.")
 
@@ -30,6 +29,8 @@ _SECONDS = flags.DEFINE_integer(
 
 def main(argv: Sequence[str]) -> None:
     """Runs a suite, prints its figures for people, then for programs."""
+    from gptjax.runs.provenance import provenance
+
     del argv
     suite, options = SUITES.get(_SUITE.value), {}
     for flag in (_PAIRS, _SECONDS):

@@ -13,7 +13,7 @@ best of 1, 2, 4, ..., n besides.
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
@@ -22,10 +22,11 @@ from experiments.flags.command_line import given, run
 from experiments.flags.judging import draws_of_flags, prompts_of_flags, rewards_of_flags
 from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json_lines
-from gptjax.judging.best_answers import Chosen, best_answers, best_of_n_curve
-from gptjax.judging.policies import MOST_ANSWERS, Policy
+from gptjax.judging.choices import MOST_ANSWERS
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
+
+if TYPE_CHECKING:
+    from gptjax.judging.best_answers import Chosen
 
 _WORKDIR = define_path(
     "workdir", None, "Work directory of the run whose model answers. It must be given."
@@ -63,6 +64,10 @@ _THRESHOLD = flags.DEFINE_float(
 
 def main(argv: Sequence[str]) -> None:
     """Writes the files, and prints the summary as one JSON line."""
+    from gptjax.judging.best_answers import Chosen, best_answers, best_of_n_curve
+    from gptjax.judging.policies import Policy
+    from gptjax.runs.workdir import WorkDirectory
+
     del argv
     output, draws = given(_OUTPUT, "a file to write"), draws_of_flags(_N.value)
     if _THRESHOLD.value is not None and _SAVE.value is None:
@@ -94,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
     print(json.dumps(summary))
 
 
-def _save(found: Sequence[Chosen], path: str, threshold: float | None) -> int:
+def _save(found: "Sequence[Chosen]", path: str, threshold: float | None) -> int:
     """Writes the conversations that are good enough; returns how many."""
     ended = [chosen for chosen in found if chosen.answer.finished]
     kept = [chosen for chosen in ended if threshold is None or chosen.reward > threshold]

@@ -19,12 +19,8 @@ from absl import flags
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from experiments.flags.sampling import refuse_draws, sampling_of_flags
-from gptjax.chat.chat_model import ChatModel
 from gptjax.chat.context import OVERFLOW
-from gptjax.chat.replies import Beams, BestOf, Sampling
-from gptjax.chat.terminal import Session
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
 _STEP = flags.DEFINE_integer(
@@ -59,6 +55,11 @@ _SEED = flags.DEFINE_integer(
 
 def main(argv: Sequence[str]) -> None:
     """Reads lines and answers them."""
+    from gptjax.chat.chat_model import ChatModel
+    from gptjax.chat.replies import Beams, BestOf, Sampling
+    from gptjax.chat.terminal import Session
+    from gptjax.runs.workdir import WorkDirectory
+
     del argv
     if _NUM_BEAMS.value is not None and _BEST_OF.value is not None:
         raise ValueError("--num_beams: got it with --best_of, expected one of them")

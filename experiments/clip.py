@@ -17,17 +17,13 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.special
 from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
+from gptjax.data.choices import FITS
 from gptjax.data.labelled.pictures import load_pictures
-from gptjax.data.pictures.decoding import FITS
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.vision.contrastive import KIND
-from gptjax.tasks.vision.zero_shot import Encoders, retrieval_figures, zero_shot_figures
 
 _WORKDIR = define_path("workdir", None, "Work directory of a run of kind contrastive.")
 _IMAGES = define_path("images", None, "Set of pictures, such as folder:PATH. It must be given.")
@@ -46,6 +42,12 @@ _STEP = flags.DEFINE_integer(
 
 def main(argv: Sequence[str]) -> None:
     """Prints figures, labels or pictures."""
+    import scipy.special
+
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.tasks.vision.contrastive import KIND
+    from gptjax.tasks.vision.zero_shot import Encoders, retrieval_figures, zero_shot_figures
+
     del argv
     workdir = WorkDirectory(_WORKDIR.value)
     model, tokenizer = workdir.model(KIND.makes), workdir.tokenizer()

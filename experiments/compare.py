@@ -36,17 +36,8 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.evals.evaluation import number_of_shots
-from gptjax.evals.judges import of_tasks
-from gptjax.evals.tasks import load_tasks
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.kind import kind_of
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.studies.equal_budget.comparison import compare
-from gptjax.studies.equal_budget.plan import BUDGETS
-from gptjax.studies.equal_budget.report import comparison_tables
-from gptjax.studies.equal_budget.variants import parse_variants
-from gptjax.training.reporting.progress import Terminal
+from gptjax.studies.choices import BUDGETS
 
 FLAGS = flags.FLAGS
 _WORKDIR = define_path(
@@ -76,6 +67,16 @@ TABLE_WIDTH = 150
 
 def main(argv: Sequence[str]) -> None:
     """Compares what the flags say."""
+    from gptjax.evals.evaluation import number_of_shots
+    from gptjax.evals.judges import of_tasks
+    from gptjax.evals.tasks import load_tasks
+    from gptjax.runs.kind import kind_of
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.studies.equal_budget.comparison import compare
+    from gptjax.studies.equal_budget.report import comparison_tables
+    from gptjax.studies.equal_budget.variants import parse_variants
+    from gptjax.training.reporting.progress import Terminal
+
     del argv
     enable_compilation_cache()
     variants = parse_variants(FLAGS.config, _VARIANTS.value)

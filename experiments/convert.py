@@ -22,10 +22,7 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.interop.huggingface_directory import DTYPES, GIB, Pretrained
-from gptjax.runs import conversion
-from gptjax.runs.kind import kind_of
-from gptjax.runs.workdir import WorkDirectory
+from gptjax.interop.choices import DTYPES
 
 _WORKDIR = define_path("workdir", None, "Work directory that is made, or read. It must be given.")
 _WAYS = [
@@ -72,6 +69,11 @@ _BASE = define_path(
 
 def main(argv: Sequence[str]) -> None:
     """Converts one way."""
+    from gptjax.interop.huggingface_directory import GIB, Pretrained
+    from gptjax.runs import conversion
+    from gptjax.runs.kind import kind_of
+    from gptjax.runs.workdir import WorkDirectory
+
     del argv
     given = [flag for flag in _WAYS if flag.value is not None]
     if len(given) != 1:

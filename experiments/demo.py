@@ -5,22 +5,17 @@ python -m experiments.demo
 
 import time
 from collections.abc import Sequence
-
-import jax.numpy as jnp
+from typing import TYPE_CHECKING
 
 from experiments.configs.demo import demo
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax.config import resolve
-from gptjax.inference.generate import Generator
-from gptjax.inference.sampling import make_sampler
-from gptjax.models.gpt import GPT
+from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.inputs import load_model_tokenizer
-from gptjax.runs.train import train
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.interruption import Interrupted
-from gptjax.training.state import rng
+
+if TYPE_CHECKING:
+    from gptjax.inference.generate import Generator
 
 _WORKDIR = define_path(
     "workdir", "runs/demo", "Work directory of the run. The same command resumes there."
@@ -36,7 +31,9 @@ What to try next:
 """
 
 
-def _show_sample(title: str, generator: Generator) -> None:
+def _show_sample(title: str, generator: "Generator") -> None:
+    from gptjax.inference.sampling import make_sampler
+
     sampler = make_sampler(temperature=0.7, top_p=0.95)
     (text,) = generator.generate([PROMPT], max_new_tokens=80, sampler=sampler)
     print(f"\n--- {title} ---\n{PROMPT}{text}\n---\n", flush=True)
@@ -44,6 +41,15 @@ def _show_sample(title: str, generator: Generator) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Runs the experiment `demo` in --workdir and shows its results."""
+    import jax.numpy as jnp
+
+    from gptjax.inference.generate import Generator
+    from gptjax.models.gpt import GPT
+    from gptjax.runs.inputs import load_model_tokenizer
+    from gptjax.runs.train import train
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.training.state import rng
+
     del argv
     began = time.monotonic()
     enable_compilation_cache()

@@ -18,8 +18,7 @@ from experiments.flags.command_line import run
 from experiments.flags.paths import define_path, define_paths
 from gptjax.atomic_files import write_json
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.studies.generated_text import SAMPLERS, DetectionPlan, detect, detection_lines
+from gptjax.studies.choices import DetectionPlan
 
 _WORKDIRS = define_paths(
     "workdirs", [], "Work directories of runs, with commas between them. One at least."
@@ -37,6 +36,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the texts.", lower_bound=0)
 
 def main(argv: Sequence[str]) -> None:
     """Prints a row for each model and sampler."""
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.studies.generated_text import SAMPLERS, detect, detection_lines
+
     del argv
     if not _WORKDIRS.value:
         raise ValueError("--workdirs: got none, expected the work directory of one run at least")

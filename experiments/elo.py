@@ -12,7 +12,7 @@ judgements, of mean 1000; rewards the same, of mean 0 and deviation 1. --page sh
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -23,20 +23,13 @@ from gptjax.alignment.rewards import Reward
 from gptjax.atomic_files import write_json
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.records import Records
-from gptjax.judging.policies import MOST_ANSWERS, Policy
-from gptjax.judging.ratings import (
-    Answers,
-    judge_pairs,
-    rating_lines,
-    report,
-    score,
-    systems_of,
-    votes_of,
-)
+from gptjax.judging.choices import MOST_ANSWERS
 from gptjax.reports.samples import write_samples
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.provenance import provenance
-from gptjax.runs.workdir import WorkDirectory
+
+if TYPE_CHECKING:
+    from gptjax.judging.policies import Policy
+    from gptjax.judging.ratings import Answers
 
 _SYSTEMS = define_paths(
     "systems", [], "Systems to rate, with commas between: NAME=WORKDIR or NAME=WORKDIR@STEP."
@@ -67,6 +60,9 @@ _SHOWN = 100  # prompts on a page
 
 def main(argv: Sequence[str]) -> None:
     """Prints the table and writes the files."""
+    from gptjax.judging.ratings import rating_lines, report, votes_of
+    from gptjax.runs.provenance import provenance
+
     del argv
     output = Path(given(_OUTPUT, "a file to write"))
     if bool(_SYSTEMS.value) == (_VOTES.value is not None):
@@ -86,6 +82,10 @@ def main(argv: Sequence[str]) -> None:
 
 def _of_systems() -> dict[str, Any]:
     """Draws, judges and rates, one system after another; only one is in memory."""
+    from gptjax.judging.policies import Policy
+    from gptjax.judging.ratings import judge_pairs, report, score, systems_of
+    from gptjax.runs.workdir import WorkDirectory
+
     systems, prompts = systems_of(_SYSTEMS.value), prompts_of_flags()
     enable_compilation_cache()
     rewards: dict[str, list[Reward]] = {}  # by the tokenizer whose answers they read
@@ -109,7 +109,7 @@ def _of_systems() -> dict[str, Any]:
     return {**figures, "prompts": len(shared), "systems": dict(systems)}
 
 
-def _answers(policy: Policy, prompts: Records[Conversation]) -> Answers:
+def _answers(policy: "Policy", prompts: Records[Conversation]) -> "Answers":
     draws = draws_of_flags(_SAMPLES.value)
     kept = policy.fitting(prompts, draws["max_new_tokens"])
     return dict(zip(kept, policy.answers(kept, _SAMPLES.value, **draws), strict=True))

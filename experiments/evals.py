@@ -22,15 +22,8 @@ from absl import flags
 from experiments.flags.command_line import given, run
 from experiments.flags.paths import define_path, define_paths
 from gptjax.evals.answer_store import AnswerStore
-from gptjax.evals.evaluation import number_of_shots
-from gptjax.evals.language_model import of_run
-from gptjax.evals.registry import GROUPS, TASKS
-from gptjax.evals.report import lines, write
 from gptjax.evals.screen import Screen
-from gptjax.evals.study import Study, dirty_items, place_of, some_items
-from gptjax.evals.tasks import load_tasks
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
 
 _WORKDIR = define_paths(
     "workdir", [], "Work directories of language models: WORKDIR or WORKDIR@STEP. It must be given."
@@ -66,6 +59,13 @@ _LIST = flags.DEFINE_boolean("list", False, "Lists the tasks, their options and 
 
 def main(argv: Sequence[str]) -> None:
     """Prints the table and writes the files."""
+    from gptjax.evals.evaluation import number_of_shots
+    from gptjax.evals.language_model import of_run
+    from gptjax.evals.report import lines, write
+    from gptjax.evals.study import Study, dirty_items, place_of, some_items
+    from gptjax.evals.tasks import load_tasks
+    from gptjax.runs.workdir import WorkDirectory
+
     del argv
     if _LIST.value:
         print("\n".join(_listed()))
@@ -97,6 +97,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _listed() -> Sequence[str]:
+    from gptjax.evals.registry import GROUPS, TASKS
+
     found = []
     for name in TASKS:
         entry = TASKS.get(name)

@@ -22,8 +22,6 @@ from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax.config import ParallelismConfig
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.evaluations import evaluated_as_trained, evaluated_on_text
-from gptjax.runs.workdir import WorkDirectory
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
 _STEP = flags.DEFINE_integer(
@@ -61,6 +59,9 @@ _STRIDE = flags.DEFINE_integer(
 
 def main(argv: Sequence[str]) -> None:
     """Prints the figures, a JSON line a split."""
+    from gptjax.runs.evaluations import evaluated_as_trained, evaluated_on_text
+    from gptjax.runs.workdir import WorkDirectory
+
     del argv
     enable_compilation_cache()
     workdir = WorkDirectory(_WORKDIR.value)

@@ -13,9 +13,7 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.inference.fill_mask import fill_mask
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
 from gptjax.tokenization import WordPiece
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
@@ -28,6 +26,9 @@ _TOP = flags.DEFINE_integer("top", 5, "Number of tokens shown for each mask.", l
 
 def main(argv: Sequence[str]) -> None:
     """Prints the text, and a line for each mask."""
+    from gptjax.inference.fill_mask import fill_mask
+    from gptjax.runs.workdir import WorkDirectory
+
     del argv
     workdir = WorkDirectory(_WORKDIR.value)
     model, tokenizer = workdir.model("masked language model"), workdir.tokenizer()

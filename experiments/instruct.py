@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -20,15 +21,9 @@ from experiments.configs import EXPERIMENTS, PIPELINES, maker_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json
+from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.learner import Ended
-from gptjax.runs.life.claim import claimed
-from gptjax.runs.provenance import provenance
 from gptjax.studies.instruct_pipeline.config import Pipeline
-from gptjax.studies.instruct_pipeline.judgement import judge_seed
-from gptjax.studies.instruct_pipeline.plan import stages
-from gptjax.studies.instruct_pipeline.report import report_lines, write_report
-from gptjax.training.interruption import Interrupted
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment",
@@ -50,6 +45,8 @@ _SECONDS = "seconds.json"
 
 def main(argv: Sequence[str]) -> None:
     """Runs the pipeline and reports its results."""
+    from gptjax.runs.life.claim import claimed
+
     del argv
     enable_compilation_cache()
     name = _EXPERIMENT.value
@@ -66,6 +63,11 @@ def main(argv: Sequence[str]) -> None:
 
 def _run(name: str, pipeline: Pipeline, root: Path) -> None:
     """Runs a pipeline below `root`, a seed after the other, and reports its results there."""
+    from gptjax.runs.provenance import provenance
+    from gptjax.studies.instruct_pipeline.judgement import judge_seed
+    from gptjax.studies.instruct_pipeline.plan import stages
+    from gptjax.studies.instruct_pipeline.report import report_lines, write_report
+
     results, verdict = [], None
     for seed in range(_SEEDS.value):
         below = root / f"seed{seed}"
@@ -96,7 +98,7 @@ def _run(name: str, pipeline: Pipeline, root: Path) -> None:
     print(f"{name}: gold={results[-1]['systems']['ppo']['gold']:.3f} seconds={seconds:.0f}")
 
 
-def _timed(below: Path, name: str, stage: Callable[[], Ended]) -> Ended:
+def _timed(below: Path, name: str, stage: Callable[[], Any]) -> Any:
     """Runs a stage and adds the time to what earlier starts of it took, unless it was done."""
     started = time.monotonic()
     outcome = stage()

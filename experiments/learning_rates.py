@@ -19,17 +19,10 @@ from experiments.configs import experiment_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json
+from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.initial.inherited import inherit
-from gptjax.runs.life.claim import claimed
-from gptjax.runs.provenance import provenance
-from gptjax.runs.train import train
-from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.changes import Changes, parse_values
 from gptjax.studies.scaling_laws.rates import markdown, rate_trials, summarise
-from gptjax.studies.scaling_laws.study import held_out_loss
-from gptjax.training.interruption import Interrupted
-from gptjax.training.spikes import NotFiniteError
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", "scaling_smoke", "Experiment of AdamW, as experiments.list names it."
@@ -57,6 +50,14 @@ def _numbers(flag: flags.FlagHolder[list[str]], kind: type) -> list:
 
 def main(argv: Sequence[str]) -> None:
     """Trains what has not been trained, and prints the tables."""
+    from gptjax.runs.initial.inherited import inherit
+    from gptjax.runs.life.claim import claimed
+    from gptjax.runs.provenance import provenance
+    from gptjax.runs.train import train
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.studies.scaling_laws.study import held_out_loss
+    from gptjax.training.spikes import NotFiniteError
+
     del argv
     enable_compilation_cache()
     root = WorkDirectory(_WORKDIR.value).path

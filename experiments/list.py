@@ -11,7 +11,6 @@ python -m experiments.list --configuration > docs/configuration.md   # every fie
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from absl import flags
 
@@ -20,7 +19,6 @@ from experiments.flags.command_line import run
 from experiments.flags.descriptions import FIELDS, FLAG, described
 from gptjax.config import ExperimentConfig
 from gptjax.reports.configurations import configuration_page, explained
-from gptjax.runs.kind import Kind, kind_named, kinds
 from gptjax.settings import fields
 
 _EXPERIMENT = flags.DEFINE_string(
@@ -39,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIGURATION.value:
         lines = _configuration()
     elif _KIND.value is not None:
-        lines = _kind(kind_named(_KIND.value))
+        lines = _kind(_KIND.value)
     elif name is None:
         lines = _all()
     else:
@@ -59,6 +57,8 @@ def _all() -> Iterator[str]:
 
 def _configuration() -> Iterator[str]:
     """The page docs/configuration.md."""
+    from gptjax.runs.kind import kinds
+
     yield from (
         "# Configuration",
         "",
@@ -73,8 +73,11 @@ def _configuration() -> Iterator[str]:
     yield from configuration_page({kind.name: kind.config() for kind in kinds()})
 
 
-def _kind(kind: Kind[Any]) -> Iterator[str]:
+def _kind(name: str) -> Iterator[str]:
     """The docstring of a kind of run, its experiments, and the fields that it adds."""
+    from gptjax.runs.kind import kind_named
+
+    kind = kind_named(name)
     names = [name for name in EXPERIMENTS if EXPERIMENTS.get(name)().kind == kind.name]
     config, shared = kind.config(), fields(ExperimentConfig())
     added = [path for path in fields(config) if path not in shared]

@@ -14,22 +14,22 @@ retrieval.png. See docs/long_context.md.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax.atomic_files import replaced, write_json
+from gptjax.interrupted import Interrupted
 from gptjax.model_config import ModelConfig
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.life.claim import claimed
-from gptjax.runs.train import train
-from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.long_context import report as reports
-from gptjax.studies.long_context.extension import METHODS, Way, trained_on
-from gptjax.studies.long_context.study import Study
-from gptjax.training.interruption import Interrupted
+
+if TYPE_CHECKING:
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.studies.long_context.extension import Way
+    from gptjax.studies.long_context.study import Study
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
 _OUTPUT = define_path("output", None, "Directory to write to. It must be given.")
@@ -54,6 +54,10 @@ _TRIALS = flags.DEFINE_integer(
 
 def main(argv: Sequence[str]) -> None:
     """Judges each way, trains on where that is asked for, and judges again."""
+    from gptjax.runs.life.claim import claimed
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.studies.long_context.study import Study
+
     del argv
     if _WORKDIR.value is None or _OUTPUT.value is None:
         missing = "--workdir" if _WORKDIR.value is None else "--output"
@@ -79,19 +83,24 @@ def main(argv: Sequence[str]) -> None:
     print(f"{output.path}: long_context.json, long_context.md and pictures are written")
 
 
-def _ways(model: ModelConfig) -> list[Way]:
+def _ways(model: ModelConfig) -> "list[Way]":
     """The methods, and the run as it is under each attention; refuses what its positions lack."""
-    factor = _FACTOR.value
-    ways = [Way(method, factor) for method in _METHODS.value or METHODS[model.positions]]
+    from gptjax.studies.long_context.extension import METHODS, Way
+
+    ways = [Way(method, _FACTOR.value) for method in _METHODS.value or METHODS[model.positions]]
     others = filter(None, map(str.strip, (_ATTENTION.value or "").split(";")))
-    ways += [Way("none", factor, specification) for specification in others]
+    ways += [Way("none", _FACTOR.value, specification) for specification in others]
     for way in ways:
         way.model(model, model.context_length)
     return ways
 
 
-def _trained(study: Study, workdir: WorkDirectory, way: Way, output: WorkDirectory) -> Any:
+def _trained(study: "Study", workdir: "WorkDirectory", way: "Way", output: "WorkDirectory") -> Any:
     """The figures after training on, in a work directory that resumes."""
+    from gptjax.runs.train import train
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.studies.long_context.extension import trained_on
+
     own = WorkDirectory(str(output.path / way.method))
     ended = train(way.method, trained_on(workdir, way, _STEPS.value, _RATE.value), own)
     if ended.interrupted_by is not None:

@@ -25,15 +25,7 @@ from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json
 from gptjax.data.labelled.multilabel import load_multilabel
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.kind import kind_named
-from gptjax.runs.life.claim import claimed
-from gptjax.runs.provenance import provenance
 from gptjax.studies.changes import Changes, parse_values
-from gptjax.studies.moderation.baseline import fit_baseline
-from gptjax.studies.moderation.nested import Plan, nested
-from gptjax.studies.moderation.over_blocking import read_xstest
-from gptjax.studies.moderation.report import BASELINE, markdown, summarise
-from gptjax.studies.moderation.runs import Members
 from gptjax.tasks.moderation.config import ModerationConfig
 
 _EXPERIMENT = flags.DEFINE_string(
@@ -71,6 +63,15 @@ _BASELINE = flags.DEFINE_bool("baseline", True, "Whether to fit n-grams with reg
 
 def main(argv: Sequence[str]) -> None:
     """Trains what has not been trained yet, judges all rows, and reports."""
+    from gptjax.runs.kind import kind_named
+    from gptjax.runs.life.claim import claimed
+    from gptjax.runs.provenance import provenance
+    from gptjax.studies.moderation.baseline import fit_baseline
+    from gptjax.studies.moderation.nested import Plan, nested
+    from gptjax.studies.moderation.over_blocking import read_xstest
+    from gptjax.studies.moderation.report import BASELINE, markdown, summarise
+    from gptjax.studies.moderation.runs import Members
+
     del argv
     enable_compilation_cache()
     config = experiment_named(_EXPERIMENT.value)()

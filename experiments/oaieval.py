@@ -32,7 +32,6 @@ from experiments.flags.openai_evals import (
     settings_of_flags,
 )
 from experiments.flags.paths import define_path, define_paths
-from gptjax.evals.openai_evals.functions import Functions
 from gptjax.evals.openai_evals.listing import listed, summary
 from gptjax.evals.openai_evals.log import new_id
 from gptjax.evals.openai_evals.run import opened
@@ -54,6 +53,8 @@ _LIST = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Prints the report, or the list."""
+    from gptjax.evals.openai_evals.functions import Functions
+
     del argv
     registry = registry_of_flags()
     if _LIST.value:

@@ -13,6 +13,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
@@ -26,10 +27,12 @@ from experiments.flags.openai_evals import (
     settings_of_flags,
 )
 from experiments.flags.paths import define_path, define_paths
-from gptjax.evals.openai_evals.functions import Functions
 from gptjax.evals.openai_evals.registry import Entry, Registry
 from gptjax.evals.openai_evals.run import Settings, opened
 from gptjax.runs.caches import enable_compilation_cache
+
+if TYPE_CHECKING:
+    from gptjax.evals.openai_evals.functions import Functions
 
 _MODEL = define_paths(
     "model", [], "What answers and, after a comma, the grader. The first argument."
@@ -48,6 +51,8 @@ _EXIT = flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> None:
     """Prints the reports."""
+    from gptjax.evals.openai_evals.functions import Functions
+
     del argv
     names, name = _MODEL.value, _EVAL_SET.value
     if not names or name is None:
@@ -81,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
 def _run(
     entry: Entry,
     names: Sequence[str],
-    functions: Functions,
+    functions: "Functions",
     registry: Registry,
     settings: Settings,
     folder: Path,

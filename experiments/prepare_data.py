@@ -26,12 +26,9 @@ from gptjax.curation.executors.local import LocalProcesses
 from gptjax.curation.executors.ray_cluster import RayCluster
 from gptjax.curation.executors.tasks import Executor, InProcess
 from gptjax.curation.pipeline.configuration import PrepareConfig
-from gptjax.curation.pipeline.prepare import prepare
-from gptjax.curation.pipeline.progress import PhaseBar
 from gptjax.curation.pipeline.resolution import resolve
 from gptjax.curation.pipeline.yaml_file import as_yaml, read_config
 from gptjax.reports.preparation import write_report
-from gptjax.runs.life.claim import claimed
 
 _CONFIG = define_path("config", None, "File of YAML with the fields of a preparation.")
 _EXPERIMENT = flags.DEFINE_string(
@@ -61,6 +58,10 @@ _SHOW = flags.DEFINE_bool("show", False, "Whether only the fields are printed, a
 
 def main(argv: Sequence[str]) -> None:
     """Prepares what the flags say."""
+    from gptjax.curation.pipeline.prepare import prepare
+    from gptjax.curation.pipeline.progress import PhaseBar
+    from gptjax.runs.life.claim import claimed
+
     del argv
     config, origin = _config()
     if _SHOW.value:

@@ -21,11 +21,9 @@ from absl import flags
 from experiments.configs import experiment_named
 from experiments.flags.command_line import given, run
 from experiments.flags.paths import define_path
-from experiments.tables import TABLES
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.studies.paper_tables.plan import plan_lines
+from gptjax.studies.choices import FORMS
 from gptjax.studies.paper_tables.report import lines, write
-from gptjax.studies.paper_tables.reproduce import FORMS, folder_of, reproduce
 
 _TABLE = flags.DEFINE_string("table", None, "Table, as --list names it. It must be given.")
 _WORKDIR = define_path("workdir", None, "Folder of all tables and their runs. It must be given.")
@@ -41,6 +39,10 @@ _LIST = flags.DEFINE_boolean("list", False, "Lists the tables.")
 
 def main(argv: Sequence[str]) -> None:
     """Prints the table and writes its files."""
+    from experiments.tables import TABLES
+    from gptjax.studies.paper_tables.plan import plan_lines
+    from gptjax.studies.paper_tables.reproduce import folder_of, reproduce
+
     del argv
     if _LIST.value:
         for name in TABLES:

@@ -11,10 +11,10 @@ With a chat tokenizer the prompt is a user's turn, and the text ends with the as
 --nochat it is text like any other.
 """
 
+import itertools
 import sys
 from collections.abc import Sequence
 
-import jax
 from absl import flags
 
 from experiments.flags.command_line import run
@@ -22,13 +22,8 @@ from experiments.flags.paths import define_path
 from experiments.flags.processes import connect
 from experiments.flags.prompt import prompt_of_flags
 from experiments.flags.sampling import sampler_of_flags
-from gptjax.inference.beam import BeamSearch
-from gptjax.inference.generate import Generator
-from gptjax.inference.requests import make_order
 from gptjax.inference.text import whole_text
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.partitioning import make_mesh
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
 _STEP = flags.DEFINE_integer("restore_step", None, "Checkpoint. By default the run chooses.")
@@ -54,6 +49,13 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0, upp
 
 def main(argv: Sequence[str]) -> None:
     """Prints prompt and continuation, `--num_samples` times."""
+    import jax
+
+    from gptjax.inference.generate import Generator
+    from gptjax.inference.requests import make_order
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.training.partitioning import make_mesh
+
     del argv
     if _BEST_OF.value is not None and (_NUM_SAMPLES.value > 1 or _NUM_BEAMS.value is not None):
         raise ValueError("--best_of: got it with --num_samples or --num_beams, expected it alone")
@@ -79,8 +81,9 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     mesh = make_mesh(workdir.config().parallelism) if jax.process_count() > 1 else None
     params = workdir.params(workdir.resolve_step(_STEP.value), mesh)
-
     if _NUM_BEAMS.value is not None:
+        from gptjax.inference.beam import BeamSearch
+
         (found,) = BeamSearch(model, params, tokenizer)(
             [order.prompt],
             num_beams=_NUM_BEAMS.value,
@@ -92,9 +95,8 @@ def main(argv: Sequence[str]) -> None:
             sampler=sampler,
             images=[asked.images],
         )
-        texts = [
-            [whole_text(tokenizer, text.tokens, _STOP.value, asked.stop_token)] for text in found
-        ]
+        stops = _STOP.value, asked.stop_token
+        texts = [[whole_text(tokenizer, text.tokens, *stops)] for text in found]
     else:
         generator = Generator(model, params, tokenizer)
         if _BEST_OF.value is not None:
@@ -109,10 +111,8 @@ def main(argv: Sequence[str]) -> None:
     for number, text in enumerate(texts, start=1):
         if _NUM_SAMPLES.value > 1:
             print(f"======== sample {number} of {_NUM_SAMPLES.value} ========")
-        print(read, end="", flush=True)
-        for piece in text:
+        for piece in itertools.chain([read], text, ["\n"]):
             print(piece, end="", flush=True)
-        print(flush=True)
 
 
 if __name__ == "__main__":

@@ -25,14 +25,9 @@ from experiments.flags.command_line import run
 from experiments.flags.paths import define_path, define_paths
 from gptjax.atomic_files import write_json
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.initial.inherited import inherit
-from gptjax.runs.life.claim import claimed
-from gptjax.scaling.counting import COUNTS
-from gptjax.scaling.recipes import recipe_for
+from gptjax.scaling.choices import COUNTS
 from gptjax.studies.changes import Changes, parse_values
-from gptjax.studies.scaling_laws import report
-from gptjax.studies.scaling_laws.ladder import LARGEST_SHARE, automatic_sizes, parse_sizes
-from gptjax.studies.scaling_laws.study import from_runs, planned
+from gptjax.studies.choices import LARGEST_SHARE
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", "scaling_smoke", "Experiment that is the large run, as experiments.list names it."
@@ -67,6 +62,13 @@ _SHARES = (1e-4, 1e-3, 1e-2, 1.0)
 
 def main(argv: Sequence[str]) -> None:
     """Runs what of the study has not run yet, and reports it."""
+    from gptjax.runs.initial.inherited import inherit
+    from gptjax.runs.life.claim import claimed
+    from gptjax.scaling.recipes import recipe_for
+    from gptjax.studies.scaling_laws import report
+    from gptjax.studies.scaling_laws.ladder import automatic_sizes, parse_sizes
+    from gptjax.studies.scaling_laws.study import from_runs, planned
+
     del argv
     if _FLOPS.value is not None:
         if not _PLAN.value:

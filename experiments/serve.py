@@ -20,10 +20,8 @@ from absl import flags
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path, define_path_multi
 from experiments.flags.serving import generator_of_flags, judges_of_flags, limits_of_flags
-from gptjax.chat.chat_model import ChatModel
 from gptjax.data.feedback.opening import open_store
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
 
 _WORKDIR = define_path_multi(
     "workdir", "Work directory of a run, or NAME=DIR. It may be given several times."
@@ -47,6 +45,9 @@ _DRAIN = flags.DEFINE_float(
 
 def main(argv: Sequence[str]) -> None:
     """Loads the models and serves them until a signal comes."""
+    from gptjax.chat.chat_model import ChatModel
+    from gptjax.runs.workdir import WorkDirectory
+
     del argv
     # These need packages that are an extra.
     from gptjax.serving.app import Options, keys_in

@@ -16,25 +16,20 @@ number of steps, and another order of the data.
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json
-from gptjax.config import ExperimentConfig, ParallelismConfig
+from gptjax.config import ExperimentConfig
 from gptjax.data.batches.shards import PreparedCorpus
-from gptjax.runs import inputs
+from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.kind import kind_of
-from gptjax.runs.life.claim import claimed
-from gptjax.runs.train import train
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.studies import sparsification
-from gptjax.training.interruption import Interrupted
-from gptjax.training.partitioning import make_mesh
-from gptjax.training.reporting.progress import Terminal
+
+if TYPE_CHECKING:
+    from gptjax.runs.workdir import WorkDirectory
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
 _ATTENTION = flags.DEFINE_string(
@@ -54,6 +49,12 @@ _RATE = flags.DEFINE_float(
 
 def main(argv: Sequence[str]) -> None:
     """Reports, and trains on where that is asked for."""
+    from gptjax.runs import inputs
+    from gptjax.runs.kind import kind_of
+    from gptjax.runs.life.claim import claimed
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.studies import sparsification
+
     del argv
     if _STEPS.value is not None and _OUTPUT.value is None:
         raise ValueError("--output: got none, expected a new work directory for --continue_steps")
@@ -80,23 +81,17 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _judge(
-    workdir: WorkDirectory,
+    workdir: "WorkDirectory",
     config: ExperimentConfig,
     step: int,
     prepared: PreparedCorpus,
-    output: WorkDirectory,
+    output: "WorkDirectory",
 ) -> dict[str, Any]:
     """Reports what the new attention keeps, before any training."""
-    report = sparsification.sparsify(
-        config,
-        workdir.params(step),
-        _ATTENTION.value,
-        inputs.validation_batches(config, prepared.validation),
-        prepared.validation.bytes_per_target,
-        make_mesh(ParallelismConfig()),
-        prepared.validation.bytes_of,
-    )
-    report |= {"workdir": str(workdir.path), "step": step}
+    from gptjax.studies import sparsification
+    from gptjax.training.reporting.progress import Terminal
+
+    report = sparsification.judged_run(workdir, config, step, _ATTENTION.value, prepared)
     write_json(output.path / "sparsify.json", report)
     sparsification.plot(report, output.path / "sparsify.png")
     Terminal().print(sparsification.kept_attention_table(report))
@@ -104,8 +99,11 @@ def _judge(
     return report
 
 
-def _train_on(longer: ExperimentConfig, report: dict[str, Any], output: WorkDirectory) -> None:
+def _train_on(longer: ExperimentConfig, report: dict[str, Any], output: "WorkDirectory") -> None:
     """Trains on in `output`, and adds to the report what came of it."""
+    from gptjax.runs.train import train
+    from gptjax.studies import sparsification
+
     ended = train(_ATTENTION.value, longer, output)
     if ended.interrupted_by is not None:
         raise Interrupted(ended.interrupted_by)

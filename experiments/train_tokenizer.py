@@ -20,7 +20,6 @@ from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax import locks
 from gptjax.data.corpora.text import load_corpus
-from gptjax.runs.life.claim import claimed
 from gptjax.tokenization import ByteLevelBPE, SentencePiece, Tokenizer, WordPiece
 
 TRAINERS: dict[str, Callable[[Iterable[str], int], Tokenizer]] = {
@@ -73,9 +72,10 @@ _OUTPUT = define_path(
 
 def main(argv: Sequence[str]) -> None:
     """Trains, saves, measures."""
+    from gptjax.runs.life.claim import claimed
+
     del argv
-    output = Path(_OUTPUT.value)
-    with claimed(output, "--output"):
+    with claimed(output := Path(_OUTPUT.value), "--output"):
         if locks.holds_files(output):
             raise ValueError(
                 f"--output: {output} has files in it, expected a new or empty directory"

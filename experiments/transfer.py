@@ -22,14 +22,11 @@ from experiments.configs import TRANSFERS, maker_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json
+from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.life.claim import claimed
-from gptjax.runs.provenance import provenance
+from gptjax.studies.choices import EQUAL
 from gptjax.studies.transfer import report
 from gptjax.studies.transfer.config import Transfer
-from gptjax.studies.transfer.plan import EQUAL, check_tasks, plan
-from gptjax.studies.transfer.summary import summarise
-from gptjax.training.interruption import Interrupted
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment",
@@ -59,6 +56,11 @@ _TASKS = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     """Runs what of the study has not run yet, and reports it."""
+    from gptjax.runs.life.claim import claimed
+    from gptjax.runs.provenance import provenance
+    from gptjax.studies.transfer.plan import check_tasks, plan
+    from gptjax.studies.transfer.summary import summarise
+
     del argv
     enable_compilation_cache()
     study = maker_named(_EXPERIMENT.value, TRANSFERS, Transfer)()

@@ -26,9 +26,7 @@ from gptjax.atomic_files import replaced
 from gptjax.data.corpora.pairs import load_pairs
 from gptjax.data.corpora.text_files import open_text
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.translated import Translations
-from gptjax.tasks.translation import TranslationConfig, held_out_pairs
+from gptjax.tasks.configs.translation import TranslationConfig
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
 _STEP = flags.DEFINE_integer(
@@ -60,6 +58,10 @@ AT_ONCE = 256  # lines, of which those of about one length are translated togeth
 
 def main(argv: Sequence[str]) -> None:
     """Writes translations, or their scores."""
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.tasks.translated import Translations
+    from gptjax.tasks.translation import held_out_pairs
+
     del argv
     if _PAIRS.value is not None and (_INPUT.value or _OUTPUT.value) is not None:
         raise ValueError("--pairs: got it with --input or --output, expected it alone")

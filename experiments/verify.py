@@ -10,7 +10,7 @@ losses are the same to the last bit; elsewhere --relative_tolerance=1e-5 says wh
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -19,9 +19,9 @@ from experiments.flags.paths import define_path
 from experiments.flags.processes import connect
 from gptjax.config import ExperimentConfig, ParallelismConfig
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.replay import learner_in, replay, unchanged_in
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.reporting.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from gptjax.runs.workdir import WorkDirectory
 
 _WORKDIR = define_path("workdir", None, "Work directory of the run. It must be given.")
 _FROM_STEP = flags.DEFINE_integer(
@@ -50,12 +50,14 @@ _DOCUMENTS_OF_STEP = flags.DEFINE_integer(
 )
 
 
-def list_documents(workdir: WorkDirectory, config: ExperimentConfig, step: int) -> None:
+def list_documents(workdir: "WorkDirectory", config: ExperimentConfig, step: int) -> None:
     """Prints the documents of the batch of `step` (counted from 1), row by row.
 
     Raises:
       ValueError: the run has no such step, or is of a kind that reads more than documents.
     """
+    from gptjax.runs.replay import unchanged_in
+
     if step > config.training.num_steps:
         raise ValueError(
             f"--documents_of_step: got {step}, expected at most {config.training.num_steps}, the "
@@ -77,6 +79,10 @@ def list_documents(workdir: WorkDirectory, config: ExperimentConfig, step: int) 
 
 def main(argv: Sequence[str]) -> None:
     """Prints a line a row, and a last one that says how many agree."""
+    from gptjax.runs.replay import learner_in, replay
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.training.reporting.metrics import read_metrics
+
     del argv
     workdir = WorkDirectory(_WORKDIR.value)
     connect(lambda: ParallelismConfig() if _SINGLE.value else workdir.config().parallelism)

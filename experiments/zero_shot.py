@@ -17,6 +17,7 @@ intervals. Keep more of them with `--config.checkpoint.keep` when the model is t
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -24,14 +25,12 @@ from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.examples import Example
-from gptjax.inference.scoring import Scorer
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.kind import kind_of
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.classification import zero_shot
 from gptjax.tasks.classification.config import LabelledConfig
-from gptjax.tasks.classification.labelled import LabelledTask, labelled_examples
 from gptjax.tokenization import Tokenizer
+
+if TYPE_CHECKING:
+    from gptjax.tasks.classification import zero_shot
 
 FLAGS = flags.FLAGS
 _WORKDIR = define_path("workdir", None, "Work directory of a language model. It must be given.")
@@ -41,6 +40,12 @@ _SUFFIX = flags.DEFINE_string("suffix", " very", "What stands between a text and
 
 def main(argv: Sequence[str]) -> None:
     """Prints a line for each checkpoint."""
+    from gptjax.inference.scoring import Scorer
+    from gptjax.runs.kind import kind_of
+    from gptjax.runs.workdir import WorkDirectory
+    from gptjax.tasks.classification import zero_shot
+    from gptjax.tasks.classification.labelled import LabelledTask, labelled_examples
+
     del argv
     enable_compilation_cache()
     workdir, config = WorkDirectory(_WORKDIR.value), FLAGS.config
@@ -81,7 +86,9 @@ def _labels(config: LabelledConfig) -> Sequence[str]:
 
 def _heuristic(
     config: LabelledConfig, tokenizer: Tokenizer, length: int, learned: Records[Example]
-) -> zero_shot.Predict:
+) -> "zero_shot.Predict":
+    from gptjax.tasks.classification import zero_shot
+
     if config.task.form == "choice":
         return zero_shot.by_candidates(tokenizer, length)
     if _WORDS.value:

@@ -12,7 +12,7 @@ import difflib
 import importlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -91,9 +91,15 @@ def user_function(kind: str, location: str, signature: str) -> Callable[..., Any
 class Registry(Generic[T]):
     """An ordered mapping from names to objects that refuses duplicates and unknown names."""
 
-    def __init__(self, kind: str):
-        """`kind` says what the names stand for, in error messages: "experiment"."""
+    def __init__(self, kind: str, modules: Mapping[str, str] | None = None):
+        """Makes a registry.
+
+        Args:
+          kind: says what the names stand for, in error messages: "experiment".
+          modules: by name, the module that registers it and is imported when it is asked for.
+        """
         self.kind = kind
+        self._modules = dict(modules or {})
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
@@ -113,16 +119,18 @@ class Registry(Generic[T]):
         Raises:
           ValueError: there is none; `unknown_name` says it, with what may be `meant`.
         """
+        if name in self._modules and name not in self._entries:
+            importlib.import_module(self._modules[name])
         if name not in self._entries:
-            raise unknown_name(self.kind, name, self._entries, meant)
+            raise unknown_name(self.kind, name, self, meant)
         return self._entries[name]
 
     def names(self) -> list[str]:
-        """All names, in the order they were registered."""
-        return list(self._entries)
+        """All names: those with a module, then the others as they were registered."""
+        return list({**self._modules, **self._entries})
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self.names())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._modules

@@ -18,6 +18,8 @@ from gptjax.registry import unknown_name, with_home
 
 C = TypeVar("C")
 
+Check = tuple[str, bool, str]  # a field by its path, whether its value fits, and what would
+
 REQUIRED: Any = dataclasses.MISSING  # the default of a setting that has none
 
 

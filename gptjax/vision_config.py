@@ -182,3 +182,28 @@ class ImageClassifierConfig(VisionConfig):
     def tokens_per_row(self) -> int:
         """An image counts for one token in schedules."""
         return 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How far images are changed; 0 everywhere: not at all.
+
+    Attributes:
+      scale: s; sizes are multiplied by 1 - s to 1 + s, in both directions alike.
+      shift: images are moved by up to so much of their size, in each direction.
+      mirror: whether each other image is mirrored, left to right.
+      colour: a; each channel is multiplied by 1 - a to 1 + a, and as much is added to it.
+    """
+
+    scale: float = 0.0
+    shift: float = 0.0
+    mirror: bool = False
+    colour: float = 0.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+        return self != UNCHANGED
+
+
+UNCHANGED = Augmentation()

@@ -23,7 +23,8 @@ MAX_BINARY_LINES = 120
 MAX_FILES = 16  # of a room, __init__.py aside
 
 SECTIONS = {"model_config", "vision_config", "multimodal_config", "lora_config", "optimizer_config"}
-BASE = {"registry", "batch_schedule", "settings", "config", "atomic_files", "locks"} | SECTIONS
+BASE = {"registry", "batch_schedule", "settings", "config", "atomic_files", "locks", "rooms"}
+BASE |= {"interrupted"} | SECTIONS
 TEXT = BASE | {"tokenization"}
 MODEL = BASE | {"pytrees", "attention", "models"}
 ENGINE = MODEL | {"compiled", "tokenization", "training", "inference"}
@@ -31,12 +32,11 @@ RUNS = ENGINE | {"data", "interop", "runs"}
 JUDGING = RUNS | {"alignment", "reports", "judging"}
 STUDIES = JUDGING | {"tasks", "curation", "evals", "studies", "scaling"}
 MAY_IMPORT = {
-    "registry": set(),
+    **{base: set() for base in ("registry", "rooms", "interrupted", "locks")},
     "pytrees": set(),
     "compiled": set(),
     "batch_schedule": set(),
     "atomic_files": {"locks"},
-    "locks": set(),
     "settings": {"registry"},
     **{section: {"settings", "model_config", "vision_config"} for section in SECTIONS},
     "config": {"batch_schedule", "settings"} | SECTIONS,

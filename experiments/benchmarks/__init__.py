@@ -3,33 +3,3 @@
 @SUITES.register("train")
 def train() -> dict[str, Any]: ...
 """
-
-from experiments.benchmarks import (
-    attention,
-    data,
-    encoders,
-    evals,
-    generate,
-    multimodal,
-    ppo,
-    serve,
-    startup,
-    train,
-    translation,
-)
-from experiments.benchmarks.registry import SUITES
-
-__all__ = [
-    "SUITES",
-    "attention",
-    "data",
-    "encoders",
-    "evals",
-    "generate",
-    "multimodal",
-    "ppo",
-    "serve",
-    "startup",
-    "train",
-    "translation",
-]

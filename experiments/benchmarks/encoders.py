@@ -25,8 +25,8 @@ from gptjax.config import TrainingConfig, resolve
 from gptjax.inference.translate import Translator
 from gptjax.model_config import BertConfig, EncoderDecoderConfig
 from gptjax.models.encoder_decoder import EncoderDecoder
-from gptjax.tasks.masked_lm import MaskedLMConfig
-from gptjax.tasks.translation import TranslationConfig
+from gptjax.tasks.configs.masked_lm import MaskedLMConfig
+from gptjax.tasks.configs.translation import TranslationConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,8 +29,9 @@ from gptjax.data.corpora.text import load_corpus
 from gptjax.judging import bleu
 from gptjax.runs.program import Program
 from gptjax.runs.task import Task
+from gptjax.tasks.configs.translation import TranslationConfig
 from gptjax.tasks.translated import Translations
-from gptjax.tasks.translation import KIND, TranslationConfig, held_out_pairs
+from gptjax.tasks.translation import KIND, held_out_pairs
 from gptjax.tokenization import ByteLevelBPE
 from gptjax.training.partitioning import put_batch
 

@@ -8,7 +8,7 @@ import dataclasses
 from experiments.configs.registry import EXPERIMENTS
 from gptjax.config import CheckpointConfig, DataConfig, OptimizerConfig, TrainingConfig
 from gptjax.model_config import BertConfig
-from gptjax.tasks.masked_lm import MaskedLMConfig, MaskedLMSection
+from gptjax.tasks.configs.masked_lm import MaskedLMConfig, MaskedLMSection
 
 
 @EXPERIMENTS.register("bert_base")

@@ -22,8 +22,8 @@ from gptjax.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
-from gptjax.tasks.reward_modelling import RewardModelConfig, RewardSection
+from gptjax.tasks.configs.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig, RewardSection
 
 VOCAB = 50257 + 5  # GPT-2's, three roles, the end of a turn, padding
 

@@ -14,7 +14,7 @@ from experiments.configs.gpt3 import gpt3_6_7b
 from experiments.configs.instructgpt import VOCAB, smoke_model
 from experiments.configs.registry import EXPERIMENTS
 from gptjax.config import CheckpointConfig, DataConfig, OptimizerConfig, TrainingConfig
-from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
+from gptjax.tasks.configs.preference_optimisation import DPOConfig, DPOSection
 
 
 @EXPERIMENTS.register("dpo_6b")

@@ -14,7 +14,7 @@ from gptjax.settings import fields
 from gptjax.studies.changes import Changes
 from gptjax.studies.transfer.config import TRANSFERS, System, Transfer
 from gptjax.tasks.classification.config import BertClassificationConfig, ClassificationConfig
-from gptjax.tasks.masked_lm import MaskedLMConfig
+from gptjax.tasks.configs.masked_lm import MaskedLMConfig
 
 EMBEDDED = Changes(
     "animals or things",

@@ -21,7 +21,7 @@ from typing import Any
 from experiments.configs.registry import EXPERIMENTS
 from gptjax.config import CheckpointConfig, DataConfig, OptimizerConfig, TrainingConfig
 from gptjax.model_config import EncoderDecoderConfig
-from gptjax.tasks.translation import TranslationConfig, TranslationSection
+from gptjax.tasks.configs.translation import TranslationConfig, TranslationSection
 
 VOCAB = 37_000  # section 5.1: about so many pieces, shared by both languages
 CONTEXT, ROWS = 256, 96  # 24,576 tokens a side, padding included; section 5.1: about 25,000

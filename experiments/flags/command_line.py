@@ -19,17 +19,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from experiments.configs import EXPERIMENTS, STUDIES, experiment_named
 from experiments.flags.help import allowed_by, help_lines
 from gptjax.config import ExperimentConfig, resolve
-from gptjax.models.layers import refuse_float64
+from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import provide_home
-from gptjax.runs.initial.inherited import inherit
-from gptjax.runs.kind import kind_of
 from gptjax.settings import check_field, drop_replaced, expected, fields, limits_of
-from gptjax.training.interruption import Interrupted
 
 FLAGS = flags.FLAGS
 HELP = ("--help", "-help", "-h", "-?", "--helpshort")
@@ -89,6 +85,11 @@ def _parse_experiment(argv: Sequence[str]) -> list[str]:
                 f"--experiment: got the {studies.kind} {name!r}, expected one experiment; "
                 f"`python -m experiments.{binary}` runs it"
             )
+    # Imported here: what takes no configuration runs without the package.
+    from ml_collections import config_flags
+
+    from gptjax.runs.initial.inherited import inherit
+
     config = experiment_named(name)()
     given = _check_override_names(argv, config)
     config_flags.DEFINE_config_dataclass("config", config, sys_argv=list(argv))
@@ -151,6 +152,14 @@ def _meant(name: str) -> str | None:
         near = difflib.get_close_matches(section, ["config"], cutoff=0.5)
         return f"config.{rest}" if near else None
     return next(iter(difflib.get_close_matches(name, [*FLAGS, "config"], n=1, cutoff=0.5)), None)
+
+
+def _refuse_float64() -> None:
+    """As `refuse_float64`, which needs JAX; without the variable, or JAX, nothing can be wrong."""
+    if "JAX_ENABLE_X64" in os.environ or "jax" in sys.modules:
+        from gptjax.models.layers import refuse_float64
+
+        refuse_float64()
 
 
 def _reader_has_left() -> bool:
@@ -231,7 +240,7 @@ def run(
         )
 
     def checked(argv: Sequence[str]) -> list[str]:
-        refuse_float64()
+        _refuse_float64()
         FLAGS.set_gnu_getopt(bool(positional))  # flags may follow arguments
         argv = [_with_underscores(argument) for argument in argv] if positional else argv
         rest = _parse_experiment(argv) if with_experiment else FLAGS(argv)
@@ -239,6 +248,8 @@ def run(
         if len(rest) > 1:
             raise ValueError(f"unexpected argument {rest[1]!r}; expected flags, as --name=value")
         if with_experiment:
+            from gptjax.runs.kind import kind_of
+
             config = resolve(FLAGS.config)
             kind_of(config).check(config)
         return rest

@@ -8,14 +8,15 @@ import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from gptjax.config import ExperimentConfig
-from gptjax.runs.planning.ahead import TARGETS
-from gptjax.runs.planning.dry_run import GIB, dry_run, dry_run_lines
-from gptjax.runs.planning.fitting import MOST_DEVICES, Fit, fitting
+from gptjax.runs.planning.choices import MOST_DEVICES, TARGETS
+
+if TYPE_CHECKING:
+    from gptjax.runs.planning.fitting import Fit
 
 FLAGS = flags.FLAGS
 _DRY_RUN = flags.DEFINE_bool(
@@ -59,6 +60,9 @@ def dry_run_as_flags_say(config: ExperimentConfig) -> None:
     Raises:
       ValueError: as `dry_run`.
     """
+    from gptjax.runs.planning.dry_run import dry_run, dry_run_lines
+    from gptjax.runs.planning.fitting import fitting
+
     figures = dry_run(config, _DEVICE_MEMORY_GIB.value, _DEVICES.value, _COMPILE_FOR.value)
     print("\n".join(dry_run_lines(figures)), flush=True)
     row = {"experiment": FLAGS.experiment, **figures}
@@ -75,7 +79,9 @@ def dry_run_as_flags_say(config: ExperimentConfig) -> None:
     print(json.dumps(row))
 
 
-def _lines(fit: Fit | None, command: str | None) -> Iterator[str]:
+def _lines(fit: "Fit | None", command: str | None) -> Iterator[str]:
+    from gptjax.runs.planning.dry_run import GIB
+
     if fit is None:
         yield f"nothing that was tried fits, on up to {MOST_DEVICES:,} devices"
         return

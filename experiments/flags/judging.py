@@ -14,7 +14,6 @@ from gptjax.alignment.rewards import Reward
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.data.dialogue.records import Records
-from gptjax.judging.named_rewards import load_rewards
 from gptjax.tokenization import Tokenizer
 
 _REWARDS = define_path(
@@ -51,6 +50,8 @@ _MAX_NEW_TOKENS = flags.DEFINE_integer(
 
 def rewards_of_flags(tokenizer: Tokenizer) -> list[Reward]:
     """Loads --rewards for answers in this tokenizer; ValueError as `load_rewards`, or without."""
+    from gptjax.judging.named_rewards import load_rewards
+
     expected = "reward_model:WORKDIR, rubric:FILE, gold or python:MODULE:FUNCTION"
     return load_rewards(given(_REWARDS, expected), tokenizer)
 

@@ -8,11 +8,9 @@ import os
 import sys
 from collections.abc import Callable
 
-import jax
 from absl import flags
 
 from gptjax.config import ParallelismConfig
-from gptjax.training.processes import together
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -49,6 +47,10 @@ def connect(parallelism: Callable[[], ParallelismConfig]) -> None:
         is detected, or process 0 cannot listen there; or `parallelism` raises it. JAX itself ends
         processes that wait in vain, after five minutes.
     """
+    import jax
+
+    from gptjax.training.processes import together
+
     coordinator, given = _COORDINATOR.value, (_NUM_PROCESSES.value, _PROCESS_ID.value)
     counted = coordinator is not None and coordinator != "detect"
     if (None in given) if counted else (given != (None, None)):

@@ -17,8 +17,6 @@ from gptjax.data.image_text.documents import interleaved
 from gptjax.data.image_text.rows import ImageForm, encode_parts
 from gptjax.data.pictures.picture import Picture
 from gptjax.inference.text import encode_prompt
-from gptjax.runs.kind import kind_of
-from gptjax.tasks.image_text.kind import image_form
 from gptjax.tokenization import ChatTokenizer, ImageTokenizer, Tokenizer
 
 _PROMPT = flags.DEFINE_string(
@@ -98,8 +96,12 @@ def prompt_of_flags(tokenizer: Tokenizer, config: Any) -> Prompt:
       ValueError: as `read_prompt`; a chat with a tokenizer that has no marks of one; images that
         cannot be read, of a run of text alone, or another number than the prompt has places for.
     """
+    from gptjax.runs.kind import kind_of
+
     text, is_chat = read_prompt(), isinstance(tokenizer, ChatTokenizer)
     if isinstance(tokenizer, ImageTokenizer) and kind_of(config).marks == ImageTokenizer.kind:
+        from gptjax.tasks.image_text.kind import image_form
+
         return _with_images(text, tokenizer, image_form(config))
     if _IMAGE.value:
         raise ValueError(

@@ -4,11 +4,12 @@ sampler = sampler_of_flags(vocab_size)
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from gptjax.inference.sampling import Sampler, make_sampler
+if TYPE_CHECKING:
+    from gptjax.inference.sampling import Sampler
 
 _TEMPERATURE = flags.DEFINE_float(
     "temperature",
@@ -66,7 +67,7 @@ def refuse_draws() -> None:
 
 def sampler_of_flags(
     vocab_size: int, searching: bool = False, banned: Sequence[int] = ()
-) -> Sampler:
+) -> "Sampler":
     """Makes the sampler that the flags describe.
 
     Args:
@@ -77,6 +78,8 @@ def sampler_of_flags(
     Raises:
       ValueError: values out of range, or that contradict each other.
     """
+    from gptjax.inference.sampling import make_sampler
+
     options = sampling_of_flags()
     if searching:
         refuse_draws()

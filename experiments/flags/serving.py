@@ -6,13 +6,15 @@ model = ChatModel.load(workdir, **generator_of_flags())
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from experiments.flags.paths import define_path
-from gptjax.chat.filters.chain import FilterChain
-from gptjax.chat.moderation import Moderator
+
+if TYPE_CHECKING:
+    from gptjax.chat.filters.chain import FilterChain
+    from gptjax.chat.moderation import Moderator
 
 _MODERATION = define_path("moderation", None, "Run of the kind moderation, for /v1/moderations.")
 _FILTERS = define_path("filters", None, "YAML file with the filters of what goes in and out.")
@@ -62,13 +64,16 @@ def generator_of_flags() -> dict[str, Any]:
     }
 
 
-def judges_of_flags() -> tuple[FilterChain | None, Moderator | None]:
+def judges_of_flags() -> "tuple[FilterChain | None, Moderator | None]":
     """The filters and the classifier, each None where its flag is not given.
 
     Raises:
       ValueError: a file that cannot be read or a filter that is none, naming the flag; or a run
         that is no classifier.
     """
+    from gptjax.chat.filters.chain import FilterChain
+    from gptjax.chat.moderation import Moderator
+
     filters = None
     if _FILTERS.value is not None:
         try:

@@ -13,11 +13,8 @@ from experiments.flags.dry_run import dry_run_as_flags_say, is_dry_run
 from experiments.flags.paths import define_path
 from experiments.flags.processes import connect
 from gptjax.config import ExperimentConfig, resolve
+from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.kind import kind_of
-from gptjax.runs.train import train
-from gptjax.runs.workdir import WorkDirectory
-from gptjax.training.interruption import Interrupted
 from gptjax.training.reporting.trackers import load_trackers
 
 FLAGS = flags.FLAGS
@@ -53,6 +50,10 @@ def train_as_flags_say() -> None:
       ValueError: what the run, its kind or `dry_run` refuses, or processes that do not meet.
       Interrupted: a signal ended the run.
     """
+    from gptjax.runs.kind import kind_of
+    from gptjax.runs.train import train
+    from gptjax.runs.workdir import WorkDirectory
+
     config = config_of_flags()
     if _SHOW_EXAMPLES.value is not None:
         _show_examples(config, _SHOW_EXAMPLES.value)
@@ -73,6 +74,8 @@ def train_as_flags_say() -> None:
 
 
 def _show_examples(config: ExperimentConfig, count: int) -> None:
+    from gptjax.runs.kind import kind_of
+
     kind = kind_of(config)
     kind.check(config)
     examples: Any = getattr(kind.prepare(config), "examples", None)

@@ -8,9 +8,14 @@ Dimension letters, here and in every einsum of the project:
     G query heads a key head (H / K)   D head   E model   F feed-forward   V vocabulary
 """
 
-from gptjax.attention.cache import KVCache, cached_attend, init_cache
-from gptjax.attention.dispatch import IMPLEMENTATIONS, attend, attend_with_lse
-from gptjax.attention.patterns import PATTERNS, Pattern, parse
+from typing import TYPE_CHECKING
+
+from gptjax.rooms import public_names
+
+if TYPE_CHECKING:
+    from gptjax.attention.cache import KVCache, cached_attend, init_cache
+    from gptjax.attention.dispatch import IMPLEMENTATIONS, attend, attend_with_lse
+    from gptjax.attention.patterns import PATTERNS, Pattern, parse
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -23,3 +28,4 @@ __all__ = [
     "init_cache",
     "parse",
 ]
+__getattr__, __dir__ = public_names(__name__)

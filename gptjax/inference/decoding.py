@@ -81,12 +81,23 @@ def checked_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) -
     return params
 
 
+def _on_its_device(leaf: Any) -> Any:
+    """A parameter without its mesh where that has one device; nothing is copied."""
+    if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
+        return leaf
+    alone = leaf.sharding.num_devices == 1 and leaf.is_fully_addressable
+    return leaf.addressable_data(0) if alone else leaf
+
+
 def decoding_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) -> Any:
     """`checked_params` as decoding reads them: layer by layer, and in the model's dtype.
 
-    Kernels and embeddings are; the rest stays float32.
+    Kernels and embeddings are; the rest stays float32. Those on a mesh of one device are on that
+    device alone: results would else be on the mesh and what a text begins with not, so that each
+    program would be traced and compiled for either.
     """
-    params, dtype = unstacked(checked_params(model, params, *inputs)), jnp.dtype(model.config.dtype)
+    params = jax.tree.map(_on_its_device, checked_params(model, params, *inputs))
+    params, dtype = unstacked(params), jnp.dtype(model.config.dtype)
 
     def cast(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path[-1:], simple=True)

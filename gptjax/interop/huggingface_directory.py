@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.config import ModelConfig
+from gptjax.interop.choices import DTYPES
 from gptjax.interop.families import FAMILIES, family_of
 from gptjax.interop.huggingface_config import COMPUTED
 from gptjax.interop.huggingface_special_tokens import GENERATION
@@ -28,7 +29,6 @@ from gptjax.interop.safetensors_files import (
 )
 from gptjax.tokenization import Tokenizer
 
-DTYPES = ("float32", "bfloat16", "float16")
 GIB = 2**30
 
 

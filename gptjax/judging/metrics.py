@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import scipy.stats
 
+from gptjax.judging.choices import OF_CLASSES
+
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
-OF_CLASSES = ("accuracy", "macro_f1", "matthews")
-OF_NUMBERS = ("pearson", "spearman")
+
 RESAMPLES = 1000
 
 

@@ -13,9 +13,8 @@ from gptjax.data.dialogue.prompts import prompt_rows
 from gptjax.data.dialogue.records import Records
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
+from gptjax.judging.choices import MOST_ANSWERS
 from gptjax.runs.workdir import WorkDirectory
-
-MOST_ANSWERS = 4096  # to one prompt
 
 
 @dataclasses.dataclass(frozen=True)

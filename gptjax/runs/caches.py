@@ -7,8 +7,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import jax
-
 
 def provide_home() -> None:
     """Gives a process whose user has no home one in the folder for temporary files, as $HOME.
@@ -38,6 +36,8 @@ def _temporary() -> Path:
 
 def enable_compilation_cache() -> None:
     """Keeps compiled programs on disk, so that a second start takes seconds."""
+    import jax  # here alone: what names the folders loads none
+
     jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

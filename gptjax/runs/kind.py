@@ -36,13 +36,13 @@ from gptjax.runs.planning.costs import (
     costs_of_model,
 )
 from gptjax.runs.planning.exchanges import Expected
+from gptjax.settings import Check
 from gptjax.tokenization import Tokenizer
 from gptjax.training.lora import adapter_count, targeted_kernels
 from gptjax.training.losses import Loss, language_model
 from gptjax.training.reporting.curves import Curves
 
 Saving = tuple[str, Any, str]  # a field by its path, a value that takes less memory, and its price
-Check = tuple[str, bool, str]  # a field by its path, whether its value fits, and what would
 
 
 @dataclasses.dataclass(frozen=True)

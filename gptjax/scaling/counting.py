@@ -14,6 +14,7 @@ from gptjax.models.costs import (
     matmul_parameters,
     parameter_count,
 )
+from gptjax.scaling import choices
 
 
 def non_embedding_parameters(model: ModelConfig) -> int:
@@ -22,8 +23,10 @@ def non_embedding_parameters(model: ModelConfig) -> int:
 
 
 # FLOPs of training on one token, by what is counted.
-COUNTS: dict[str, Callable[[ModelConfig], float]] = {
-    "non_embedding": lambda model: 6.0 * non_embedding_parameters(model),
-    "all": lambda model: 6.0 * parameter_count(model),
-    "executed": executed_training_flops_per_token,
-}
+_COUNTS = (
+    lambda model: 6.0 * non_embedding_parameters(model),
+    lambda model: 6.0 * parameter_count(model),
+    executed_training_flops_per_token,
+)
+COUNTS: dict[str, Callable[[ModelConfig], float]]
+COUNTS = dict(zip(choices.COUNTS, _COUNTS, strict=True))

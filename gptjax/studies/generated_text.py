@@ -12,7 +12,6 @@ model and sampler, and judged on windows of held-out documents. GPT-2's release 
 easier.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +24,8 @@ from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.runs import inputs
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.settings import setting, validate
+from gptjax.settings import validate
+from gptjax.studies.choices import DetectionPlan
 from gptjax.tokenization import Tokenizer
 
 SAMPLERS: dict[str, dict[str, Any]] = {
@@ -35,18 +35,6 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 }
 LENGTHS = (50, 100, 200)  # characters to which texts are cut
 _FITTED = 0.7  # share of the windows of the training split that detectors are fitted on
-
-
-@dataclasses.dataclass
-class DetectionPlan:
-    """What is sampled and judged."""
-
-    texts: int = setting(600, "texts of each kind to fit and to choose on", low=20)
-    judged: int = setting(200, "texts of each kind to judge on", low=10)
-    context: int = setting(8, "tokens of the corpus before each text", low=1)
-    tokens: int = setting(96, "tokens of a text", low=1)
-    fewest_texts: int = setting(5, "texts that a 1- or 2-gram is in, to be a feature", low=1)
-    seed: int = setting(0, "of the windows and the samples", low=0)
 
 
 def detect(

@@ -23,16 +23,18 @@ from rich.table import Table
 
 from gptjax import attention
 from gptjax.attention.patterns import in_order
-from gptjax.config import ExperimentConfig, ModelConfig, resolve
+from gptjax.config import ExperimentConfig, ModelConfig, ParallelismConfig, resolve
+from gptjax.data.batches.shards import PreparedCorpus
 from gptjax.models.decoder import Decoder
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import attention_cycle
+from gptjax.runs import inputs
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.equal_budget.plan import trial_config
 from gptjax.studies.equal_budget.variants import ATTENTION, Variant
 from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.losses import Batch, Loss, counted_weights
-from gptjax.training.partitioning import put_batch
+from gptjax.training.partitioning import make_mesh, put_batch
 
 
 def kept_attention(
@@ -159,6 +161,26 @@ def sparsify(
         "kl": figures["kl"],
         "kept": (kept / np.maximum(queries, 1)).tolist(),
     }
+
+
+def judged_run(
+    workdir: WorkDirectory,
+    config: ExperimentConfig,
+    step: int,
+    specification: str,
+    text: PreparedCorpus,
+) -> dict[str, Any]:
+    """As `sparsify`, of a run's checkpoint on its held-out text; `config` says how much of it."""
+    report = sparsify(
+        config,
+        workdir.params(step),
+        specification,
+        inputs.validation_batches(config, text.validation),
+        text.validation.bytes_per_target,
+        make_mesh(ParallelismConfig()),
+        text.validation.bytes_of,
+    )
+    return report | {"workdir": str(workdir.path), "step": step}
 
 
 def figure_lines(report: dict[str, Any]) -> Iterator[str]:

@@ -15,8 +15,9 @@ from gptjax.models.bert import Bert
 from gptjax.models.costs import bert_parameter_count
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check, Kind
+from gptjax.runs.kind import Kind
 from gptjax.runs.planning.costs import Costs, Shapes, costs_of_model
+from gptjax.settings import Check
 from gptjax.tokenization import WordPiece
 from gptjax.tokenization.wordpiece import MASK, PADDING, SEPARATOR, START
 from gptjax.training.partitioning import placed

@@ -3,9 +3,8 @@
 ended = train("sft_smoke", config, WorkDirectory("runs/sft"))
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.loader import ALL, batches_of
@@ -21,14 +20,15 @@ from gptjax.data.prepared.rows import StreamRows
 from gptjax.judging.answer_rewards import answer_reward_evaluator
 from gptjax.judging.named_rewards import load_rewards, rewards_hash, without_places
 from gptjax.runs import inputs
-from gptjax.runs.kind import NEWEST, Best, Check
+from gptjax.runs.kind import NEWEST, Best
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_examples
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.settings import setting
+from gptjax.settings import Check
+from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.tasks.shared_checks import leaves_targets, saves_what_is_judged
 from gptjax.tokenization import ChatTokenizer, Tokenizer
 from gptjax.training.evaluation import Evaluator, language_model_evaluator
@@ -37,58 +37,6 @@ from gptjax.training.processes import check_alike, together
 from gptjax.training.reporting.metrics import read_metrics
 
 CONVERSATIONS, PRETRAINING = "conversations", "pretraining"
-
-
-@dataclasses.dataclass
-class SFTSection:
-    """Supervised fine-tuning: its data, its length, and the checkpoint that later commands take."""
-
-    conversations: str | None = setting(
-        None,
-        "set of conversations: instructions, jsonl:PATH, votes:STORE, ...; none: it must be given",
-    )
-    validation: str | None = setting(
-        None,
-        "set of conversations that are held out; none: data.validation_fraction of the prompts in "
-        "sft.conversations",
-        gives_way_to="conversations",
-    )
-    epochs: int | None = setting(
-        None, "passes over the conversations; none: training.num_steps decides", low=1
-    )
-    pretraining_share: float = setting(
-        0.0, "share of the rows that is text from data.corpus", low=0.0, below=1.0
-    )
-    choose: str = setting(
-        "loss",
-        "checkpoint that later commands take: the one of the lowest loss, the highest reward, or "
-        "the newest",
-        choices=("loss", "reward", "newest"),
-    )
-    rewards: str | None = setting(
-        None,
-        "rewards that score the model's answers, with weights, as in ppo.rewards; none: answers "
-        "are not scored",
-        formerly="judges",
-    )
-    reward_prompts: int = setting(
-        256,
-        "largest number of held-out prompts whose answers are scored",
-        low=1,
-        formerly="judged_prompts",
-    )
-    random_start: bool = setting(
-        False, "whether a run without checkpoint.init_from starts from random parameters"
-    )
-
-
-@dataclasses.dataclass
-class SFTConfig(ExperimentConfig):
-    """A run of supervised fine-tuning."""
-
-    kind: ClassVar[str] = "sft"
-
-    sft: SFTSection = dataclasses.field(default_factory=SFTSection)
 
 
 class FineTuning(Supervised[SFTConfig]):

@@ -15,11 +15,11 @@ from gptjax.data.batches.token_stream import HostBatch
 from gptjax.data.corpora.text import load_corpus
 from gptjax.data.prepared.ledger import mixed_passages
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.shared_checks import leaves_targets
 from gptjax.training.evaluation import Evaluator, language_model_evaluator
 from gptjax.training.partitioning import batch_share

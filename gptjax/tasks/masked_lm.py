@@ -4,18 +4,16 @@ python -m experiments.train --experiment=bert_smoke --workdir=runs/bert
 python -m experiments.fill_mask --workdir=runs/bert --text="The [MASK] is returned."
 """
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 from gptjax.batch_schedule import BatchShare
-from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.config import batch_schedule
 from gptjax.data.batches.loader import mixture_batches
 from gptjax.data.batches.masked import MaskedEpochs, MaskedRows, Masking
 from gptjax.data.batches.skipping import Ranges
 from gptjax.data.batches.token_stream import HostBatch
-from gptjax.model_config import BertConfig
 from gptjax.models.bert import Bert
 from gptjax.models.costs import (
     bert_executed_training_flops_per_token,
@@ -23,12 +21,12 @@ from gptjax.models.costs import (
     bert_training_flops_per_token,
 )
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check
 from gptjax.runs.planning.costs import Costs, Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task
-from gptjax.settings import setting
+from gptjax.settings import Check
+from gptjax.tasks.configs.masked_lm import MaskedLMConfig
 from gptjax.tasks.encoders import wordpiece_of
 from gptjax.tokenization.sentences import SentenceTokenizer
 from gptjax.tokenization.wordpiece import SEPARATOR
@@ -36,63 +34,6 @@ from gptjax.training.evaluation import Evaluator, loss_evaluator
 from gptjax.training.losses import Loss, masked_language_model
 from gptjax.training.partitioning import batch_share
 from gptjax.training.processes import check_alike
-
-
-@dataclasses.dataclass
-class MaskedLMSection:
-    """The rows of BERT's pretraining, and their masks."""
-
-    max_tokens: int | None = setting(
-        None,
-        "tokens in a row, [CLS] and [SEP] included; none: model.context_length",
-        low=8,
-    )
-    sentences: str = setting(
-        "text",
-        "where sentences end: after . ! or ? and at blank lines (text), or with each line (lines)",
-        choices=("text", "lines"),
-    )
-    short_share: float = setting(
-        0.1, "share of documents that are cut into shorter rows, of a random length", low=0, high=1
-    )
-    mask_rate: float = setting(
-        0.15, "share of a row's tokens that the model predicts", above=0.0, below=1.0
-    )
-    max_masked: int | None = setting(
-        None,
-        "largest number of tokens of a row that the model predicts; none: mask_rate x max_tokens",
-        low=1,
-    )
-    mask_share: float = setting(
-        0.8, "share of the predicted tokens that [MASK] replaces", low=0.0, high=1.0
-    )
-    random_share: float = setting(
-        0.1, "share of the predicted tokens that a random token replaces", low=0.0, high=1.0
-    )
-    whole_words: bool = setting(False, "whether all pieces of a word are predicted together")
-
-
-@dataclasses.dataclass
-class MaskedLMConfig(ExperimentConfig):
-    """A run that trains BERT on a corpus."""
-
-    kind: ClassVar[str] = "masked_lm"
-
-    model: BertConfig = dataclasses.field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        default_factory=BertConfig
-    )
-    masked_lm: MaskedLMSection = dataclasses.field(default_factory=MaskedLMSection)
-
-    @property
-    def row_tokens(self) -> int:
-        """Tokens in a row."""
-        return self.masked_lm.max_tokens or self.model.context_length
-
-    @property
-    def row_masked(self) -> int:
-        """The most tokens of a row that are predicted."""
-        section = self.masked_lm
-        return section.max_masked or max(1, round(section.mask_rate * self.row_tokens))
 
 
 class MaskedLanguageModelling(Supervised[MaskedLMConfig]):

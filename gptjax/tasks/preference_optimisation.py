@@ -5,14 +5,14 @@ ended = train("dpo_smoke", config, WorkDirectory("runs/dpo"))
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from gptjax.alignment.preference_losses import dpo, ipo
 from gptjax.alignment.ranking_report import ranking_report
-from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.config import batch_schedule
 from gptjax.data.batches.loader import batches_of
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.batches.ranking_rows import RankingRows
@@ -22,15 +22,15 @@ from gptjax.judging.divergence import divergence
 from gptjax.models.adapters import without_adapters
 from gptjax.models.decoder import Decoder
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_examples
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.settings import setting
-from gptjax.tasks.ranked_answers import RankingsSection, largest_rankings, ranked_answers
+from gptjax.settings import Check
+from gptjax.tasks.configs.preference_optimisation import DPOConfig
+from gptjax.tasks.ranked_answers import largest_rankings, ranked_answers
 from gptjax.tasks.reference_log_probs import ReferredRows, log_probs, refer, start_params
 from gptjax.tasks.shared_checks import (
     follows_a_work_directory,
@@ -41,34 +41,6 @@ from gptjax.training.evaluation import Evaluator, loss_evaluator
 from gptjax.training.losses import Loss
 from gptjax.training.partitioning import batch_share
 from gptjax.training.processes import check_alike
-
-
-@dataclasses.dataclass
-class DPOSection(RankingsSection):
-    """DPO and IPO: the rankings and the loss."""
-
-    loss: str = setting("dpo", "loss of a pair of answers", choices=("dpo", "ipo"))
-    beta: float = setting(
-        0.1, "strength of the pull towards the reference: beta of dpo, tau of ipo", above=0.0
-    )
-    label_smoothing: float = setting(
-        0.0, "share of the preferences that dpo assumes to be wrong", low=0.0, below=0.5
-    )
-    kl_prompts: int = setting(
-        64,
-        "held-out prompts whose answers measure the divergence from the reference; 0: it is not "
-        "measured",
-        low=0,
-    )
-
-
-@dataclasses.dataclass
-class DPOConfig(ExperimentConfig):
-    """A run of DPO or IPO."""
-
-    kind: ClassVar[str] = "dpo"
-
-    dpo: DPOSection = dataclasses.field(default_factory=DPOSection)
 
 
 class PreferenceOptimisation(Supervised[DPOConfig]):

@@ -4,10 +4,9 @@ ended = train("reward_model_smoke", config, WorkDirectory("runs/reward"))
 reward_model, params = load_reward_model(WorkDirectory("runs/reward"), policy_tokenizer)
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from gptjax.alignment.ranking import ranking
 from gptjax.alignment.ranking_report import ranking_report
 from gptjax.alignment.reward_model import RewardModel, from_language_model, normalisation
-from gptjax.config import ExperimentConfig, batch_schedule
+from gptjax.config import batch_schedule
 from gptjax.data.batches.loader import batches_of
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.dialogue.answered import answered_rows
@@ -25,15 +24,15 @@ from gptjax.data.dialogue.prompts import PromptRows
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Costs, Shapes, array, costs_of_model
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_examples
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.settings import setting
-from gptjax.tasks.ranked_answers import RankingsSection, largest_rankings, ranked_answers
+from gptjax.settings import Check
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
+from gptjax.tasks.ranked_answers import largest_rankings, ranked_answers
 from gptjax.tasks.row_scores import rewards_of_rankings, rewards_of_texts
 from gptjax.tasks.shared_checks import follows_a_work_directory, has_room_for_answers
 from gptjax.training.evaluation import Evaluator, loss_evaluator
@@ -41,31 +40,6 @@ from gptjax.training.losses import Loss
 from gptjax.training.partitioning import batch_share, placed
 from gptjax.training.processes import check_alike, together
 from gptjax.training.state import rng
-
-
-@dataclasses.dataclass
-class RewardSection(RankingsSection):
-    """A reward model: its rankings, and the zero of its rewards."""
-
-    share_prompts: bool = setting(False, "whether a prompt is encoded once for all its answers")
-    demonstrations: str | None = setting(
-        None,
-        "set of conversations; rewards are shifted so that those of this set average 0; none: it "
-        "must be given",
-        gives_way_to="rankings",
-    )
-    unit_variance: bool = setting(
-        False, "whether the rewards of demonstrations also get standard deviation 1"
-    )
-
-
-@dataclasses.dataclass
-class RewardModelConfig(ExperimentConfig):
-    """A run that trains a reward model."""
-
-    kind: ClassVar[str] = "reward_model"
-
-    reward: RewardSection = dataclasses.field(default_factory=RewardSection)
 
 
 class RewardModelling(Supervised[RewardModelConfig]):

@@ -12,7 +12,8 @@ from gptjax.attention.sight import out_of_sight
 from gptjax.config import ExperimentConfig
 from gptjax.interop.huggingface_directory import is_pretrained
 from gptjax.models.transformer import attention_cycle
-from gptjax.runs.kind import Check, kind_of
+from gptjax.runs.kind import kind_of
+from gptjax.settings import Check
 
 
 class Lengths(Protocol):

@@ -1,9 +1,12 @@
 """The benchmark binary; its suites are tested in benchmarks/."""
 
 import json
+import re
+from pathlib import Path
 
-from experiments.benchmarks import SUITES
+from experiments.benchmarks import registry
 from experiments.benchmarks.figures import with_targets
+from experiments.benchmarks.registry import SUITES
 from tests.support.binaries import call, registered
 
 
@@ -24,3 +27,12 @@ def test_the_figures_of_a_suite_are_printed_for_people_and_for_programs():
 def test_a_suite_that_is_not_there_is_named():
     refused = call("benchmark", "--suite=trian").refusal
     assert refused.startswith("unknown benchmark suite 'trian' (did you mean 'train'?)")
+
+
+def test_a_suite_is_in_the_module_of_its_name():
+    places = {
+        name: path.stem
+        for path in Path(registry.__file__).parent.glob("*.py")
+        for name in re.findall(r'^@SUITES.register\("(\w+)"\)', path.read_text(), re.MULTILINE)
+    }
+    assert places == {name: name for name in SUITES}

@@ -17,10 +17,11 @@ from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.judging.best_answers import best_answers
-from gptjax.judging.policies import MOST_ANSWERS, Answer, Policy
+from gptjax.judging.choices import MOST_ANSWERS
+from gptjax.judging.policies import Answer, Policy
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
-from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.tokenization import load_tokenizer
 from tests.support.alignment_runs import make_config
 from tests.support.binaries import call

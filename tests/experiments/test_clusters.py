@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gptjax.training.interruption import Interrupted
+from gptjax.interrupted import Interrupted
 from tests.support.binaries import called
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ import pytest
 from experiments.configs import EXPERIMENTS
 from gptjax.config import batch_schedule, resolve
 from gptjax.settings import to_dict
-from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.preference_optimisation import DPOConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from gptjax.tasks.policy_optimisation.config import PPOConfig
-from gptjax.tasks.preference_optimisation import DPOConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "python -m tests.experiments.test_configs"

@@ -12,8 +12,8 @@ from gptjax.runs.inputs import load_model_tokenizer, prepare_corpus, training_ba
 from gptjax.runs.replay import learner_in
 from gptjax.runs.train import train
 from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from tests.support import alignment_runs
 from tests.support.binaries import call
 

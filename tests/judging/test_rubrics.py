@@ -16,8 +16,8 @@ from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.judging.named_rewards import load_rewards, rewards_hash
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from tests.support.alignment_runs import ANSWERED, make_config
 

@@ -3,9 +3,9 @@
 import pytest
 
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.preference_optimisation import DPOConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.preference_optimisation import DPOConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from tests.support import alignment_runs
 from tests.support.pair_runs import assert_alike, pair_seen, run_of
 from tests.support.policy_runs import HERE, curve, make_ppo, make_starts, run_policy

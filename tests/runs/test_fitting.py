@@ -8,8 +8,9 @@ import pytest
 from experiments.configs import EXPERIMENTS
 from gptjax.config import resolve
 from gptjax.runs.planning import dry_run as module
+from gptjax.runs.planning.choices import MOST_DEVICES
 from gptjax.runs.planning.dry_run import GIB, Planned, dry_run
-from gptjax.runs.planning.fitting import MOST_DEVICES, fitting
+from gptjax.runs.planning.fitting import fitting
 from tests.support.binaries import call
 
 

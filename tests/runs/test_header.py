@@ -8,9 +8,9 @@ from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.runs import header
 from gptjax.runs.header import attention_by
 from gptjax.runs.kind import kind_of
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.preference_optimisation import DPOConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.preference_optimisation import DPOConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 
 ANSWERS = {"max_prompt_tokens": 24, "max_answer_tokens": 56}
 

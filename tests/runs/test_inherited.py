@@ -14,7 +14,7 @@ from gptjax.runs.initial.inherited import OF_A_RUN, OF_PARAMETERS, VARIANT, inhe
 from gptjax.runs.initial.params import initial_params
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
-from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
 from tests.support.alignment_runs import make_config
 from tests.support.binaries import call
 

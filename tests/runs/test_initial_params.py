@@ -14,8 +14,8 @@ from gptjax.runs.initial.params import find_initial_checkpoint, initial_params
 from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from tests.support.alignment_runs import make_config, params_at_start, rows, run
 from tests.support.binaries import call

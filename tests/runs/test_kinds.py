@@ -20,7 +20,7 @@ from gptjax.runs.planning import dry_run
 from gptjax.runs.replay import learner_in, replay
 from gptjax.runs.run_identity import IDENTITY, changes
 from gptjax.settings import fields
-from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.training.partitioning import make_mesh
 from gptjax.training.reporting.metrics import read_metrics
 from gptjax.training.reporting.throughput import Peak

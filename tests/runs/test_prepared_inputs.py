@@ -9,7 +9,7 @@ from gptjax.config import DataConfig, ExperimentConfig, ModelConfig, TrainingCon
 from gptjax.data.batches.loader import ALL
 from gptjax.runs import inputs
 from gptjax.runs.kind import kind_of
-from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.configs.fine_tuning import SFTConfig, SFTSection
 from gptjax.tokenization import load_tokenizer
 from tests.support.prepared import write_prepared
 

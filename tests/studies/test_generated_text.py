@@ -6,7 +6,8 @@ import pytest
 from gptjax.runs import inputs
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.studies.generated_text import DetectionPlan, detect, detection_lines, windows
+from gptjax.studies.choices import DetectionPlan
+from gptjax.studies.generated_text import detect, detection_lines, windows
 from tests.support.binaries import call
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: extra `curation`")

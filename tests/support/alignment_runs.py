@@ -32,14 +32,14 @@ from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tasks.classification.config import BertClassificationConfig, LabelledConfig
-from gptjax.tasks.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.configs.fine_tuning import SFTConfig, SFTSection
+from gptjax.tasks.configs.masked_lm import MaskedLMConfig, MaskedLMSection
+from gptjax.tasks.configs.preference_optimisation import DPOConfig, DPOSection
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig, RewardSection
+from gptjax.tasks.configs.translation import TranslationConfig, TranslationSection
 from gptjax.tasks.image_text.config import ImageTextConfig, ImageTextSection
-from gptjax.tasks.masked_lm import MaskedLMConfig, MaskedLMSection
 from gptjax.tasks.moderation.config import ModerationConfig, ModerationSection
-from gptjax.tasks.preference_optimisation import DPOConfig, DPOSection
 from gptjax.tasks.question_answering.config import QuestionAnsweringConfig, SquadSection
-from gptjax.tasks.reward_modelling import RewardModelConfig, RewardSection
-from gptjax.tasks.translation import TranslationConfig, TranslationSection
 from gptjax.tasks.vision.config import (
     ContrastiveConfig,
     ContrastiveSection,

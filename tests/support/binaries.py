@@ -11,7 +11,7 @@ import json
 import re
 import runpy
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,10 +81,12 @@ def called(program: Callable[[], Any], *arguments: str, stdin: str | bytes = "")
 @contextlib.contextmanager
 def registered(registry: Any = EXPERIMENTS, **makers: Callable[[], Any]):
     """Experiments, or pipelines, that the command line knows by these names within the block."""
+    kept = registry._entries
     with pytest.MonkeyPatch.context() as patch:
-        entries: Mapping[str, Any] = registry._entries | makers
-        patch.setattr(registry, "_entries", entries)
+        patch.setattr(registry, "_entries", kept | makers)
         yield
+        loaded = registry._entries.keys() & registry._modules.keys() - makers.keys()
+        kept |= {name: registry._entries[name] for name in loaded}  # by modules, which load once
 
 
 def _written(stream: io.TextIOWrapper) -> str:

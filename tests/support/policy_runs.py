@@ -8,10 +8,10 @@ import signal
 
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from gptjax.tasks.policy_optimisation import kind as policy_optimisation
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.tasks.policy_optimisation.environment import PolicyEnvironment
-from gptjax.tasks.reward_modelling import RewardModelConfig
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import fine_tuned, make_config, run
 

@@ -19,7 +19,7 @@ import pytest
 from gptjax.config import ExperimentConfig
 from gptjax.runs.kind import kind_named
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.preference_optimisation import DPOConfig
+from gptjax.tasks.configs.preference_optimisation import DPOConfig
 from gptjax.training.reporting import curves
 from gptjax.training.reporting.curves import plot_curves
 from tests.support.alignment_runs import make_config, run

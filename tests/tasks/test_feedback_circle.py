@@ -12,8 +12,8 @@ from gptjax.data.feedback.opening import open_store
 from gptjax.judging.named_rewards import load_rewards
 from gptjax.judging.policies import Policy, as_field
 from gptjax.serving.feedback import feedback_routes
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from tests.support.alignment_runs import make_config, refusal, run
 from tests.support.policy_runs import make_ppo, run_policy
 from tests.support.said import prompt, reply

@@ -22,8 +22,8 @@ from gptjax.runs.initial.params import find_initial_checkpoint
 from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from gptjax.training.checkpoints.store import Checkpoints
 from tests.support.alignment_runs import (
     assert_same_params,

@@ -9,7 +9,7 @@ import pytest
 from experiments.configs import EXPERIMENTS
 from gptjax.runs.initial.inherited import inherit
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.masked_lm import MaskedLMConfig
+from gptjax.tasks.configs.masked_lm import MaskedLMConfig
 from gptjax.tokenization import WordPiece
 from gptjax.tokenization.wordpiece import SPECIAL
 from tests.support.alignment_runs import (

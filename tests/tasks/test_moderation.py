@@ -16,7 +16,7 @@ from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.multilabel import LabelledText, load_multilabel
 from gptjax.models.gpt import GPT
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.tasks.moderation.config import ModerationConfig
 from gptjax.tasks.moderation.heads import ModerationModel, known_labels, with_heads
 from gptjax.tasks.moderation.rows import highest, text_rows, windows

@@ -17,7 +17,8 @@ from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.judging import divergence as measured
 from gptjax.judging.divergence import divergence
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.preference_optimisation import KIND, DPOConfig
+from gptjax.tasks.configs.preference_optimisation import DPOConfig
+from gptjax.tasks.preference_optimisation import KIND
 from gptjax.tasks.reference_log_probs import FILE
 from tests.support.alignment_runs import (
     assert_same_params,

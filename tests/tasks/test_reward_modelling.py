@@ -17,7 +17,8 @@ from gptjax.data.dialogue.preferences import load_rankings
 from gptjax.judging.reward_models import load_reward_model
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.reward_modelling import KIND, RewardModelConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
+from gptjax.tasks.reward_modelling import KIND
 from gptjax.tokenization import load_tokenizer
 from gptjax.training.checkpoints.store import Checkpoints
 from tests.support.alignment_runs import (

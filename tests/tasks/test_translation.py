@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gptjax.judging import bleu
-from gptjax.tasks.translation import TranslationConfig
+from gptjax.tasks.configs.translation import TranslationConfig
 from tests.support.alignment_runs import make_config, on_mesh, prepared, refusal, rows, run
 from tests.support.binaries import call
 

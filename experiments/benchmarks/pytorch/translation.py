@@ -21,7 +21,8 @@ from experiments.benchmarks.translation import Clock, batches, config_of
 from gptjax.config import OptimizerConfig
 from gptjax.data.batches.pair_rows import encoded, end_of
 from gptjax.data.batches.token_stream import HostBatch
-from gptjax.tasks.translation import KIND, TranslationConfig, held_out_pairs
+from gptjax.tasks.configs.translation import TranslationConfig
+from gptjax.tasks.translation import KIND, held_out_pairs
 
 AT_ONCE = 64  # sentences that are translated
 

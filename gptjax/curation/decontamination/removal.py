@@ -19,24 +19,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from gptjax.curation.batches import Mapper, batches
+from gptjax.curation.decontamination.config import RemovalConfig
 from gptjax.curation.decontamination.evaluation_sets import EvaluationSet
 from gptjax.curation.decontamination.ngrams import NgramIndex
 from gptjax.curation.document import Document, Dropped
 from gptjax.curation.text_hashes import word_spans
-from gptjax.settings import setting
-
-
-@dataclasses.dataclass
-class RemovalConfig:
-    """The paper's numbers."""
-
-    words: int = setting(13, "words of a run that collides", low=1)
-    window: int = setting(200, "characters cut off on each side of a collision", low=0)
-    shortest: int = setting(200, "characters of a piece that stays", low=1)
-    most_pieces: int = setting(10, "pieces into which a document that stays may be split", low=1)
-    most_documents: int = setting(
-        10, "documents that have a run which is removed; one in more of them is ignored", low=1
-    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from gptjax.atomic_files import replaced
 from gptjax.curation.batches import batches
+from gptjax.curation.decontamination.config import RemovalConfig
 from gptjax.curation.decontamination.evaluation_sets import EvaluationSet, load_evaluation_sets
 from gptjax.curation.decontamination.ngrams import NgramIndex
 from gptjax.curation.decontamination.overlap import (
@@ -27,7 +28,6 @@ from gptjax.curation.decontamination.overlap import (
 )
 from gptjax.curation.decontamination.removal import (
     Removal,
-    RemovalConfig,
     count_documents,
     removal_index,
 )

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from gptjax.curation.decontamination.removal import RemovalConfig
-from gptjax.data.prepared.index import PACKINGS
+from gptjax.curation.decontamination.config import RemovalConfig
+from gptjax.data.choices import PACKINGS
 from gptjax.registry import Registry
 from gptjax.settings import REQUIRED, setting
 

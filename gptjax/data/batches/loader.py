@@ -12,9 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-import grain
 import numpy as np
-from grain.experimental import index_shuffle
 
 from gptjax.batch_schedule import BatchSchedule, BatchShare
 from gptjax.data.batches.mixture import Examples, Rows, shuffled
@@ -256,6 +254,8 @@ def example_window(seed: int, example: int, num_windows: int, revision: int = 2)
     power_of_four = last.bit_count() == 1 and last.bit_length() % 2 == 1
     if revision > 1 and power_of_four and last >= 4**8:
         return shuffled(place, num_windows, epoch_seed)
+    from grain.experimental import index_shuffle  # as in `_prefetched`
+
     return index_shuffle(place, max_index=last, seed=epoch_seed, rounds=4)
 
 
@@ -275,7 +275,7 @@ def _rows(batch_size: int, share: BatchShare) -> list[int]:
     return [row for part in held for row in range(part * size, (part + 1) * size)]
 
 
-class _Batches(grain.sources.RandomAccessDataSource[HostBatch]):
+class _Batches:
     """A data source whose items are whole batches: one gather each, not one a row."""
 
     def __init__(self, batch_at: Callable[[int], HostBatch], count: int):
@@ -296,6 +296,8 @@ def _prefetched(
 
     One thread fills a buffer of four faster than several threads or a process do.
     """
+    import grain  # where batches are read, and not where a command only has a model of a run
+
     batches = grain.MapDataset.source(_Batches(batch_at, stop))[start:]
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)
     return iter(batches.to_iter_dataset(options))

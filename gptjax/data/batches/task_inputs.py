@@ -29,12 +29,12 @@ import numpy as np
 from absl import logging
 
 from gptjax.data.batches.token_stream import HostBatch
+from gptjax.data.choices import FORMS
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.examples import Example
 from gptjax.tokenization import TaskTokenizer, WordPiece
 from gptjax.tokenization.wordpiece import SEPARATOR, START
 
-FORMS = ("classification", "entailment", "similarity", "choice")
 SHORTEST = 6  # context that leaves each part of a pair one token
 
 

@@ -151,7 +151,17 @@ class Corpus:
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
-CORPORA: Registry[Callable[[str, str], Corpus]] = Registry("corpus")
+# Modules are imported when one of their corpora is named; those of this one need no line.
+_PLACES = {
+    **dict.fromkeys(("python_docs", "python_source", "text", "jsonl"), __name__),
+    **dict.fromkeys(("cifar10", "sample_images"), "gptjax.data.corpora.images"),
+    "instructions": "gptjax.data.corpora.instructions_text",
+    "pairs": "gptjax.data.corpora.pairs",
+    "parquet": "gptjax.data.corpora.parquet",
+    "sums": "gptjax.data.corpora.sums",
+    "prepared": "gptjax.data.prepared.corpus",
+}
+CORPORA: Registry[Callable[[str, str], Corpus]] = Registry("corpus", _PLACES)
 
 
 def load_corpus(spec: str, *, invalid_utf8: str = "error") -> Corpus:

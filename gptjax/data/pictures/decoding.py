@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from gptjax.data.choices import FITS
+
 MOST_BYTES = 32 * 2**20  # of a file
 MOST_PIXELS = 4096 * 4096  # of a picture; more may be a decompression bomb
-FITS = ("crop", "pad", "stretch")
 WHITE = (255, 255, 255)
 
 # What Pillow raises for pictures that are not as they should be.

@@ -23,7 +23,6 @@ from gptjax.tokenization import Tokenizer
 
 NAME = "index.json"
 FORMAT = 1  # to be raised with any change of what lies in a directory
-PACKINGS = ("concatenate", "best_fit", "document")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,35 +6,10 @@
 A run with few images learns them by heart without. What moves in from outside repeats the edge.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """How far images are changed; 0 everywhere: not at all.
-
-    Attributes:
-      scale: s; sizes are multiplied by 1 - s to 1 + s, in both directions alike.
-      shift: images are moved by up to so much of their size, in each direction.
-      mirror: whether each other image is mirrored, left to right.
-      colour: a; each channel is multiplied by 1 - a to 1 + a, and as much is added to it.
-    """
-
-    scale: float = 0.0
-    shift: float = 0.0
-    mirror: bool = False
-    colour: float = 0.0
-
-    @property
-    def changes(self) -> bool:
-        """Whether it changes anything."""
-        return self != UNCHANGED
-
-
-UNCHANGED = Augmentation()
+from gptjax.vision_config import Augmentation
 
 
 def augmented(pixels: jax.Array, change: Augmentation, rng: jax.Array) -> jax.Array:

@@ -71,16 +71,15 @@ def _v5e(count: int) -> Any:
 
 _MAKERS: dict[str, Callable[[int], Any]] = {"h100": _h100, "v5e": _v5e}
 _DEVICES = {"h100": Device("gpu", "9.0"), "v5e": Device("tpu")}
-TARGETS = tuple(_MAKERS)
 
 
 def target_device(name: str, count: int) -> Device:
-    """What attention is to know of so many devices of a kind in TARGETS."""
+    """What attention is to know of so many devices of a kind in `choices.TARGETS`."""
     return dataclasses.replace(_DEVICES[name], count=count)
 
 
 def target_devices(name: str, count: int) -> Sequence[Any]:
-    """So many devices of a kind in TARGETS, for `make_mesh`; nothing can run on them.
+    """So many devices of a kind in `choices.TARGETS`, for `make_mesh`; nothing can run on them.
 
     Raises:
       ValueError: JAX has no plugin for them here, or its makers know no such number of them.

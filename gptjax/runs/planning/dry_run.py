@@ -82,7 +82,7 @@ def dry_run(
       config: its parallelism may ask for more devices than there are.
       device_memory_gib: what `fits` compares with; None: what the device at hand says it has.
       devices: as `held` has them.
-      target: what the largest program is compiled for, of `ahead.TARGETS`; None: CPUs.
+      target: what the largest program is compiled for, of `choices.TARGETS`; None: CPUs.
 
     Raises:
       ValueError: as `held`, or as `target_devices`.

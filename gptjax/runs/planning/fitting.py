@@ -17,9 +17,9 @@ from typing import Any
 
 from gptjax.config import ExperimentConfig, ParallelismConfig, resolve
 from gptjax.runs.kind import kind_of
+from gptjax.runs.planning.choices import MOST_DEVICES
 from gptjax.runs.planning.dry_run import estimated_bytes, held
 
-MOST_DEVICES = 2**14
 Changes = dict[str, Any]  # values by the paths of fields
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from gptjax.atomic_files import write_json
 from gptjax.attention.sight import out_of_sight
 from gptjax.config import Config, ExperimentConfig, ModelConfig
+from gptjax.interrupted import Interrupted
 from gptjax.models.transformer import attention_cycle, looks_ahead
 from gptjax.runs.initial.params import find_initial_checkpoint
 from gptjax.runs.program import Program
@@ -24,7 +25,6 @@ from gptjax.studies.equal_budget.measure import measure_all
 from gptjax.studies.equal_budget.plan import Trial, plan, trial_config
 from gptjax.studies.equal_budget.summary import summarise
 from gptjax.studies.equal_budget.variants import Variant, kind_of_compared
-from gptjax.training.interruption import Interrupted
 from gptjax.training.losses import language_model
 
 # A run that has ended is one of this comparison if these fields say so; the others follow from the

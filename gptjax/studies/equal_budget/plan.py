@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gptjax.config import Config, ExperimentConfig, batch_schedule, resolve
 from gptjax.runs.kind import kind_of
+from gptjax.studies import choices
 from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.studies.equal_budget.variants import Variant
 
@@ -34,11 +35,13 @@ def _computed(config: ExperimentConfig) -> float:
 
 
 # The cost of training on one token of the batch schedule, under each budget.
-BUDGETS: dict[str, Callable[[ExperimentConfig, Measurement], float]] = {
-    "tokens": lambda config, measured: 1.0,
-    "flops": lambda config, measured: flops_per_token(config),
-    "seconds": lambda config, measured: measured.seconds_per_token * _computed(config),
-}
+_COSTS = (
+    lambda config, measured: 1.0,
+    lambda config, measured: flops_per_token(config),
+    lambda config, measured: measured.seconds_per_token * _computed(config),
+)
+BUDGETS: dict[str, Callable[[ExperimentConfig, Measurement], float]]
+BUDGETS = dict(zip(choices.BUDGETS, _COSTS, strict=True))
 SCHEDULED = ("warmup_steps", "warmup_tokens", "decay_steps", "decay_tokens")
 LONGEST_NAME = 80  # characters of a variant in the name of its folder; a hash stands for more
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.registry import Registry
 from gptjax.settings import REQUIRED, setting, validate
-from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.configs.preference_optimisation import DPOConfig
+from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from gptjax.tasks.policy_optimisation.config import PPOConfig
-from gptjax.tasks.preference_optimisation import DPOConfig
-from gptjax.tasks.reward_modelling import RewardModelConfig
 
 
 @dataclasses.dataclass(frozen=True)

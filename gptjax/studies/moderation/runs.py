@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from gptjax.config import resolve
+from gptjax.interrupted import Interrupted
 from gptjax.runs.initial.inherited import inherit
 from gptjax.runs.kind import kind_of
 from gptjax.runs.train import train
@@ -17,7 +18,6 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.moderation.nested import Plan, Predict
 from gptjax.tasks.moderation.config import ModerationConfig
 from gptjax.tasks.moderation.scoring import TextScorer
-from gptjax.training.interruption import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ import jax
 
 from gptjax.config import batch_schedule
 from gptjax.runs.kind import kind_of
+from gptjax.studies.choices import FORMS
 from gptjax.studies.paper_tables.reproduce import (
-    FORMS,
     MakerOf,
     config_of,
     models_of,

@@ -17,6 +17,7 @@ from typing import Any
 
 from gptjax.atomic_files import write_json
 from gptjax.config import ExperimentConfig, batch_schedule, resolve
+from gptjax.interrupted import Interrupted
 from gptjax.runs.kind import kind_of
 from gptjax.runs.provenance import provenance
 from gptjax.runs.train import train
@@ -38,9 +39,7 @@ from gptjax.studies.paper_tables.table import (
     StepTime,
     Table,
 )
-from gptjax.training.interruption import Interrupted
 
-FORMS = ("mini", "full")
 Say = Callable[[str], None]
 MakerOf = Callable[[str], Callable[[], ExperimentConfig]]
 

@@ -19,10 +19,11 @@ from gptjax.runs.kind import kind_of
 from gptjax.scaling.counting import COUNTS, non_embedding_parameters
 from gptjax.scaling.recipes import BATCH_EXPONENT, RATE_EXPONENT
 from gptjax.settings import fields
+from gptjax.studies.choices import LARGEST_SHARE
 from gptjax.studies.equal_budget.plan import of_length
 
 FEWEST = 4  # one more than the law has parameters
-LARGEST_SHARE, SMALLEST_SHARE, NUMBER = 1e-2, 1e-4, 6  # of the target's compute; runs
+SMALLEST_SHARE, NUMBER = 1e-4, 6  # of the target's compute; runs
 # The fields that size decides. Two runs of a ladder are the same in all others.
 SIZE = (
     *("model.num_layers", "model.num_heads", "model.num_kv_heads", "model.d_model"),

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from gptjax.config import ExperimentConfig, resolve
+from gptjax.interrupted import Interrupted
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.scaling_laws.ladder import FEWEST, Rung, check_alike, ladder
 from gptjax.studies.scaling_laws.prediction import FILE, read_prediction, write_prediction
-from gptjax.training.interruption import Interrupted
 from gptjax.training.reporting.metrics import read_metrics
 
 

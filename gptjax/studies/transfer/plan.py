@@ -17,16 +17,15 @@ from gptjax.runs.learner import Ended
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import fields
+from gptjax.studies import choices
 from gptjax.studies.changes import Changes
 from gptjax.studies.equal_budget.plan import equal_steps, flops_per_token, of_length
 from gptjax.studies.transfer.config import System, Transfer
 from gptjax.tasks.classification.labelled import labelled_examples
 
 # The cost of pretraining on one token of the batch schedule, under each budget.
-EQUAL: dict[str, Callable[[ExperimentConfig], float]] = {
-    "tokens": lambda config: 1.0,
-    "flops": flops_per_token,
-}
+EQUAL: dict[str, Callable[[ExperimentConfig], float]]
+EQUAL = dict(zip(choices.EQUAL, (lambda config: 1.0, flops_per_token), strict=True))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,10 +11,11 @@ import jax
 
 from gptjax.data.batches.task_inputs import bert_rows
 from gptjax.models.classifier import BertClassifier
-from gptjax.runs.kind import Check
 from gptjax.runs.planning.costs import Costs, Shapes, array
+from gptjax.settings import Check
 from gptjax.tasks.classification.config import BertClassificationConfig
 from gptjax.tasks.classification.labelled import Encode, LabelledTask
+from gptjax.tasks.configs.masked_lm import MaskedLMConfig
 from gptjax.tasks.encoders import (
     adopt_bert,
     attention_calls_of_bert,
@@ -22,7 +23,6 @@ from gptjax.tasks.encoders import (
     costs_of_bert,
     wordpiece_of,
 )
-from gptjax.tasks.masked_lm import MaskedLMConfig
 from gptjax.tokenization import Tokenizer
 
 

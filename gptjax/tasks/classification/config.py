@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from typing import ClassVar, TypeVar
 
 from gptjax.config import ExperimentConfig
-from gptjax.data.batches.task_inputs import FORMS
-from gptjax.data.labelled.examples import Fields
-from gptjax.judging.metrics import OF_CLASSES, OF_NUMBERS
+from gptjax.data.choices import FORMS
+from gptjax.judging.choices import OF_CLASSES, OF_NUMBERS
 from gptjax.model_config import BertConfig
-from gptjax.runs.kind import Check
-from gptjax.settings import setting
+from gptjax.settings import Check, setting
 
 
 @dataclasses.dataclass
@@ -80,10 +78,9 @@ class TaskSection:
         return None if self.labels is None else _divided(self.labels)
 
     @property
-    def fields(self) -> Fields:
-        """What is read of a row."""
-        choices = () if self.choices is None else _divided(self.choices)
-        return Fields(self.text, self.text_b, choices, self.label, self.names)
+    def choice_fields(self) -> tuple[str, ...]:
+        """The fields of the candidates, or the one with a list of them; (): there are none."""
+        return () if self.choices is None else _divided(self.choices)
 
     @property
     def num_outputs(self) -> int:

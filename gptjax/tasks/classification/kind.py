@@ -22,8 +22,8 @@ from gptjax.models.classifier import (
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check
 from gptjax.runs.planning.costs import Costs, costs_of_model
+from gptjax.settings import Check
 from gptjax.tasks.classification.config import ClassificationConfig
 from gptjax.tasks.classification.labelled import Encode, LabelledTask
 from gptjax.tokenization import TaskTokenizer, Tokenizer

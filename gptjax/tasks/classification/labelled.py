@@ -16,15 +16,16 @@ from gptjax.data.batches.mixture import Mixture
 from gptjax.data.batches.task_inputs import SHORTEST, TaskRows
 from gptjax.data.dialogue.chat_format import Message
 from gptjax.data.dialogue.records import Records
-from gptjax.data.labelled.examples import Example, load_examples
+from gptjax.data.labelled.examples import Example, Fields, load_examples
 from gptjax.runs import inputs
-from gptjax.runs.kind import Best, Check
+from gptjax.runs.kind import Best
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_epochs
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.classification.config import Labelled, LabelledConfig, checks_of_task
 from gptjax.tasks.classification.report import judge, task_evaluator, write_predictions
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows
@@ -157,8 +158,9 @@ def labelled_examples(config: LabelledConfig) -> tuple[Records[Example], Records
             "config.task.train: got none, expected jsonl:PATH or tsv:PATH with labelled examples, "
             "or embedded to try it out"
         )
+    fields = Fields(task.text, task.text_b, task.choice_fields, task.label, task.names)
     learned, held_out = inputs.learned_and_held_out(
-        functools.partial(load_examples, fields=task.fields),
+        functools.partial(load_examples, fields=fields),
         task.train,
         task.validation,
         lambda example: (Message("user", example.texts[0]),),

@@ -22,13 +22,13 @@ from gptjax.models.multimodal.costs import image_gpt_flops_per_token, image_gpt_
 from gptjax.models.multimodal.decoder import ImageGPT
 from gptjax.models.vision.augmentation import jittered
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Costs, Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.image_text.answers import Judge
 from gptjax.tasks.image_text.config import IMAGES, TEXT, ImageTextConfig
 from gptjax.tasks.shared_checks import leaves_targets, whole_rows

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from gptjax.config import ExperimentConfig
-from gptjax.runs.kind import Check
-from gptjax.settings import setting
+from gptjax.settings import Check, setting
 
 CATEGORIES = ("S", "H", "V", "HR", "SH", "S3", "H2", "V2")
 POOLINGS = ("last", "mean")

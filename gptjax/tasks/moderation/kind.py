@@ -20,13 +20,14 @@ from gptjax.data.labelled.multilabel import LabelledText, load_multilabel
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.runs import inputs
-from gptjax.runs.kind import Best, Check
+from gptjax.runs.kind import Best
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Costs, Shapes, array, costs_of_model
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_epochs
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.moderation.config import ModerationConfig, checks_of_categories
 from gptjax.tasks.moderation.heads import ModerationModel, known_labels, model_shapes, with_heads
 from gptjax.tasks.moderation.report import (

@@ -22,10 +22,11 @@ from gptjax.inference.requests import check_answerable
 from gptjax.judging.named_rewards import load_rewards, rewards_hash, without_places
 from gptjax.models.transformer import looks_ahead
 from gptjax.runs import inputs
-from gptjax.runs.kind import Check, Kind, Plan, Saving
+from gptjax.runs.kind import Kind, Plan, Saving
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import LargestProgram
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.policy_optimisation import plan
 from gptjax.tasks.policy_optimisation.checks import check_room, minibatches_divide
 from gptjax.tasks.policy_optimisation.config import PPOConfig

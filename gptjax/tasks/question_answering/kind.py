@@ -21,14 +21,16 @@ from gptjax.judging.free_answers import exact_match, f1
 from gptjax.judging.metrics import with_intervals
 from gptjax.models.classifier import SpanReader
 from gptjax.runs import inputs
-from gptjax.runs.kind import Best, Check
+from gptjax.runs.kind import Best
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Costs, Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_epochs
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.classification.report import SEED, Judged, judge
+from gptjax.tasks.configs.masked_lm import MaskedLMConfig
 from gptjax.tasks.encoders import (
     adopt_bert,
     attention_calls_of_bert,
@@ -36,7 +38,6 @@ from gptjax.tasks.encoders import (
     costs_of_bert,
     wordpiece_of,
 )
-from gptjax.tasks.masked_lm import MaskedLMConfig
 from gptjax.tasks.question_answering.answers import answers, best_texts, write_answers
 from gptjax.tasks.question_answering.config import QuestionAnsweringConfig
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from gptjax.config import ExperimentConfig
-from gptjax.data.pictures.decoding import FITS
-from gptjax.models.vision.augmentation import Augmentation
-from gptjax.runs.kind import Check
-from gptjax.settings import setting
-from gptjax.vision_config import ClipConfig, ImageClassifierConfig
+from gptjax.data.choices import FITS
+from gptjax.settings import Check, setting
+from gptjax.vision_config import Augmentation, ClipConfig, ImageClassifierConfig
 
 
 @dataclasses.dataclass

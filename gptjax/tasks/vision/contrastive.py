@@ -17,13 +17,14 @@ from gptjax.judging.retrieval import recall_intervals, recalls, retrieval_ranks
 from gptjax.models.vision.clip import CLIP
 from gptjax.models.vision.costs import clip_parameter_count, clip_training_flops_per_pair
 from gptjax.runs import inputs
-from gptjax.runs.kind import Best, Check
+from gptjax.runs.kind import Best
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Costs, Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_epochs
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.classification.report import judge
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows
 from gptjax.tasks.vision.config import ContrastiveConfig, checks_of_images

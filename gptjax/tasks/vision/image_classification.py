@@ -23,13 +23,14 @@ from gptjax.models.vision.costs import (
     vit_training_flops_per_image,
 )
 from gptjax.runs import inputs
-from gptjax.runs.kind import Best, Check
+from gptjax.runs.kind import Best
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Costs, Shapes, array
 from gptjax.runs.program import Program
 from gptjax.runs.supervised import Supervised
 from gptjax.runs.task import Task, with_epochs
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.settings import Check
 from gptjax.tasks.classification.report import Judged, judge
 from gptjax.tasks.shared_checks import saves_what_is_judged, whole_rows
 from gptjax.tasks.vision.config import ImageClassificationConfig, checks_of_images

@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gptjax.models.vision.augmentation import UNCHANGED, Augmentation, augmented
+from gptjax.models.vision.augmentation import augmented
 from gptjax.models.vision.classifier import ImageClassifier
 from gptjax.models.vision.clip import CLIP
 from gptjax.models.vision.patches import pixel_values
 from gptjax.training.losses import Batch, Loss, cross_entropy, dropout_from
-from gptjax.vision_config import VisionConfig
+from gptjax.vision_config import UNCHANGED, Augmentation, VisionConfig
 
 _APART = -1e9  # logit of what is padding
 

@@ -8,8 +8,9 @@ import re
 import pytest
 
 from gptjax.curation import batches as batching
+from gptjax.curation.decontamination.config import RemovalConfig
 from gptjax.curation.decontamination.evaluation_sets import EvaluationItem, EvaluationSet
-from gptjax.curation.decontamination.removal import RemovalConfig, prepare_removal
+from gptjax.curation.decontamination.removal import prepare_removal
 from gptjax.curation.document import Document, Dropped
 from gptjax.curation.text_hashes import word_spans
 from tests.support.runs_of_words import ngrams, words_of

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gptjax.models.vision.augmentation import Augmentation, augmented, jittered
+from gptjax.models.vision.augmentation import augmented, jittered
+from gptjax.vision_config import Augmentation
 
 RNG = np.random.default_rng(0)
 

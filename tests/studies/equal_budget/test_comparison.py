@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from gptjax.interrupted import Interrupted
 from gptjax.runs import inputs
 from gptjax.runs.kind import kind_named
 from gptjax.runs.workdir import WorkDirectory
@@ -14,8 +15,7 @@ from gptjax.studies.equal_budget.comparison import compare
 from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.studies.equal_budget.plan import Trial
 from gptjax.studies.equal_budget.variants import Variant, parse_variants
-from gptjax.tasks.fine_tuning import SFTConfig
-from gptjax.training.interruption import Interrupted
+from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import make_config as of_kind
 

@@ -13,7 +13,7 @@ from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.studies.equal_budget.plan import plan
 from gptjax.studies.equal_budget.summary import curve, density, summarise, t_interval
 from gptjax.studies.equal_budget.variants import parse_variants
-from gptjax.tasks.translation import TranslationConfig
+from gptjax.tasks.configs.translation import TranslationConfig
 
 # Student's t, two-sided 95%, by degrees of freedom, as statistics books print it.
 PRINTED = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 29: 2.045}

@@ -8,8 +8,8 @@ from gptjax.config import CheckpointConfig, ExperimentConfig, ModelConfig, Optim
 from gptjax.model_config import EncoderDecoderConfig
 from gptjax.runs.kind import kind_named
 from gptjax.studies.equal_budget.variants import loss_differs, parse_variants
+from gptjax.tasks.configs.translation import TranslationConfig, TranslationSection
 from gptjax.tasks.policy_optimisation.config import PPOConfig
-from gptjax.tasks.translation import TranslationConfig, TranslationSection
 
 SIZES = {"vocab_size": 512, "context_length": 512, "num_layers": 2, "num_heads": 4, "d_model": 64}
 
