@@ -75,7 +75,7 @@ def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
     counts: Counter[tuple[str, str, int]] = Counter()
     for times, kind, size, rest in _instructions(text):
         groups = _groups(kind, rest, math.prod(mesh.values()))
-        key = _axes(groups, mesh), kind, len(groups[0])
+        key = _axes(kind, groups, mesh), kind, len(groups[0])
         if len(groups[0]) == 1:
             continue  # nothing is exchanged
         found[key] += times * size
@@ -133,11 +133,13 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
 
 def _bytes(kind: str, op: str, shape: str, rest: str) -> int:
     """Bytes of an instruction's array, of `shape` where the kind is counted by what it makes."""
-    sizes = [_size(dtype, axes) for dtype, axes in _ARRAY.findall(shape)]
+    arrays = _ARRAY.findall(shape)
+    if op.endswith("-start") and kind != "all-reduce":  # operands, as many results, and counters
+        arrays = [array for array in arrays if array != ("u32", "")]
+        arrays = arrays[len(arrays) // 2 :]
+    sizes = [_size(dtype, axes) for dtype, axes in arrays]
     if kind == "reduce-scatter":
         return sum(sizes) * len(_groups(kind, rest, 0)[0])
-    if op.endswith("-start") and kind in ("all-gather", "collective-permute"):
-        return max(sizes)  # of a tuple with the operand and context
     return sum(sizes)
 
 
@@ -193,9 +195,10 @@ def _joined(pairs: Sequence[tuple[int, ...]]) -> list[list[int]]:
     return [sorted(group) for group in groups]
 
 
-def _axes(groups: Sequence[Sequence[int]], mesh: Mapping[str, int]) -> str:
-    """The axes along which the devices of a group differ."""
+def _axes(kind: str, groups: Sequence[Sequence[int]], mesh: Mapping[str, int]) -> str:
+    """The axes along which the devices of a group differ; a permute may go to every other one."""
     places = np.array(np.unravel_index(np.array(groups[0]), tuple(mesh.values())))
     differ = [name for name, along in zip(mesh, places, strict=True) if len(set(along)) > 1]
     whole = math.prod(mesh[name] for name in differ) == len(groups[0])
+    whole = whole or kind == "collective-permute"
     return ",".join(differ) if whole else "?"
