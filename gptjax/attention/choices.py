@@ -7,7 +7,7 @@ for line in choice_lines([Call(...)]):
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
-from gptjax.attention.algebra import Pattern, in_order
+from gptjax.attention.algebra import Causal, Pattern, in_order
 from gptjax.attention.device import Device
 from gptjax.attention.dispatch import IMPLEMENTATIONS, choice
 from gptjax.attention.implementations.implementation import Call
@@ -18,7 +18,7 @@ class Choice:
     """What "auto" stands for in a call.
 
     Attributes:
-      pattern: of the call, causality included.
+      pattern: of the call, as it is written: causality, which `attend` adds, is left out.
       name: of the implementation.
       reason: why it is taken.
       refused: by the names of those that cannot compute the call, why.
@@ -38,7 +38,7 @@ def choice_of(call: Call) -> Choice:
     name, reason = choice(call)
     refusals = {each: IMPLEMENTATIONS.get(each).refuses(call) for each in IMPLEMENTATIONS}
     refused = {each: why for each, why in refusals.items() if why is not None}
-    return Choice(str(call.pattern), name, reason, refused)
+    return Choice(str(call.pattern).replace(f"&{Causal()}", ""), name, reason, refused)
 
 
 def choices(

@@ -53,9 +53,7 @@ def header_lines(
 
 
 def _attention(config: ExperimentConfig) -> str:
-    if config.model.trunk == "lstm":
-        return "none: an LSTM"
-    return f"{config.model.attention}: {attention_by(config)}"
+    return "; ".join(attention_choices(config)) or "none: an LSTM"
 
 
 def attention_by(config: ExperimentConfig) -> str:
