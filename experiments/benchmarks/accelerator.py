@@ -37,7 +37,7 @@ from experiments.benchmarks.on_device.training import (
 from experiments.benchmarks.registry import SUITES
 from gptjax.atomic_files import write_json
 from gptjax.attention import IMPLEMENTATIONS, Pattern, parse
-from gptjax.attention.patterns import Banded, Dense
+from gptjax.attention.patterns import Dense
 from gptjax.config import ModelConfig
 from gptjax.runs.provenance import provenance
 
@@ -169,12 +169,12 @@ def _parts(sizes: AcceleratorSizes, peaks: dict[str, Any]) -> Iterator[Part]:
     for length in sizes.lengths:
         for spec in sizes.patterns:
             (pattern,) = parse(spec)
-            for program, window in _rivals(pattern, length):
+            for program in ("sdpa", "flex") if isinstance(pattern, Dense) else ("flex",):
                 for direction, backward in DIRECTIONS.items():
                     yield part(
                         f"torch.attention.{length}.{spec}.{program}.{direction}",
                         torch_attention,
-                        *(_shape(sizes, length), pattern, window, program, backward),
+                        *(_shape(sizes, length), pattern, program, backward),
                         *(sizes.rounds, peaks),
                         missing=missing,
                     )
@@ -197,15 +197,6 @@ def _attention(sizes: AcceleratorSizes) -> Iterator[tuple[int, Pattern, str, boo
                 for direction, backward in DIRECTIONS.items():
                     label = f"attention.{length}.{spec}.{name}.{direction}"
                     yield length, pattern, name, backward, label
-
-
-def _rivals(pattern: Pattern, length: int) -> Iterator[tuple[str, int]]:
-    """PyTorch's programs for a pattern, and the window of the band that FlexAttention computes."""
-    if isinstance(pattern, Dense):
-        yield "sdpa", length
-        yield "flex", length
-    elif isinstance(pattern, Banded):
-        yield "flex", pattern.window
 
 
 def _no_torch() -> str | None:

@@ -19,7 +19,7 @@ from gptjax.attention.blocks import count_pairs
 from gptjax.attention.choices import choices
 from gptjax.attention.costs import backward_flops, forward_flops
 from gptjax.attention.device import current
-from gptjax.attention.patterns import in_order
+from gptjax.attention.patterns import Banded, Dense, Strided, in_order
 
 
 def refusals(pattern: Pattern, shape: Shape) -> Mapping[str, str]:
@@ -68,22 +68,39 @@ def measure_attention(
 def torch_attention(
     shape: Shape,
     pattern: Pattern,
-    window: int,
     program: str,
     backward: bool,
     rounds: int,
     peaks: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The same of PyTorch's "sdpa", or of "flex" with a band of `window`.
+    """The same of PyTorch's "sdpa", which is dense, or of "flex" with the mask of `flex_mask`.
 
     Raises:
       ValueError: PyTorch does not run here, or not on a GPU.
     """
-    arguments = dataclasses.asdict(shape) | {"backward": backward, "window": window}
+    arguments = (
+        dataclasses.asdict(shape) | {"backward": backward} | flex_mask(pattern, shape.length)
+    )
     with torch_program("attention", program=program, **arguments) as (run, version):
         refuse_cpu(version)
         seconds = statistics.median(run() for _ in range(rounds))
     return _figures(shape, pattern, backward, seconds, peaks) | {"torch": version}
+
+
+def flex_mask(pattern: Pattern, length: int) -> dict[str, int]:
+    """The band or the stride with which FlexAttention's mask is the causal pattern.
+
+    Raises:
+      ValueError: it has no mask for the pattern.
+    """
+    match pattern:
+        case Dense():
+            return {"window": length, "stride": 0}
+        case Banded(window=window):
+            return {"window": window, "stride": 0}
+        case Strided(stride=stride, part="both"):
+            return {"window": 0, "stride": stride}
+    raise ValueError(f"FlexAttention: got {pattern}, expected dense, banded or strided")
 
 
 def _figures(

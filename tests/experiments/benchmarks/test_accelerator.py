@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.benchmarks import accelerator as suite
+from experiments.benchmarks.on_device.attention import flex_mask
 from experiments.benchmarks.on_device.budget import Part, run_parts
 from experiments.benchmarks.on_device.report import markdown
+from gptjax.attention import parse
+from gptjax.attention.patterns import in_order
 
 ROOT = Path(__file__).resolve().parents[3]
 # jax, flax, optax and orbax, and what they themselves need.
@@ -113,6 +117,19 @@ def test_the_report_has_every_part():
     assert "| gpt2_small | 1.235e+05 | 0.51 |" in text
     for said in ("RESOURCE_EXHAUSTED", "PyTorch is not installed", "one kernel of the device"):
         assert said in text
+
+
+@pytest.mark.parametrize("spec", ["dense", "banded(window=5)", "strided(stride=4)"])
+def test_flex_attention_computes_the_same_pattern(spec):
+    torch = pytest.importorskip("torch")
+    from experiments.benchmarks.pytorch.attention import mask_of
+
+    pattern = parse(spec)[0]
+    mask = mask_of(**flex_mask(pattern, 20))
+    i, j = torch.arange(20)[:, None], torch.arange(20)[None]
+    at = np.arange(20)
+    ours = np.broadcast_to(in_order(pattern)(at[:, None], at[None]), (20, 20))
+    np.testing.assert_array_equal(mask(0, 0, i, j).numpy(), ours)
 
 
 def test_a_suite_in_which_a_part_failed_ends_with_an_error():
