@@ -35,8 +35,7 @@ LACKING = ("grain", "ml_collections", "tensorboardX", "sentencepiece", "tokenize
 LACKING += ("matplotlib", "PIL", "sklearn", "torch", "transformers")
 
 TOY = """
-import importlib.abc, sys
-from pathlib import Path
+import importlib.abc, runpy, sys
 
 class Lacking(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -49,7 +48,7 @@ from experiments.benchmarks.on_device.training import TrainShape
 from gptjax.config import ModelConfig
 
 shape = TrainShape(50, 8, 1, 1, 8, batch_size=2, dtype="float32")
-sizes = suite.AcceleratorSizes(
+suite.SIZES = suite.AcceleratorSizes(
     models={{"tiny": shape}},
     decoded=ModelConfig(vocab_size=50, context_length=16, num_layers=1, num_heads=1, d_model=8),
     rows=(1, 2),
@@ -64,7 +63,7 @@ sizes = suite.AcceleratorSizes(
     stream=1 << 12,
     rounds=2,
 )
-suite.measure_accelerator(sizes, Path(sys.argv[1]))
+runpy.run_module("experiments.benchmark", run_name="__main__")
 """
 
 
@@ -175,11 +174,13 @@ def test_it_imports_no_more_than_a_machine_with_a_new_gpu_has():
 def test_the_suite_at_toy_size_without_other_packages(tmp_path):
     script = TOY.format(lacking=set(LACKING))
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
-    command = [sys.executable, "-c", script, str(tmp_path / "out")]
+    flags = "--suite=accelerator", f"--output={tmp_path / 'out'}"
+    command = [sys.executable, "-c", script, *flags]
     done = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "out" / "accelerator.json").read_text())
     assert not figures["failed"]
+    assert json.loads(done.stdout.splitlines()[-1])["parts"] == figures["parts"]
     parts = figures["parts"]
     assert {name.split(".")[0] for name in parts} == {
         "peaks",
