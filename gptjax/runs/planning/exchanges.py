@@ -25,6 +25,7 @@ from gptjax.training.parameters import path_of
 
 WHAT = ("parameters", "gradients", "activations", "keys and values", "others")
 BATCH = ("data", "fsdp", "sequence")
+MIB = 2**20
 SUMS = ("all-reduce", "reduce-scatter")
 
 
@@ -83,13 +84,13 @@ def exchanges(
 
 def exchange_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """The rows of `exchanges` for people."""
-    yield f"  {'exchanged in a step, on each device':42} {'GiB':>12} {'expected':>12} {'sent':>12}"
+    yield f"  {'exchanged in a step, on each device':42} {'MiB':>12} {'expected':>12} {'sent':>12}"
     for row in rows:
         kinds = ", ".join(kind.replace("collective-", "") for kind in row["kinds"]) or "none"
         label = f"{row['what']} ({row['count']:,} x {kinds})"
         formula = row["expected_bytes"]
-        shown = "unknown" if formula is None else f"{formula / 2**30:,.4f}"
-        sizes = f"{row['bytes'] / 2**30:12,.4f} {shown:>12} {row['sent_bytes'] / 2**30:12,.4f}"
+        shown = "unknown" if formula is None else f"{formula / MIB:,.3f}"
+        sizes = f"{row['bytes'] / MIB:12,.3f} {shown:>12} {row['sent_bytes'] / MIB:12,.3f}"
         yield f"  {label:42} {sizes}"
 
 
