@@ -55,16 +55,21 @@ _WITHOUT_TPUS = {
 }
 
 
+GPUS_OF_A_HOST = 8
+FEWEST_TPUS = 4  # of a topology; a program may be for fewer of them
+
+
 def _h100(count: int) -> Any:
-    return topologies.get_topology_desc(
-        "h100", "cuda", target_config=_H100, topology=f"1x{count}x1"
-    )
+    hosts = -(-count // GPUS_OF_A_HOST)
+    topology = f"1x{hosts}x{min(count, GPUS_OF_A_HOST)}"  # slices, their hosts, a host's GPUs
+    return topologies.get_topology_desc("h100", "cuda", target_config=_H100, topology=topology)
 
 
 def _v5e(count: int) -> Any:
     # Else libtpu asks the host which TPUs it has, and takes them for this process.
     for name, value in _WITHOUT_TPUS.items():
         os.environ.setdefault(name, value)
+    count = max(count, FEWEST_TPUS)
     rows = 2 ** (round(math.log2(count)) // 2)
     return topologies.get_topology_desc(platform="tpu", topology_name=f"v5e:{rows}x{count // rows}")
 
@@ -92,4 +97,6 @@ def target_devices(name: str, count: int) -> Sequence[Any]:
             f"compile for {name}: got {count} devices and JAX says {why!r}, expected JAX's plugin "
             "for them (libtpu, or jax[cuda12]) and a number that they come in"
         ) from error
+    if len(devices) < count:
+        raise ValueError(f"compile for {name}: got {count} devices, expected a power of two")
     return devices[:count]
