@@ -26,6 +26,8 @@ _CALLED = re.compile(
     r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)"
 )
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_SCATTERS = "all-reduce-scatter"  # a TPU's fusion, which keeps a part of each sum
+_CHANNEL = re.compile(r"channel_id=(\d+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
@@ -73,7 +75,13 @@ def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
     """
     found: Counter[tuple[str, str, int]] = Counter()
     counts: Counter[tuple[str, str, int]] = Counter()
+    seen: set[tuple[str, str, int]] = set()
     for times, kind, size, rest in _instructions(text):
+        channel = _CHANNEL.search(rest)
+        if channel is not None:
+            if (channel[1], kind, size) in seen:
+                continue  # a further part of one that a TPU does beside its products
+            seen.add((channel[1], kind, size))
         groups = _groups(kind, rest, math.prod(mesh.values()))
         key = _axes(kind, groups, mesh), kind, len(groups[0])
         if len(groups[0]) == 1:
@@ -111,7 +119,9 @@ def _instructions(text: str) -> Iterator[tuple[int, str, int, str]]:
                 continue
             shape, op, rest = match.groups()
             kind = op.removesuffix("-start")
-            if kind in KINDS:
+            if kind == "all-reduce" and name.startswith(_SCATTERS):
+                yield count, "reduce-scatter", _bytes(kind, op, shape, rest), rest
+            elif kind in KINDS:
                 yield count, kind, _bytes(kind, op, shape, rest), rest
 
 
