@@ -75,13 +75,7 @@ def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
     """
     found: Counter[tuple[str, str, int]] = Counter()
     counts: Counter[tuple[str, str, int]] = Counter()
-    seen: set[tuple[str, str, int]] = set()
     for times, kind, size, rest in _instructions(text):
-        channel = _CHANNEL.search(rest)
-        if channel is not None:
-            if (channel[1], kind, size) in seen:
-                continue  # a further part of one that a TPU does beside its products
-            seen.add((channel[1], kind, size))
         groups = _groups(kind, rest, math.prod(mesh.values()))
         key = _axes(kind, groups, mesh), kind, len(groups[0])
         if len(groups[0]) == 1:
@@ -99,6 +93,8 @@ def _instructions(text: str) -> Iterator[tuple[int, str, int, str]]:
     """Of each collective: how often it runs, its kind, the bytes of its array, its attributes."""
     bodies, entry = _computations(text)
     times: Counter[str] = Counter()
+    fused: set[str] = set()  # computations within one instruction of a device
+    seen: set[tuple[str, str, int]] = set()
 
     def visit(name: str, count: int) -> None:
         times[name] += count
@@ -108,6 +104,8 @@ def _instructions(text: str) -> Iterator[tuple[int, str, int, str]]:
             called = _CALLED.findall(line)
             for branches in _BRANCHES.findall(line):
                 called += re.findall(r"[\w.\-]+", branches)
+            if " fusion(" in line:
+                fused.update(called)
             for other in called:
                 visit(other, each)
 
@@ -119,10 +117,15 @@ def _instructions(text: str) -> Iterator[tuple[int, str, int, str]]:
                 continue
             shape, op, rest = match.groups()
             kind = op.removesuffix("-start")
-            if kind == "all-reduce" and name.startswith(_SCATTERS):
-                yield count, "reduce-scatter", _bytes(kind, op, shape, rest), rest
-            elif kind in KINDS:
-                yield count, kind, _bytes(kind, op, shape, rest), rest
+            if kind not in KINDS:
+                continue
+            size, channel = _bytes(kind, op, shape, rest), _CHANNEL.search(rest)
+            if name in fused and channel is not None:
+                if (channel[1], kind, size) in seen:
+                    continue  # a further part of one that a TPU does beside its products
+                seen.add((channel[1], kind, size))
+            scatters = kind == "all-reduce" and name.startswith(_SCATTERS)
+            yield count, "reduce-scatter" if scatters else kind, size, rest
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:

@@ -29,12 +29,22 @@ HloModule jit_step, entry_computation_layout={(f32[4]{0})->f32[4]{0}}
   ROOT %mine = bf16[4]{0} dynamic-slice(%all, %i), dynamic_slice_sizes={4}
 }
 
+%beside.1 (p: bf16[2,8]) -> bf16[4,8] {
+  ROOT %part.1 = bf16[4,8]{1,0} all-gather(%p), channel_id=9, replica_groups=[4,2]<=[8]
+}
+
+%beside.2 (p: bf16[2,8]) -> bf16[4,8] {
+  ROOT %part.2 = bf16[4,8]{1,0} all-gather(%p), channel_id=9, replica_groups=[4,2]<=[8]
+}
+
 ENTRY %main (p: f32[4,8]) -> f32[4,8] {
   %loop = (s32[], f32[4,8]) while(%init), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}
   %gathered = (bf16[2,8]{1,0:T(8,128)(2,1)}, bf16[4,8]{1,0}) all-gather-start(%p), replica_groups=[4,2]<=[8]
   %done = bf16[4,8]{1,0} all-gather-done(%gathered)
   %scattered = f32[2,8]{1,0} reduce-scatter(%q), channel_id=7, replica_groups={{0,4},{1,5},{2,6},{3,7}}, to_apply=%add
   %further = f32[2,8]{1,0} reduce-scatter(%q), channel_id=7, replica_groups={{0,4},{1,5},{2,6},{3,7}}, to_apply=%add
+  %first = bf16[4,8]{1,0} fusion(%p), kind=kCustom, calls=%beside.1
+  %second = bf16[4,8]{1,0} fusion(%p), kind=kCustom, calls=%beside.2
   %fused = bf16[4]{0} fusion(%z), kind=kCustom, calls=%all-reduce-scatter.1
   %sent = (f32[3]{0}, s8[5]{0}, /*index=2*/pred[]) all-reduce(%r, %s, %t), replica_groups={}
   %alone = f32[4,8]{1,0} all-reduce(%p), replica_groups={{0},{1},{2},{3},{4},{5},{6},{7}}, to_apply=%add
@@ -64,15 +74,15 @@ def test_each_is_counted_as_often_as_it_runs_over_the_axes_of_its_groups(groups,
     assert sorted(found) == sorted(
         [
             Collective(axes, "all-reduce", 5, 5 * 4 * 8 * 4, size),
-            Collective("tensor", "all-gather", 1, 4 * 8 * 2, 2),
+            Collective("tensor", "all-gather", 2, 2 * (4 * 8 * 2), 2),
             Collective("tensor", "reduce-scatter", 1, 8 * 2, 2),
-            Collective("data", "reduce-scatter", 1, 2 * (2 * 8 * 4), 2),
+            Collective("data", "reduce-scatter", 2, 2 * 2 * (2 * 8 * 4), 2),
             Collective("data,sequence,tensor", "all-reduce", 1, 3 * 4 + 5 + 1, 8),
             Collective("sequence", "collective-permute", 1, 6 * 4, 2),
         ]
     )
     sent = {(row.kind, row.bytes): row.sent_bytes for row in found}
-    assert sent["all-gather", 64] == 32 and sent["reduce-scatter", 128] == 64
+    assert sent["all-gather", 128] == 64 and sent["reduce-scatter", 256] == 128
     assert sent["all-reduce", 18] == 2 * 18 * 7 / 8 and sent["collective-permute", 24] == 24
 
 
