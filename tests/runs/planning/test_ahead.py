@@ -100,6 +100,11 @@ def test_a_step_is_compiled_for_devices_that_are_not_at_hand(target):
     text = compiled.as_text()
     assert "cudnn" in text if target == "h100" else "tpu_custom_call" in text
     assert not re.search("infeed|outfeed|callback|S\\(5\\)", text)
+    # No array of the state is copied, but ahead of its use into a TPU's fast memory, S(1).
+    entry = text[text.index("\nENTRY ") :]
+    arguments = set(re.findall(r"(%\S+) = \S+ parameter\(", entry))
+    copies = re.findall(r"= (f32\[\d+,\S*) copy\((%\S+?)\)", entry)
+    assert arguments and not [x for x, name in copies if name in arguments and "S(1)" not in x]
     held = bytes_of_each_device(Program(given, mesh).target)
     assert compiled.memory_analysis().alias_size_in_bytes >= held
     assert {row.axes for row in collectives(text, mesh.shape)} == {"fsdp"}
