@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
 def _report(patterns: Sequence[Pattern], lengths: list[int], output: Path) -> None:
     """Writes the report and its pictures."""
     from gptjax.runs.provenance import provenance
-    from gptjax.studies.attention_report import costs, parity
+    from gptjax.studies.attention_report import costs, devices, parity
 
     rows: list[dict[str, Any]] = []
     for number, pattern in enumerate(patterns, start=1):
@@ -78,6 +78,7 @@ def _report(patterns: Sequence[Pattern], lengths: list[int], output: Path) -> No
                 "pattern": str(pattern),
                 "picture": picture,
                 "costs": [costs.pattern_costs(pattern, length) for length in lengths],
+                "devices": [devices.device_choices(pattern, length) for length in lengths],
                 "parity": parity.parity(pattern),
             }
         )

@@ -1,11 +1,13 @@
 """Measures speed; the last line of output is one JSON object.
 
 python -m experiments.benchmark --suite=train
+python -m experiments.benchmark --suite=accelerator --output=runs/h100
 python -m experiments.benchmark --suite=translation --pairs=tsv:deu.txt --seconds=900
 """
 
 import inspect
 import json
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -27,13 +29,20 @@ _SECONDS = flags.DEFINE_integer(
 )
 
 
+_OUTPUT = define_path(
+    "output",
+    ".",
+    "Folder that the suite accelerator writes accelerator.json and accelerator.md to.",
+)
+
+
 def main(argv: Sequence[str]) -> None:
-    """Runs a suite, prints its figures for people, then for programs."""
+    """Runs a suite, prints its figures for people, then for programs; exits with 1 if one fails."""
     from gptjax.runs.provenance import provenance
 
     del argv
     suite, options = SUITES.get(_SUITE.value), {}
-    for flag in (_PAIRS, _SECONDS):
+    for flag in (_PAIRS, _SECONDS, _OUTPUT):
         if flag.present:
             if flag.name not in inspect.signature(suite).parameters:
                 raise ValueError(
@@ -43,6 +52,8 @@ def main(argv: Sequence[str]) -> None:
     figures = suite(**options)
     print("\n".join(figure_lines(figures)))
     print(json.dumps({"suite": _SUITE.value, **figures, **provenance()}))
+    if figures.get("failed"):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,17 @@ from typing import Any
 from gptjax.registry import Registry
 
 _NAMES = (
-    *("attention", "data", "encoders", "evals", "generate", "multimodal", "ppo", "serve"),
+    *(
+        "accelerator",
+        "attention",
+        "data",
+        "encoders",
+        "evals",
+        "generate",
+        "multimodal",
+        "ppo",
+        "serve",
+    ),
     *("startup", "train", "translation"),
 )
 SUITES: Registry[Callable[..., dict[str, Any]]] = Registry(

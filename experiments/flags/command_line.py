@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from experiments.flags.help import allowed_by, help_lines
 from gptjax.config import ExperimentConfig, resolve
@@ -75,6 +74,9 @@ def _experiment_in(argv: Sequence[str]) -> str | None:
 
 def _parse_experiment(argv: Sequence[str]) -> list[str]:
     """Defines --config from --experiment, then parses all."""
+    # What takes no configuration runs without the package.
+    from ml_collections import config_flags
+
     from experiments.configs import EXPERIMENTS, STUDIES, experiment_named
 
     name = _experiment_in(argv)

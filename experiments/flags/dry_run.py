@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from gptjax.config import ExperimentConfig
-from gptjax.runs.planning.choices import MOST_DEVICES
+from gptjax.runs.planning.choices import MOST_DEVICES, TARGETS
 
 if TYPE_CHECKING:
     from gptjax.runs.planning.fitting import Fit
@@ -40,6 +40,15 @@ _DEVICES = flags.DEFINE_integer(
 )
 
 
+_COMPILE_FOR = flags.DEFINE_enum(
+    "compile_for",
+    None,
+    TARGETS,
+    "With --dry_run: the device whose program is compiled, in place of a CPU's. It need not be at "
+    "hand, but JAX's plugin for it: libtpu, or jax[cuda12].",
+)
+
+
 def is_dry_run() -> bool:
     """Whether --dry_run is given."""
     return _DRY_RUN.value
@@ -54,7 +63,7 @@ def dry_run_as_flags_say(config: ExperimentConfig) -> None:
     from gptjax.runs.planning.dry_run import dry_run, dry_run_lines
     from gptjax.runs.planning.fitting import fitting
 
-    figures = dry_run(config, _DEVICE_MEMORY_GIB.value, _DEVICES.value)
+    figures = dry_run(config, _DEVICE_MEMORY_GIB.value, _DEVICES.value, _COMPILE_FOR.value)
     print("\n".join(dry_run_lines(figures)), flush=True)
     row = {"experiment": FLAGS.experiment, **figures}
     if figures["estimated_to_fit"] is False:
@@ -87,7 +96,7 @@ def _lines(fit: "Fit | None", command: str | None) -> Iterator[str]:
 def _command(given: Sequence[str], changes: Mapping[str, Any]) -> str:
     """The command line without the dry run, with a work directory, and new values of fields."""
     new = {f"config.{path}": str(value) for path, value in changes.items()}
-    dropped = {"dry_run", "device_memory_gib", "devices", *new}
+    dropped = {"dry_run", "device_memory_gib", "devices", "compile_for", *new}
     kept, arguments = [], iter(given)
     for argument in arguments:
         name, equals, _ = argument.lstrip("-").partition("=")

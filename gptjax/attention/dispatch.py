@@ -16,6 +16,7 @@ from absl import logging
 from jax.sharding import NamedSharding
 
 from gptjax.attention.algebra import Pattern, in_order
+from gptjax.attention.device import current
 from gptjax.attention.implementations.by_head import by_head
 from gptjax.attention.implementations.factorized import factorized
 from gptjax.attention.implementations.fused import FUSED
@@ -180,11 +181,12 @@ def _attend(
         seed=seed,
         score=score,
     )
+    device = current()
     call = Call(
         pattern=pattern,
-        platform=jax.default_backend(),
-        capability=getattr(jax.local_devices()[0], "compute_capability", ""),
-        devices=1 if sharding is not None or _inside_shard_map() else jax.device_count(),
+        platform=device.platform,
+        capability=device.capability,
+        devices=1 if sharding is not None or _inside_shard_map() else device.count,
         num_queries=num_queries,
         num_keys=num_keys,
         head_dim=head_dim,
@@ -237,19 +239,25 @@ def _compute(
 @functools.cache
 def choose(call: Call) -> str:
     """The implementation that "auto" stands for; logged with the reason, once a call."""
+    name, reason = choice(call)
+    logging.info("attention: %s for %s: %s", name, call, reason)
+    return name
+
+
+def choice(call: Call) -> tuple[str, str]:
+    """The implementation that "auto" stands for, and the reason."""
     refusal = FUSED.refuses(call)
     pairs = call.num_queries * call.num_keys
     if call.positions and pairs <= MANY_PAIRS:
-        name, reason = "reference", "explicit positions leave no block known to be empty"
-    elif pairs <= FEW_PAIRS:
-        name, reason = "reference", "too short to have blocks to skip"
-    elif refusal is None:
-        name, reason = "fused", "one kernel of the device"
-    else:
-        name = "blockwise"
-        reason = f"skips empty blocks and recomputes weights backward (fused: {refusal})"
-    logging.info("attention: %s for %s: %s", name, call, reason)
-    return name
+        return "reference", "explicit positions leave no block known to be empty"
+    if pairs <= FEW_PAIRS:
+        return "reference", "too short to have blocks to skip"
+    if refusal is None:
+        return "fused", "one kernel of the device"
+    return (
+        "blockwise",
+        f"skips empty blocks and recomputes weights backward (fused: {refusal})",
+    )
 
 
 def _inside_shard_map() -> bool:

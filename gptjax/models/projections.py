@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from gptjax.attention.device import current
 from gptjax.config import ModelConfig
 from gptjax.models import adapters
 from gptjax.models.parameter_shapes import parameter
@@ -87,7 +88,7 @@ def rows_product(x: jax.Array, rows: jax.Array) -> jax.Array:
     """
     num_tokens = math.prod(x.shape[:-1])
     parts = next((n for n in range(2, _MOST_PARTS) if rows.shape[0] % n == 0), 1)
-    if parts == 1 or num_tokens > FEW_TOKENS or jax.default_backend() != "cpu":
+    if parts == 1 or num_tokens > FEW_TOKENS or current().platform != "cpu":
         return jnp.einsum("...e,ne->...n", x, rows, preferred_element_type=jnp.float32)
     tokens = jnp.broadcast_to(x.reshape(1, num_tokens, -1), (parts, num_tokens, x.shape[-1]))
     split = rows.reshape(parts, -1, rows.shape[-1])

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from gptjax.attention.choices import choice_lines
+from gptjax.attention.device import current
 from gptjax.attention.dispatch import choose
 from gptjax.attention.implementations.implementation import Call
 from gptjax.attention.patterns import in_order
@@ -51,22 +53,38 @@ def header_lines(
 
 
 def _attention(config: ExperimentConfig) -> str:
-    if config.model.trunk == "lstm":
-        return "none: an LSTM"
-    return f"{config.model.attention}: {attention_by(config)}"
+    return "; ".join(attention_choices(config)) or "none: an LSTM"
 
 
 def attention_by(config: ExperimentConfig) -> str:
     """What computes attention in training: one implementation, or several by layer and head."""
+    fixed = _fixed(config)
+    return fixed or ", ".join(dict.fromkeys(map(choose, attention_calls(config))))
+
+
+def attention_choices(config: ExperimentConfig) -> list[str]:
+    """A line for each pattern of a training step: what computes it, and why not the others."""
+    if config.model.trunk == "lstm":
+        return []
+    fixed = _fixed(config)
+    if fixed is not None:
+        return [f"{config.model.attention}: {fixed}, as the configuration says"]
+    return list(choice_lines(attention_calls(config)))
+
+
+def _fixed(config: ExperimentConfig) -> str | None:
+    """The implementation where it is not chosen call by call."""
     parallelism, model = config.parallelism, config.model
     if parallelism.sequence > 1:
         name = "blockwise" if model.attention_impl == "auto" else model.attention_impl
         return f"{name}, {parallelism.sequence_attention} over {parallelism.sequence} devices"
-    if model.attention_impl != "auto":
-        return model.attention_impl
+    return None if model.attention_impl == "auto" else model.attention_impl
+
+
+def attention_calls(config: ExperimentConfig) -> list[Call]:
+    """The attention calls of a training step of a resolved `config`."""
     given = kind_of(config).attention_calls(config)
-    calls = (call for each in given for call in _calls(model, parallelism, each))
-    return ", ".join(dict.fromkeys(map(choose, calls)))
+    return [call for each in given for call in _calls(config.model, config.parallelism, each)]
 
 
 def _calls(
@@ -74,14 +92,14 @@ def _calls(
 ) -> Iterator[Call]:
     """The calls that are `given` the same, as `attend` describes them, one a pattern."""
     assert model.d_head and model.d_value, "resolve the config first"
-    score = None if model.score == "none" else model.score
+    score, device = None if model.score == "none" else model.score, current()
     for whole in map(in_order, attention_cycle(model)):
         for pattern in whole.per_head():
             yield Call(
                 pattern=pattern,
-                platform=jax.default_backend(),
-                capability=getattr(jax.local_devices()[0], "compute_capability", ""),
-                devices=jax.device_count() if parallelism.strategy == "single" else 1,
+                platform=device.platform,
+                capability=device.capability,
+                devices=device.count if parallelism.strategy == "single" else 1,
                 head_dim=model.d_head,
                 value_dim=model.d_value,
                 dtype=model.dtype,

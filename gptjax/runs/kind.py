@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from gptjax.attention import scores
 from gptjax.config import Config, ExperimentConfig
@@ -26,7 +27,15 @@ from gptjax.models.transformer import attention_cycle, looks_ahead
 from gptjax.registry import unknown_name
 from gptjax.runs.learner import Learner, Prepared
 from gptjax.runs.life.moved import Content
-from gptjax.runs.planning.costs import Costs, Plan, Shapes, array, costs_of_model
+from gptjax.runs.planning.costs import (
+    Costs,
+    LargestProgram,
+    Plan,
+    Shapes,
+    array,
+    costs_of_model,
+)
+from gptjax.runs.planning.exchanges import Expected
 from gptjax.settings import Check
 from gptjax.tokenization import Tokenizer
 from gptjax.training.lora import adapter_count, targeted_kernels
@@ -253,9 +262,25 @@ class Kind(abc.ABC, Generic[Config]):
         ...
 
     @abc.abstractmethod
-    def planned_bytes(self, config: Config) -> int:
-        """Bytes on each device of the largest program, as compiled here; nothing is allocated."""
+    def largest_program(self, config: Config, mesh: Mesh | None = None) -> LargestProgram:
+        """Compiles the largest program for the devices of `mesh`; nothing is allocated.
+
+        Args:
+          config: resolved.
+          mesh: by default what `config.parallelism` says of all devices; its devices may be those
+            of a topology that is not at hand.
+        """
         ...
+
+    def expected_exchanges(
+        self, config: Config, plan: Plan, mesh: Any, itemsize: int
+    ) -> list[Expected] | None:
+        """What the devices of `mesh` are to exchange in a step; None where no formula is known.
+
+        `itemsize` is the bytes of a number that is computed with.
+        """
+        del config, plan, mesh, itemsize
+        return None
 
 
 KINDS: dict[str, str] = {

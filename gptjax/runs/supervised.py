@@ -9,13 +9,17 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+from jax.sharding import Mesh
 
+from gptjax.attention.device import compiling_for
 from gptjax.config import Config, batch_schedule
 from gptjax.inference.samples import SamplePrompt, TextSamples, check_sampled
 from gptjax.models.adapters import Base, joined
 from gptjax.models.layers import identity
 from gptjax.runs.initial.params import initial_params
 from gptjax.runs.kind import Kind, Plan
+from gptjax.runs.planning.costs import LargestProgram
+from gptjax.runs.planning.exchanges import Expected, expected
 from gptjax.runs.program import Program
 from gptjax.runs.task import Task
 from gptjax.runs.workdir import WorkDirectory
@@ -24,10 +28,10 @@ from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import Outcome, RunIO, fit
 from gptjax.training.lora import base_of
 from gptjax.training.losses import Batch
-from gptjax.training.memory import planned_bytes
 from gptjax.training.partitioning import (
     batch_sharding,
     batch_share,
+    device_of,
     model_attributes,
     num_chips,
 )
@@ -82,18 +86,28 @@ class Supervised(Kind[Config]):
             },
         )
 
-    def planned_bytes(self, config: Config) -> int:
-        """Bytes on each device of one training step of the largest batch."""
-        program = Program(config)
+    def largest_program(self, config: Config, mesh: Mesh | None = None) -> LargestProgram:
+        """One training step of the largest batch; see `Kind.largest_program`."""
+        program = Program(config, mesh)
         batch = {
             name: jax.ShapeDtypeStruct(
                 array.shape, array.dtype, sharding=batch_sharding(program.mesh, len(array.shape))
             )
             for name, array in self.largest_batch(config).items()
         }
-        return planned_bytes(
-            program.train_step.lower(program.target, batch, program.base).compile()
-        )
+        with compiling_for(device_of(program.mesh)):
+            return LargestProgram(
+                program.train_step.lower(program.target, batch, program.base).compile()
+            )
+
+    def expected_exchanges(
+        self, config: Config, plan: Plan, mesh: Any, itemsize: int
+    ) -> list[Expected] | None:
+        """Those of a decoder's step; see `Kind.expected_exchanges`."""
+        if not self.predicts_next or config.model.trunk == "lstm":
+            return None
+        tokens = self.tokens(self.largest_batch(config))
+        return expected(config, plan.trees, mesh.shape, tokens, itemsize)
 
 
 class SupervisedLearner:

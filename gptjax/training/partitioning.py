@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gptjax import attention
+from gptjax.attention.device import Device
 from gptjax.attention.implementations.context_parallel import context_parallel
 from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
@@ -74,6 +75,13 @@ def make_mesh(config: ParallelismConfig, devices: Sequence[Any] | None = None) -
     shape = mesh_shape(config, len(devices))
     arranged = ordered(devices[: math.prod(shape)], shape)
     return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def device_of(mesh: Mesh) -> Device:
+    """What attention is to know of the devices of `mesh`, which need not be at hand."""
+    first = mesh.devices.flat[0]
+    platform = "gpu" if first.platform in ("cuda", "rocm") else first.platform
+    return Device(platform, getattr(first, "compute_capability", ""), mesh.size)
 
 
 def num_chips(mesh: Mesh) -> int:

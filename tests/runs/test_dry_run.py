@@ -9,7 +9,13 @@ from experiments.configs import EXPERIMENTS
 from gptjax.config import ParallelismConfig, resolve
 from gptjax.models.gpt import GPT
 from gptjax.runs.planning import dry_run as module
-from gptjax.runs.planning.dry_run import GIB, bytes_of_each_device, dry_run, dry_run_lines
+from gptjax.runs.planning.dry_run import (
+    GIB,
+    Planned,
+    bytes_of_each_device,
+    dry_run,
+    dry_run_lines,
+)
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.networks import ActorCritic
@@ -29,9 +35,9 @@ def planned(monkeypatch):
     """Stands in for the compiler: a step needs as much again as the state of `asked`."""
     asked = []
 
-    def plan(config, devices):
+    def plan(config, devices, target):
         asked.append(devices)
-        return 1000 * GIB
+        return Planned(1000 * GIB)
 
     monkeypatch.setattr(module, "_planned_in_a_child", plan)
     return asked

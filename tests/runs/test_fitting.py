@@ -9,7 +9,7 @@ from experiments.configs import EXPERIMENTS
 from gptjax.config import resolve
 from gptjax.runs.planning import dry_run as module
 from gptjax.runs.planning.choices import MOST_DEVICES
-from gptjax.runs.planning.dry_run import GIB, dry_run
+from gptjax.runs.planning.dry_run import GIB, Planned, dry_run
 from gptjax.runs.planning.fitting import fitting
 from tests.support.binaries import call
 
@@ -31,9 +31,9 @@ def planned(monkeypatch):
     """The configurations for which the stand-in was asked."""
     asked = []
 
-    def plan(config, devices):
+    def plan(config, devices, target):
         asked.append(config)
-        return _planned(config, devices)
+        return Planned(_planned(config, devices))
 
     monkeypatch.setattr(module, "_planned_in_a_child", plan)
     return asked

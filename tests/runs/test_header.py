@@ -1,5 +1,7 @@
 """The header of a run says what its steps compute."""
 
+import re
+
 import jax
 import pytest
 
@@ -66,4 +68,6 @@ def test_attention_is_computed_by_what_the_header_names(
         *(params, kind.largest_batch(config)),
     )
     assert attention_by(config) == expected
+    for line in header.attention_choices(config):  # says why
+        assert re.fullmatch(rf".+: {expected}, .+", line) and "Causal" not in line
     assert asked == made

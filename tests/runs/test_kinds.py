@@ -21,6 +21,7 @@ from gptjax.runs.replay import learner_in, replay
 from gptjax.runs.run_identity import IDENTITY, changes
 from gptjax.settings import fields
 from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.training.partitioning import make_mesh
 from gptjax.training.reporting.metrics import read_metrics
 from gptjax.training.reporting.throughput import Peak
 from tests.support.alignment_runs import make_config, prepared, rows, run, stopping
@@ -153,8 +154,13 @@ def test_parameters_are_those_of_the_leaves_less_the_rows_that_pad_the_vocabular
 @pytest.mark.parametrize("name", ALL_KINDS)
 def test_a_dry_run_says_what_is_held(name, monkeypatch, trained):
     """A step is planned for the toy; test_dry_run plans that of a reward model."""
-    planned = kind_named("toy").planned_bytes if name == "toy" else lambda config: 10**8
-    monkeypatch.setattr(dry_run, "_planned_in_a_child", lambda config, _: planned(config))
+
+    def planned(config, devices, target):
+        if name != "toy":
+            return dry_run.Planned(10**8)
+        return dry_run.planned_on(config, make_mesh(config.parallelism))
+
+    monkeypatch.setattr(dry_run, "_planned_in_a_child", planned)
     config, kind = trained.config(name), kind_named(name)
     figures = dry_run.dry_run(config, device_memory_gib=1.0)
     params = kind.shapes(config)
@@ -178,9 +184,9 @@ def test_chunks_of_the_loss_are_for_kinds_that_have_them(name, has):
 def test_a_step_of_every_kind_can_be_planned(name, trained):
     config = trained.config(name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dry_run, "_planned_in_a_child", lambda *_: 0)
+        patch.setattr(dry_run, "_planned_in_a_child", lambda *_: dry_run.Planned(0))
         held = dry_run.dry_run(config)["parameter_bytes"]
-    assert kind_named(name).planned_bytes(config) > held
+    assert kind_named(name).largest_program(config).bytes > held
 
 
 @pytest.mark.parametrize("name", tiered(zip(SUPERVISED, strict=True), [("toy",)]))

@@ -117,7 +117,7 @@ def test_what_cannot_be_is_refused_in_one_line(trained, tmp_path, changes, messa
 @pytest.mark.parametrize("name", tiered([("sft",), ("ppo",)], [("sft",)]))
 def test_a_dry_run_shows_what_is_saved(name, trained, monkeypatch):
     """A float32 base, adapters, and an optimizer of adapters alone: two numbers for each."""
-    monkeypatch.setattr(dry_run, "_planned_in_a_child", lambda *_: 10**8)
+    monkeypatch.setattr(dry_run, "_planned_in_a_child", lambda *_: dry_run.Planned(10**8))
     ema = {"optimizer__ema_decay": None}
     whole = dry_run.dry_run(trained.config(name, **ema))
     figures = dry_run.dry_run(trained.config(name, **ema, **LORA))
@@ -151,7 +151,7 @@ def test_every_kind_is_trained_by_adapters(name, trained, tmp_path):
     )
     shapes = kind_named(name).shapes(workdir.config())
     assert jax.tree.map(np.shape, workdir.restored()) == jax.tree.map(np.shape, shapes)
-    assert kind_named(name).planned_bytes(workdir.config()) > 0
+    assert kind_named(name).largest_program(workdir.config()).bytes > 0
     if name == "ppo":
         assert rows(workdir)[0]["kl"] == 0.0  # the reference is the base
         critic = StoredParameters(workdir.path / "checkpoints", None, "optimizer").shapes

@@ -9,6 +9,7 @@ from gptjax import attention
 from gptjax.attention import parse
 from gptjax.attention.blocks import EMPTY, FULL, PARTIAL
 from gptjax.studies.attention_report import costs, parity, pictures
+from gptjax.studies.attention_report.devices import device_choices
 from tests.support.binaries import call
 
 
@@ -70,11 +71,34 @@ def test_the_parity_matrix_is_full(made):
 def test_the_report_reads_as_tables_with_pictures(made):
     text = (made / "report.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `banded")]
-    assert len(rows) == 3 and all(line.count(" | ") == rows[0].count(" | ") for line in rows[:2])
+    assert len(rows) == 5 and all(line.count(" | ") == rows[0].count(" | ") for line in rows[:2])
     assert "`banded(window=3)\\|sinks(window=1,sinks=2)`" in rows[0]
     assert "fused, float32: refuses 3 of 3" in text
     names = {path.name for path in made.glob("*.png")}
     assert len(names) == 4 and all(f"({name})" in text for name in names)
+
+
+def test_each_device_has_its_implementation_and_says_why():
+    def at(pattern, length):
+        rows = device_choices(parse(pattern)[0], length)
+        return {row["device"].split(",")[0]: row for row in rows}
+
+    band, strided = at("banded(window=256)", 8192), at("strided(stride=128)", 8192)
+    assert [row["implementations"] for row in band.values()] == [
+        ["blockwise"],
+        ["fused"],
+        ["fused"],
+    ]
+    assert strided["H100"]["implementations"] == ["blockwise"]
+    assert "cuDNN masks dense and causally banded" in strided["H100"]["reasons"][0]
+    assert strided["TPU"]["reasons"] == [
+        "strided(stride=128,part=both): fused, one kernel of the device"
+    ]
+    assert at("heads(dense,strided(stride=128))", 8192)["H100"]["implementations"] == [
+        *("fused", "blockwise")
+    ]
+    refused = at("strided(stride=512)", 64)["CPU"]
+    assert not refused["implementations"] and "at most the length" in refused["reasons"][0]
 
 
 def test_a_difference_is_found(monkeypatch):

@@ -109,7 +109,7 @@ def context_parallel(sharding: NamedSharding, way: str) -> Callable[..., jax.Arr
         ) -> jax.Array:
             score = None if score is None else _FromHead(score, first[0])
             if way == "ring":
-                steps = _steps(ordered, length, size, restarts)
+                steps = ring_steps(ordered, length, size, restarts)
                 block = functools.partial(_block, attend_with_lse, options)
                 return _ring(_Ring(block, steps, axis, size), q, k, v, score, places)
             gather = functools.partial(jax.lax.all_gather, axis_name=axis, tiled=True)
@@ -169,7 +169,7 @@ def _block(
     )
 
 
-def _steps(pattern: Pattern, length: int, size: int, restarts: bool) -> tuple[int, ...]:
+def ring_steps(pattern: Pattern, length: int, size: int, restarts: bool) -> tuple[int, ...]:
     """Steps round the ring, ascending, after which some device may attend to the keys it holds."""
     share = length // size
     parts = [anywhere(part) if restarts else part for part in pattern.per_head()]

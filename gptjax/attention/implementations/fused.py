@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from gptjax.attention.algebra import UNKNOWN, And, Causal, Pattern
+from gptjax.attention.device import current
 from gptjax.attention.implementations.implementation import Call, Implementation
 from gptjax.attention.implementations.splash import LARGEST_BLOCK, splash
 from gptjax.attention.patterns import Banded, Dense
@@ -30,7 +31,7 @@ MOST_PAIRS_LOOKED_AT = 32_768**2
 
 def fused(q: jax.Array, k: jax.Array, v: jax.Array, rules: Rules) -> tuple[jax.Array, None]:
     """Attention by the device's own kernel; arguments as `reference.reference`."""
-    kernel = splash if jax.default_backend() == "tpu" else cudnn
+    kernel = splash if current().platform == "tpu" else cudnn
     return kernel(q, k, v, rules), None
 
 

@@ -17,6 +17,7 @@ from gptjax.models.costs import (
     parameter_count,
     training_flops_per_token,
 )
+from gptjax.training.memory import planned_bytes
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
@@ -51,6 +52,24 @@ class Plan:
     outside: tuple[str, ...]
     bytes: Mapping[str, int]
     flops: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class LargestProgram:
+    """The compiled program of a run that needs most memory.
+
+    Attributes:
+      compiled: nothing of it is run.
+      shared_bytes: on each device, of arguments that are one array and are counted twice.
+    """
+
+    compiled: jax.stages.Compiled
+    shared_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes on each device."""
+        return planned_bytes(self.compiled) - self.shared_bytes
 
 
 def costs_of_model(

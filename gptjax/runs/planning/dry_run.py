@@ -18,17 +18,23 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh, AxisType
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
+from gptjax.attention.device import compiling_for, current
 from gptjax.config import ExperimentConfig, resolve
+from gptjax.runs.header import attention_choices
 from gptjax.runs.kind import KINDS, Plan, kind_named, kind_of
+from gptjax.runs.planning.ahead import target_device, target_devices
+from gptjax.runs.planning.collectives import Collective, collectives
+from gptjax.runs.planning.exchanges import exchange_lines, exchanges
 from gptjax.settings import from_dict, to_dict
 from gptjax.training.memory import bytes_of_each_device
-from gptjax.training.partitioning import AXES, mesh_shape
+from gptjax.training.partitioning import AXES, make_mesh, mesh_shape
 
 GIB = 2**30
 QUICKLY = "--xla_backend_optimization_level=0"
@@ -51,8 +57,24 @@ class Held:
     bytes: Mapping[str, int]
 
 
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What is known of the largest program of a run, once it is compiled.
+
+    Attributes:
+      bytes: on each device.
+      collectives: what the devices exchange; none on one device.
+    """
+
+    bytes: int
+    collectives: Sequence[Collective] = ()
+
+
 def dry_run(
-    config: ExperimentConfig, device_memory_gib: float | None = None, devices: int | None = None
+    config: ExperimentConfig,
+    device_memory_gib: float | None = None,
+    devices: int | None = None,
+    target: str | None = None,
 ) -> dict[str, Any]:
     """The figures of a resolved `config`, for one JSON line; bytes are those of each device.
 
@@ -60,24 +82,35 @@ def dry_run(
       config: its parallelism may ask for more devices than there are.
       device_memory_gib: what `fits` compares with; None: what the device at hand says it has.
       devices: as `held` has them.
+      target: what the largest program is compiled for, of `choices.TARGETS`; None: CPUs.
 
     Raises:
-      ValueError: as `held`.
+      ValueError: as `held`, or as `target_devices`.
     """
     all_held = held(config, devices)
-    total = estimated_bytes(config, all_held)
+    planned = _planned_in_a_child(config, all_held.mesh.size, target)
+    total = planned.bytes + _outside(all_held)
+    # A CPU's compiler computes, and sends, in float32 what others do in bfloat16.
+    itemsize = 4 if target is None else jnp.dtype(config.model.dtype).itemsize
+    wanted = kind_of(config).expected_exchanges(config, all_held.plan, all_held.mesh, itemsize)
+    device = current() if target is None else target_device(target, all_held.mesh.size)
+    with compiling_for(device):
+        choices = attention_choices(config)
     memory = _device_memory() if device_memory_gib is None else round(device_memory_gib * GIB)
     trained = sum(leaf.size for leaf in jax.tree.leaves(all_held.plan.trees["parameter_bytes"]))
     return {
         "parameters": kind_of(config).costs(config).parameters,
         **({} if config.lora.rank is None else {"trained_parameters": trained}),
         "mesh": dict(all_held.mesh.shape),
+        "compiled_for": target or "cpu",
         **all_held.bytes,
         "estimated_activation_bytes": total - sum(all_held.bytes.values()),
         "estimated_total_bytes": total,
         "device_memory_bytes": memory,
         "estimated_to_fit": None if memory is None else total <= memory,
         **all_held.plan.flops,
+        "exchanges": exchanges(planned.collectives, wanted),
+        "attention": [f"on {device.platform}: {line}" for line in choices],
     }
 
 
@@ -108,8 +141,12 @@ def held(config: ExperimentConfig, devices: int | None = None) -> Held:
 
 def estimated_bytes(config: ExperimentConfig, all_held: Held) -> int:
     """Bytes on each device of what a run holds and of its largest program, which is compiled."""
-    outside = sum(all_held.bytes[name] for name in (*all_held.plan.outside, *all_held.plan.bytes))
-    return _planned_in_a_child(config, all_held.mesh.size) + outside
+    return _planned_in_a_child(config, all_held.mesh.size, None).bytes + _outside(all_held)
+
+
+def _outside(all_held: Held) -> int:
+    """Bytes on each device of what the largest program does not take."""
+    return sum(all_held.bytes[name] for name in (*all_held.plan.outside, *all_held.plan.bytes))
 
 
 def dry_run_lines(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -141,6 +178,10 @@ def dry_run_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {'FLOPs a step, as if dense':42} {figures['flops_per_step']:12.3e}"
     if "executed_flops_per_step" in figures:
         yield f"  {'FLOPs a step, executed':42} {figures['executed_flops_per_step']:12.3e}"
+    if figures["exchanges"]:
+        yield from exchange_lines(figures["exchanges"])
+    for line in figures["attention"]:
+        yield f"  attention {line}"
     yield {
         True: "it should fit",
         False: "it should NOT fit",
@@ -153,11 +194,14 @@ def _device_memory() -> int | None:
     return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
-def _planned_in_a_child(config: ExperimentConfig, devices: int) -> int:
-    """Bytes of the largest program on each of as many virtual devices.
+def _planned_in_a_child(config: ExperimentConfig, devices: int, target: str | None) -> Planned:
+    """The largest program of as many virtual devices, or of as many that are not at hand.
 
     A process can make virtual devices only once, so that they are those of a child. Nothing of it
     runs, so that XLA need not spend its time on fast code; what it plans differs by 2% at most.
+
+    Raises:
+      ValueError: as `target_devices`.
     """
     child = subprocess.run(
         [sys.executable, "-m", __name__],
@@ -166,6 +210,7 @@ def _planned_in_a_child(config: ExperimentConfig, devices: int) -> int:
                 "kind": [config.kind, KINDS[config.kind]],
                 "config": to_dict(config),
                 "devices": devices,
+                "target": target,
             }
         ),
         env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICKLY},
@@ -173,17 +218,33 @@ def _planned_in_a_child(config: ExperimentConfig, devices: int) -> int:
         text=True,
         check=True,
     )
-    return json.loads(child.stdout)
+    told = json.loads(child.stdout)
+    if "refused" in told:
+        raise ValueError(told["refused"])
+    return Planned(told["bytes"], [Collective(**row) for row in told["collectives"]])
 
 
-def _planned_as_asked(asked: dict[str, Any]) -> int:
-    """Plans the run that the parent process describes on standard input; returns its bytes."""
-    jax.config.update("jax_num_cpu_devices", asked["devices"])
+def _planned_as_asked(asked: dict[str, Any]) -> dict[str, Any]:
+    """Plans the run that the parent process describes on standard input; for JSON."""
+    count, target = asked["devices"], asked["target"]
+    jax.config.update("jax_num_cpu_devices", count if target is None else 1)
     name, module = asked["kind"]
     KINDS[name] = module
     kind = kind_named(name)
-    return kind.planned_bytes(resolve(from_dict(kind.config, asked["config"])))
+    config = resolve(from_dict(kind.config, asked["config"]))
+    try:
+        devices = None if target is None else target_devices(target, count)
+    except ValueError as error:
+        return {"refused": str(error)}
+    return dataclasses.asdict(planned_on(config, make_mesh(config.parallelism, devices)))
+
+
+def planned_on(config: ExperimentConfig, mesh: Mesh) -> Planned:
+    """What the devices of `mesh` hold and exchange in the largest program of `config`, resolved."""
+    program = kind_of(config).largest_program(config, mesh)
+    text = program.compiled.as_text() if mesh.size > 1 else None
+    return Planned(program.bytes, collectives(text, mesh.shape) if text else ())
 
 
 if __name__ == "__main__":
-    print(_planned_as_asked(json.load(sys.stdin)))
+    print(json.dumps(_planned_as_asked(json.load(sys.stdin))))

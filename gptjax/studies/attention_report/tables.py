@@ -31,6 +31,7 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     for place, shared in enumerate(report["lengths"]):
         parts += [*_costs(report["patterns"], shared, place), ""]
+    parts += [*_devices(report["patterns"], report["lengths"]), ""]
     parts += [*_parity(report["patterns"], report["parity_lengths"]), "", "## Pictures", ""]
     parts += [f"- [`{row['pattern']}`]({row['picture']})" for row in report["patterns"]]
     return "\n".join(parts) + "\n"
@@ -67,6 +68,34 @@ def _cost_cells(pattern: str, costs: dict[str, Any]) -> list[str]:
         _giga(costs["backward_flops"]),
         _mebi(costs["cache_bytes"]),
     ]
+
+
+def _devices(
+    patterns: Sequence[dict[str, Any]], lengths: Sequence[dict[str, float]]
+) -> Iterator[str]:
+    """What computes each pattern on devices, which need not be at hand, and why."""
+    yield "## Implementations by device"
+    yield ""
+    yield "What `auto` takes for a text, without packing, dropout or a score change."
+    for place, shared in enumerate(lengths):
+        yield ""
+        columns = [row["device"] for row in patterns[0]["devices"][place]]
+        cells = (
+            [
+                f"`{row['pattern']}`",
+                *(", ".join(x["implementations"]) for x in row["devices"][place]),
+            ]
+            for row in patterns
+        )
+        yield from markdown_table((f"at {shared['length']:,} positions", *columns), cells)
+        reasons = (
+            f"- {column['device']}: {reason}"
+            for row in patterns
+            for column in row["devices"][place]
+            for reason in column["reasons"]
+        )
+        yield ""
+        yield from dict.fromkeys(reasons)
 
 
 def _parity(patterns: Sequence[dict[str, Any]], lengths: Sequence[int]) -> Iterator[str]:

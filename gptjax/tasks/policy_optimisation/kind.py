@@ -24,6 +24,7 @@ from gptjax.models.transformer import looks_ahead
 from gptjax.runs import inputs
 from gptjax.runs.kind import Kind, Plan, Saving
 from gptjax.runs.life.moved import Content
+from gptjax.runs.planning.costs import LargestProgram
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import Check
 from gptjax.tasks.policy_optimisation import plan
@@ -124,9 +125,9 @@ class PolicyOptimisation(Kind[PPOConfig]):
         """Policy, value network, reference, reward models and rollouts; see `plan`."""
         return plan.plan(config, mesh)
 
-    def planned_bytes(self, config: PPOConfig) -> int:
-        """Bytes on each device of one update, with answers at their limits."""
-        return plan.planned_update_bytes(config)
+    def largest_program(self, config: PPOConfig, mesh: Mesh | None = None) -> LargestProgram:
+        """One update, with answers at their limits; see `Kind.largest_program`."""
+        return plan.planned_update(config, mesh)
 
 
 class PolicyLearner:

@@ -1,7 +1,7 @@
 """Memory that a run of PPO needs: bytes of each network on each device, and of its largest program.
 
 plan(config, mesh).trees["parameter_bytes"]
-planned = planned_update_bytes(config)   # in a process that has the devices
+planned = planned_update(config).bytes   # in a process that has the devices
 
 The reward models are those of `config.ppo.rewards`, the value network's of `config.ppo.value_from`
 or the first of them; their work directories need no more than a config.json. Where the rewards are
@@ -15,22 +15,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from gptjax.alignment.ppo import Bases
 from gptjax.alignment.reward_model import RewardModel
+from gptjax.attention.device import compiling_for
 from gptjax.config import ModelConfig
 from gptjax.inference.decoding import piece_size
 from gptjax.inference.prefill import PIECE, bucket
 from gptjax.models.costs import training_flops_per_token
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.runs.kind import Plan, kind_of
-from gptjax.runs.planning.costs import Shapes, array
+from gptjax.runs.planning.costs import LargestProgram, Shapes, array
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.policy_optimisation.checks import minibatches_divide
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.tasks.policy_optimisation.networks import ActorCritic
-from gptjax.training.memory import bytes_of_each_device, planned_bytes
-from gptjax.training.partitioning import batch_sharding, make_mesh, placed
+from gptjax.training.memory import bytes_of_each_device
+from gptjax.training.partitioning import batch_sharding, device_of, make_mesh, placed
 
 
 def plan(config: PPOConfig, mesh: Any) -> Plan:
@@ -162,12 +164,12 @@ def update_batches(config: PPOConfig) -> tuple[Shapes, Shapes | None]:
     return batch, kind_of(config).largest_batch(dataclasses.replace(config, training=training))
 
 
-def planned_update_bytes(config: PPOConfig) -> int:
-    """Bytes on each device of one update of a resolved `config`; nothing is allocated.
+def planned_update(config: PPOConfig, mesh: Mesh | None = None) -> LargestProgram:
+    """One update of a resolved `config`, compiled for `mesh`; nothing is allocated.
 
     Arrays that the bases of adapters share are counted once.
     """
-    mesh = make_mesh(config.parallelism)
+    mesh = make_mesh(config.parallelism) if mesh is None else mesh
     networks = networks_of(config, mesh)
 
     def put(arrays: Shapes | None) -> Shapes | None:
@@ -184,8 +186,9 @@ def planned_update_bytes(config: PPOConfig) -> int:
     update: Any = networks.programs(text is not None).update
     bases = networks.planned_bases()
     shared = bytes_of_each_device(bases) - bytes_of_each_device(held_bases(config, networks))
-    compiled = update.lower(networks.target, put(batch), put(text), bases).compile()
-    return planned_bytes(compiled) - shared
+    with compiling_for(device_of(mesh)):
+        compiled = update.lower(networks.target, put(batch), put(text), bases).compile()
+    return LargestProgram(compiled, shared)
 
 
 def flops_of_an_iteration(config: PPOConfig) -> float:

@@ -1,0 +1,1 @@
+"""Parts of the suite `accelerator`: they need JAX, Flax, optax and orbax alone."""
