@@ -27,6 +27,7 @@ class TrainingProgram:
       tokens: of a step.
       flops, executed_flops: of a step, as if attention were dense and as it is.
       compile_seconds: from the program's definition to the compiled one.
+      text: of the compiled program, its HLO.
       bytes: of memory that it needs on each device, state and batch included.
     """
 
@@ -45,7 +46,7 @@ class TrainingProgram:
         began = time.perf_counter()
         self._step = program.train_step.lower(self.state, self._batch).compile()
         self.compile_seconds = time.perf_counter() - began
-        self.bytes = planned_bytes(self._step)
+        self.bytes, self.text = planned_bytes(self._step), self._step.as_text()
         self.tokens, costs = kind.tokens(batch), kind.costs(config)
         self.flops = costs.flops_per_token * self.tokens
         self.executed_flops = costs.executed_flops_per_token * self.tokens
