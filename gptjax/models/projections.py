@@ -104,8 +104,8 @@ def _affine_backward(num_axes: int, residuals: Any, g: jax.Array) -> tuple[jax.A
     x, kernel = residuals
     width = math.prod(kernel.shape[:num_axes])
     rows, g_rows = x.reshape(-1, width), g.reshape(-1, kernel.size // width)
-    x_bar = jax.lax.dot_general(g_rows, kernel.reshape(width, -1), (((1,), (1,)), ((), ())))
-    kernel_bar = jax.lax.dot_general(rows, g_rows, (((0,), (0,)), ((), ())))
+    x_bar = _contracted(g_rows, kernel.reshape(width, -1), 1, 1)
+    kernel_bar = _contracted(rows, g_rows, 0, 0)
     bias_bar = jax.lax.reduce_sum(g_rows, (0,)).reshape(kernel.shape[num_axes:])
     return x_bar.reshape(x.shape), kernel_bar.reshape(kernel.shape), bias_bar
 
@@ -132,9 +132,27 @@ def rows_product(x: jax.Array, rows: jax.Array) -> jax.Array:
     """
     num_tokens = math.prod(x.shape[:-1])
     parts = next((n for n in range(2, _MOST_PARTS) if rows.shape[0] % n == 0), 1)
+    if num_tokens > FEW_TOKENS and x.dtype == jnp.float32 and jax.default_backend() == "cpu":
+        return _many_rows_product(x.reshape(num_tokens, -1), rows).reshape(*x.shape[:-1], -1)
     if parts == 1 or num_tokens > FEW_TOKENS or jax.default_backend() != "cpu":
         return jnp.einsum("...e,ne->...n", x, rows, preferred_element_type=jnp.float32)
     tokens = jnp.broadcast_to(x.reshape(1, num_tokens, -1), (parts, num_tokens, x.shape[-1]))
     split = rows.reshape(parts, -1, rows.shape[-1])
     y = jnp.einsum("pne,pte->pnt", split, tokens, preferred_element_type=jnp.float32)
     return y.transpose(2, 0, 1).reshape(*x.shape[:-1], -1)
+
+
+def _contracted(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
+    return jax.lax.dot_general(x, y, (((x_axis,), (y_axis,)), ((), ())))
+
+
+@jax.custom_vjp
+def _many_rows_product(x: jax.Array, rows: jax.Array) -> jax.Array:
+    """x [M, E] and rows [N, E] to [M, N]; the gradient of rows is g^T x, as that of `affine`."""
+    return _contracted(x, rows, 1, 1)
+
+
+_many_rows_product.defvjp(
+    lambda x, rows: (_contracted(x, rows, 1, 1), (x, rows)),
+    lambda kept, g: (_contracted(g, kept[1], 1, 0), _contracted(g, kept[0], 0, 0)),
+)

@@ -24,7 +24,7 @@ _PARTS = (
 # Names that XLA gives to fusions of operations that compute nothing.
 _MOVES = {"copy", "transpose", "bitcast", "slice", "wrapped", "concatenate", "reshape", "pad"}
 _MOVES |= {"dynamic", "update", "fusion", "broadcast", "convert", "reverse", "gather"}
-_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%([\w.\-]+) = (\S+|\([^=]*\)) ([\w\-]+)\((.*)$")
+_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%([\w.\-]+) \(.*\{$")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 

@@ -30,7 +30,7 @@ rhs_contracting_dims={1}, metadata={op_name="transpose(jvp(GPT))/feed_forward/up
   %dot.4 = f32[2,32,32]{2,1,0} dot(%r.1, %r.1), lhs_batch_dims={0}, lhs_contracting_dims={2}, \
 rhs_batch_dims={0}, rhs_contracting_dims={2}, metadata={op_name="GPT/attention/dot_general"}
   %copy_bitcast_fusion.2 = f32[8,64]{1,0} fusion(%x.1), kind=kLoop, calls=%fused_computation.1
-  %while.3 = (f32[64,32]{1,0}, s32[]) while(%tuple.1), condition=%cond, body=%body
+  %while.3 = (f32[64,32]{1,0}, /*index=1*/s32[]) while(%tuple.1), condition=%cond, body=%body
   ROOT %tuple.2 = (f32[64,32]{1,0}) tuple(%tanh_fusion)
 }
 """
