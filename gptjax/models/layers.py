@@ -40,7 +40,7 @@ def _gelu_tanh_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
     scale, cubic = (2.0 / math.pi) ** 0.5, 0.044715
     square = x * x
     tanh = jnp.tanh(scale * x * (1.0 + cubic * square))
-    slope = 0.5 * scale * x * (1.0 - tanh * tanh) * (1.0 + 3.0 * cubic * square)
+    slope = 0.5 * scale * x * (1.0 - tanh) * (1.0 + tanh) * (1.0 + 3.0 * cubic * square)
     return (g * (0.5 * (1.0 + tanh) + slope),)
 
 

@@ -131,4 +131,4 @@ def test_slopes_of_activations_against_differences(name):
     written, step = ORACLES[name], 1e-6
     expected = [(written(y + step) - written(y - step)) / (2 * step) for y in x]
     slopes = jax.vmap(jax.grad(ACTIVATIONS[name]))(jnp.asarray(x, jnp.float32))
-    np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=1e-5)
