@@ -4,9 +4,10 @@ figures = step_budget(TrainingProgram(config))
 figures["shares"]["products"]   # of a step; all shares add up to 1
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import Any
 
+from experiments.benchmarks.step.forms import product_rates
 from experiments.benchmarks.step.operations import Operation, Product, operations
 from experiments.benchmarks.step.timeline import IDLE, seconds_by_operation, traced
 from experiments.benchmarks.training_program import TrainingProgram
@@ -28,15 +29,16 @@ PARTS = (
 
 
 def step_budget(program: TrainingProgram, steps: int = STEPS) -> dict[str, Any]:
-    """Profiles some steps.
+    """Profiles some steps, and measures the forms of their products.
 
     Args:
-      program: compiled for a CPU.
+      program: compiled for a CPU, in float32.
       steps: that are profiled, after one that is not.
 
     Returns:
       `step_seconds`, under the profiler; `shares` of it by part, which add up to 1; `products`, by
-      the name of each its share and its rate, GFLOP a second.
+      the name of each its share, its rate from start to end, GFLOP a second, and the best form's;
+      `products_seconds` of a step, and what they would be at the best forms' rates.
     """
     program()
     with traced() as trace:
@@ -45,23 +47,33 @@ def step_budget(program: TrainingProgram, steps: int = STEPS) -> dict[str, Any]:
     known = operations(program.text, program.tokens)
     callers = {name for name, operation in known.items() if operation.calls}
     seconds = seconds_by_operation(trace.intervals, callers)
-    runs = Counter(name for name, *_ in trace.intervals)
     total = sum(seconds.values())
-    shares, products, times = dict.fromkeys(PARTS, 0.0), defaultdict(float), Counter[Product]()
+    shares, of_products = dict.fromkeys(PARTS, 0.0), Counter[Product]()
     for name, taken in seconds.items():
         operation = known.get(name, Operation("waiting" if name == IDLE else "other"))
         shares[operation.part] += taken / total
         if operation.product:
-            products[operation.product] += taken
-            times[operation.product] += runs[name]
+            of_products[operation.product] += taken
+    lasted, times = Counter[Product](), Counter[Product]()
+    for name, start, end in trace.intervals:
+        if name in known and (product := known[name].product):
+            lasted[product] += (end - start) * 1e-9
+            times[product] += 1
+    products, at_best = {}, 0.0
+    for product, taken in of_products.most_common():
+        rates = product_rates(product)
+        best = max(rates, key=lambda name: rates[name])
+        at_best += product.flop * times[product] / steps / rates[best] / 1e9
+        products[product.name] = {
+            "share": taken / total,
+            "gflop_a_second": product.flop * times[product] / lasted[product] / 1e9,
+            "best_gflop_a_second": rates[best],
+            "best_form": best,
+        }
     return {
         "step_seconds": total / steps,
         "shares": shares,
-        "products": {
-            product.name: {
-                "share": taken / total,
-                "gflop_a_second": product.flop * times[product] / taken / 1e9,
-            }
-            for product, taken in sorted(products.items(), key=lambda item: -item[1])
-        },
+        "products": products,
+        "products_seconds": sum(of_products.values()) / steps,
+        "products_seconds_at_best": at_best,
     }

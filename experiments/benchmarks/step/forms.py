@@ -15,8 +15,9 @@ import numpy as np
 from experiments.benchmarks.interleaved import TimedProgram, interleaved
 from experiments.benchmarks.step.operations import Product
 
-ROUNDS = 5
-AT_ONCE = 3  # products of a program, of operands of their own, as those of several layers
+ROUNDS = 3
+# Products of a program, of operands of their own, as those of several layers; large ones are alone.
+AT_ONCE, LARGE_FLOP = 3, 2e10
 
 Form = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -27,15 +28,19 @@ def product_rates(product: Product, rounds: int = ROUNDS) -> dict[str, float]:
     Forms differ in which operands are stored transposed and in what is cut in two, since two
     products of a batch run on two cores.
     """
+    count = AT_ONCE if product.flop < LARGE_FLOP else 1
+    even = product.rows % 2 == product.contracted % 2 == 0
     programs = {
-        name: _timed(product, form, left, right) for name, (form, left, right) in FORMS.items()
+        name: _timed(product, form, left, right, count)
+        for name, (form, left, right) in FORMS.items()
+        if even or "in two" not in name
     }
     seconds = interleaved(programs, rounds)
-    flop = product.flop * AT_ONCE
+    flop = product.flop * count
     return {name: flop / statistics.median(taken) / 1e9 for name, taken in seconds.items()}
 
 
-def _timed(product: Product, form: Form, left: bool, right: bool) -> TimedProgram:
+def _timed(product: Product, form: Form, left: bool, right: bool, count: int) -> TimedProgram:
     """A program of the form; `left`, `right`: whether the operand is stored transposed."""
     random = np.random.default_rng(0)
 
@@ -48,7 +53,7 @@ def _timed(product: Product, form: Form, left: bool, right: bool) -> TimedProgra
             stored(product.rows, product.contracted, left),
             stored(product.contracted, product.columns, right),
         )
-        for _ in range(AT_ONCE)
+        for _ in range(count)
     ]
     program = jax.jit(lambda pairs: [form(x, w) for x, w in pairs])
     jax.block_until_ready(program(pairs))

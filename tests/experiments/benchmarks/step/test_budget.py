@@ -2,6 +2,7 @@ import jax
 import pytest
 
 from experiments.benchmarks.step.budget import PARTS, step_budget
+from experiments.benchmarks.step.forms import FORMS
 from experiments.benchmarks.train import Shape
 from experiments.benchmarks.training_program import TrainingProgram
 
@@ -20,4 +21,10 @@ def test_shares_of_a_step_add_up():
     assert sum(each["share"] for each in products.values()) == pytest.approx(shares["products"])
     # Up, down, query, key, value and out; each forward and with its two gradients.
     assert {"forward [128,32] x [32,128]", "forward [128,128] x [128,32]"} <= products.keys()
-    assert all(each["gflop_a_second"] > 0 for each in products.values())
+    for each in products.values():
+        assert each["gflop_a_second"] > 0 and each["best_gflop_a_second"] > 0
+        assert each["best_form"] in FORMS
+    assert figures["products_seconds"] == pytest.approx(
+        shares["products"] * figures["step_seconds"]
+    )
+    assert figures["products_seconds_at_best"] > 0
