@@ -18,6 +18,7 @@ from gptjax.runs.kind import kind_of
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.training.interruption import Interrupted
+from gptjax.training.memory import keep_freed_memory
 from gptjax.training.reporting.trackers import load_trackers
 
 FLAGS = flags.FLAGS
@@ -62,6 +63,7 @@ def train_as_flags_say() -> None:
         return
     trackers = load_trackers([name for name in _TRACKER.value if name != "none"])
     workdir = WorkDirectory(_WORKDIR.value)
+    keep_freed_memory()
     connect(lambda: config.parallelism)
     enable_compilation_cache()
     ended = train(FLAGS.experiment, config, workdir, _RESTORE_STEP.value, trackers)
