@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 from jax.profiler import ProfileData
 
+_END = "end: "
 IDLE = ""  # the name of the time in which no operation ran
 Interval = tuple[str, float, float]  # an operation, its start and end in nanoseconds
 
@@ -38,20 +39,23 @@ def traced() -> Iterator[Traced]:
 
 
 def _intervals(profile: ProfileData) -> Iterator[Interval]:
-    """The operations' intervals. One that goes on after its call returned ends with its "end: "."""
+    """The operations' intervals, each from the start of its event to the end of its "end: " event.
+
+    An operation may go on after its call has returned. Its own runs come one after another, so that
+    starts and ends are paired in the order of time.
+    """
+    begun: dict[str, list[float]] = defaultdict(list)
+    ended: dict[str, list[float]] = defaultdict(list)
     for plane in profile.planes:
-        begun: dict[object, Interval] = {}
-        ended: dict[object, float] = {}
         for line in plane.lines:
             for event in line.events:
-                stats = dict(event.stats)
-                if "hlo_op" in stats:
-                    here = (event.name, event.start_ns, event.start_ns + event.duration_ns)
-                    begun[stats.get("_p", (line.name, event.start_ns))] = here
-                elif event.name.startswith("end: "):
-                    ended[stats.get("_c")] = event.start_ns + event.duration_ns
-        for key, (name, start, end) in begun.items():
-            yield name, start, max(end, ended.get(key, end))
+                if event.name.startswith(_END):
+                    ended[event.name.removeprefix(_END)].append(event.end_ns)
+                else:
+                    begun[event.name].append(event.start_ns)
+    for name, ends in ended.items():
+        for start, end in zip(sorted(begun[name]), sorted(ends), strict=False):
+            yield name, start, end
 
 
 def seconds_by_operation(
