@@ -27,7 +27,6 @@ class TrainingProgram:
       tokens: of a step.
       flops, executed_flops: of a step, as if attention were dense and as it is.
       compile_seconds: from the program's definition to the compiled one.
-      text: of the compiled program, its HLO.
       bytes: of memory that it needs on each device, state and batch included.
     """
 
@@ -46,10 +45,15 @@ class TrainingProgram:
         began = time.perf_counter()
         self._step = program.train_step.lower(self.state, self._batch).compile()
         self.compile_seconds = time.perf_counter() - began
-        self.bytes, self.text = planned_bytes(self._step), self._step.as_text()
+        self.bytes = planned_bytes(self._step)
         self.tokens, costs = kind.tokens(batch), kind.costs(config)
         self.flops = costs.flops_per_token * self.tokens
         self.executed_flops = costs.executed_flops_per_token * self.tokens
+
+    @property
+    def text(self) -> str:
+        """The compiled program, as HLO."""
+        return self._step.as_text() or ""
 
     def __call__(self) -> float:
         began = time.perf_counter()

@@ -120,7 +120,8 @@ class LayerNorm(nn.Module):
         scale = parameter(self, "scale", nn.initializers.ones, features, jnp.float32)
         bias = parameter(self, "bias", nn.initializers.zeros, features, jnp.float32)
         epsilon = self.config.layer_norm_epsilon
-        return _layer_norm(x.astype(jnp.float32), scale, bias, epsilon).astype(x.dtype)
+        y: Any = _layer_norm(x.astype(jnp.float32), scale, bias, epsilon)
+        return y.astype(x.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -4,7 +4,7 @@ figures = step_budget(TrainingProgram(config))
 figures["shares"]["products"]   # of a step; all shares add up to 1
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 from experiments.benchmarks.step.forms import product_rates
@@ -13,7 +13,7 @@ from experiments.benchmarks.step.timeline import IDLE, seconds_by_operation, tra
 from experiments.benchmarks.training_program import TrainingProgram
 
 STEPS = 3
-PARTS = (
+PARTS: tuple[str, ...] = (
     "products",
     "attention",
     "normalisation",
@@ -48,19 +48,21 @@ def step_budget(program: TrainingProgram, steps: int = STEPS) -> dict[str, Any]:
     callers = {name for name, operation in known.items() if operation.calls}
     seconds = seconds_by_operation(trace.intervals, callers)
     total = sum(seconds.values())
-    shares, of_products = dict.fromkeys(PARTS, 0.0), Counter[Product]()
+    shares: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+    of_products: dict[Product, float] = defaultdict(float)
     for name, taken in seconds.items():
         operation = known.get(name, Operation("waiting" if name == IDLE else "other"))
         shares[operation.part] += taken / total
         if operation.product:
             of_products[operation.product] += taken
-    lasted, times = Counter[Product](), Counter[Product]()
+    lasted: dict[Product, float] = defaultdict(float)
+    times = Counter[Product]()
     for name, start, end in trace.intervals:
         if name in known and (product := known[name].product):
             lasted[product] += (end - start) * 1e-9
             times[product] += 1
     products, at_best = {}, 0.0
-    for product, taken in of_products.most_common():
+    for product, taken in sorted(of_products.items(), key=lambda item: -item[1]):
         rates = product_rates(product)
         best = max(rates, key=lambda name: rates[name])
         at_best += product.flop * times[product] / steps / rates[best] / 1e9

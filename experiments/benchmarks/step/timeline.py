@@ -11,9 +11,9 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
-from jax.profiler import ProfileData
 
 _END = "end: "
 IDLE = ""  # the name of the time in which no operation ran
@@ -35,10 +35,10 @@ def traced() -> Iterator[Traced]:
         with jax.profiler.trace(directory):
             yield trace
         (profile,) = Path(directory).rglob("*.xplane.pb")
-        trace.intervals = list(_intervals(ProfileData.from_file(str(profile))))
+        trace.intervals = list(_intervals(jax.profiler.ProfileData.from_file(str(profile))))
 
 
-def _intervals(profile: ProfileData) -> Iterator[Interval]:
+def _intervals(profile: Any) -> Iterator[Interval]:
     """The operations' intervals, each from the start of its event to the end of its "end: " event.
 
     An operation may go on after its call has returned. Its own runs come one after another, so that
