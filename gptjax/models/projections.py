@@ -72,14 +72,19 @@ class Projection(nn.Module):
         return self.init_std * jax.random.normal(rng, shape)
 
 
+def on_one_cpu() -> bool:
+    """Whether tokens may be rows of one matrix: a mesh may divide both rows and positions."""
+    return jax.default_backend() == "cpu" and jax.device_count() == 1
+
+
 def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, num_axes: int) -> jax.Array:
     """Maps x [..., *in] by kernel [*in, *out] and adds bias [*out]; `in` are `num_axes` axes.
 
-    On a CPU its gradients are products of matrices of rows, that of the kernel x^T g. JAX's own is
-    (g^T x)^T, for which XLA's CPU compiler first copies g into its transpose, and once more for
+    On one CPU its gradients are products of matrices of rows, that of the kernel x^T g. JAX's own
+    is (g^T x)^T, for which XLA's CPU compiler first copies g into its transpose, and once more for
     the sum that is the bias's. Figures are in `docs/log.md`.
     """
-    if jax.default_backend() == "cpu":
+    if on_one_cpu():
         return _affine_by_rows(x, kernel, bias, num_axes)
     return _affine(x, kernel, bias, num_axes)
 
@@ -132,7 +137,7 @@ def rows_product(x: jax.Array, rows: jax.Array) -> jax.Array:
     """
     num_tokens = math.prod(x.shape[:-1])
     parts = next((n for n in range(2, _MOST_PARTS) if rows.shape[0] % n == 0), 1)
-    if num_tokens > FEW_TOKENS and x.dtype == jnp.float32 and jax.default_backend() == "cpu":
+    if num_tokens > FEW_TOKENS and x.dtype == jnp.float32 and on_one_cpu():
         return _many_rows_product(x.reshape(num_tokens, -1), rows).reshape(*x.shape[:-1], -1)
     if parts == 1 or num_tokens > FEW_TOKENS or jax.default_backend() != "cpu":
         return jnp.einsum("...e,ne->...n", x, rows, preferred_element_type=jnp.float32)

@@ -77,6 +77,13 @@ def test_initial_values_are_those_of_flax(inputs, features, num_axes):
     )
 
 
+@pytest.fixture(params=[True, False], ids=["one CPU", "others"])
+def alone(request, monkeypatch):
+    """The forms of products on one CPU, and those of meshes and accelerators."""
+    monkeypatch.setattr("gptjax.models.projections.on_one_cpu", lambda: request.param)
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize(("inputs", "features", "num_axes"), SHAPES)
 def test_gradients_are_those_of_sums_over_tokens(inputs, features, num_axes):
     module, x, params = made(inputs, features, num_axes, (2, 3))
@@ -97,6 +104,7 @@ def test_gradients_are_those_of_sums_over_tokens(inputs, features, num_axes):
         np.testing.assert_allclose(bar, of.reshape(bar.shape), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("alone")
 def test_gradients_of_sixteen_bits_keep_their_dtype():
     module, x, params = made((6,), (3, 5), 1, (2, 3))
 
@@ -106,3 +114,18 @@ def test_gradients_of_sixteen_bits_keep_their_dtype():
     bars, x_bar = jax.grad(loss, (0, 1))(params, x.astype(jnp.bfloat16))
     assert x_bar.dtype == jnp.bfloat16
     assert all(bar.dtype == jnp.float32 for bar in jax.tree.leaves(bars))
+
+
+@pytest.mark.usefixtures("alone")
+def test_gradients_of_a_product_with_rows():
+    rng = np.random.default_rng(3)
+    x, rows = rng.normal(size=(3, FEW_TOKENS, 5)), rng.normal(size=(7, 5))
+    g = rng.normal(size=(3, FEW_TOKENS, 7))
+    given = jnp.asarray(x, jnp.float32), jnp.asarray(rows, jnp.float32)
+    bars = jax.jit(jax.grad(lambda *given: jnp.sum(rows_product(*given) * g), (0, 1)))(*given)
+    expected = np.zeros(x.shape), np.zeros(rows.shape)
+    for i, j in np.ndindex(3, FEW_TOKENS):
+        expected[0][i, j] = g[i, j] @ rows
+        expected[1][:] += np.outer(g[i, j], x[i, j])
+    for bar, of in zip(bars, expected, strict=True):
+        np.testing.assert_allclose(bar, of, rtol=1e-4, atol=1e-4)
