@@ -50,6 +50,11 @@ class TrainingProgram:
         self.flops = costs.flops_per_token * self.tokens
         self.executed_flops = costs.executed_flops_per_token * self.tokens
 
+    @property
+    def text(self) -> str:
+        """The compiled program, as HLO."""
+        return self._step.as_text() or ""
+
     def __call__(self) -> float:
         began = time.perf_counter()
         self.state, metrics = self._step(self.state, self._batch)

@@ -6,6 +6,7 @@ normalises after each residual addition, GPT-2 for the one that normalises befor
     x, cache = Block(config, pattern=Dense()).apply({"params": params}, x)
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +25,29 @@ from gptjax.models.parameter_shapes import parameter
 from gptjax.models.positions import Rotation, rotate
 from gptjax.models.projections import Projection, head_shapes, transposed
 
+
+@jax.custom_vjp
+def gelu_tanh(x: jax.Array) -> jax.Array:
+    """GELU by tanh (arXiv 1606.08415, section 2); for its gradient only `x` is kept.
+
+    Automatic differentiation keeps up to four arrays of its size, which cost more to write and to
+    read again than the tanh costs.
+    """
+    return nn.gelu(x, approximate=True)
+
+
+def _gelu_tanh_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    scale, cubic = (2.0 / math.pi) ** 0.5, 0.044715
+    square = x * x
+    tanh = jnp.tanh(scale * x * (1.0 + cubic * square))
+    slope = 0.5 * scale * x * (1.0 - tanh) * (1.0 + tanh) * (1.0 + 3.0 * cubic * square)
+    return (g * (0.5 * (1.0 + tanh) + slope),)
+
+
+gelu_tanh.defvjp(lambda x: (gelu_tanh(x), x), _gelu_tanh_backward)
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
+    "gelu_tanh": gelu_tanh,
     "gelu": lambda x: nn.gelu(x, approximate=False),
     "gelu_sigmoid": lambda x: x * nn.sigmoid(1.702 * x),  # arXiv 1606.08415, section 2
     "relu": nn.relu,
@@ -97,11 +119,38 @@ class LayerNorm(nn.Module):
         features = x.shape[-1:]
         scale = parameter(self, "scale", nn.initializers.ones, features, jnp.float32)
         bias = parameter(self, "bias", nn.initializers.zeros, features, jnp.float32)
-        centred = x.astype(jnp.float32)
-        centred -= jnp.mean(centred, axis=-1, keepdims=True)
-        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-        normed = centred * jax.lax.rsqrt(variance + self.config.layer_norm_epsilon)
-        return (normed * _row(scale, x) + _row(bias, x)).astype(x.dtype)
+        epsilon = self.config.layer_norm_epsilon
+        y: Any = _layer_norm(x.astype(jnp.float32), scale, bias, epsilon)
+        return y.astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+    """For its gradient two arrays are kept, where automatic differentiation keeps three."""
+    return _layer_norm_forward(x, scale, bias, epsilon)[0]
+
+
+def _layer_norm_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, Any]:
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    normed = centred * inverse
+    return normed * _row(scale, x) + _row(bias, x), (normed, inverse, scale)
+
+
+def _layer_norm_backward(_: float, residuals: Any, g: jax.Array) -> tuple[jax.Array, ...]:
+    normed, inverse, scale = residuals
+    tokens = tuple(range(g.ndim - 1))
+    normed_bar = g * _row(scale, g)
+    mean = jnp.mean(normed_bar, axis=-1, keepdims=True)
+    along = jnp.mean(normed_bar * normed, axis=-1, keepdims=True)
+    x_bar = (normed_bar - mean - normed * along) * inverse
+    return x_bar, jnp.sum(g * normed, axis=tokens), jnp.sum(g, axis=tokens)
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 def _row(vector: jax.Array, like: jax.Array) -> jax.Array:

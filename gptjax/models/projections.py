@@ -48,25 +48,76 @@ class Projection(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., *in] to [..., *features] in the dtype of `x`."""
         free, inputs = x.shape[: -self.num_axes], x.shape[-self.num_axes :]
-        if self.has_variable("params", "transposed"):
-            kernel = self.get_variable("params", "transposed").astype(x.dtype)
-            y = rows_product(x.reshape(*free, -1), kernel).astype(x.dtype)
-            y = y.reshape(*free, *self.features)
-        else:
-            kernel = parameter(self, "kernel", self._initial_kernel, inputs + self.features)
-            axes = tuple(range(len(free), x.ndim)), tuple(range(self.num_axes))
-            y = jax.lax.dot_general(x, kernel.astype(x.dtype), (axes, ((), ())))
-            if self.has_variable("params", adapters.A):
-                a, b = (
-                    self.get_variable("params", name).astype(x.dtype)
-                    for name in (adapters.A, adapters.B)
-                )
-                y += jnp.tensordot(jax.lax.dot_general(x, a, (axes, ((), ()))), b, 1)
+        trained = not self.has_variable("params", "transposed")
+        shape = inputs + self.features
+        kernel = (
+            parameter(self, "kernel", self._initial_kernel, shape)
+            if trained
+            else self.get_variable("params", "transposed")
+        ).astype(x.dtype)
         bias = parameter(self, "bias", nn.initializers.zeros, self.features).astype(x.dtype)
-        return y + bias.reshape((1,) * len(free) + self.features)
+        if not trained:
+            y = rows_product(x.reshape(*free, -1), kernel).astype(x.dtype)
+            return y.reshape(*free, *self.features) + bias.reshape((1,) * len(free) + bias.shape)
+        y = affine(x, kernel, bias, self.num_axes)
+        if self.has_variable("params", adapters.A):
+            a, b = (
+                self.get_variable("params", name).astype(x.dtype)
+                for name in (adapters.A, adapters.B)
+            )
+            axes = tuple(range(len(free), x.ndim)), tuple(range(self.num_axes))
+            y += jnp.tensordot(jax.lax.dot_general(x, a, (axes, ((), ()))), b, 1)
+        return y
 
     def _initial_kernel(self, rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return self.init_std * jax.random.normal(rng, shape)
+
+
+def on_one_cpu() -> bool:
+    """Whether tokens may be rows of one matrix: a mesh may divide both rows and positions."""
+    device = current()
+    return device.platform == "cpu" and device.count == 1
+
+
+def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, num_axes: int) -> jax.Array:
+    """Maps x [..., *in] by kernel [*in, *out] and adds bias [*out]; `in` are `num_axes` axes.
+
+    On one CPU its gradients are products of matrices of rows, that of the kernel x^T g. JAX's own
+    is (g^T x)^T, for which XLA's CPU compiler first copies g into its transpose, and once more for
+    the sum that is the bias's. Figures are in `docs/log.md`.
+    """
+    if on_one_cpu():
+        return _affine_by_rows(x, kernel, bias, num_axes)
+    return _affine(x, kernel, bias, num_axes)
+
+
+def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, num_axes: int) -> jax.Array:
+    free = x.ndim - num_axes
+    axes = tuple(range(free, x.ndim)), tuple(range(num_axes))
+    y = jax.lax.dot_general(x, kernel, (axes, ((), ())))
+    return y + bias.reshape((1,) * free + bias.shape)
+
+
+_affine_by_rows = jax.custom_vjp(_affine, nondiff_argnums=(3,))
+
+
+def _affine_forward(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, num_axes: int
+) -> tuple[jax.Array, Any]:
+    return _affine(x, kernel, bias, num_axes), (x, kernel)
+
+
+def _affine_backward(num_axes: int, residuals: Any, g: jax.Array) -> tuple[jax.Array, ...]:
+    x, kernel = residuals
+    width = math.prod(kernel.shape[:num_axes])
+    rows, g_rows = x.reshape(-1, width), g.reshape(-1, kernel.size // width)
+    x_bar = _contracted(g_rows, kernel.reshape(width, -1), 1, 1)
+    kernel_bar = _contracted(rows, g_rows, 0, 0)
+    bias_bar = jax.lax.reduce_sum(g_rows, (0,)).reshape(kernel.shape[num_axes:])
+    return x_bar.reshape(x.shape), kernel_bar.reshape(kernel.shape), bias_bar
+
+
+_affine_by_rows.defvjp(_affine_forward, _affine_backward)
 
 
 def transposed(params: Any) -> Any:
@@ -88,9 +139,27 @@ def rows_product(x: jax.Array, rows: jax.Array) -> jax.Array:
     """
     num_tokens = math.prod(x.shape[:-1])
     parts = next((n for n in range(2, _MOST_PARTS) if rows.shape[0] % n == 0), 1)
+    if num_tokens > FEW_TOKENS and x.dtype == jnp.float32 and on_one_cpu():
+        return _many_rows_product(x.reshape(num_tokens, -1), rows).reshape(*x.shape[:-1], -1)
     if parts == 1 or num_tokens > FEW_TOKENS or current().platform != "cpu":
         return jnp.einsum("...e,ne->...n", x, rows, preferred_element_type=jnp.float32)
     tokens = jnp.broadcast_to(x.reshape(1, num_tokens, -1), (parts, num_tokens, x.shape[-1]))
     split = rows.reshape(parts, -1, rows.shape[-1])
     y = jnp.einsum("pne,pte->pnt", split, tokens, preferred_element_type=jnp.float32)
     return y.transpose(2, 0, 1).reshape(*x.shape[:-1], -1)
+
+
+def _contracted(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
+    return jax.lax.dot_general(x, y, (((x_axis,), (y_axis,)), ((), ())))
+
+
+@jax.custom_vjp
+def _many_rows_product(x: jax.Array, rows: jax.Array) -> jax.Array:
+    """x [M, E] and rows [N, E] to [M, N]; the gradient of rows is g^T x, as that of `affine`."""
+    return _contracted(x, rows, 1, 1)
+
+
+_many_rows_product.defvjp(
+    lambda x, rows: (_contracted(x, rows, 1, 1), (x, rows)),
+    lambda kept, g: (_contracted(g, kept[1], 1, 0), _contracted(g, kept[0], 0, 0)),
+)

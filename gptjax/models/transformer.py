@@ -219,21 +219,26 @@ class Transformer(Configured):
                 layer, prevent_cse=unrolled, static_argnums=(0,), policy=REMAT_POLICIES[c.remat]
             )
 
-        def cycle_of_layers(x: jax.Array, layers: Any):
-            seen: list[Any] = []
-            for i in range(len(blocks)):
-                x, _ = layer(i, x, *_layer_of(layers, i))
-                seen.append(sizes(x) if observing else None)
-            return x, seen
-
         cycles = c.num_layers // len(blocks)
         scanned = cycles * len(blocks)
         stack = (params, rngs)
+
+        def cycle_of_layers(x: jax.Array, layers: Any):
+            seen: list[Any] = []
+            for i in range(len(blocks)):
+                x, _ = layer(i, x, *(_layer_of(layers, i) if len(blocks) > 1 else layers))
+                seen.append(sizes(x) if observing else None)
+            return x, seen
+
         seen: list[Any] = []
         if cycles:
-            in_cycles = jax.tree.map(
-                lambda leaf: leaf[:scanned].reshape(cycles, len(blocks), *leaf.shape[1:]), stack
-            )
+            # A cycle of one is scanned as it is stacked: what the gradient needs of it is then read
+            # there, where a slice of a slice would be kept, which is another stack of kernels.
+            in_cycles = stack
+            if len(blocks) > 1:
+                in_cycles = jax.tree.map(
+                    lambda leaf: leaf[:scanned].reshape(cycles, len(blocks), *leaf.shape[1:]), stack
+                )
             x, by_place = jax.lax.scan(cycle_of_layers, x, in_cycles, unroll=unrolled)
             in_order = jax.tree.map(lambda *places: jnp.stack(places, 1).ravel(), *by_place)
             seen.append(in_order)

@@ -25,7 +25,7 @@ from gptjax.training.evaluation import Evaluator
 from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
 from gptjax.training.losses import Batch
-from gptjax.training.optimizers import Schedule, update
+from gptjax.training.optimizers import Optimizer, Schedule, update
 from gptjax.training.partitioning import put_batch
 from gptjax.training.reporting.metrics import MetricsWriter
 from gptjax.training.reporting.profile import Trace
@@ -40,7 +40,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 def make_train_step(
     sums: GradientSums,
-    tx: optax.GradientTransformation,
+    tx: Optimizer,
     schedule: Schedule,
     seed: int,
     ema_decay: float | None = None,

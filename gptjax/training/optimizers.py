@@ -19,8 +19,10 @@ from optax.contrib import MuonDimensionNumbers, muon
 from gptjax.batch_schedule import BatchSchedule
 from gptjax.config import OptimizerConfig
 from gptjax.training.parameters import path_of, rule_of
+from gptjax.training.spikes import Guard
 
 Schedule = Callable[[ArrayLike], jax.Array]
+Optimizer = optax.GradientTransformation | Guard
 
 
 def decay_mask(params: Any) -> Any:
@@ -112,7 +114,22 @@ def make_optimizer(
         optimizer = _adamw_by_width(config, schedule, width_multiplier)
     if config.clip_norm is None:
         return optimizer
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+    return optax.chain(_clipped(config.clip_norm), optimizer)
+
+
+def _clipped(most: float) -> optax.GradientTransformation:
+    """Scales gradients down to a global norm of `most`.
+
+    One factor for all, which XLA computes into the update. optax divides each number by the norm,
+    and a CPU then writes and reads all gradients once more.
+    """
+
+    def scaled(grads: Any, params: Any = None) -> Any:
+        del params
+        factor = jnp.minimum(1.0, most / optax.tree.norm(grads))
+        return jax.tree.map(lambda grad: grad * factor, grads)
+
+    return optax.stateless(scaled)
 
 
 def _adamw(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
@@ -186,10 +203,11 @@ OPTIMIZERS: dict[str, Callable[[OptimizerConfig, Schedule], optax.GradientTransf
 
 
 def update(
-    tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any, loss: jax.Array
+    tx: Optimizer, grads: Any, opt_state: Any, params: Any, loss: jax.Array
 ) -> tuple[Any, Any]:
-    """One update: the new parameters and optimiser state; an optimiser may look at the loss."""
-    tx = optax.with_extra_args_support(tx)
+    """One update: the new parameters and optimiser state; a guard looks at the loss."""
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes on purpose
-        updates, opt_state = tx.update(grads, opt_state, params, loss=loss)
+        if isinstance(tx, Guard):
+            return tx.step(grads, opt_state, params, loss)
+        updates, opt_state = tx.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state

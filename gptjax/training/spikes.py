@@ -8,6 +8,8 @@ the window.
     tx = skipping_outliers(make_optimizer(config.optimizer, schedule), skip_grad_norm=10.0)
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +17,19 @@ import jax.numpy as jnp
 import optax
 
 WINDOW = 101  # norms; odd, so that the median is one of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Guard:
+    """An optimizer that may leave out a step; `optimizers.update` applies it.
+
+    Attributes:
+      init: makes its state, a `GuardState`, of parameters.
+      step: (grads, state, params, loss) -> the new parameters and state.
+    """
+
+    init: Callable[[Any], Any]
+    step: Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
 
 
 class GuardState(NamedTuple):
@@ -47,9 +62,7 @@ class NotFiniteError(ValueError):
         self.first_step, self.last_step = first_step, last_step
 
 
-def skipping_outliers(
-    tx: optax.GradientTransformation, skip_grad_norm: float | None
-) -> optax.GradientTransformationExtraArgs:
+def skipping_outliers(tx: optax.GradientTransformation, skip_grad_norm: float | None) -> Guard:
     """Wraps `tx` so that a step which is not finite, or is an outlier, changes nothing.
 
     Args:
@@ -57,31 +70,36 @@ def skipping_outliers(
       skip_grad_norm: a step is an outlier if its gradient norm is above this many times the median
         of the last norms; None: no step is an outlier.
 
-    Returns:
-      An optimizer whose `update` takes the `loss` besides; its state is a `GuardState`.
     """
 
     def init(params: Any) -> GuardState:
         count = jnp.zeros((), jnp.int32)
         return GuardState(tx.init(params), jnp.full(WINDOW, jnp.inf, jnp.float32), count, count)
 
-    def update(
-        grads: Any, state: Any, params: Any = None, *, loss: jax.Array, **_: Any
-    ) -> tuple[Any, GuardState]:
+    def step(grads: Any, state: Any, params: Any, loss: jax.Array) -> tuple[Any, GuardState]:
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         applied = finite
         if skip_grad_norm is not None:
             applied &= norm <= skip_grad_norm * jnp.sort(state.norms)[WINDOW // 2]
-        updates, inner = tx.update(grads, state.inner, params)
-        return _where(applied, updates, optax.tree.zeros_like(updates)), GuardState(
-            _where(applied, inner, state.inner),
+
+        def updated(params: Any, inner: Any) -> tuple[Any, Any]:
+            updates, inner = tx.update(grads, inner, params)
+            return optax.apply_updates(params, updates), inner
+
+        # A branch and no selection: of that XLA computed parameters from the state before it, so
+        # that it had to copy moments instead of writing over them (figures in `docs/log.md`).
+        params, inner = jax.lax.cond(
+            applied, updated, lambda *unchanged: unchanged, params, state.inner
+        )
+        return params, GuardState(
+            inner,
             jnp.where(finite, jnp.append(state.norms[1:], norm), state.norms),
             state.skipped_steps + (~applied).astype(jnp.int32),
             jnp.where(finite, 0, state.nonfinite_steps + 1),
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+    return Guard(init, step)
 
 
 def counts(opt_state: Any) -> dict[str, jax.Array]:
@@ -89,7 +107,3 @@ def counts(opt_state: Any) -> dict[str, jax.Array]:
     if not isinstance(opt_state, GuardState):
         return {}
     return {name: getattr(opt_state, name) for name in ("skipped_steps", "nonfinite_steps")}
-
-
-def _where(condition: jax.Array, tree: Any, other: Any) -> Any:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), tree, other)

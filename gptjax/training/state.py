@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from gptjax.pytrees import pytree
+from gptjax.training.spikes import Guard
 
 
 @pytree
@@ -40,7 +41,9 @@ class TrainState:
         return self.params if self.ema is None else self.ema
 
 
-def create(params: Any, tx: optax.GradientTransformation, with_ema: bool = False) -> TrainState:
+def create(
+    params: Any, tx: optax.GradientTransformation | Guard, with_ema: bool = False
+) -> TrainState:
     """The state before the first step; an average starts at the same parameters."""
     ema = jax.tree.map(jnp.copy, params) if with_ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), ema)

@@ -123,3 +123,12 @@ def test_layer_norm_in_bfloat16_takes_its_mean_in_float32(make_config):
     assert out.dtype == jnp.bfloat16
     exact = layer_norm(np.asarray(x, np.float64), {"scale": 1.0, "bias": 0.0}, 1e-5)
     np.testing.assert_allclose(np.asarray(out, np.float64), exact, rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_slopes_of_activations_against_differences(name):
+    x = np.array([-6.0, -3.1, -1.2, -0.4, 0.3, 0.9, 1.7, 4.2])
+    written, step = ORACLES[name], 1e-6
+    expected = [(written(y + step) - written(y - step)) / (2 * step) for y in x]
+    slopes = jax.vmap(jax.grad(ACTIVATIONS[name]))(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=1e-5)

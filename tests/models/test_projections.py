@@ -75,3 +75,57 @@ def test_initial_values_are_those_of_flax(inputs, features, num_axes):
     jax.tree.map(
         np.testing.assert_array_equal, ours, dict(theirs.init(jax.random.key(3), x)["params"])
     )
+
+
+@pytest.fixture(params=[True, False], ids=["one CPU", "others"])
+def alone(request, monkeypatch):
+    """The forms of products on one CPU, and those of meshes and accelerators."""
+    monkeypatch.setattr("gptjax.models.projections.on_one_cpu", lambda: request.param)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(("inputs", "features", "num_axes"), SHAPES)
+def test_gradients_are_those_of_sums_over_tokens(inputs, features, num_axes):
+    module, x, params = made(inputs, features, num_axes, (2, 3))
+    g = np.random.default_rng(2).normal(size=(2, 3, *features))
+
+    def loss(params, x):
+        return jnp.sum(module.apply({"params": params}, x) * jnp.asarray(g, jnp.float32))
+
+    bars, x_bar = jax.jit(jax.grad(loss, (0, 1)))(params, x)
+    rows, g_rows = np.asarray(x, np.float64).reshape(6, -1), g.reshape(6, -1)
+    kernel = np.asarray(params["kernel"], np.float64).reshape(rows.shape[1], -1)
+    expected = [np.zeros(kernel.shape), np.zeros(kernel.shape[1]), np.zeros(rows.shape)]
+    for token in range(6):
+        expected[0] += np.outer(rows[token], g_rows[token])
+        expected[1] += g_rows[token]
+        expected[2][token] = kernel @ g_rows[token]
+    for bar, of in zip((bars["kernel"], bars["bias"], x_bar), expected, strict=True):
+        np.testing.assert_allclose(bar, of.reshape(bar.shape), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("alone")
+def test_gradients_of_sixteen_bits_keep_their_dtype():
+    module, x, params = made((6,), (3, 5), 1, (2, 3))
+
+    def loss(params, x):
+        return jnp.sum(module.apply({"params": params}, x).astype(jnp.float32))
+
+    bars, x_bar = jax.grad(loss, (0, 1))(params, x.astype(jnp.bfloat16))
+    assert x_bar.dtype == jnp.bfloat16
+    assert all(bar.dtype == jnp.float32 for bar in jax.tree.leaves(bars))
+
+
+@pytest.mark.usefixtures("alone")
+def test_gradients_of_a_product_with_rows():
+    rng = np.random.default_rng(3)
+    x, rows = rng.normal(size=(3, FEW_TOKENS, 5)), rng.normal(size=(7, 5))
+    g = rng.normal(size=(3, FEW_TOKENS, 7))
+    given = jnp.asarray(x, jnp.float32), jnp.asarray(rows, jnp.float32)
+    bars = jax.jit(jax.grad(lambda *given: jnp.sum(rows_product(*given) * g), (0, 1)))(*given)
+    expected = np.zeros(x.shape), np.zeros(rows.shape)
+    for i, j in np.ndindex(3, FEW_TOKENS):
+        expected[0][i, j] = g[i, j] @ rows
+        expected[1][:] += np.outer(g[i, j], x[i, j])
+    for bar, of in zip(bars, expected, strict=True):
+        np.testing.assert_allclose(bar, of, rtol=1e-4, atol=1e-4)

@@ -171,6 +171,17 @@ def test_what_is_computed_again_is_not_kept(make_config):
     assert dots - block > 6 * ACTIVATION
 
 
+@pytest.mark.parametrize("remat", ["none", "block"])
+def test_scanned_layers_keep_no_copies_of_their_parameters(make_config, remat):
+    """What the gradient reads of a layer it reads in the stack; only activations are put aside."""
+    loss, params, tokens = deep(make_config, remat)
+    program = jax.make_jaxpr(jax.grad(loss))(params, tokens)
+    forward = next(each for each in program.eqns if each.primitive.name == "scan")
+    kept = {each.aval.shape for each in forward.outvars[forward.params["num_carry"] :]}
+    assert (12, 4, 64, 64) in kept
+    assert not kept & {leaf.shape for leaf in jax.tree.leaves(params["trunk"]["layers"])}
+
+
 @pytest.mark.slow
 def test_what_is_computed_again_takes_no_memory(make_config):
     """As XLA plans it, for layers that are scanned: a block keeps its input, of 1 + 9 arrays."""
