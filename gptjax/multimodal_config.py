@@ -10,6 +10,8 @@ from gptjax.model_config import ModelConfig
 from gptjax.settings import setting
 from gptjax.vision_config import VisionConfig
 
+_MARKS = 3  # the last ids of the vocabulary: what begins an image, what ends it, a place of it
+
 
 @dataclasses.dataclass
 class MultimodalConfig(ModelConfig):
@@ -34,9 +36,10 @@ class MultimodalConfig(ModelConfig):
     )
     image_attention: str = setting(
         "causal",
-        "what a place of an image sees of the same image: what comes before it (causal), or all of "
-        "it (whole)",
-        choices=("causal", "whole"),
+        "what a place of an image sees: what comes before it (causal), all of the same image "
+        "besides (whole), or all that stands up to the last image of its document (prefix), where "
+        "images must stand before all text",
+        choices=("causal", "whole", "prefix"),
     )
     vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
 
@@ -54,16 +57,29 @@ class MultimodalConfig(ModelConfig):
     @property
     def has_wholes(self) -> bool:
         """Whether the places of an image see each other."""
-        return self.image_attention == "whole"
+        return self.image_attention != "causal"
 
     def check_images(self, tokens: Any, count: int) -> None:
-        """Refuses (ValueError) so many images that tokens [n] have no places for, or too few."""
+        """Refuses images that tokens [n] have no places for, or that they have other places for.
+
+        Raises:
+          ValueError: another number of images than of places, or with image_attention=prefix text
+            before an image: it would see what follows it, which no text of training does.
+        """
         places = int((tokens == self.soft_token).sum())
         if places != count * self.image_places:
             raise ValueError(
                 f"images: got {count}, expected as many as the prompt has places for, "
                 f"{places / self.image_places:g}"
             )
+        if self.image_attention == "prefix" and count:
+            last = int((tokens == self.soft_token).nonzero()[0][-1])
+            text = int((tokens[1:last] < self.vocab_size - _MARKS).sum())
+            if text:
+                raise ValueError(
+                    f"images: got {text} tokens of text before the last one, expected none with "
+                    "model.image_attention=prefix: images stand first"
+                )
 
     def resolve(self) -> None:
         """Resolves the decoder and the encoder, and fills in an image's places.

@@ -8,9 +8,11 @@ from gptjax.data.dialogue.refusals import ABOUT, HOW, OTHERS, OWN, REFUSAL, UNDE
 from gptjax.data.dialogue.refusals_sets import made_requests
 
 HARMFUL = (
-    "break into|pick the lock of|sneak into|copy the key of|steal|smash|hide|shoot at|look through|"
-    "hack|spy on|guess the code of|kill|poison|set fire to"
-).split("|")
+    *("break into", "pick the lock of", "sneak into", "copy the key of"),
+    *("steal", "smash", "hide", "shoot at"),
+    *("look through", "hack", "spy on", "guess the code of"),
+    *("kill", "poison", "set fire to"),
+)
 
 
 def is_harm(prompt):

@@ -10,7 +10,7 @@ number of places, and a causal Transformer over text and places alike. GPT-4's r
 import jax
 import jax.numpy as jnp
 
-from gptjax.attention.wholes import seen_to_the_end
+from gptjax.attention.wholes import seen_to_the_end, through_the_last
 from gptjax.models.gpt import GPT
 from gptjax.models.multimodal.connectors import CONNECTORS
 from gptjax.models.transformer import Cache
@@ -92,8 +92,11 @@ class ImageGPT(GPT):
             size = vision.image_size, vision.image_size, vision.num_channels
             images = jnp.zeros((len(inputs), 1, *size), jnp.uint8)
         order, read = None, inputs
-        if c.image_attention == "whole":
-            order = seen_to_the_end(inputs == c.soft_token, positions)
+        if c.has_wholes:
+            inside = inputs == c.soft_token
+            if c.image_attention == "prefix":
+                inside = through_the_last(inside, segment_ids)
+            order = seen_to_the_end(inside, positions)
         if embeddings is not None:
             read = embeddings
         elif images is not None and images.shape[1]:

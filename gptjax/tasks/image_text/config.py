@@ -31,11 +31,23 @@ class ImageTextSection:
     max_images: int | None = setting(
         None, "images in a row at most; none: as many as its tokens have room for", low=1
     )
+    encoder: str = setting(
+        "trained",
+        "whether the encoder of images, which checkpoint.init_from may take from a CLIP, is "
+        "trained with the rest, or stays as it is (frozen)",
+        choices=("trained", "frozen"),
+    )
     fit: str = setting(
         "crop",
         "what becomes of an image of another shape: its middle is taken (crop), it is put in the "
         "middle of white (pad), or it is stretched",
         choices=("crop", "pad", "stretch"),
+    )
+    place: str = setting(
+        "text",
+        "where the images of a document stand in its row: where its text has them (text), or in "
+        "front of all text (first)",
+        choices=("text", "first"),
     )
     shift: float = setting(
         0.0, "most pixels that training moves an image by, along each axis", low=0.0

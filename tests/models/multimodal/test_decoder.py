@@ -36,6 +36,8 @@ TINY = MultimodalConfig(
 BEGIN, END, SOFT = 37, 38, 39
 IMAGE = [BEGIN, SOFT, SOFT, SOFT, END]
 TOKENS = np.array([[1, *IMAGE, 5, 6, *IMAGE, 7, 8, 9], [1, 2, *IMAGE, 3, 4, 5, 6, 7, 8, 9, 9, 9]])
+# Images first, up to the place 9 and the place 4.
+FIRST = np.array([[1, *IMAGE, *IMAGE, 5, 6, 7, 8, 9], [1, *IMAGE, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9]])
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 2, 8, 8, 1)).astype(np.uint8)
 
 
@@ -70,23 +72,30 @@ def test_images_fill_the_places_of_their_row_in_their_order(params):
     assert np.isnan(lacking[0]).any() and np.isfinite(lacking[1]).all()
 
 
-@pytest.mark.parametrize("image_attention", tiered([("causal",), ("whole",)], [("whole",)]))
+@pytest.mark.parametrize(
+    "image_attention", tiered([("causal",), ("whole",), ("prefix",)], [("whole",), ("prefix",)])
+)
 def test_what_sees_what_and_that_decoding_agrees(params, image_attention):
     """Gradients reach what an output may see; greedy texts are those of full passes."""
     config = dataclasses.replace(TINY, image_attention=image_attention).resolved()
     model, variables = ImageGPT(config), {"params": params}
     full = jax.jit(lambda images, tokens: model.apply(variables, tokens, images=images))
 
+    prefix = image_attention == "prefix"
+    texts = FIRST if prefix else TOKENS
+
     def hidden(embeddings):
-        return model.apply(variables, TOKENS[:1], embeddings=embeddings, method="hidden")[0][0]
+        return model.apply(variables, texts[:1], embeddings=embeddings, method="hidden")[0][0]
 
     embeddings = np.random.default_rng(1).normal(size=(1, TOKENS.shape[1], 16)).astype(np.float32)
     by = np.abs(np.array(jax.jit(jax.jacrev(hidden))(embeddings))[:, :, 0]).sum((1, 3)) > 1e-9
-    length = TOKENS.shape[1]
+    length = texts.shape[1]
     first, second = {2, 3, 4}, {9, 10, 11}
+    if prefix:
+        first, second = set(range(10)), set()
     for i, j in np.ndindex(length, length):
         together = {i, j} <= first or {i, j} <= second
-        assert by[i, j] == (j <= i or (image_attention == "whole" and together)), (i, j)
+        assert by[i, j] == (j <= i or (image_attention != "causal" and together)), (i, j)
 
     generator = Generator(model, params, slots=2, piece=16)
     requests = [
@@ -96,10 +105,10 @@ def test_what_sees_what_and_that_decoding_agrees(params, image_attention):
             max_new_tokens=6,
             sampler=make_sampler(0.0),
         )
-        for tokens, images in zip(TOKENS, IMAGES, strict=True)
+        for tokens, images in zip(texts, IMAGES, strict=True)
     ]
     for row, request in enumerate(requests):
-        text = TOKENS[row]
+        text = texts[row]
         for token in request.result():
             padded = np.zeros((1, 24), np.int32)
             padded[0, : len(text)] = text
@@ -124,6 +133,24 @@ def test_prompts_with_another_number_of_images_are_refused(params):
     for count, said in ((1, r"images: got 1, expected .* places for, 2"), (0, "got 0, .*, 2")):
         with pytest.raises(ValueError, match=said):
             generator.submit(TOKENS[0], images=IMAGES[0, :count])
+
+
+def test_documents_of_a_row_have_prefixes_of_their_own(params):
+    """In a row of two documents each is what it is alone; text before an image is refused."""
+    model = ImageGPT(dataclasses.replace(TINY, image_attention="prefix").resolved())
+    run = jax.jit(lambda tokens, **rest: model.apply({"params": params}, tokens, **rest))
+    one, two = np.array([1, *IMAGE, 5, 6]), np.array([1, *IMAGE, *IMAGE, 7, 1])
+    packed = np.array([[*one, *two]])
+    positions = np.array([[*range(len(one)), *range(len(two))]])
+    segments = np.array([[0] * len(one) + [1] * len(two)])
+    images = np.concatenate([IMAGES[0, :1], IMAGES[1]])
+    found = run(packed, images=images[None], positions=positions, segment_ids=segments)[0]
+    for text, at, its in ((one, 0, images[:1]), (two, len(one), images[1:])):
+        alone = run(text[None], images=its[None])[0]
+        np.testing.assert_allclose(found[at : at + len(text)], alone, rtol=2e-4, atol=2e-4)
+    for text in (TOKENS[0], TOKENS[1]):
+        with pytest.raises(ValueError, match=r"tokens of text before the last one, expected none"):
+            model.config.check_images(text, (text == SOFT).sum() // 3)
 
 
 @pytest.mark.parametrize("changes", [{}, {"connector": "projection", "image_tokens": None}])
