@@ -84,5 +84,5 @@ class ImageTextConfig(ExperimentConfig):
     @property
     def row_images(self) -> int:
         """Images in a row at most, of a resolved configuration."""
-        room = self.model.context_length // (self.model.image_places + 2)
+        room = self.model.context_length // (self.model.text_places + 2)
         return min(self.image_text.max_images or room, room)

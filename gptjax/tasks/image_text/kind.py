@@ -195,7 +195,7 @@ def image_form(config: ImageTextConfig) -> ImageForm:
     """What images are for the model of a resolved configuration."""
     vision, section = config.model.vision, config.image_text
     return ImageForm(
-        config.model.image_places,
+        config.model.text_places,
         vision.image_size,
         vision.num_channels,
         section.fit,
