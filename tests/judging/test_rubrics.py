@@ -270,8 +270,14 @@ def test_a_model_judges_by_kind_too(classifier, write, policy_tokenizer, tmp_pat
         ({"rules": "refusal"}, "unknown set of rules 'refusal' (did you mean 'refusals'?)"),
         ({"rules": "refusals", "model": "x"}, "got 'rules' with 'model' or 'reads_prompt', expe"),
         ({"rules": "refusals"}, "'scores': got classes fox, jar, fox jar, sorry, expected class"),
-        ({"prompts": {}}, "'prompts': got {}, expected an object with a set for each kind"),
-        ({"prompts": KINDS}, "'scores': got {'fox': 1.0, 'jar': -0.5, 'fox jar': 3, 'sorry': 0"),
+        (
+            {"prompts": {}, "rules": "refusals"},
+            "'prompts': got {}, expected an object with a set for each kind",
+        ),
+        (
+            {"prompts": KINDS, "model": "runs/any"},
+            "'scores': got {'fox': 1.0, 'jar': -0.5, 'fox jar': 3, 'sorry': 0.25}, expected an obj",
+        ),
         (
             {"prompts": KINDS, "scores": WORTH | {"allowed": {"fox": 1}}, "rules": "refusals"},
             "'scores': kind 'allowed': got classes fox, expected classes desired refusal, disall",
