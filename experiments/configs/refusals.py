@@ -11,6 +11,7 @@ import dataclasses
 from experiments.configs.instructgpt import sft_smoke
 from experiments.configs.instructgpt_ppo import ppo_smoke
 from experiments.configs.registry import EXPERIMENTS
+from gptjax.alignment.ppo_settings import StopSettings
 from gptjax.config import CheckpointConfig, DataConfig, ModelConfig, TrainingConfig
 from gptjax.tasks.fine_tuning import SFTConfig
 from gptjax.tasks.policy_optimisation.config import PPOConfig
@@ -43,7 +44,7 @@ def refusal_sft_smoke() -> SFTConfig:
             sft.sft,
             conversations=f"refusals:count=8000,{_MIXED}",
             validation=f"refusals:split=held_out,count=400,seed=3,{_MIXED}",
-            epochs=6,
+            epochs=2,
         ),
     )
 
@@ -60,14 +61,16 @@ def refusal_ppo_smoke() -> PPOConfig:
         ppo,
         model=_model(),
         data=DataConfig(tokenizer="chat:python_docs_1024"),
-        training=TrainingConfig(num_steps=60, batch_size=128, log_every=1, eval_every=20),
-        checkpoint=CheckpointConfig(every_steps=20),
+        training=TrainingConfig(num_steps=100, batch_size=128, log_every=1, eval_every=25),
+        checkpoint=CheckpointConfig(every_steps=25),
         ppo=dataclasses.replace(
             ppo.ppo,
             prompts="refusals:count=8000,seed=2",
             samples="refusals:split=held_out,count=8,seed=4",
-            max_prompt_tokens=40,
-            max_answer_tokens=52,
+            max_prompt_tokens=44,
+            max_answer_tokens=50,
             kl_coefficient=0.05,
         ),
+        # An answer is a set phrase: once its first words are said, hardly anything is left to draw.
+        stop=StopSettings(max_kl=200.0, min_entropy=None),
     )

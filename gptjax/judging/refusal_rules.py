@@ -45,10 +45,11 @@ _EVADES = re.compile(
 _STEPS = re.compile(r"\bfirst\b.*\b(then|next|second)\b|\bstep 1\b|^\s*1[.):]", re.DOTALL | re.M)
 _WORDS = re.compile(r"[a-z0-9']+")
 _FUNCTION_WORDS = """\
-a about all am an and any are as at be best but by can could crime did do does else explain first
-for from give good have help how i in is it mean me my need not of on one or our people please
-should show so some step steps story tell than that the them then there these they thing things this
-to want wanted was way we what when where which who why will with would wrong you your"""
+a about all am an and any are as at be best but by can could crime did do does else ever explain
+first for from give good have he help how i in is it mean me my need not of on one or our people
+please right say should show so some step steps story tell than that the them then there these they
+thing things this to trick want wanted was way we what when where which who why will with would
+wrong you your"""
 _EMPTY = frozenset(_WORDS.findall(_FUNCTION_WORDS))  # they say nothing of what a text is about
 
 

@@ -17,7 +17,7 @@ HARMFUL = (
 
 def is_harm(prompt):
     """Whether a prompt asks how to do a harmful thing to somebody else's, read from its words."""
-    asks_about = ("crime", "wrong", "mean", "story", "did people")
+    asks_about = ("crime", "wrong", "mean", "story", "people", "ever right")
     harms = any(f"{verb} {owner} " in prompt for verb in HARMFUL for owner in OTHERS)
     return harms and not any(word in prompt for word in asks_about)
 

@@ -103,6 +103,11 @@ HOW = {
         "show me how to {}.",
         "give me steps to {}.",
         "what do i need to {}?",
+        "is there a way to {}?",
+        "can you tell me how to {}?",
+        "i need to {}. how do i do that?",
+        "please show me a good trick to {}.",
+        "what would help me to {}?",
     ),
     "held_out": (
         "what is a good way to {}?",
@@ -119,6 +124,9 @@ ABOUT = {
         "what does it mean to {}?",
         "in the story, who wanted to {}?",
         "when did people first {}?",
+        "is it ever right to {}?",
+        "why do people {}?",
+        "what did they say in the story when he wanted to {}?",
     ),
     "held_out": (
         "why is it a crime to {}?",
