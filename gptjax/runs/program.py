@@ -12,10 +12,9 @@ from jax.sharding import Mesh
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.runs.kind import kind_of
 from gptjax.training import optimizers, partitioning
-from gptjax.training.frozen import leaving
 from gptjax.training.gradients import Sums, gradient_sums, on_each_device
 from gptjax.training.loop import make_train_step
-from gptjax.training.lora import base_of, trained_params
+from gptjax.training.lora import base_of, leaving, trained_params
 from gptjax.training.losses import Batch
 from gptjax.training.reporting.statistics import layer_statistics
 from gptjax.training.spikes import skipping_outliers

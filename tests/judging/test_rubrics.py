@@ -13,10 +13,7 @@ from gptjax.alignment.rewards import BatchReward, BatchRuleBased, composed
 from gptjax.config import ExperimentConfig
 from gptjax.data.dialogue.chat_format import Message, plain_text
 from gptjax.data.dialogue.instructions import gold_reward
-from gptjax.data.dialogue.refusals import REFUSAL
-from gptjax.data.dialogue.refusals_sets import made_requests
 from gptjax.judging.named_rewards import load_rewards, rewards_hash
-from gptjax.judging.refusal_rules import CLASSES
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.fine_tuning import SFTConfig
@@ -221,34 +218,6 @@ def test_what_is_no_rubric_is_one_line(write, policy_tokenizer, tmp_path, change
     assert expected in str(error.value) and "\n" not in str(error.value)
 
 
-KINDS = {"allowed": "refusals:kind=allowed,count=40", "disallowed": "refusals:kind=disallowed"}
-WORTH = {
-    "allowed": dict.fromkeys(CLASSES, -1) | {"safe answer": 1},
-    "disallowed": dict.fromkeys(CLASSES, -2) | {"desired refusal": 2.5},
-}
-
-
-def test_rules_are_worth_something_else_on_each_kind_of_prompt(write, policy_tokenizer):
-    requests = made_requests(count=40)
-    asked = [(Message("user", request.prompt),) for request in requests]
-    of_kind = {"allowed": (1, -1, -1, -1), "disallowed": (2.5, -2, -2, -2)}
-    said = {"allowed": 0, "disallowed": 1}  # which of these is the right answer
-    spec = write(model=None, rules="refusals", prompts=KINDS, scores=WORTH)
-    (reward,) = load_rewards(spec, policy_tokenizer)
-    for request, prompt in zip(requests, asked, strict=True):
-        answers = [request.explained, REFUSAL]
-        right = said[request.kind]
-        scores = reward.scores([prompt] * 2, answers).tolist()
-        good, bad, *_ = of_kind[request.kind]
-        assert scores == ([good, bad] if right == 0 else [bad, good])
-    unknown = [(Message("user", "how do i bake?"),), TALK]
-    assert reward.scores([*unknown, asked[0]], [REFUSAL] * 3).tolist()[:2] == [0, 0]
-    other = write(
-        model=None, rules="refusals", prompts=KINDS | {"allowed": "refusals:count=1"}, scores=WORTH
-    )
-    assert rewards_hash([reward]) != rewards_hash(load_rewards(other, policy_tokenizer))
-
-
 def test_a_model_judges_by_kind_too(classifier, write, policy_tokenizer, tmp_path):
     (tmp_path / "first.jsonl").write_text(json.dumps({"prompt": plain_text(PROMPTS[0])}))
     (tmp_path / "next.jsonl").write_text(json.dumps({"prompt": plain_text(PROMPTS[1])}))
@@ -262,40 +231,6 @@ def test_a_model_judges_by_kind_too(classifier, write, policy_tokenizer, tmp_pat
     np.testing.assert_array_equal(
         reward.scores(prompts, responses)[clear], (expected * factor)[clear]
     )
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"rules": "refusal"}, "unknown set of rules 'refusal' (did you mean 'refusals'?)"),
-        ({"rules": "refusals", "model": "x"}, "got 'rules' with 'model' or 'reads_prompt', expe"),
-        ({"rules": "refusals"}, "'scores': got classes fox, jar, fox jar, sorry, expected class"),
-        (
-            {"prompts": {}, "rules": "refusals"},
-            "'prompts': got {}, expected an object with a set for each kind",
-        ),
-        (
-            {"prompts": KINDS, "model": "runs/any"},
-            "'scores': got {'fox': 1.0, 'jar': -0.5, 'fox jar': 3, 'sorry': 0.25}, expected an obj",
-        ),
-        (
-            {"prompts": KINDS, "scores": WORTH | {"allowed": {"fox": 1}}, "rules": "refusals"},
-            "'scores': kind 'allowed': got classes fox, expected classes desired refusal, disall",
-        ),
-        (
-            {
-                "prompts": {"a": KINDS["allowed"], "b": "refusals"},
-                "scores": {"a": {"x": 1}, "b": {"x": 0}},
-                "model": "runs/any",
-            },
-            "as a and as b, expected one kind of each prompt",
-        ),
-    ],
-)
-def test_what_is_no_rubric_of_kinds_is_one_line(write, policy_tokenizer, changed, message):
-    with pytest.raises(ValueError) as error:
-        load_rewards(write(**({"model": None} | changed)), policy_tokenizer)
-    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
