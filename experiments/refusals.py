@@ -13,6 +13,7 @@ answers.jsonl are written last; see docs/refusals.md.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,10 @@ def main(argv: Sequence[str]) -> None:
     """Runs what has not been run yet, judges, and reports."""
     del argv
     enable_compilation_cache()
-    made = {"sft": experiment_named(_SFT.value)(), "ppo": experiment_named(_PPO.value)()}
-    for kind, config in made.items():
+    sft, ppo = experiment_named(_SFT.value)(), experiment_named(_PPO.value)()
+    for kind, config in (("sft", sft), ("ppo", ppo)):
         if config.kind != kind:
             raise ValueError(f"--{kind}: got an experiment of kind {config.kind}, expected {kind}")
-    sft, ppo = made["sft"], made["ppo"]
     sets = judged_sets(_PROMPTS.value, Path(_XSTEST.value) if _XSTEST.value else None)
     root = Path(_WORKDIR.value)
     answers: list[dict[str, Any]] = []
@@ -69,14 +69,16 @@ def main(argv: Sequence[str]) -> None:
         rubric = root / "rubric.json"
         write_rubric(rubric, ppo.ppo.prompts, _CLASSIFIER.value)
         for seed in range(_SEEDS.value):
-            answers.append({})
-            for stage in stages(sft, ppo, root / f"seed{seed}", rubric, seed):
+            made = stages(sft, ppo, root / f"seed{seed}", rubric, seed)
+            for stage in made:
                 print(f"seed {seed}: {stage.name}", flush=True)
                 interrupted_by = stage.run().interrupted_by
                 if interrupted_by is not None:
                     raise Interrupted(interrupted_by)
-                room = ppo.ppo.max_answer_tokens
-                answers[-1][stage.name] = answered(stage.workdir, sets, room=room, seed=seed)
+            judge = functools.partial(
+                answered, sets=sets, room=ppo.ppo.max_answer_tokens, seed=seed
+            )
+            answers.append({stage.name: judge(stage.workdir) for stage in made})
         summary = report.summarise(sets, answers)
         write_json(root / "refusals.json", summary | provenance())
         write_json_lines(root / "answers.jsonl", _lines(sets, answers))
