@@ -150,6 +150,11 @@ class ModelConfig:
         """Whether parts of a text, such as an image's, see each other, so that none is cut."""
         return False
 
+    @property
+    def crosses(self) -> bool:
+        """Whether text reads images by cross attention, outside the text."""
+        return False
+
     def check_images(self, tokens: Any, count: int) -> None:
         """Refuses (ValueError) so many images that tokens [n] have no places for, or too few."""
         del tokens

@@ -10,6 +10,8 @@ from gptjax.model_config import ModelConfig
 from gptjax.settings import setting
 from gptjax.vision_config import VisionConfig
 
+_MARKS = 3  # the last ids of the vocabulary: what begins an image, what ends it, a place of it
+
 
 @dataclasses.dataclass
 class MultimodalConfig(ModelConfig):
@@ -34,9 +36,14 @@ class MultimodalConfig(ModelConfig):
     )
     image_attention: str = setting(
         "causal",
-        "what a place of an image sees of the same image: what comes before it (causal), or all of "
-        "it (whole)",
-        choices=("causal", "whole"),
+        "what a place of an image sees: what comes before it (causal), all of the same image "
+        "besides (whole), or all that stands up to the last image of its document (prefix), where "
+        "images must stand before all text; or images take no places, and cross attention in each "
+        "layer lets text see the last image before it (cross)",
+        choices=("causal", "whole", "prefix", "cross"),
+    )
+    cross_images: int = setting(
+        8, "images of a text at most that decoding has room for, with image_attention=cross", low=1
     )
     vision: VisionConfig = dataclasses.field(default_factory=VisionConfig)
 
@@ -47,23 +54,59 @@ class MultimodalConfig(ModelConfig):
 
     @property
     def image_places(self) -> int:
-        """Places that an image takes in the text, of a resolved configuration."""
+        """What the connector makes of an image, of a resolved configuration."""
         assert self.image_tokens is not None, "resolve the config first"
         return self.image_tokens
 
     @property
     def has_wholes(self) -> bool:
         """Whether the places of an image see each other."""
-        return self.image_attention == "whole"
+        return self.image_attention in ("whole", "prefix")
+
+    @property
+    def crosses(self) -> bool:
+        """Whether text reads images by cross attention, outside the text."""
+        return self.image_attention == "cross"
+
+    @property
+    def image_mark(self) -> int:
+        """The id that stands where an image begins."""
+        return self.vocab_size - _MARKS
+
+    @property
+    def text_places(self) -> int:
+        """Places that an image takes in the text; its connector makes `image_places` of it."""
+        return 0 if self.crosses else self.image_places
 
     def check_images(self, tokens: Any, count: int) -> None:
-        """Refuses (ValueError) so many images that tokens [n] have no places for, or too few."""
+        """Refuses images that tokens [n] have no places for, or that they have other places for.
+
+        Raises:
+          ValueError: another number of images than of places, or with image_attention=prefix text
+            before an image: it would see what follows it, which no text of training does.
+        """
+        if self.crosses:
+            marks = int((tokens == self.image_mark).sum())
+            if marks != count or count > self.cross_images:
+                raise ValueError(
+                    f"images: got {count}, expected as many as the prompt has marks for, {marks}, "
+                    f"and at most model.cross_images = {self.cross_images}"
+                )
+            return
         places = int((tokens == self.soft_token).sum())
         if places != count * self.image_places:
             raise ValueError(
                 f"images: got {count}, expected as many as the prompt has places for, "
                 f"{places / self.image_places:g}"
             )
+        if self.image_attention == "prefix" and count:
+            last = int((tokens == self.soft_token).nonzero()[0][-1])
+            text = int((tokens[1:last] < self.image_mark).sum())
+            if text:
+                raise ValueError(
+                    f"images: got {text} tokens of text before the last one, expected none with "
+                    "model.image_attention=prefix: images stand first"
+                )
 
     def resolve(self) -> None:
         """Resolves the decoder and the encoder, and fills in an image's places.
@@ -87,7 +130,7 @@ class MultimodalConfig(ModelConfig):
                 )
             self.image_tokens = patches
         self.image_tokens = self.image_tokens or 64
-        if self.image_tokens + 2 > self.context_length:
+        if self.text_places + 2 > self.context_length:
             raise ValueError(
                 f"config.model.image_tokens: got {self.image_tokens}, expected at most "
                 f"{self.context_length - 2}, context_length less the marks around an image"

@@ -17,7 +17,7 @@ def vit_b16() -> ImageClassificationConfig:
 
     The recipe of Table 3 for ImageNet: Adam with a rate of 3e-3 and a decay of 0.3, batches of
     4,096, 300 epochs, a warm-up of 10,000 steps, dropout of 0.1. Expected: 77.9% (Table 5), which
-    is after fine-tuning at 384 pixels; `models.vision.positions.at_image_size` is the first step of
+    is after fine-tuning at 384 pixels: `checkpoint.init_from` with `model.image_size=384` begins
     that. Give `--config.images.train=folder:imagenet/train` and `--config.images.validation=`.
 
     Differs from the paper: initial weights; images are cropped in the middle, moved, scaled and

@@ -127,5 +127,5 @@ def _with_images(text: str, tokenizer: ImageTokenizer, form: ImageForm) -> Promp
         template = ChatTemplate(tokenizer, form.tokens)
         turn, end = template.prompt([Message.of("user", parts)]), template.tokenizer.end_of_turn
         return Prompt(turn, end, template.outside_answers, text, images)
-    tokens = encode_parts(parts, tokenizer, form.tokens).ids
+    tokens = encode_parts(form.arranged(parts), tokenizer, form.tokens).ids
     return Prompt(tokens, tokenizer.end_of_text, tokenizer.outside_text, text, images)

@@ -176,11 +176,14 @@ def rollback(cache: Caches, lengths: jax.Array) -> Caches:
     """Forgets the positions from `lengths` on, exactly, if no more than the last chunk goes.
 
     Args:
-      cache: a `KVCache`, or a pytree of them; leading axes, as of layers, are allowed.
+      cache: a `KVCache`, or a pytree of them; leading axes, as of layers, are allowed. What else it
+        holds stays.
       lengths: int32 [B], positions that each sequence keeps.
     """
 
     def one(cache: KVCache) -> KVCache:
+        if not isinstance(cache, KVCache):
+            return cache
         kept = lengths.reshape((1,) * (cache.positions.ndim - 2) + (-1, 1))
         positions = jnp.where(cache.positions < kept, cache.positions, -1)
         return dataclasses.replace(cache, positions=positions)

@@ -30,3 +30,26 @@ def seen_to_the_end(inside: jax.Array, positions: jax.Array | None = None) -> ja
     outside = jnp.where(inside, inside.shape[1], places)
     after = jax.lax.cummin(outside, axis=1, reverse=True)  # the first place behind each whole
     return jnp.where(inside & (at >= 0), at + (after - 1 - places), at)
+
+
+def through_the_last(parts: jax.Array, segment_ids: jax.Array | None = None) -> jax.Array:
+    """Whether each token has a part at its place or behind it in its own segment: a prefix.
+
+    As `inside` of `seen_to_the_end` this makes one whole of all that stands up to a text's last
+    image (PaliGemma's prefix, arXiv 2407.07726, section 3.2.1).
+
+    Args:
+      parts: bool [B, T].
+      segment_ids: int32 [B, T], of which neighbours that are equal are one segment; None: each row
+        is one.
+
+    Returns:
+      bool [B, T].
+    """
+    end = parts.shape[1]
+    places = jnp.arange(end, dtype=jnp.int32)[None]
+    following = jax.lax.cummin(jnp.where(parts, places, end), axis=1, reverse=True)
+    if segment_ids is None:
+        return following < end
+    of_next = jnp.take_along_axis(segment_ids, jnp.minimum(following, end - 1), axis=1)
+    return (following < end) & (of_next == segment_ids)

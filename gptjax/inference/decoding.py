@@ -163,6 +163,11 @@ def feed(
     return made[1]
 
 
+def shown(model: Decoder, params: Any, cache: Cache, images: jax.Array) -> Cache:
+    """An empty cache with images [B, N, H, W, C], which text reads by cross attention."""
+    return model.apply({"params": params}, cache, images, method="shown")
+
+
 def embedded(model: Decoder, params: Any, tokens: jax.Array, images: jax.Array) -> jax.Array:
     """Embeddings [B, T, E] of tokens [B, T] and of images [B, N, H, W, C] at their places."""
     made: Any = model.apply({"params": params}, tokens, images, method="embedded")

@@ -84,6 +84,7 @@ class Prefill:
         self._empty = compiled(_empty, model, static_argnums=(0, 1, 2))
         self._feed = compiled(decoding.feed, model, donate_argnames="cache")
         self._embedded = compiled(decoding.embedded, model)
+        self._shown = compiled(decoding.shown, model, donate_argnames="cache")
 
     def __call__(
         self,
@@ -112,7 +113,11 @@ class Prefill:
         fed = int(counts.max())
         fed = min(max(fed, longest), size) if fed else 0
         cache, start = begun or (self._empty(rows, size, max(most, chunk or 1)), 0)
-        embedded = None if images is None else self._embedded(params, tokens, images)
+        embedded = None
+        if images is not None and self._model.config.crosses:
+            cache = self._shown(params, cache, images)
+        elif images is not None:
+            embedded = self._embedded(params, tokens, images)
         while start < fed:
             piece = min(bucket(fed - start), most)
             at = np.arange(start, start + piece, dtype=np.int32)[None]

@@ -111,10 +111,28 @@ def executed_training_flops_per_token(
 def encoder_decoder_parameter_count(config: EncoderDecoderConfig) -> int:
     """Parameters of an encoder and a decoder that share one table, with the true vocabulary."""
     table = config.vocab_size * config.d_model
+    cross = cross_parameter_count(config)
+    return parameter_count(config) + cross + parameter_count(config.encoder()) - table
+
+
+def cross_parameter_count(config: ModelConfig) -> int:
+    """Parameters of the cross attention of all layers, with its norms."""
     biases = sum(_head_widths(config)[:3]) + config.d_model
     norm = 2 * config.d_model
-    cross = config.num_layers * (_cross_matmul_parameters(config) + biases + norm)
-    return parameter_count(config) + cross + parameter_count(config.encoder()) - table
+    return config.num_layers * (_cross_matmul_parameters(config) + biases + norm)
+
+
+def cross_flops(config: ModelConfig, queries: float, keys: float, pairs: float) -> float:
+    """Training FLOPs of the cross attention of all layers.
+
+    Args:
+      config: resolved.
+      queries, keys: tokens that read, and places that are read.
+      pairs: of both that meet.
+    """
+    query, key, value, out = _head_widths(config)
+    maps = config.d_model * (queries * (query + out) + keys * (key + value))
+    return 6.0 * config.num_layers * (maps + pairs * (query + out))
 
 
 def encoder_decoder_matmul_parameters(config: EncoderDecoderConfig) -> int:
@@ -139,7 +157,7 @@ def encoder_decoder_flops_per_token(config: EncoderDecoderConfig) -> tuple[float
     return dense / 2, executed / 2
 
 
-def _cross_matmul_parameters(config: EncoderDecoderConfig) -> int:
+def _cross_matmul_parameters(config: ModelConfig) -> int:
     return sum(_head_widths(config)) * config.d_model
 
 

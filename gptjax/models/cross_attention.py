@@ -28,11 +28,14 @@ class Context:
       hidden: hidden states [B, S, E]; None where keys and values are made.
       heads: keys [B, S, K, D] and values [B, S, K, V] of one layer, which `context_heads` makes
         once for all the tokens that are decoded; None: each call makes them.
+      queries: int32 [B, T], the segments of the queries; None: all are of segment 0. One whose
+        segment has no keys gets zeros.
     """
 
     segment_ids: jax.Array
     hidden: jax.Array | None = None
     heads: tuple[jax.Array, jax.Array] | None = None
+    queries: jax.Array | None = None
 
 
 class CrossAttention(nn.Module):
@@ -67,6 +70,9 @@ class CrossAttention(nn.Module):
                 for name in ("key", "value")
             )
         dropping = c.attention_dropout > 0.0 and not deterministic
+        of_queries = context.queries
+        if of_queries is None:
+            of_queries = jnp.zeros(x.shape[:2], jnp.int32)
         out = self.attend(
             q,
             k,
@@ -74,7 +80,7 @@ class CrossAttention(nn.Module):
             self.pattern,
             causal=False,
             impl=c.attention_impl,
-            segment_ids=(jnp.zeros(x.shape[:2], jnp.int32), context.segment_ids),
+            segment_ids=(of_queries, context.segment_ids),
             q_positions=positions,
             dropout_rate=c.attention_dropout if dropping else 0.0,
             dropout_rng=self.make_rng("dropout") if dropping else None,

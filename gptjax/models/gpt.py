@@ -19,6 +19,7 @@ from jax.core import Tracer
 
 from gptjax import attention
 from gptjax.attention.cache import refuse_split
+from gptjax.models.cross_attention import Context
 from gptjax.models.heads import LanguageModelHead, padded_vocab_size
 from gptjax.models.layers import Configured, identity
 from gptjax.models.lstm import LSTM, init_states
@@ -50,10 +51,14 @@ class GPT(Configured):
             self.position_embedding = parameter(
                 self, "position_embedding", table, (c.context_length, c.d_model), jnp.float32
             )
-        trunk = Transformer if c.trunk == "transformer" else LSTM
-        self.trunk = trunk(c, attend=self.attend, constrain=self.constrain)
+        self.trunk = self.made_trunk()
         self.head = LanguageModelHead(c)
         self.dropout = nn.Dropout(c.embedding_dropout)
+
+    def made_trunk(self) -> Transformer | LSTM:
+        """The layers, whose parameters are under `trunk`."""
+        trunk = Transformer if self.config.trunk == "transformer" else LSTM
+        return trunk(self.config, attend=self.attend, constrain=self.constrain)
 
     def hidden(
         self,
@@ -64,6 +69,7 @@ class GPT(Configured):
         cache: Cache | None = None,
         deterministic: bool = True,
         order: jax.Array | None = None,
+        context: Context | tuple[Context, ...] | None = None,
     ) -> tuple[jax.Array, Cache | None]:
         """The trunk: hidden states of tokens or embeddings.
 
@@ -75,6 +81,7 @@ class GPT(Configured):
           cache: from `transformer.init_decoding`, or None for a full forward pass.
           deterministic: whether dropout is off; if not, the rng "dropout" is needed.
           order: [B, T] int32, as of `Block`; None: that of the tokens.
+          context: as of `Transformer`, of a trunk that has cross attention.
 
         Returns:
           Hidden states [B, T, E] in `config.dtype`, and the cache with T more entries.
@@ -103,14 +110,15 @@ class GPT(Configured):
             for pattern, held in zip(attention_cycle(c), cache, strict=False):
                 if pattern.looks_ahead:
                     refuse_split(pattern, held.positions, positions)
-        ordered: dict[str, Any] = {} if order is None else {"order": order}  # no LSTM has one
+        given = {"order": order, "context": context}  # no LSTM has one
+        others: dict[str, Any] = {name: x for name, x in given.items() if x is not None}
         return self.trunk(
             x,
             segment_ids=segment_ids,
             positions=positions,
             cache=cache,
             deterministic=deterministic,
-            **ordered,
+            **others,
         )
 
     def _positioned(self, x: jax.Array, positions: jax.Array | None) -> jax.Array:

@@ -115,9 +115,10 @@ def resized_decoding(config: ModelConfig, cache: Cache, length: int, chunk: int)
 
     What is no `KVCache` has one size, and stays.
     """
+    patterns = attention_of_layers(config)
     return tuple(
-        resized(held, pattern, length, chunk) if isinstance(held, KVCache) else held
-        for held, pattern in zip(cache, attention_of_layers(config), strict=True)
+        resized(held, patterns[i], length, chunk) if isinstance(held, KVCache) else held
+        for i, held in enumerate(cache)
     )
 
 

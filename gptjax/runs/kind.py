@@ -227,6 +227,19 @@ class Kind(abc.ABC, Generic[Config]):
         """Content hashes of the tokenizers whose models a run with `ours` may start from."""
         return [ours.content_hash()]
 
+    def source(self, config: Config, given: str) -> Any:
+        """The `initial.sources.Source` at a path, where a run takes only a part of what is there.
+
+        None, the default: a model of `takes`, of which it takes all.
+        """
+        del config, given
+        return None
+
+    def frozen(self, config: Config) -> tuple[str, ...]:
+        """Beginnings of the paths of parameters that training leaves as they are."""
+        del config
+        return ()
+
     def adopt(self, config: Config, read: Callable[[Any], Any], target: Any) -> Any:
         """The parameters of a run that starts from another one's.
 

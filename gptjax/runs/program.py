@@ -14,7 +14,7 @@ from gptjax.runs.kind import kind_of
 from gptjax.training import optimizers, partitioning
 from gptjax.training.gradients import Sums, gradient_sums, on_each_device
 from gptjax.training.loop import make_train_step
-from gptjax.training.lora import base_of, trained_params
+from gptjax.training.lora import base_of, leaving, trained_params
 from gptjax.training.losses import Batch
 from gptjax.training.reporting.statistics import layer_statistics
 from gptjax.training.spikes import skipping_outliers
@@ -49,10 +49,8 @@ class Program:
         self.model: Any = kind.model(config, **partitioning.model_attributes(config, self.mesh))
         self.loss = kind.loss(config, self.model)
         schedule = optimizers.learning_rate(optimizer, batch_schedule(config))
-        self.tx = skipping_outliers(
-            optimizers.make_optimizer(optimizer, schedule, config.model.width_multiplier),
-            training.skip_grad_norm,
-        )
+        tx = optimizers.make_optimizer(optimizer, schedule, config.model.width_multiplier)
+        self.tx = skipping_outliers(leaving(tx, kind.frozen(config)), training.skip_grad_norm)
         self.params = partitioning.placed(kind.shapes(config), self.mesh)
         self.base = base_of(config.lora, self.params)
         self.target = partitioning.placed(jax.eval_shape(self.fresh, self.params), self.mesh)

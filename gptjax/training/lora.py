@@ -1,4 +1,4 @@
-"""LoRA of a run: which kernels have adapters, and what is trained.
+"""What of a model is trained: adapters beside its kernels (LoRA), or all but some parameters.
 
 Hu et al. 2021 (arXiv 2106.09685). A kernel that a row of `parameters.PARAMETERS` calls a matrix
 [layers, *in, *out] has an adapter, A [layers, *in, r] and B [layers, r, *out]. The scalar head of
@@ -7,6 +7,7 @@ a reward model or a value network, and the head of a task, are new and trained i
     trained = trained_params(config.lora, params, key)
     base = base_of(config.lora, params)
     logits = model.apply({"params": joined(trained, base)}, tokens)
+    tx = leaving(make_optimizer(config.optimizer, schedule), ("vision/",))
 """
 
 import math
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import traverse_util
 
 from gptjax.config import LoRAConfig
@@ -115,3 +117,25 @@ def _kernels(params: Any) -> dict[str, str]:
         for path, leaf in leaves.items()
         if path.endswith("/kernel") and rule_of(path, len(leaf.shape)).matrix is not None
     }
+
+
+def leaving(
+    tx: optax.GradientTransformation, frozen: tuple[str, ...]
+) -> optax.GradientTransformation:
+    """An optimizer whose updates are 0, weight decay included, for paths that begin so.
+
+    Its state is that of `tx`, so that checkpoints of both kinds have the same form. The loss should
+    stop their gradients, or they count in the gradient's norm.
+    """
+    if not frozen:
+        return tx
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = tx.update(grads, state, params)
+        return jax.tree_util.tree_map_with_path(kept, updates), state
+
+    def kept(keys: Any, leaf: jax.Array) -> jax.Array:
+        path = jax.tree_util.keystr(keys, simple=True, separator="/")
+        return jnp.zeros_like(leaf) if path.startswith(frozen) else leaf
+
+    return optax.GradientTransformation(tx.init, update)

@@ -218,6 +218,21 @@ def test_what_is_no_rubric_is_one_line(write, policy_tokenizer, tmp_path, change
     assert expected in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_model_judges_by_kind_too(classifier, write, policy_tokenizer, tmp_path):
+    (tmp_path / "first.jsonl").write_text(json.dumps({"prompt": plain_text(PROMPTS[0])}))
+    (tmp_path / "next.jsonl").write_text(json.dumps({"prompt": plain_text(PROMPTS[1])}))
+    kinds = {"a": f"jsonl:{tmp_path}/first.jsonl", "b": f"jsonl:{tmp_path}/next.jsonl"}
+    worth = {"a": SCORES, "b": {name: 10 * score for name, score in SCORES.items()}}
+    (reward,) = load_rewards(write(prompts=kinds, scores=worth), policy_tokenizer)
+    rows = [(PROMPTS[i], text) for i in (0, 1, 2) for text in RESPONSES]
+    prompts, responses = zip(*rows, strict=True)
+    expected, clear = earned(classifier, questions(prompts, responses))
+    factor = np.repeat([1, 10, 0], len(RESPONSES))
+    np.testing.assert_array_equal(
+        reward.scores(prompts, responses)[clear], (expected * factor)[clear]
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -12,6 +12,7 @@ A specification is the name of an entry of `CONVERSATIONS`, with a location:
     oasst:PATH          message trees, see `message_trees`
     votes:STORE         what people kept or liked, see `gptjax.data.feedback.readers`
     instructions[:split=held_out,count=500,...]   the embedded tasks, see `instructions_sets`
+    refusals[:split=held_out,kind=allowed,...]    made-up requests to refuse, see `refusals_sets`
 
 PATH is a file, a directory or a glob, as for corpora. To add a set, register a function
 `(spec, location) -> Records[Conversation]`.
@@ -28,6 +29,7 @@ from gptjax.data.dialogue.instructions_sets import (
 )
 from gptjax.data.dialogue.message_trees import threads, tree_of
 from gptjax.data.dialogue.records import Records, Row, log_dropped, read_records
+from gptjax.data.dialogue.refusals_sets import RefusalOptions, refusal_demonstrations
 from gptjax.data.feedback.readers import feedback_conversations
 from gptjax.registry import Registry, of_path
 
@@ -116,3 +118,10 @@ def instructions(spec: str, location: str) -> Records[Conversation]:
     """Demonstrations of the embedded tasks; options are the arguments of `demonstrations`."""
     options = parse_options(spec, location, DemonstrationOptions)
     return Records(spec, demonstrations(**dataclasses.asdict(options)))
+
+
+@CONVERSATIONS.register("refusals")
+def refusals(spec: str, location: str) -> Records[Conversation]:
+    """Made-up requests with answers; options are the arguments of `refusal_demonstrations`."""
+    options = parse_options(spec, location, RefusalOptions)
+    return Records(spec, refusal_demonstrations(**dataclasses.asdict(options)))

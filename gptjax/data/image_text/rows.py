@@ -33,6 +33,7 @@ class ImageForm:
       channels: of its pixels, 1 or 3.
       fit: how a picture of another shape is made to fit, see `read_picture`.
       hidden: whether all pixels are 0 instead.
+      first: whether images stand in front of all text of their document, in their order.
     """
 
     tokens: int
@@ -40,6 +41,11 @@ class ImageForm:
     channels: int = 3
     fit: str = "crop"
     hidden: bool = False
+    first: bool = False
+
+    def arranged(self, parts: Sequence[str | Picture]) -> list[str | Picture]:
+        """Texts and pictures of a document in the order in which a row has them."""
+        return sorted(parts, key=lambda part: isinstance(part, str)) if self.first else list(parts)
 
     def pixels(self, pictures: Sequence[Picture], count: int) -> np.ndarray:
         """Pictures [count, H, W, C] uint8; behind the last of them there are zeros."""
@@ -92,10 +98,10 @@ def encode_parts(
     )
 
 
-def encode_document(document: ImageText, tokenizer: ImageTokenizer, image_tokens: int) -> Encoded:
+def encode_document(document: ImageText, tokenizer: ImageTokenizer, form: ImageForm) -> Encoded:
     """A whole document with its answer, and end-of-text behind it."""
     answer = [] if document.answer is None else [document.answer]
-    whole = encode_parts([*document.parts, *answer], tokenizer, image_tokens)
+    whole = encode_parts([*form.arranged(document.parts), *answer], tokenizer, form.tokens)
     return Encoded(
         np.append(whole.ids, np.int32(end_of_text(tokenizer))),
         np.append(whole.learned, True),
@@ -198,7 +204,7 @@ def pack_image_text(
     too_many = f"documents of more than {max_images} images"
 
     def judged(document: ImageText) -> tuple[Encoded, str | None]:
-        encoded = encode_document(document, tokenizer, form.tokens)
+        encoded = encode_document(document, tokenizer, form)
         if len(encoded.ids) > context_length + 1:
             return encoded, too_long
         return encoded, too_many if len(encoded.pictures) > max_images else None

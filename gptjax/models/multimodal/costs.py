@@ -6,6 +6,8 @@ As `gptjax.models.costs` counts those of a decoder of text alone.
 """
 
 from gptjax.models.costs import (
+    cross_flops,
+    cross_parameter_count,
     executed_training_flops_per_token,
     matmul_parameters,
     parameter_count,
@@ -21,7 +23,8 @@ from gptjax.multimodal_config import MultimodalConfig
 
 def image_gpt_parameter_count(config: MultimodalConfig) -> int:
     """Parameters of an `ImageGPT` of a resolved configuration, with the true vocabulary."""
-    return parameter_count(config) + vit_parameter_count(config.vision) + _connector(config)
+    whole = parameter_count(config) + vit_parameter_count(config.vision) + _connector(config)
+    return whole + (cross_parameter_count(config) if config.crosses else 0)
 
 
 def _connector(config: MultimodalConfig) -> int:
@@ -46,9 +49,13 @@ def image_gpt_flops_per_token(config: MultimodalConfig, images: int) -> tuple[fl
     places = _connector_flops(config)
     dense = vit_training_flops_per_image(vision) + places
     executed = vit_executed_training_flops_per_image(vision) + places
+    crossing = 0.0
+    if config.crosses:  # each token sees the places of one image
+        keys = images * config.image_places
+        crossing = cross_flops(config, length, keys, length * config.image_places) / length
     return (
-        training_flops_per_token(config) + images * dense / length,
-        executed_training_flops_per_token(config) + images * executed / length,
+        training_flops_per_token(config) + crossing + images * dense / length,
+        executed_training_flops_per_token(config) + crossing + images * executed / length,
     )
 
 

@@ -7,13 +7,20 @@ number of places, and a causal Transformer over text and places alike. GPT-4's r
     logits = ImageGPT(config).apply({"params": params}, tokens, images=images)
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from gptjax.attention.wholes import seen_to_the_end
+from gptjax.attention.patterns import Dense
+from gptjax.attention.wholes import seen_to_the_end, through_the_last
+from gptjax.models.cross_attention import Context
 from gptjax.models.gpt import GPT
 from gptjax.models.multimodal.connectors import CONNECTORS
-from gptjax.models.transformer import Cache
+from gptjax.models.multimodal.crossing import ImageCache, image_numbers, seen_images
+from gptjax.models.projections import head_shapes
+from gptjax.models.transformer import Cache, Transformer, contexts_of_layers
 from gptjax.models.vision.vit import ViT
 from gptjax.multimodal_config import MultimodalConfig
 
@@ -30,6 +37,51 @@ class ImageGPT(GPT):
         self.vision = ViT(c.vision, attend=self.attend, constrain=self.constrain)
         connector = CONNECTORS[c.connector]
         self.connector = connector(c, attend=self.attend, constrain=self.constrain)
+
+    def made_trunk(self) -> Transformer:
+        """The layers, with cross attention if images are read by it."""
+        cross = (Dense(),) if self.config.crosses else ()
+        return Transformer(self.config, attend=self.attend, constrain=self.constrain, cross=cross)
+
+    def init_cache(self, batch: int, length: int, chunk: int | None = None) -> Cache:
+        """As of `GPT`, and an `ImageCache` of no images if they are read by cross attention."""
+        caches, c = super().init_cache(batch, length, chunk), self.config
+        if not c.crosses:
+            return caches
+        size = c.cross_images * c.image_places
+        heads = tuple(
+            tuple(
+                jnp.zeros((batch, size, *head_shapes(c)[name]), jnp.dtype(c.dtype))
+                for name in ("key", "value")
+            )
+            for _ in range(c.num_layers)
+        )
+        none = jnp.full((batch, size), -1, jnp.int32)
+        return (*caches, ImageCache(heads, none, jnp.zeros(batch, jnp.int32)))
+
+    def shown(self, cache: Cache, images: jax.Array) -> Cache:
+        """An empty cache with images [B, N, H, W, C], N of which at most `config.cross_images`."""
+        c, own = self.config, cache[-1]
+        images = images[:, : c.cross_images]
+        context = self._context(images, deterministic=True)
+        params = self.variables["params"]["trunk"]
+        size = context.segment_ids.shape[1]
+        heads = tuple(
+            tuple(kept.at[:, :size].set(made) for kept, made in zip(pair, each.heads, strict=True))
+            for pair, each in zip(own.heads, contexts_of_layers(c, params, context), strict=True)
+        )
+        segment_ids = own.segment_ids.at[:, :size].set(context.segment_ids)
+        return (*cache[:-1], ImageCache(heads, segment_ids, own.count))
+
+    def _context(self, images: jax.Array | None, *, deterministic: bool, rows: int = 1) -> Context:
+        """What cross attention reads of images, or of none in so many rows."""
+        c, dtype = self.config, jnp.dtype(self.config.dtype)
+        if images is None or not images.shape[1]:
+            return Context(
+                jnp.full((rows, 1), -1, jnp.int32), jnp.zeros((rows, 1, c.d_model), dtype)
+            )
+        made = self.image_embeddings(images, deterministic=deterministic).astype(dtype)
+        return Context(image_numbers(*images.shape[:2], c.image_places), made)
 
     def image_embeddings(self, images: jax.Array, *, deterministic: bool = True) -> jax.Array:
         """What is read at the places of images.
@@ -91,9 +143,21 @@ class ImageGPT(GPT):
             vision = c.vision
             size = vision.image_size, vision.image_size, vision.num_channels
             images = jnp.zeros((len(inputs), 1, *size), jnp.uint8)
+        if c.crosses:
+            return self._crossing(
+                inputs,
+                images,
+                positions=positions,
+                segment_ids=segment_ids,
+                cache=cache,
+                deterministic=deterministic,
+            )
         order, read = None, inputs
-        if c.image_attention == "whole":
-            order = seen_to_the_end(inputs == c.soft_token, positions)
+        if c.has_wholes:
+            inside = inputs == c.soft_token
+            if c.image_attention == "prefix":
+                inside = through_the_last(inside, segment_ids)
+            order = seen_to_the_end(inside, positions)
         if embeddings is not None:
             read = embeddings
         elif images is not None and images.shape[1]:
@@ -106,3 +170,30 @@ class ImageGPT(GPT):
             deterministic=deterministic,
             order=order,
         )
+
+    def _crossing(
+        self,
+        inputs: jax.Array,
+        images: jax.Array | None,
+        *,
+        positions: jax.Array | None,
+        segment_ids: jax.Array | None,
+        cache: Cache | None,
+        deterministic: bool,
+    ) -> tuple[jax.Array, Cache | None]:
+        """`hidden` of a decoder whose text reads images by cross attention.
+
+        With a cache images are those that `shown` has put into it.
+        """
+        begins = inputs == self.config.image_mark
+        given: dict[str, Any] = {"segment_ids": segment_ids, "positions": positions}
+        if cache is None:
+            context = self._context(images, deterministic=deterministic, rows=len(inputs))
+            context = dataclasses.replace(context, queries=seen_images(begins, segment_ids))
+            return super().hidden(inputs, context=context, deterministic=deterministic, **given)
+        if positions is not None:
+            begins &= positions >= 0
+        contexts, own = cache[-1].contexts(begins)
+        hidden, caches = super().hidden(inputs, context=contexts, cache=cache[:-1], **given)
+        assert caches is not None
+        return hidden, (*caches, own)

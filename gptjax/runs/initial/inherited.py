@@ -9,7 +9,8 @@ from collections.abc import Collection
 
 from gptjax.config import ExperimentConfig
 from gptjax.model_config import ModelConfig
-from gptjax.runs.initial.sources import source_at
+from gptjax.models.grown_tables import image_encoder
+from gptjax.runs.initial.sources import source_for
 from gptjax.runs.inputs import tokenizer_named
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
@@ -64,6 +65,7 @@ def inherit(config: ExperimentConfig, given: Collection[str], workdir: str | Non
             if f"model.{name}" not in given and not (name in VARIANT and _is_said(config, name)):
                 *sections, leaf = name.split(".")
                 setattr(functools.reduce(getattr, sections, config.model), leaf, theirs[name])
+        _follow_image_size(config, given)
         if "data.tokenizer" not in given:
             config.data.tokenizer = _for_kind(config, tokenizer)
     elif "data.tokenizer" not in given:
@@ -72,6 +74,19 @@ def inherit(config: ExperimentConfig, given: Collection[str], workdir: str | Non
         # A dry run needs no files; a run refuses a tokenizer that it cannot read.
         with contextlib.suppress(ValueError):
             config.model.vocab_size = tokenizer_named(config.data.tokenizer or "").vocab_size
+
+
+def _follow_image_size(config: ExperimentConfig, given: Collection[str]) -> None:
+    """Frees fields that follow from the size of images, where the user gave another one."""
+    model, encoder = config.model, image_encoder(config.model)
+    prefix = "model." if encoder is model else "model.vision."
+    if encoder is None or f"{prefix}image_size" not in given:
+        return
+    if f"{prefix}context_length" not in given:
+        encoder.context_length = None  # pyright: ignore[reportAttributeAccessIssue]
+    of_patches = getattr(model, "connector", None) == "projection"
+    if of_patches and "model.image_tokens" not in given:
+        setattr(model, "image_tokens", None)  # noqa: B010
 
 
 def _own_run(workdir: str | None) -> WorkDirectory | None:
@@ -90,7 +105,7 @@ def _source(config: ExperimentConfig, own: WorkDirectory | None) -> tuple[ModelC
     given = config.checkpoint.init_from
     if given is None:
         return None
-    source = source_at(given, kind_of(config).takes)
+    source = source_for(config, given)
     return source.model, source.tokenizer
 
 

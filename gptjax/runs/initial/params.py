@@ -12,8 +12,8 @@ from typing import Any
 from absl import logging
 
 from gptjax.config import ExperimentConfig
-from gptjax.models.grown_tables import grown, of_source, stretches
-from gptjax.runs.initial.sources import Source, source_at
+from gptjax.models.grown_tables import at_images_of, grown, of_source, resizes, stretches
+from gptjax.runs.initial.sources import Source, source_for
 from gptjax.runs.initial.stored import FIELD, refuse_changed
 from gptjax.runs.inputs import tokenizer_named
 from gptjax.runs.kind import kind_of
@@ -50,7 +50,7 @@ def find_initial_checkpoint(config: ExperimentConfig) -> InitialCheckpoint:
                 f"expected the work directory of one of kind {kind.follows}"
             )
         return InitialCheckpoint()
-    source = source_at(given, kind.takes)
+    source = source_for(config, given)
     if kind.follows is not None:
         _check_tokenizer(source, config)
     for line in differences(config.model, source.model, SAME):
@@ -60,6 +60,8 @@ def find_initial_checkpoint(config: ExperimentConfig) -> InitialCheckpoint:
             "%s: the %d learned positions of %s are interpolated to %d",
             *(FIELD, source.model.context_length, given, config.model.context_length),
         )
+    if resizes(source.model, config.model):
+        logging.info("%s: %s has images of another size; positions are interpolated", FIELD, given)
     if config.lora.rank is not None:
         _warn_of_base(source, config)
     step = source.chosen_step()
@@ -89,8 +91,8 @@ def initial_params(
 
     From a work directory they are its run's evaluation parameters (`TrainState.eval_params`). A
     model directory of Hugging Face's is read as it is. If this run has a larger vocabulary, the new
-    rows are drawn at random; if it has a longer context, learned positions are interpolated. The
-    kind of run then adopts them (`Kind.adopt`).
+    rows are drawn at random; if it has a longer context, or images of another size, learned
+    positions are interpolated. The kind of run then adopts them (`Kind.adopt`).
 
     Args:
       config: resolved; its `checkpoint.init_from` may say where the source is now.
@@ -116,6 +118,8 @@ def _read(initial: InitialCheckpoint, config: ExperimentConfig, target: Any) -> 
     )
     if stretches(source.model, model):
         same.context_length = source.model.context_length
+    if resizes(source.model, model):
+        same = at_images_of(source.model, same)
     if vocab_size > model.vocab_size:
         raise ValueError(
             f"config.model.vocab_size: got {model.vocab_size}, expected at least {vocab_size}, as "
@@ -129,7 +133,7 @@ def _unchanged(config: ExperimentConfig, initial: InitialCheckpoint) -> Source:
     """The source of a run; refuses one that has changed since the run started from it."""
     path = config.checkpoint.init_from or initial.path
     assert path is not None
-    source = source_at(path, kind_of(config).takes)
+    source = source_for(config, path)
     refuse_changed(path, source.sha256(initial.step), initial)
     return source
 

@@ -9,9 +9,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from gptjax.config import ExperimentConfig
 from gptjax.interop.huggingface_directory import Pretrained, is_pretrained
 from gptjax.model_config import ModelConfig
-from gptjax.runs.initial.stored import FIELD, checkpoint_sha256, put, stored_params
+from gptjax.runs.initial.stored import (
+    FIELD,
+    checkpoint_sha256,
+    deferred_params,
+    put,
+    stored_params,
+)
+from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 
 EXPECTED = "expected a work directory or a model directory of Hugging Face's"
@@ -68,6 +76,11 @@ class Source(abc.ABC):
         """
         ...
 
+    @abc.abstractmethod
+    def deferred(self, step: int | None) -> dict[str, Any]:
+        """Its own parameters after `step`, a tree of `Deferred` arrays that are made when read."""
+        ...
+
 
 class Run(Source):
     """A work directory, whose parameters are the evaluation parameters."""
@@ -98,6 +111,9 @@ class Run(Source):
     def read(self, step: int | None, model: ModelConfig, target: Any) -> Any:
         del model
         return stored_params(self.path, step, target)
+
+    def deferred(self, step: int | None) -> dict[str, Any]:
+        return deferred_params(self.path, step)
 
 
 class HuggingFace(Source):
@@ -140,6 +156,20 @@ class HuggingFace(Source):
         except ValueError as error:
             raise ValueError(f"{FIELD}: {error}") from error
         return put(params, target)
+
+    def deferred(self, step: int | None) -> dict[str, Any]:
+        assert step is None, step
+        return self._pretrained.params(self.model)
+
+
+def source_for(config: ExperimentConfig, given: str) -> Source:
+    """The source at a path for a run of `config`: what its kind makes of it, or `source_at`.
+
+    Raises:
+      ValueError: as `source_at`.
+    """
+    kind = kind_of(config)
+    return kind.source(config, given) or source_at(given, kind.takes)
 
 
 def source_at(given: str, makes: str = "language model") -> Source:

@@ -17,7 +17,7 @@ from jax.sharding import SingleDeviceSharding
 from gptjax.config import ExperimentConfig
 from gptjax.model_config import ModelConfig
 from gptjax.models.adapters import A, B
-from gptjax.models.grown_tables import OF_POSITIONS, TABLES, grown, stretches
+from gptjax.models.grown_tables import OF_TOKENS, TABLES, changes, grown
 from gptjax.runs.kind import kind_of
 from gptjax.runs.run_file import (
     InitialCheckpoint,
@@ -112,7 +112,7 @@ def _base(config: ExperimentConfig, initial: InitialCheckpoint) -> dict[str, Def
 def _grown(table: Deferred, path: str, source: ModelConfig, config: ExperimentConfig) -> Deferred:
     """A table with this run's tokens and positions, as `initial.params` makes them."""
     shapes: dict[str, Any] = traverse_util.flatten_dict(kind_of(config).shapes(config), sep="/")
-    if path not in shapes or (path == OF_POSITIONS and not stretches(source, config.model)):
+    if path not in shapes or not (path in OF_TOKENS or changes(path, source, config.model)):
         return table
     place = SingleDeviceSharding(jax.local_devices()[0])
     leaf = jax.ShapeDtypeStruct(shapes[path].shape, shapes[path].dtype, sharding=place)

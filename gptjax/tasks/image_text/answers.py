@@ -52,7 +52,9 @@ class Judge:
         sampler = make_sampler(0.0, banned_tokens=banned, vocab_size=self.model.config.vocab_size)
         requests = []
         for document in documents:
-            asked = encode_parts(document.parts, self.tokenizer, self.form.tokens)
+            asked = encode_parts(
+                self.form.arranged(document.parts), self.tokenizer, self.form.tokens
+            )
             requests.append(
                 None
                 if len(asked.ids) >= self.model.config.context_length

@@ -31,11 +31,23 @@ class ImageTextSection:
     max_images: int | None = setting(
         None, "images in a row at most; none: as many as its tokens have room for", low=1
     )
+    encoder: str = setting(
+        "trained",
+        "whether the encoder of images, which checkpoint.init_from may take from a CLIP, is "
+        "trained with the rest, or stays as it is (frozen)",
+        choices=("trained", "frozen"),
+    )
     fit: str = setting(
         "crop",
         "what becomes of an image of another shape: its middle is taken (crop), it is put in the "
         "middle of white (pad), or it is stretched",
         choices=("crop", "pad", "stretch"),
+    )
+    place: str = setting(
+        "text",
+        "where the images of a document stand in its row: where its text has them (text), or in "
+        "front of all text (first)",
+        choices=("text", "first"),
     )
     shift: float = setting(
         0.0, "most pixels that training moves an image by, along each axis", low=0.0
@@ -72,5 +84,5 @@ class ImageTextConfig(ExperimentConfig):
     @property
     def row_images(self) -> int:
         """Images in a row at most, of a resolved configuration."""
-        room = self.model.context_length // (self.model.image_places + 2)
+        room = self.model.context_length // (self.model.text_places + 2)
         return min(self.image_text.max_images or room, room)

@@ -22,6 +22,7 @@ from gptjax.models.multimodal.costs import image_gpt_flops_per_token, image_gpt_
 from gptjax.models.multimodal.decoder import ImageGPT
 from gptjax.models.vision.augmentation import jittered
 from gptjax.runs import inputs
+from gptjax.runs.initial.sources import Source
 from gptjax.runs.life.moved import Content
 from gptjax.runs.planning.costs import Costs, Shapes, array
 from gptjax.runs.program import Program
@@ -31,6 +32,7 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import Check
 from gptjax.tasks.image_text.answers import Judge
 from gptjax.tasks.image_text.config import IMAGES, TEXT, ImageTextConfig
+from gptjax.tasks.image_text.encoder import ENCODER, encoder_source
 from gptjax.tasks.shared_checks import leaves_targets, whole_rows
 from gptjax.tokenization import ImageTokenizer
 from gptjax.training.evaluation import Evaluator, language_model_evaluator
@@ -48,9 +50,11 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
     python -m experiments.sample --workdir=runs/digits --prompt="<image> is" --image=seven.png
 
     A row holds whole documents, which do not see each other. An image takes `model.image_tokens`
-    places between `<image>` and `</image>`; an encoder and a connector, which are trained with the
-    rest, make what is read there. The loss counts text alone. `image_text.shift` and
-    `image_text.rotation` move the images of training anew in each step.
+    places between `<image>` and `</image>`; an encoder and a connector make what is read there, and
+    are trained with the rest. `checkpoint.init_from` may name a CLIP, a run or a model directory:
+    then the encoder is taken from it, with its sizes, and `image_text.encoder=frozen` leaves it as
+    it is. The loss counts text alone. `image_text.shift` and `image_text.rotation` move the images
+    of training anew in each step.
 
     Held-out documents that have an answer are judged: the model writes it by greedy decoding, and
     accuracy is the share that is exactly right, in each group of documents. result.json has it with
@@ -75,6 +79,8 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
 
     def loss(self, config: ImageTextConfig, model: Any) -> Loss:
         loss, section = language_model(model, config.training.loss_chunk), config.image_text
+        if self.frozen(config):
+            loss = _with_encoder_fixed(loss)
         if not section.shift and not section.rotation:
             return loss
 
@@ -86,6 +92,12 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
             return loss(params, {**batch, "images": images}, rng)
 
         return augmented
+
+    def source(self, config: ImageTextConfig, given: str) -> Source | None:
+        return encoder_source(config, given)
+
+    def frozen(self, config: ImageTextConfig) -> tuple[str, ...]:
+        return (f"{ENCODER}/",) if config.image_text.encoder == "frozen" else ()
 
     def costs(self, config: ImageTextConfig) -> Costs:
         """Those of the decoder, and of the images that a row has room for."""
@@ -106,6 +118,10 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
         yield from whole_rows(config)
         yield leaves_targets(config)
         yield "lora.rank", config.lora.rank is None, "none for the kind of run image_text"
+        fits = not self.frozen(config) or config.checkpoint.init_from is not None
+        yield "image_text.encoder", fits, "trained, without checkpoint.init_from"
+        fits = config.model.image_attention != "prefix" or config.image_text.place == "first"
+        yield "image_text.place", fits, "first with model.image_attention=prefix"
         section, pmap = config.image_text, config.parallelism.strategy == "pmap"
         for name in ("shift", "rotation"):
             fits = not (pmap and getattr(section, name))
@@ -166,15 +182,25 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
         )
 
 
+def _with_encoder_fixed(loss: Loss) -> Loss:
+    """The loss, without gradients of the encoder, whose backward pass is then left out."""
+
+    def fixed(params: Any, batch: Batch, rng: jax.Array | None):
+        return loss({**params, ENCODER: jax.lax.stop_gradient(params[ENCODER])}, batch, rng)
+
+    return fixed
+
+
 def image_form(config: ImageTextConfig) -> ImageForm:
     """What images are for the model of a resolved configuration."""
     vision, section = config.model.vision, config.image_text
     return ImageForm(
-        config.model.image_places,
+        config.model.text_places,
         vision.image_size,
         vision.num_channels,
         section.fit,
         hidden=section.hide == IMAGES,
+        first=section.place == "first",
     )
 
 

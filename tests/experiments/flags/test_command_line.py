@@ -220,7 +220,7 @@ def test_a_tilde_is_the_home_in_flags_and_in_the_configuration(tmp_path, monkeyp
 
 TEXTS = {  # flags that hold no path
     *("prompt", "stop", "suite", "experiment", "kind", "patterns", "variants", "attention"),
-    *("shots", "table"),
+    *("shots", "table", "sft", "ppo"),
     *("coordinator", "lengths", "tracker", "text", "words", "suffix", "ids"),
     *(
         "pretrain",
