@@ -16,7 +16,7 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.atomic_files import write_json
+from gptjax.atomic_files import write_json, write_text
 from gptjax.attention import Pattern, parse
 from gptjax.attention.registered_patterns import registered_patterns
 from gptjax.runs.caches import enable_compilation_cache
@@ -95,7 +95,7 @@ def _report(patterns: Sequence[Pattern], lengths: list[int], output: Path) -> No
         patterns, output / "patterns.png", panel=320, columns=min(4, len(patterns))
     )
     write_json(output / "report.json", report)
-    (output / "report.md").write_text(tables.markdown(report), "utf-8")
+    write_text(output / "report.md", tables.markdown(report))
     print(f"{output}/report.md, report.json and {len(patterns) + 1} pictures are written")
 
 

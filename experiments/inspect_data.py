@@ -16,6 +16,7 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
+from gptjax.atomic_files import write_text
 from gptjax.curation import inspection
 from gptjax.data.prepared.split import OpenedData, open_prepared
 from gptjax.reports.inspection import Section, page_of, text_of
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
         f"{len(opened.validation.tokens):,} held out; packing: {opened.index.packing}"
     )
     title = f"Inspection of {opened.directory.name}"
-    page.write_text(page_of(title, sections, lengths, overview), encoding="utf-8")
+    write_text(page, page_of(title, sections, lengths, overview))
     print(f"{overview}\n{page} is written")
 
 

@@ -18,7 +18,7 @@ from absl import flags
 from experiments.configs import experiment_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.atomic_files import write_json
+from gptjax.atomic_files import write_json, write_text
 from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.studies.changes import Changes, parse_values
@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
             losses.append(held_out_loss(own))
         summary = summarise(trials, losses)
         write_json(root / "rates.json", {"found": summary} | provenance())
-        (root / "rates.md").write_text(markdown(summary), "utf-8")
+        write_text(root / "rates.md", markdown(summary))
     print(markdown(summary))
 
 

@@ -20,7 +20,7 @@ from absl import flags
 
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.atomic_files import replaced, write_json
+from gptjax.atomic_files import write_json, write_text
 from gptjax.interrupted import Interrupted
 from gptjax.model_config import ModelConfig
 from gptjax.runs.caches import enable_compilation_cache
@@ -74,8 +74,7 @@ def main(argv: Sequence[str]) -> None:
         report = {"workdir": str(workdir.path), "factor": _FACTOR.value, **study.about()}
         report["rows"] = rows
         write_json(output.path / "long_context.json", report)
-        with replaced(output.path / "long_context.md") as file:
-            file.write(reports.markdown(report))
+        write_text(output.path / "long_context.md", reports.markdown(report))
         reports.plot_losses(report, output.path / "losses.png")
         if any(row["retrieval"] for row in rows):
             reports.plot_retrieval(report, output.path / "retrieval.png")

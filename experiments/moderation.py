@@ -22,7 +22,7 @@ from absl import flags
 from experiments.configs import experiment_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.atomic_files import write_json
+from gptjax.atomic_files import write_json, write_text
 from gptjax.data.labelled.multilabel import load_multilabel
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.studies.changes import Changes, parse_values
@@ -108,7 +108,7 @@ def main(argv: Sequence[str]) -> None:
         systems = {kind_named(config.kind).name: nested(plan, members, asked)} | systems
         summary = summarise(plan, systems, prompts)
         write_json(root / "moderation.json", summary | provenance())
-        (root / "moderation.md").write_text(markdown(summary), "utf-8")
+        write_text(root / "moderation.md", markdown(summary))
     print(markdown(summary))
     print(f"{root}: moderation.json and .md are written")
 

@@ -16,21 +16,19 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from experiments.configs import experiment_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.atomic_files import replaced, write_json, write_json_lines
+from gptjax.atomic_files import write_json, write_json_lines, write_text
+from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
-from gptjax.runs.life.claim import claimed
-from gptjax.runs.provenance import provenance
-from gptjax.studies.refusals import report
-from gptjax.studies.refusals.judgement import JudgedSet, answered, judged_sets
-from gptjax.studies.refusals.plan import stages, write_rubric
-from gptjax.training.interruption import Interrupted
+
+if TYPE_CHECKING:
+    from gptjax.studies.refusals.judgement import JudgedSet
 
 _SFT = flags.DEFINE_string("sft", "refusal_sft_smoke", "Experiment of kind sft that comes first.")
 _PPO = flags.DEFINE_string("ppo", "refusal_ppo_smoke", "Experiment of kind ppo that comes then.")
@@ -56,6 +54,12 @@ _CLASSIFIER = define_path(
 
 def main(argv: Sequence[str]) -> None:
     """Runs what has not been run yet, judges, and reports."""
+    from gptjax.runs.life.claim import claimed
+    from gptjax.runs.provenance import provenance
+    from gptjax.studies.refusals import report
+    from gptjax.studies.refusals.judgement import answered, judged_sets
+    from gptjax.studies.refusals.plan import stages, write_rubric
+
     del argv
     enable_compilation_cache()
     sft, ppo = experiment_named(_SFT.value)(), experiment_named(_PPO.value)()
@@ -82,8 +86,7 @@ def main(argv: Sequence[str]) -> None:
         summary = report.summarise(sets, answers)
         write_json(root / "refusals.json", summary | provenance())
         write_json_lines(root / "answers.jsonl", _lines(sets, answers))
-        with replaced(root / "refusals.md") as file:
-            file.write(report.markdown(summary))
+        write_text(root / "refusals.md", report.markdown(summary))
         report.plot(summary, root / "refusals.png")
     print(report.markdown(summary))
     print(f"{root}: refusals.json, refusals.md, refusals.png and answers.jsonl are written")
@@ -91,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
         print("XSTest was not judged: --xstest takes its xstest_prompts.csv")
 
 
-def _lines(sets: Sequence[JudgedSet], answers: Sequence[dict[str, Any]]):
+def _lines(sets: "Sequence[JudgedSet]", answers: Sequence[dict[str, Any]]):
     """A row for each prompt, run and seed."""
     for seed, runs in enumerate(answers):
         for name, of_sets in runs.items():

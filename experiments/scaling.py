@@ -23,7 +23,7 @@ from absl import flags
 from experiments.configs import experiment_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path, define_paths
-from gptjax.atomic_files import write_json
+from gptjax.atomic_files import write_json, write_text
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.scaling.choices import COUNTS
 from gptjax.studies.changes import Changes, parse_values
@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
         study.train(study.target)
         summary = study.summary()
         write_json(root / "scaling.json", summary)
-        (root / "scaling.md").write_text(report.markdown(summary), "utf-8")
+        write_text(root / "scaling.md", report.markdown(summary))
         report.plot(summary, root / "scaling.png")
     print(report.markdown(summary))
     print(f"{root}: prediction.json, scaling.json, .md and .png are written")

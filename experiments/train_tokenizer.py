@@ -7,7 +7,6 @@ about.
 """
 
 import importlib.metadata
-import json
 import platform
 import shlex
 import sys
@@ -19,6 +18,7 @@ from absl import flags, logging
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
 from gptjax import locks
+from gptjax.atomic_files import write_json
 from gptjax.data.corpora.text import load_corpus
 from gptjax.tokenization import ByteLevelBPE, SentencePiece, Tokenizer, WordPiece
 
@@ -103,7 +103,7 @@ def _train(output: Path) -> None:
         "tokenizers": importlib.metadata.version("tokenizers"),
         "sentencepiece": importlib.metadata.version("sentencepiece"),
     }
-    (output / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+    write_json(output / "recipe.json", recipe)
 
     print(f"trained: {_KIND.value} of {tokenizer.vocab_size} ids on {_CORPUS.value}, in {output}")
     print(f"content hash: {tokenizer.content_hash()}")

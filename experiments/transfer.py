@@ -21,7 +21,7 @@ from absl import flags
 from experiments.configs import TRANSFERS, maker_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.atomic_files import write_json
+from gptjax.atomic_files import write_json, write_text
 from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.studies.choices import EQUAL
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
                 raise Interrupted(ended.interrupted_by)
         summary = summarise(study, runs, _BUDGET.value)
         write_json(root / "transfer.json", summary | provenance())
-        (root / "transfer.md").write_text(report.markdown(summary), "utf-8")
+        write_text(root / "transfer.md", report.markdown(summary))
         report.plot(summary, root / "transfer.png")
     print(report.markdown(summary))
     print(f"{root}: transfer.json, .md and .png are written")

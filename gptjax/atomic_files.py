@@ -47,6 +47,12 @@ def replaced(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]
             raise
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes `text` to `path` in UTF-8, whole or not at all."""
+    with replaced(path) as file:
+        file.write(text)
+
+
 def write_json(path: str | os.PathLike[str], values: Any) -> None:
     """Writes `values` to `path`, whole or not at all."""
     with replaced(path) as file:

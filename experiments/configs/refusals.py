@@ -13,7 +13,7 @@ from experiments.configs.instructgpt_ppo import ppo_smoke
 from experiments.configs.registry import EXPERIMENTS
 from gptjax.alignment.ppo_settings import StopSettings
 from gptjax.config import CheckpointConfig, DataConfig, ModelConfig, TrainingConfig
-from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 
 # As people differ who write demonstrations: before PPO the model has all four classes to unlearn.

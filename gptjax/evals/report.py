@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptjax.atomic_files import write_json, write_json_lines
+from gptjax.atomic_files import write_json, write_json_lines, write_text
 from gptjax.evals.evaluation import Result
 from gptjax.evals.study import Study
 from gptjax.reports.page import escaped, html_page, html_table, picture
@@ -55,7 +55,7 @@ def write(study: Study, folder: str | os.PathLike[str], command: str = "") -> No
     }
     write_json(path / "evals.json", values)
     write_json_lines(path / "examples.jsonl", study.examples())
-    (path / "evals.html").write_text(page(study, command), encoding="utf-8")
+    write_text(path / "evals.html", page(study, command))
 
 
 def page(study: Study, command: str = "") -> str:

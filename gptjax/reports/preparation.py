@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gptjax.atomic_files import write_text
 from gptjax.reports.markdown import markdown_table
 from gptjax.reports.page import html_page, html_table, picture
 
@@ -20,9 +21,9 @@ _REASONS_OF_PICTURE = 14
 def write_report(output: Path, report: Mapping[str, Any]) -> str:
     """Writes both forms for people; returns the text."""
     text = "\n".join(_text(report))
-    (output / "report.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(output / "report.txt", text + "\n")
     page = html_page(f"Prepared data: {output.name}", _body(report))
-    (output / "report.html").write_text(page, encoding="utf-8")
+    write_text(output / "report.html", page)
     return text
 
 

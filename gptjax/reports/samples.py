@@ -10,8 +10,8 @@ on it, whatever markup it holds.
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
+from gptjax.atomic_files import write_text
 from gptjax.data.dialogue.chat_format import Conversation
 from gptjax.reports.page import escaped, html_page
 
@@ -40,7 +40,7 @@ def write_samples(
     note: str = "",
 ) -> None:
     """Writes `samples_page` of the same arguments to `path`."""
-    Path(path).write_text(samples_page(prompts, systems, title=title, note=note), encoding="utf-8")
+    write_text(path, samples_page(prompts, systems, title=title, note=note))
 
 
 def samples_page(

@@ -11,7 +11,6 @@ from gptjax.inference.speculative import SpeculativeGenerator
 from gptjax.models.costs import matmul_parameters, parameter_count, training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
-from gptjax.models.parameter_shapes import parameter_shapes
 
 LSTM = ModelConfig(
     vocab_size=11,

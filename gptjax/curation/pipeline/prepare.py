@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.atomic_files import write_json
+from gptjax.atomic_files import write_json, write_text
 from gptjax.curation.executors.tasks import Executor, Task
 from gptjax.curation.phases import cutting, exact, near, quality, reading, sharding
 from gptjax.curation.pipeline.configuration import PrepareConfig
@@ -166,7 +166,7 @@ def begin(config: PrepareConfig, output: Path) -> None:
             "command has begun to fill"
         )
     write_json(output / INPUTS, inputs)
-    (output / CONFIG).write_text(as_yaml(config), encoding="utf-8")
+    write_text(output / CONFIG, as_yaml(config))
 
 
 def _check_same(config: PrepareConfig, known: PrepareConfig, output: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from gptjax.atomic_files import write_text
 from gptjax.data.batches.token_stream import TokenizedSplit
 from gptjax.data.batches.unfinished import unfinished_directory
 from gptjax.data.corpora.groups import in_groups
@@ -121,7 +122,7 @@ def prepare(
                 _rename_unless_there(written, directory)
             if fingerprint is not None and fingerprint == corpus.fingerprint():
                 remembered.parent.mkdir(exist_ok=True)
-                remembered.write_text(corpus_hash)
+                write_text(remembered, corpus_hash)
         train, validation = _open(directory, corpus.name, tokenizer)
     except OSError as error:
         raise ValueError(

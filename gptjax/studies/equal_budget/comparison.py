@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptjax.atomic_files import write_json
+from gptjax.atomic_files import write_json, write_text
 from gptjax.attention.sight import out_of_sight
 from gptjax.config import Config, ExperimentConfig, ModelConfig
 from gptjax.interrupted import Interrupted
@@ -94,7 +94,7 @@ def compare(
             judged[trial.directory] = {**common, **judge(run)}
         summary = summarise(trials, budget, measurements, workdir.path, judged)
         write_json(workdir.path / "comparison.json", summary | provenance())
-        (workdir.path / "comparison.md").write_text(report.markdown(summary), "utf-8")
+        write_text(workdir.path / "comparison.md", report.markdown(summary))
         report.plot(summary, workdir.path / "comparison.png")
     return summary
 

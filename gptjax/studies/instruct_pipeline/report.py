@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gptjax.atomic_files import write_text
 from gptjax.reports import markdown
 from gptjax.reports.samples import write_samples
 from gptjax.studies.instruct_pipeline.evidence import Claim, checked, means
@@ -34,7 +35,7 @@ def write_report(root: Path, name: str, results: Sequence[dict[str, Any]], last:
       results: of each seed, as `instruct.json` keeps them.
       last: of the last seed, whose samples are shown.
     """
-    (root / "table.md").write_text("\n".join(report_lines(name, results)) + "\n", "utf-8")
+    write_text(root / "table.md", "\n".join(report_lines(name, results)) + "\n")
     runs = {system: root / f"seed{len(results) - 1}" / system for system in ("ppo", "ppo_ptx")}
     plot_overoptimisation(
         root / "overoptimisation.png",

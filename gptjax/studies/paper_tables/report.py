@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gptjax.atomic_files import write_text
 from gptjax.reports.markdown import markdown_table
 from gptjax.reports.page import escaped, html_page, html_table, picture
 
@@ -19,10 +20,10 @@ MODELS = ("configuration", "parameters", "training FLOPs", "seconds", "full form
 def write(summary: Mapping[str, Any], folder: str | os.PathLike[str]) -> None:
     """Writes table.md, table.html and table.png into a folder that is there."""
     path = Path(folder)
-    (path / "table.md").write_text("\n".join([*markdown(summary), ""]), encoding="utf-8")
+    write_text(path / "table.md", "\n".join([*markdown(summary), ""]))
     figure = _plot(summary)
     figure.savefig(path / "table.png", dpi=130)
-    (path / "table.html").write_text(_page(summary, figure), encoding="utf-8")
+    write_text(path / "table.html", _page(summary, figure))
 
 
 def markdown(summary: Mapping[str, Any]) -> Iterator[str]:
