@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
-from experiments.configs import EXPERIMENTS, STUDIES, experiment_named
 from experiments.flags.help import allowed_by, help_lines
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.interrupted import Interrupted
@@ -75,6 +74,8 @@ def _experiment_in(argv: Sequence[str]) -> str | None:
 
 def _parse_experiment(argv: Sequence[str]) -> list[str]:
     """Defines --config from --experiment, then parses all."""
+    from experiments.configs import EXPERIMENTS, STUDIES, experiment_named
+
     name = _experiment_in(argv)
     if name is None:
         FLAGS([flag for flag in argv if not re.match(r"--(no)?config\.", flag)])  # misspelt?
@@ -88,8 +89,6 @@ def _parse_experiment(argv: Sequence[str]) -> list[str]:
     # Imported here: what takes no configuration runs without the package.
     from ml_collections import config_flags
 
-    from gptjax.runs.initial.inherited import inherit
-
     config = experiment_named(name)()
     given = _check_override_names(argv, config)
     config_flags.DEFINE_config_dataclass("config", config, sys_argv=list(argv))
@@ -99,8 +98,15 @@ def _parse_experiment(argv: Sequence[str]) -> list[str]:
             flag.parser = _FieldParser(flag.parser, *limits_of(config, path))
     rest = FLAGS(argv)
     drop_replaced(FLAGS.config, given)
-    inherit(FLAGS.config, given, FLAGS["workdir"].value if "workdir" in FLAGS else None)
+    _inherit(given)
     return rest
+
+
+def _inherit(given: set[str]) -> None:
+    """Takes from the run that --config.checkpoint.init_from names what is not `given`."""
+    from gptjax.runs.initial.inherited import inherit
+
+    inherit(FLAGS.config, given, FLAGS["workdir"].value if "workdir" in FLAGS else None)
 
 
 def _explain(error: Exception) -> str:

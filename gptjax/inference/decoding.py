@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from gptjax.attention.cache import rollback
 from gptjax.config import ModelConfig
@@ -83,9 +84,10 @@ def checked_params(model: Decoder, params: Any, *inputs: jax.ShapeDtypeStruct) -
 
 def _on_its_device(leaf: Any) -> Any:
     """A parameter without its mesh where that has one device; nothing is copied."""
-    if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array):
+    if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array):
         return leaf
-    alone = leaf.sharding.num_devices == 1 and leaf.is_fully_addressable
+    on_a_mesh = isinstance(leaf.sharding, jax.sharding.NamedSharding)
+    alone = on_a_mesh and leaf.sharding.num_devices == 1 and leaf.is_fully_addressable
     return leaf.addressable_data(0) if alone else leaf
 
 

@@ -86,6 +86,19 @@ def test_parameters_that_are_ready_are_shared_not_copied(dtype):
     assert all(one is other for one, other in pairs)
 
 
+def test_parameters_on_a_mesh_of_one_device_have_no_step_of_their_own():
+    model, params = made(num_layers=1)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    on_mesh = jax.device_put(params, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    (prompt,) = prompts_of(6)
+    texts = []
+    for each in (jax.device_put(params, jax.devices()[0]), on_mesh):
+        generator = generator_of((model, each))
+        texts.append(list(generator.submit(prompt, max_new_tokens=20)))  # in pieces of 8
+        assert generator._batch._advance._cache_size() == 1
+    assert texts[0] == texts[1] and len(texts[0]) == 20
+
+
 def test_each_layer_of_the_cycle_keeps_what_its_pattern_needs():
     model = model_of(attention="dense,banded(window=5)", num_layers=3)
     cache = jax.eval_shape(lambda: model.init_cache(1, 48, 8))

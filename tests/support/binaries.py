@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import grain  # noqa: F401, as the next line
+import orbax.checkpoint  # noqa: F401, defines flags when it is loaded, once, so before any is put by
 import pytest
 from absl import app, flags, logging
 from absl.testing import flagsaver

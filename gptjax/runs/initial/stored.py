@@ -15,7 +15,6 @@ from flax import traverse_util
 from jax.sharding import SingleDeviceSharding
 
 from gptjax.config import ExperimentConfig
-from gptjax.interop.huggingface_directory import Pretrained
 from gptjax.model_config import ModelConfig
 from gptjax.models.adapters import A, B
 from gptjax.models.grown_tables import OF_POSITIONS, TABLES, grown, stretches
@@ -94,6 +93,8 @@ def _base(config: ExperimentConfig, initial: InitialCheckpoint) -> dict[str, Def
     assert initial.path is not None
     path = Path(config.checkpoint.init_from or initial.path)
     if initial.step is None:
+        from gptjax.interop.huggingface_directory import Pretrained  # few runs start from others'
+
         source = Pretrained(path)
         model = source.fitted(source.tokenizer())
         found, params = source.content_hash(), source.params(model)
