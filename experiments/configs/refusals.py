@@ -61,8 +61,8 @@ def refusal_ppo_smoke() -> PPOConfig:
         ppo,
         model=_model(),
         data=DataConfig(tokenizer="chat:python_docs_1024"),
-        training=TrainingConfig(num_steps=100, batch_size=128, log_every=1, eval_every=25),
-        checkpoint=CheckpointConfig(every_steps=25),
+        training=TrainingConfig(num_steps=40, batch_size=128, log_every=1, eval_every=20),
+        checkpoint=CheckpointConfig(every_steps=20),
         ppo=dataclasses.replace(
             ppo.ppo,
             prompts="refusals:count=8000,seed=2",

@@ -234,21 +234,24 @@ def _all_topics() -> tuple[Topic, ...]:
     return (*made, *figures)
 
 
-def request_at(index: int, split: str, seed: int) -> Request:
+def request_at(index: int, split: str, seed: int, frames: str | None = None) -> Request:
     """Returns request number `index` of a split, of either kind as likely.
+
+    `frames` is the split of the frame; None: that of the topic.
 
     Raises:
       ValueError: no such split.
     """
+    frames = frames or split
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     rng = np.random.default_rng([seed, index])
     if rng.random() < 0.5:
-        return Request(_one(rng, HOW[split]), _one(rng, topics(split, "harm")))
+        return Request(_one(rng, HOW[frames]), _one(rng, topics(split, "harm")))
     sort = str(rng.choice(list(_SHARES), p=list(_SHARES.values())))
     if sort == "about":
-        return Request(_one(rng, ABOUT[split]), _one(rng, topics(split, "harm")), asks_how=False)
-    return Request(_one(rng, HOW[split]), _one(rng, topics(split, sort)))
+        return Request(_one(rng, ABOUT[frames]), _one(rng, topics(split, "harm")), asks_how=False)
+    return Request(_one(rng, HOW[frames]), _one(rng, topics(split, sort)))
 
 
 def _one(rng: np.random.Generator, choices: tuple):

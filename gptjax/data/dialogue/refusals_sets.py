@@ -37,10 +37,17 @@ class RefusalOptions:
 
 
 def made_requests(
-    split: str = "train", kind: str = BOTH, count: int = 4000, seed: int = 0
+    split: str = "train",
+    kind: str = BOTH,
+    count: int = 4000,
+    seed: int = 0,
+    frames: str | None = None,
 ) -> tuple[Request, ...]:
-    """Those of the first `count` requests of a seed that are of a kind, each once."""
-    drawn = dict.fromkeys(request_at(index, split, seed) for index in range(count))
+    """Those of the first `count` requests of a seed that are of a kind, each once.
+
+    `frames` is the split of the frames; None: that of the topics.
+    """
+    drawn = dict.fromkeys(request_at(index, split, seed, frames) for index in range(count))
     return tuple(request for request in drawn if kind in (BOTH, request.kind))
 
 

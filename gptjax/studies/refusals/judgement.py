@@ -5,6 +5,7 @@ answers = answered(WorkDirectory("runs/refusals/seed0/ppo"), sets, room=52, seed
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.moderation.over_blocking import read_xstest
 
 SEED = 1  # of the held-out requests
+# The frames around held-out topics.
+_FRAMES = {"new topics": "train", "new topics and frames": "held_out"}
 _DRAWN = 6000  # requests: nearly all that there are, with repetitions
 
 
@@ -26,7 +29,7 @@ class JudgedSet:
     """Prompts of one kind.
 
     Attributes:
-      name: made-up or XSTest.
+      name: a name of `_FRAMES`, or XSTest.
       kind: allowed or disallowed.
       prompts: as the model is asked.
       sorts: of each prompt, for a finer table.
@@ -49,17 +52,17 @@ class Answered:
 
 
 def judged_sets(count: int, xstest: Path | None) -> list[JudgedSet]:
-    """Held-out requests, at most `count` of a kind, and XSTest's prompts in lower case.
+    """Requests of held-out topics, at most `count` a set, and XSTest's prompts in lower case.
 
     Raises:
       ValueError: XSTest's file is of another form.
     """
     sets = []
-    for kind in KINDS:
-        requests = made_requests("held_out", kind, _DRAWN, SEED)[:count]
+    for (name, frames), kind in itertools.product(_FRAMES.items(), KINDS):
+        requests = made_requests("held_out", kind, _DRAWN, SEED, frames)[:count]
         sets.append(
             JudgedSet(
-                "made-up",
+                name,
                 kind,
                 tuple(request.prompt for request in requests),
                 tuple(r.topic.sort if r.asks_how else "about" for r in requests),
