@@ -26,6 +26,8 @@ from experiments.flags.paths import define_path
 from gptjax.atomic_files import write_json, write_json_lines, write_text
 from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
+from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tasks.policy_optimisation.config import PPOConfig
 
 if TYPE_CHECKING:
     from gptjax.studies.refusals.judgement import JudgedSet
@@ -63,9 +65,10 @@ def main(argv: Sequence[str]) -> None:
     del argv
     enable_compilation_cache()
     sft, ppo = experiment_named(_SFT.value)(), experiment_named(_PPO.value)()
-    for kind, config in (("sft", sft), ("ppo", ppo)):
-        if config.kind != kind:
-            raise ValueError(f"--{kind}: got an experiment of kind {config.kind}, expected {kind}")
+    if not isinstance(sft, SFTConfig):
+        raise ValueError(f"--sft: got an experiment of kind {sft.kind}, expected sft")
+    if not isinstance(ppo, PPOConfig):
+        raise ValueError(f"--ppo: got an experiment of kind {ppo.kind}, expected ppo")
     sets = judged_sets(_PROMPTS.value, Path(_XSTEST.value) if _XSTEST.value else None)
     root = Path(_WORKDIR.value)
     answers: list[dict[str, Any]] = []

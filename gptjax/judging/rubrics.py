@@ -71,13 +71,14 @@ def rubric_reward(path: Path) -> Reward:
     """
     fields = on_first(lambda: _read(path))
     kinds, hashes = _kinds(path, fields.pop("prompts", {}))
+    worth: Mapping[str | None, Mapping[str, float]]
     worth = fields["scores"] if kinds else {None: fields["scores"]}
     classifier, of_classifier = _classifier(path, fields.pop("model"), worth)
-    named = RULES.get(fields["rules"]).classify if classifier is None else None
 
     def classify(kind: str | None, rubric: str, prompts: Any, responses: Sequence[str]):
-        if named is None:
+        if classifier is not None:
             return classifier(rubric, prompts, responses)
+        named = RULES.get(fields["rules"]).classify
         return [named(*each, kind) for each in zip(prompts, responses, strict=True)]
 
     of_kind = {

@@ -50,9 +50,9 @@ class ImageGPT(GPT):
             return caches
         size = c.cross_images * c.image_places
         heads = tuple(
-            tuple(
-                jnp.zeros((batch, size, *head_shapes(c)[name]), jnp.dtype(c.dtype))
-                for name in ("key", "value")
+            (
+                jnp.zeros((batch, size, *head_shapes(c)["key"]), jnp.dtype(c.dtype)),
+                jnp.zeros((batch, size, *head_shapes(c)["value"]), jnp.dtype(c.dtype)),
             )
             for _ in range(c.num_layers)
         )
@@ -66,9 +66,10 @@ class ImageGPT(GPT):
         context = self._context(images, deterministic=True)
         params = self.variables["params"]["trunk"]
         size = context.segment_ids.shape[1]
+        made = [each.heads for each in contexts_of_layers(c, params, context)]
         heads = tuple(
-            tuple(kept.at[:, :size].set(made) for kept, made in zip(pair, each.heads, strict=True))
-            for pair, each in zip(own.heads, contexts_of_layers(c, params, context), strict=True)
+            (keys.at[:, :size].set(k), values.at[:, :size].set(v))
+            for (keys, values), (k, v) in zip(own.heads, filter(None, made), strict=True)
         )
         segment_ids = own.segment_ids.at[:, :size].set(context.segment_ids)
         return (*cache[:-1], ImageCache(heads, segment_ids, own.count))
@@ -81,7 +82,7 @@ class ImageGPT(GPT):
                 jnp.full((rows, 1), -1, jnp.int32), jnp.zeros((rows, 1, c.d_model), dtype)
             )
         made = self.image_embeddings(images, deterministic=deterministic).astype(dtype)
-        return Context(image_numbers(*images.shape[:2], c.image_places), made)
+        return Context(image_numbers(images.shape[0], images.shape[1], c.image_places), made)
 
     def image_embeddings(self, images: jax.Array, *, deterministic: bool = True) -> jax.Array:
         """What is read at the places of images.
