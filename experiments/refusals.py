@@ -16,7 +16,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from absl import flags
 
@@ -30,6 +30,8 @@ from gptjax.runs.provenance import provenance
 from gptjax.studies.refusals import report
 from gptjax.studies.refusals.judgement import JudgedSet, answered, judged_sets
 from gptjax.studies.refusals.plan import stages, write_rubric
+from gptjax.tasks.fine_tuning import SFTConfig
+from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.training.interruption import Interrupted
 
 _SFT = flags.DEFINE_string("sft", "refusal_sft_smoke", "Experiment of kind sft that comes first.")
@@ -58,7 +60,8 @@ def main(argv: Sequence[str]) -> None:
     """Runs what has not been run yet, judges, and reports."""
     del argv
     enable_compilation_cache()
-    sft, ppo = experiment_named(_SFT.value)(), experiment_named(_PPO.value)()
+    sft = cast(SFTConfig, experiment_named(_SFT.value)())
+    ppo = cast(PPOConfig, experiment_named(_PPO.value)())
     for kind, config in (("sft", sft), ("ppo", ppo)):
         if config.kind != kind:
             raise ValueError(f"--{kind}: got an experiment of kind {config.kind}, expected {kind}")

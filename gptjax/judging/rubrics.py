@@ -71,13 +71,15 @@ def rubric_reward(path: Path) -> Reward:
     """
     fields = on_first(lambda: _read(path))
     kinds, hashes = _kinds(path, fields.pop("prompts", {}))
-    worth = fields["scores"] if kinds else {None: fields["scores"]}
+    scores = fields["scores"]
+    worth: dict[str | None, dict[str, float]] = dict(scores) if kinds else {None: scores}
     classifier, of_classifier = _classifier(path, fields.pop("model"), worth)
     named = RULES.get(fields["rules"]).classify if classifier is None else None
 
     def classify(kind: str | None, rubric: str, prompts: Any, responses: Sequence[str]):
-        if named is None:
+        if classifier is not None:
             return classifier(rubric, prompts, responses)
+        assert named is not None
         return [named(*each, kind) for each in zip(prompts, responses, strict=True)]
 
     of_kind = {

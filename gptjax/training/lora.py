@@ -130,8 +130,8 @@ def leaving(
     if not frozen:
         return tx
 
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, state = tx.update(grads, state, params)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = tx.update(updates, state, params)
         return jax.tree_util.tree_map_with_path(kept, updates), state
 
     def kept(keys: Any, leaf: jax.Array) -> jax.Array:

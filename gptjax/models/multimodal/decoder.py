@@ -49,13 +49,12 @@ class ImageGPT(GPT):
         if not c.crosses:
             return caches
         size = c.cross_images * c.image_places
-        heads = tuple(
-            tuple(
-                jnp.zeros((batch, size, *head_shapes(c)[name]), jnp.dtype(c.dtype))
-                for name in ("key", "value")
-            )
-            for _ in range(c.num_layers)
-        )
+        shapes = head_shapes(c)
+
+        def empty(name: str) -> jax.Array:
+            return jnp.zeros((batch, size, *shapes[name]), jnp.dtype(c.dtype))
+
+        heads = tuple((empty("key"), empty("value")) for _ in range(c.num_layers))
         none = jnp.full((batch, size), -1, jnp.int32)
         return (*caches, ImageCache(heads, none, jnp.zeros(batch, jnp.int32)))
 
@@ -66,9 +65,11 @@ class ImageGPT(GPT):
         context = self._context(images, deterministic=True)
         params = self.variables["params"]["trunk"]
         size = context.segment_ids.shape[1]
+        made = contexts_of_layers(c, params, context)
         heads = tuple(
-            tuple(kept.at[:, :size].set(made) for kept, made in zip(pair, each.heads, strict=True))
-            for pair, each in zip(own.heads, contexts_of_layers(c, params, context), strict=True)
+            tuple(kept.at[:, :size].set(new) for kept, new in zip(pair, each.heads, strict=True))
+            for pair, each in zip(own.heads, made, strict=True)
+            if each.heads is not None
         )
         segment_ids = own.segment_ids.at[:, :size].set(context.segment_ids)
         return (*cache[:-1], ImageCache(heads, segment_ids, own.count))
@@ -81,7 +82,7 @@ class ImageGPT(GPT):
                 jnp.full((rows, 1), -1, jnp.int32), jnp.zeros((rows, 1, c.d_model), dtype)
             )
         made = self.image_embeddings(images, deterministic=deterministic).astype(dtype)
-        return Context(image_numbers(*images.shape[:2], c.image_places), made)
+        return Context(image_numbers(len(images), images.shape[1], c.image_places), made)
 
     def image_embeddings(self, images: jax.Array, *, deterministic: bool = True) -> jax.Array:
         """What is read at the places of images.

@@ -69,8 +69,9 @@ def judged_sets(count: int, xstest: Path | None) -> list[JudgedSet]:
                 tuple(request.answer for request in requests),
             )
         )
-    for kind in KINDS if xstest is not None else ():
-        prompts = [each for each in read_xstest(xstest) if each.safe == (kind == "allowed")]
+    published = [] if xstest is None else read_xstest(xstest)
+    for kind in KINDS if published else ():
+        prompts = [each for each in published if each.safe == (kind == "allowed")]
         texts = tuple(each.text.lower() for each in prompts)  # the model has seen nothing else
         sets.append(JudgedSet("XSTest", kind, texts, tuple(each.kind for each in prompts)))
     return sets

@@ -175,7 +175,8 @@ def plot(summary: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     rows = summary["sets"]
     figure = Figure(figsize=(3.2 * len(rows), 3.6), dpi=160, layout="constrained")
     colors = dict(zip(CLASSES, ("#2a6f97", "#a9c6d9", "#c1432e", "#7aa874"), strict=True))
-    for row, axes in zip(rows, figure.subplots(1, len(rows), squeeze=False)[0], strict=True):
+    panels = figure.subplots(1, len(rows), squeeze=False)[0]
+    for row, axes in zip(rows, panels, strict=True):
         bottom = np.zeros(2)
         for name in (SAFE, DESIRED, UNDESIRED, DISALLOWED):
             shares = [each["rate"] for each in _pair(row["rates"][name])]
@@ -183,5 +184,5 @@ def plot(summary: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
             bottom += shares
         axes.set(title=f"{row['name']}, {row['kind']}", ylim=(0, 1))
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(path)
