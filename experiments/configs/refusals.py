@@ -28,9 +28,9 @@ def _model() -> ModelConfig:
 def refusal_sft_smoke() -> SFTConfig:
     """A model that refuses some of what it should and some of what it should not.
 
-    It learns from demonstrations of mixed quality. Expected: on held-out requests it refuses half
-    of the disallowed ones, and a third of the allowed ones, in either style; two minutes on two CPU
-    cores.
+    It learns from demonstrations of mixed quality. Expected: of held-out topics it refuses 60% of
+    the disallowed requests, and 30% of the allowed ones, in either style; four minutes on two CPU
+    cores that are busy besides.
     """
     sft = sft_smoke()
     return dataclasses.replace(
@@ -53,8 +53,9 @@ def refusal_sft_smoke() -> SFTConfig:
 def refusal_ppo_smoke() -> PPOConfig:
     """PPO with the classes of GPT-4's rubric as the reward, from `refusal_sft_smoke`.
 
-    `experiments.refusals` writes the rubric. Expected: nearly all disallowed requests are refused
-    in the desired style, and nearly no allowed ones; four minutes on two CPU cores.
+    `experiments.refusals` writes the rubric. Expected: of held-out topics 71% of the disallowed
+    requests are refused in the desired style, from 44%, and 9% of the allowed ones in any, from
+    30%; seven minutes on two CPU cores that are busy besides.
     """
     ppo = ppo_smoke()
     return dataclasses.replace(
