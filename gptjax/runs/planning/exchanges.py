@@ -131,16 +131,18 @@ def _leaves(tree: Any) -> Iterator[tuple[str, Any, set[str]]]:
 
 
 def _gathered(config: ExperimentConfig, trees: Any, mesh: Mapping[str, int], size: int) -> float:
-    """Bytes of the parameters that are gathered over `fsdp`, once or twice for each microbatch.
+    """Bytes of the parameters that are gathered over `fsdp`, for each microbatch.
 
-    Layers that are one loop, or are computed again, are gathered forward and backward; others keep
-    what they have gathered. The tables stay gathered, one in float32 and one in the model's dtype.
+    Layers are gathered forward and backward. Those of a cycle of several patterns that is unrolled
+    keep what they have gathered, unless they are computed again. The tables stay gathered, one in
+    float32 and one in the model's dtype.
     """
     if mesh["fsdp"] == 1:
         return 0.0
     model, total = config.model, 0.0
     cycle = len(attention_cycle(model))
-    looped = model.num_layers // cycle * cycle if model.num_layers > UNROLLED_LAYERS else 0
+    again = cycle == 1 or model.num_layers > UNROLLED_LAYERS
+    looped = model.num_layers // cycle * cycle if again else 0
     twice = model.num_layers if model.remat != "none" else looped
     for path, leaf, axes in _leaves(trees):
         if "fsdp" in axes:
