@@ -23,7 +23,6 @@ from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.step.budget import step_budget
 from experiments.benchmarks.training_program import TrainingProgram
 from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, resolve
-from gptjax.training.memory import keep_freed_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +101,6 @@ GPU_TARGETS: dict[str, Target] = {
 @SUITES.register("train")
 def train() -> dict[str, Any]:
     """Runs the whole suite, in about fifteen minutes on two CPU cores."""
-    keep_freed_memory()  # as every run does
     # Read when JAX first meets the GPU, most of whose memory it would take from PyTorch otherwise.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if jax.default_backend() == "gpu":

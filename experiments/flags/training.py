@@ -53,7 +53,6 @@ def train_as_flags_say() -> None:
     from gptjax.runs.kind import kind_of
     from gptjax.runs.train import train
     from gptjax.runs.workdir import WorkDirectory
-    from gptjax.training.memory import keep_freed_memory
 
     config = config_of_flags()
     if _SHOW_EXAMPLES.value is not None:
@@ -64,7 +63,6 @@ def train_as_flags_say() -> None:
         return
     trackers = load_trackers([name for name in _TRACKER.value if name != "none"])
     workdir = WorkDirectory(_WORKDIR.value)
-    keep_freed_memory()
     connect(lambda: config.parallelism)
     enable_compilation_cache()
     ended = train(FLAGS.experiment, config, workdir, _RESTORE_STEP.value, trackers)
