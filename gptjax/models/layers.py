@@ -44,7 +44,7 @@ def _gelu_tanh_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
     return (g * (0.5 * (1.0 + tanh) + slope),)
 
 
-gelu_tanh.defvjp(lambda x: (gelu_tanh(x), x), _gelu_tanh_backward)
+gelu_tanh.defvjp(lambda x: (nn.gelu(x, approximate=True), x), _gelu_tanh_backward)
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_tanh": gelu_tanh,

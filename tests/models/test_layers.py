@@ -130,5 +130,9 @@ def test_slopes_of_activations_against_differences(name):
     x = np.array([-6.0, -3.1, -1.2, -0.4, 0.3, 0.9, 1.7, 4.2])
     written, step = ORACLES[name], 1e-6
     expected = [(written(y + step) - written(y - step)) / (2 * step) for y in x]
-    slopes = jax.vmap(jax.grad(ACTIVATIONS[name]))(jnp.asarray(x, jnp.float32))
-    np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=1e-5)
+    slope, given = jax.vmap(jax.grad(ACTIVATIONS[name])), jnp.asarray(x, jnp.float32)
+    np.testing.assert_allclose(slope(given), expected, rtol=1e-5, atol=1e-5)
+    _, bends = jax.jvp(slope, (given,), (jnp.ones_like(given),))  # as products with a Hessian do
+    wide = 1e-3
+    twice = [(written(y + wide) - 2 * written(y) + written(y - wide)) / wide**2 for y in x]
+    np.testing.assert_allclose(bends, twice, rtol=1e-4, atol=1e-4)
