@@ -5,8 +5,9 @@ replies = await writing.whole(request)         # or: async for ... in writing.pi
 """
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import numpy as np
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from gptjax.inference.requests import QueueFull
 from gptjax.serving.engine import STRETCH, Job
 from gptjax.serving.errors import APIError, failed, overloaded
 from gptjax.serving.served import Served
+from gptjax.serving.streaming import merged
 
 
 class ClientGone(Exception):
@@ -103,41 +105,35 @@ class Writing:
         Raises:
           APIError: a search took too long, or one of them failed.
         """
-        news: asyncio.Queue[tuple[int, str, bool] | Exception] = asyncio.Queue()
-
-        async def read(index: int, draft: Draft) -> None:
-            try:
-                if isinstance(draft, Job):
-                    async for piece in draft.pieces():
-                        news.put_nowait((index, piece, False))
-                else:
-                    news.put_nowait((index, await self._text(draft), False))
-            except Exception as error:  # raised by whoever reads the news
-                news.put_nowait(error)
-            else:
-                news.put_nowait((index, "", True))
-
-        def stop() -> None:
-            self.end()
-            if self._searches:
-                news.put_nowait(_too_slow(self.served.limits.seconds))
-
-        loop = asyncio.get_running_loop()
-        late = loop.call_later(self.served.limits.seconds, stop)
-        readers = [asyncio.create_task(read(i, draft)) for i, draft in enumerate(self.drafts)]
-        left = len(readers)
+        late = None
+        if not self._searches:
+            loop = asyncio.get_running_loop()
+            late = loop.call_later(self.served.limits.seconds, self.end)
+        sources = [self._pieces_of(index, draft) for index, draft in enumerate(self.drafts)]
         try:
-            while left:
-                item = await news.get()
-                if isinstance(item, Exception):
-                    raise item
-                left -= item[2]
-                yield item
+            async with contextlib.aclosing(merged(sources)) as pieces:
+                async for piece in pieces:
+                    yield piece
         finally:
-            late.cancel()
+            if late is not None:
+                late.cancel()
             self.end()
-            for reader in readers:
-                reader.cancel()
+
+    async def _pieces_of(
+        self, index: int, draft: Draft
+    ) -> AsyncGenerator[tuple[int, str, bool], None]:
+        if isinstance(draft, Job):
+            async for piece in draft.pieces():
+                yield index, piece, False
+        else:
+            limit = self.served.limits.seconds if self._searches else None
+            try:
+                async with asyncio.timeout(limit):
+                    text = await self._text(draft)
+            except TimeoutError as error:
+                raise _too_slow(self.served.limits.seconds) from error
+            yield index, text, False
+        yield index, "", True
 
     def chosen(self, draft: Draft, text: str) -> Chosen:
         """A reply that has ended; APIError where its batch failed."""

@@ -5,6 +5,7 @@ Source: OpenAI's API reference, "Create completion".
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -228,8 +229,9 @@ class _Stream:
         """All of them. The first prompt is screened, and `begun` where any of it is written."""
         rest = range(1, len(self._call.prompts))
         prompts = [self._prompt(0, first, begun), *(self._screened(number) for number in rest)]
-        async for event in merged(prompts):
-            yield event
+        async with contextlib.aclosing(merged(prompts)) as events:
+            async for event in events:
+                yield event
         if self._counted:
             count = usage(self._call.read_tokens, self._written)
             yield {**self._head, "choices": [], "usage": count}
