@@ -16,7 +16,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from absl import flags
 
@@ -64,11 +64,11 @@ def main(argv: Sequence[str]) -> None:
 
     del argv
     enable_compilation_cache()
-    sft, ppo = experiment_named(_SFT.value)(), experiment_named(_PPO.value)()
-    if not isinstance(sft, SFTConfig):
-        raise ValueError(f"--sft: got an experiment of kind {sft.kind}, expected sft")
-    if not isinstance(ppo, PPOConfig):
-        raise ValueError(f"--ppo: got an experiment of kind {ppo.kind}, expected ppo")
+    sft = cast(SFTConfig, experiment_named(_SFT.value)())
+    ppo = cast(PPOConfig, experiment_named(_PPO.value)())
+    for kind, config in (("sft", sft), ("ppo", ppo)):
+        if config.kind != kind:
+            raise ValueError(f"--{kind}: got an experiment of kind {config.kind}, expected {kind}")
     sets = judged_sets(_PROMPTS.value, Path(_XSTEST.value) if _XSTEST.value else None)
     root = Path(_WORKDIR.value)
     answers: list[dict[str, Any]] = []

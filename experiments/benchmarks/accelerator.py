@@ -29,12 +29,9 @@ from experiments.benchmarks.on_device.budget import Part, run_parts
 from experiments.benchmarks.on_device.decoding import measure_decoding
 from experiments.benchmarks.on_device.peaks import device_peaks
 from experiments.benchmarks.on_device.report import markdown
-from experiments.benchmarks.on_device.training import (
-    TrainShape,
-    measure_training,
-    training_beside_torch,
-)
+from experiments.benchmarks.on_device.training import measure_training, training_beside_torch
 from experiments.benchmarks.registry import SUITES
+from experiments.benchmarks.train_shape import TrainShape
 from gptjax.atomic_files import write_json
 from gptjax.attention import IMPLEMENTATIONS, Pattern, parse
 from gptjax.attention.patterns import Dense
@@ -92,8 +89,8 @@ class AcceleratorSizes:
 # The vocabulary as nanoGPT pads it, so that both compute the same logits.
 SIZES = AcceleratorSizes(
     models={
-        "gpt2_small": TrainShape(50304, 1024, 12, 12, 768, batch_size=16),
-        "gpt2_medium": TrainShape(50304, 1024, 24, 16, 1024, batch_size=8),
+        "gpt2_small": TrainShape(50304, 1024, 12, 12, 768, batch_size=16, dtype="bfloat16"),
+        "gpt2_medium": TrainShape(50304, 1024, 24, 16, 1024, batch_size=8, dtype="bfloat16"),
     },
     decoded=ModelConfig(dtype="bfloat16"),
 )

@@ -21,28 +21,8 @@ from experiments.benchmarks.figures import Target, with_targets
 from experiments.benchmarks.interleaved import TimedProgram, interleaved, ratio
 from experiments.benchmarks.registry import SUITES
 from experiments.benchmarks.step.budget import step_budget
+from experiments.benchmarks.train_shape import TrainShape
 from experiments.benchmarks.training_program import TrainingProgram
-from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, resolve
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """Shape of a decoder and of its batches."""
-
-    vocab_size: int
-    context_length: int
-    num_layers: int
-    num_heads: int
-    d_model: int
-    batch_size: int
-    dtype: str = "float32"
-
-    @property
-    def config(self) -> ExperimentConfig:
-        """Resolved configuration of the shape; all other fields have their defaults."""
-        fields = dataclasses.asdict(self)
-        training = TrainingConfig(batch_size=fields.pop("batch_size"))
-        return resolve(ExperimentConfig(model=ModelConfig(**fields), training=training))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,21 +36,21 @@ class TrainSizes:
       saved: what is saved `saves` times.
     """
 
-    models: Mapping[str, tuple[Shape, int]]
-    depth: Shape
-    beside: Shape
-    saved: Shape
+    models: Mapping[str, tuple[TrainShape, int]]
+    depth: TrainShape
+    beside: TrainShape
+    saved: TrainShape
     depths: tuple[int, int] = (4, 48)
     saves: int = 50
 
 
-SMALL = Shape(256, 256, 6, 6, 384, batch_size=16)
-SHALLOW = Shape(256, 128, 4, 4, 128, batch_size=4)
+SMALL = TrainShape(256, 256, 6, 6, 384, batch_size=16)
+SHALLOW = TrainShape(256, 128, 4, 4, 128, batch_size=4)
 CPU = TrainSizes(
     models={
         "six_layers": (SMALL, 8),
         # The vocabulary as nanoGPT pads it, so that both compute the same logits.
-        "gpt2_small": (Shape(50304, 512, 12, 12, 768, batch_size=2), 3),
+        "gpt2_small": (TrainShape(50304, 512, 12, 12, 768, batch_size=2), 3),
     },
     depth=SHALLOW,
     beside=SMALL,
@@ -78,7 +58,9 @@ CPU = TrainSizes(
 )
 GPU = dataclasses.replace(
     CPU,
-    models={"gpt2_small": (Shape(50304, 1024, 12, 12, 768, batch_size=16, dtype="bfloat16"), 20)},
+    models={
+        "gpt2_small": (TrainShape(50304, 1024, 12, 12, 768, batch_size=16, dtype="bfloat16"), 20)
+    },
 )
 ALWAYS: dict[str, Target] = {
     "compilation.deep_over_shallow": ("at most", 1.5),
@@ -118,7 +100,7 @@ def measure_train(sizes: TrainSizes) -> dict[str, Any]:
     }
 
 
-def _model(shape: Shape, rounds: int) -> dict[str, Any]:
+def _model(shape: TrainShape, rounds: int) -> dict[str, Any]:
     """Figures of a model's step beside PyTorch's; on a CPU, what its time is spent on, too."""
     program = TrainingProgram(shape.config)
     figures = beside_torch(program, rounds, "gpt", **dataclasses.asdict(shape))
@@ -127,7 +109,7 @@ def _model(shape: Shape, rounds: int) -> dict[str, Any]:
     return figures
 
 
-def _compilation(shape: Shape, depths: tuple[int, int]) -> dict[str, float]:
+def _compilation(shape: TrainShape, depths: tuple[int, int]) -> dict[str, float]:
     """Seconds to compile a step of few and of many layers."""
 
     def of(num_layers: int) -> TimedProgram:

@@ -16,7 +16,8 @@ import numpy as np
 
 from experiments.benchmarks.interleaved import interleaved, ratio
 from experiments.benchmarks.pytorch.program import torch_program
-from gptjax.config import ExperimentConfig, ModelConfig, TrainingConfig, batch_schedule, resolve
+from experiments.benchmarks.train_shape import TrainShape
+from gptjax.config import batch_schedule
 from gptjax.models.costs import executed_training_flops_per_token, training_flops_per_token
 from gptjax.models.gpt import GPT
 from gptjax.training.gradients import gradient_sums
@@ -25,26 +26,6 @@ from gptjax.training.losses import language_model
 from gptjax.training.memory import planned_bytes
 from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.state import create
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainShape:
-    """Shape of a decoder and of its batches."""
-
-    vocab_size: int
-    context_length: int
-    num_layers: int
-    num_heads: int
-    d_model: int
-    batch_size: int
-    dtype: str = "bfloat16"
-
-    @property
-    def config(self) -> ExperimentConfig:
-        """Resolved configuration of the shape; all other fields have their defaults."""
-        fields = dataclasses.asdict(self)
-        training = TrainingConfig(batch_size=fields.pop("batch_size"))
-        return resolve(ExperimentConfig(model=ModelConfig(**fields), training=training))
 
 
 class Step:

@@ -44,7 +44,7 @@ class Lacking(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Lacking())
 from experiments.benchmarks import accelerator as suite
-from experiments.benchmarks.on_device.training import TrainShape
+from experiments.benchmarks.train_shape import TrainShape
 from gptjax.config import ModelConfig
 
 shape = TrainShape(50, 8, 1, 1, 8, batch_size=2, dtype="float32")

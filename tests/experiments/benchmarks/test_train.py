@@ -11,7 +11,7 @@ from experiments.benchmarks.figures import figure_lines, with_targets
 from experiments.benchmarks.training_program import TrainingProgram
 from gptjax.models.costs import training_flops_per_token
 
-SHAPE = suite.Shape(50, 8, num_layers=1, num_heads=1, d_model=8, batch_size=2)
+SHAPE = suite.TrainShape(50, 8, num_layers=1, num_heads=1, d_model=8, batch_size=2)
 TINY = suite.TrainSizes(
     models={"six_layers": (SHAPE, 2), "gpt2_small": (SHAPE, 2)},
     depth=SHAPE,

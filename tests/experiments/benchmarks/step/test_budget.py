@@ -3,14 +3,14 @@ import pytest
 
 from experiments.benchmarks.step.budget import PARTS, step_budget
 from experiments.benchmarks.step.forms import FORMS
-from experiments.benchmarks.train import Shape
+from experiments.benchmarks.train_shape import TrainShape
 from experiments.benchmarks.training_program import TrainingProgram
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="reads the profile of a CPU")
 def test_shares_of_a_step_add_up():
-    program = TrainingProgram(Shape(50, 32, 1, 2, 32, batch_size=4).config)
+    program = TrainingProgram(TrainShape(50, 32, 1, 2, 32, batch_size=4).config)
     figures = step_budget(program, steps=2)
     shares = figures["shares"]
     assert tuple(shares) == PARTS and min(shares.values()) >= 0
