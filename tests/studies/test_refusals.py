@@ -108,7 +108,7 @@ def small(name):
         config = EXPERIMENTS.get(name)()
         sizes = {"num_layers": 1, "num_heads": 2, "d_model": 16}
         config.model = dataclasses.replace(config.model, **sizes)
-        config.checkpoint.every_steps = 2
+        config.checkpoint.every_steps, config.optimizer.warmup_steps = 2, 0
         config.training.eval_every, config.training.sample_tokens = 2, 0
         if config.kind == "sft":
             config.sft.epochs, config.training.num_steps = None, 2
