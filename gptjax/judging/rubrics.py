@@ -92,8 +92,9 @@ def rubric_reward(path: Path) -> Reward:
         earned, found = np.zeros(len(prompts)), [kinds.get(prompt) for prompt in prompts]
         for kind, rule in of_kind.items():
             rows = [row for row, each in enumerate(found) if each == kind]
-            texts = [plain_text(prompts[row]) for row in rows]
-            earned[rows] = rule(texts, [responses[row] for row in rows])
+            if rows:
+                texts = [plain_text(prompts[row]) for row in rows]
+                earned[rows] = rule(texts, [responses[row] for row in rows])
         return earned
 
     scored_by = json.dumps([fields, *of_classifier, *hashes])
