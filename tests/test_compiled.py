@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 from flax import linen as nn
 
+from gptjax.attention.device import Device, compiling_for, current
 from gptjax.compiled import compiled
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.gpt import GPT
@@ -61,3 +62,16 @@ def test_a_model_that_cannot_be_compared_is_compiled_anew():
     each = Listed(copy.deepcopy(model().config), {"d_model": [1]})
     assert compiled(width, each) is not compiled(width, each)
     assert compiled(width, each)(jnp.float32(3)) == 12
+
+
+def devices_at_hand(model, x):
+    return x * current().count
+
+
+def test_a_program_is_of_the_device_that_it_is_asked_for():
+    with compiling_for(Device("cpu", count=3)):
+        of_three = compiled(devices_at_hand, model())
+    with compiling_for(Device("cpu", count=2)):
+        of_two = compiled(devices_at_hand, model())
+        assert of_three(1) == 3
+    assert of_two(1) == 2

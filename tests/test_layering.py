@@ -34,7 +34,7 @@ STUDIES = JUDGING | {"tasks", "curation", "evals", "studies", "scaling"}
 MAY_IMPORT = {
     **{base: set() for base in ("registry", "rooms", "interrupted", "locks")},
     "pytrees": set(),
-    "compiled": set(),
+    "compiled": {"attention"},
     "batch_schedule": set(),
     "atomic_files": {"locks"},
     "settings": {"registry"},

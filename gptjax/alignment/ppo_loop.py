@@ -34,7 +34,7 @@ from gptjax.training.gradients import GradientSums
 from gptjax.training.interruption import Interruption
 from gptjax.training.loop import RunIO
 from gptjax.training.optimizers import learning_rate
-from gptjax.training.partitioning import batch_share, put_batch
+from gptjax.training.partitioning import batch_share, put_batch, traced_on
 from gptjax.training.state import TrainState
 
 
@@ -69,11 +69,12 @@ def compiled(
     """
     sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
     whole = NamedSharding(mesh, PartitionSpec())
+    measure = ppo.make_measure(policy, critic, settings.temperature)
     update = ppo.make_update(settings, policy, critic, tx, critic_tx, pretraining, ema_decay)
     return Programs(
-        jax.jit(ppo.make_measure(policy, critic, settings.temperature), out_shardings=whole),
+        jax.jit(traced_on(mesh, measure), out_shardings=whole),
         jax.jit(functools.partial(ppo.learning_targets, settings)),
-        jax.jit(update, donate_argnums=0, out_shardings=(sharding, whole)),
+        jax.jit(traced_on(mesh, update), donate_argnums=0, out_shardings=(sharding, whole)),
         mesh,
     )
 

@@ -7,9 +7,14 @@ with compiling_for(Device("tpu", count=8)):
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 import jax
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _ASKED: contextvars.ContextVar["Device | None"] = contextvars.ContextVar("device", default=None)
 
@@ -29,11 +34,16 @@ class Device:
     count: int = 1
 
 
+def asked() -> Device | None:
+    """The device that `compiling_for` names, if it does."""
+    return _ASKED.get()
+
+
 def current() -> Device:
     """The device that `compiling_for` names, or else the one at hand."""
-    asked = _ASKED.get()
-    if asked is not None:
-        return asked
+    device = asked()
+    if device is not None:
+        return device
     capability = getattr(jax.local_devices()[0], "compute_capability", "")
     return Device(jax.default_backend(), capability, jax.device_count())
 
@@ -49,3 +59,14 @@ def compiling_for(device: Device) -> Iterator[None]:
         yield
     finally:
         _ASKED.reset(token)
+
+
+def traced_for(device: Device, function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, which chooses its implementations for `device` wherever it is traced."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with compiling_for(device):
+            return function(*args, **kwargs)
+
+    return call

@@ -90,14 +90,15 @@ def evaluated_on_text(
     if stride is not None:
         yield row | _strided(Scorer(model, params), config, split, stride)
         return
+    mesh = partitioning.make_mesh(config.parallelism)
     evaluate = language_model_evaluator(
         losses.language_model(model, config.training.loss_chunk),
         validation_batches(config, split),
         split.bytes_per_target,
-        partitioning.make_mesh(config.parallelism),
+        mesh,
         split.bytes_of,
     )
-    yield row | evaluate(params)
+    yield row | partitioning.traced_on(mesh, evaluate)(params)
 
 
 def _strided(

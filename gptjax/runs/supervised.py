@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import jax
 from jax.sharding import Mesh
 
-from gptjax.attention.device import compiling_for
 from gptjax.config import Config, batch_schedule
 from gptjax.inference.samples import SamplePrompt, TextSamples, check_sampled
 from gptjax.models.adapters import Base, joined
@@ -31,9 +30,9 @@ from gptjax.training.losses import Batch
 from gptjax.training.partitioning import (
     batch_sharding,
     batch_share,
-    device_of,
     model_attributes,
     num_chips,
+    traced_on,
 )
 from gptjax.training.reporting.progress import Progress
 from gptjax.training.reporting.throughput import Peak, Throughput, flops_a_second, peak_flops
@@ -95,10 +94,8 @@ class Supervised(Kind[Config]):
             )
             for name, array in self.largest_batch(config).items()
         }
-        with compiling_for(device_of(program.mesh)):
-            return LargestProgram(
-                program.train_step.lower(program.target, batch, program.base).compile()
-            )
+        step = program.train_step.lower(program.target, batch, program.base)
+        return LargestProgram(step.compile())
 
     def expected_exchanges(
         self, config: Config, plan: Plan, mesh: Any, itemsize: int
@@ -125,7 +122,10 @@ class SupervisedLearner:
         self._kind, self._workdir = kind, workdir
         self.task, self.program = task, Program(task.config)
         self.target = self.program.target
-        self.evaluators = task.evaluators(self.program)
+        self.evaluators = {
+            split: traced_on(self.program.mesh, evaluator)
+            for split, evaluator in task.evaluators(self.program).items()
+        }
 
     def on_start(self) -> None:
         """Tells the task of the program and the directory."""

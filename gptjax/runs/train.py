@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 from absl import logging
 
+from gptjax.attention.device import compiling_for
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.skipping import Ranges, skip_steps
 from gptjax.runs.header import header_lines
@@ -22,6 +23,7 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import fields
 from gptjax.training.checkpoints.start import start
 from gptjax.training.loop import RunIO
+from gptjax.training.partitioning import device_of, make_mesh
 from gptjax.training.processes import check_alike, on_first
 from gptjax.training.reporting.curves import Picture
 from gptjax.training.reporting.metrics import MetricsWriter, read_metrics
@@ -60,7 +62,8 @@ def train(
     given = {f"config.{path}": value for path, value in fields(config).items()}
     check_alike({"--experiment": experiment, "--restore_step": restore_step} | given)
     kind_of(config).check(config)
-    with workdir.claimed():
+    device = device_of(make_mesh(config.parallelism))
+    with workdir.claimed(), compiling_for(device):
         restore_step = on_first(lambda: checked_restart(workdir, restore_step))
         return _trained(experiment, config, workdir, restore_step, trackers)
 

@@ -13,15 +13,15 @@ vocabulary (Megatron, arXiv 1909.08053, section 3).
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gptjax import attention
-from gptjax.attention.device import Device
+from gptjax.attention.device import Device, asked, traced_for
 from gptjax.attention.implementations.context_parallel import context_parallel
 from gptjax.batch_schedule import BatchShare
 from gptjax.config import ExperimentConfig, ParallelismConfig, batch_schedule
@@ -29,6 +29,9 @@ from gptjax.training.device_order import ordered
 from gptjax.training.parameters import path_of, rule_of
 
 AXES = ("data", "fsdp", "sequence", "tensor")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 # What the modules call the axes of activations -> the mesh axes that divide them.
@@ -82,6 +85,20 @@ def device_of(mesh: Mesh) -> Device:
     first = mesh.devices.flat[0]
     platform = "gpu" if first.platform in ("cuda", "rocm") else first.platform
     return Device(platform, getattr(first, "compute_capability", ""), mesh.size)
+
+
+def traced_on(mesh: Mesh, function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, which when it is traced chooses its implementations for the devices of `mesh`.
+
+    Else it would choose for all devices of its process, and a run would not be a function of its
+    configuration. `compiling_for` may still name others.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return traced_for(asked() or device_of(mesh), function)(*args, **kwargs)
+
+    return call
 
 
 def num_chips(mesh: Mesh) -> int:

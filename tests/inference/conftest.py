@@ -1,6 +1,7 @@
 """Equal programs of equal models are compiled once for all tests of this folder."""
 
 import functools
+import inspect
 
 import jax
 import pytest
@@ -12,7 +13,7 @@ def shared_jit(function, **options):
     """`jax.jit`, which gives what it gave before for equal functions of equal models."""
     if not isinstance(function, functools.partial):
         return plain_jit(function, **options)
-    key = function.func, repr(function.args), repr(function.keywords), repr(options)
+    key = inspect.unwrap(function.func), repr(function.args), repr(function.keywords), repr(options)
     return programs.setdefault(key, plain_jit(function, **options))
 
 

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from experiments.configs import EXPERIMENTS
+from gptjax.attention.device import Device, current
 from gptjax.config import ExperimentConfig, batch_schedule
 from gptjax.data.batches.loader import ALL
 from gptjax.inference.samples import SamplePrompt
+from gptjax.models import projections
 from gptjax.runs import supervised
 from gptjax.runs.kind import KINDS, kind_named, kind_of
 from gptjax.runs.planning import dry_run
+from gptjax.runs.program import Program
 from gptjax.runs.replay import learner_in, replay
 from gptjax.runs.run_identity import IDENTITY, changes
 from gptjax.settings import fields
@@ -90,6 +93,20 @@ def test_the_largest_batch_has_the_arrays_of_a_real_one(name, trained):
     assert 0 < kind.tokens(real) <= kind.tokens(expected)
     params = kind.shapes(config)
     jax.eval_shape(kind.loss(config, kind.model(config)), params, expected, None)
+
+
+def test_a_step_is_made_for_its_mesh_however_many_devices_there_are(trained, monkeypatch):
+    """Implementations are chosen for the one device of the mesh, not for this process's eight."""
+    config, seen = trained.config("sft"), []
+    program = Program(config)
+    monkeypatch.setattr(projections, "on_one_cpu", lambda: seen.append(current()))
+    batch = kind_named("sft").largest_batch(config)
+    program.train_step.trace(program.target, batch, None)
+    assert set(seen) == {Device("cpu", count=1)}
+    judge = {"of_devices": lambda params: {"count": current().count}}
+    task = dataclasses.replace(prepared(config), evaluators=lambda program: judge)
+    learner = kind_named("sft").learner(task, trained("sft"))
+    assert learner.evaluators["of_devices"](None) == {"count": 1}
 
 
 @pytest.mark.parametrize("name", quick(SUPERVISED))

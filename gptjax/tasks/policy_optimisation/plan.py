@@ -19,7 +19,6 @@ from jax.sharding import Mesh
 
 from gptjax.alignment.ppo import Bases
 from gptjax.alignment.reward_model import RewardModel
-from gptjax.attention.device import compiling_for
 from gptjax.config import ModelConfig
 from gptjax.inference.decoding import piece_size
 from gptjax.inference.prefill import PIECE, bucket
@@ -32,7 +31,7 @@ from gptjax.tasks.policy_optimisation.checks import minibatches_divide
 from gptjax.tasks.policy_optimisation.config import PPOConfig
 from gptjax.tasks.policy_optimisation.networks import ActorCritic
 from gptjax.training.memory import bytes_of_each_device
-from gptjax.training.partitioning import batch_sharding, device_of, make_mesh, placed
+from gptjax.training.partitioning import batch_sharding, make_mesh, placed
 
 
 def plan(config: PPOConfig, mesh: Any) -> Plan:
@@ -186,8 +185,7 @@ def planned_update(config: PPOConfig, mesh: Mesh | None = None) -> LargestProgra
     update: Any = networks.programs(text is not None).update
     bases = networks.planned_bases()
     shared = bytes_of_each_device(bases) - bytes_of_each_device(held_bases(config, networks))
-    with compiling_for(device_of(mesh)):
-        compiled = update.lower(networks.target, put(batch), put(text), bases).compile()
+    compiled = update.lower(networks.target, put(batch), put(text), bases).compile()
     return LargestProgram(compiled, shared)
 
 
