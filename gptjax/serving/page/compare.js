@@ -39,7 +39,8 @@ export class CompareView {
   /** Takes a prompt from a conversation. @param {{role: string, content: string}[]} messages */
   take(messages) {
     this.build();
-    this.before = messages.slice(0, -1);
+    this.system.value = messages.find((message) => message.role === "system")?.content ?? "";
+    this.before = messages.slice(0, -1).filter((message) => message.role !== "system");
     this.prompt.value = messages.at(-1)?.content ?? "";
     this.showBefore();
   }
@@ -47,6 +48,7 @@ export class CompareView {
   open() {
     this.build();
     fit(this.prompt);
+    fit(this.system);
     this.who.show();
     this.showSubmit();
   }
@@ -55,6 +57,8 @@ export class CompareView {
     if (this.built) return;
     this.built = true;
     this.prompt = h("textarea", { id: "compare-prompt", class: "input", rows: 2, dir: "auto", placeholder: "The prompt that all are given" });
+    this.system = h("textarea", { id: "compare-system", class: "input", rows: 1, dir: "auto", placeholder: "None" });
+    this.system.addEventListener("input", () => fit(this.system));
     this.prompt.addEventListener("input", () => fit(this.prompt));
     this.prompt.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -70,6 +74,7 @@ export class CompareView {
       h("h2", {}, "Who answers"), this.who.element,
       h("div", { class: "setup-row" }, this.who.add,
         h("span", { class: "toggle" }, this.anonymous, h("label", { htmlFor: "compare-anonymous" }, "Anonymous, in random order"))),
+      h("label", { htmlFor: "compare-system", class: "block-label" }, "System message"), this.system,
       h("label", { htmlFor: "compare-prompt", class: "block-label" }, "Prompt"), this.context, this.prompt,
       h("div", { class: "setup-row end" }, this.go));
     form.addEventListener("submit", (/** @type {Event} */ event) => {
@@ -101,7 +106,9 @@ export class CompareView {
       return;
     }
     this.stop();
-    this.asked = { messages: [...this.before, { role: "user", content: text }], anonymous: this.anonymous.checked };
+    const system = this.system.value.trim();
+    const first = system ? [{ role: "system", content: system }] : [];
+    this.asked = { messages: [...first, ...this.before, { role: "user", content: text }], anonymous: this.anonymous.checked };
     this.revealed = !this.asked.anonymous;
     this.saved = false;
     const columns = this.who.columns.map((column) => ({ ...column }));

@@ -129,6 +129,13 @@ def test_a_turn_is_compared_with_what_was_said_before(walk):
     roles = [message["role"] for message in walk.bodies()[-1]["messages"]]
     assert roles == ["user", "assistant", "user"]
     walk.stub.go_on()
+    page.fill("#compare-system", "Be brief.")
+    page.click("button:has-text('Ask all')")
+    page.wait_for_selector(".reply[aria-busy=false] .prose p")
+    messages = walk.bodies()[-1]["messages"]
+    assert messages[0] == {"role": "system", "content": "Be brief."}
+    assert [message["role"] for message in messages[1:]] == roles
+    walk.stub.go_on()
     page.click("nav >> text=Chat")
     assert page.locator(".turn").count() == 4
 
