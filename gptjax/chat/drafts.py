@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gptjax.data.dialogue.chat_format import Conversation
+from gptjax.inference.requests import raise_failure
 
 _FINISH_REASONS = {"stop_token": "stop", "stop": "stop", "length": "length"}
 
@@ -85,10 +86,9 @@ def finish_reason(draft: Draft) -> str | None:
     """Why it ended, as OpenAI's API says it: stop, length; None while written or if cancelled.
 
     Raises:
-      RuntimeError: its batch failed.
+      RuntimeError, ValueError: one of `inference.requests.FAILURES`.
     """
-    if draft.finished == "failed":
-        raise RuntimeError("this reply was not finished: its batch failed, for another's error")
+    raise_failure(draft.finished)
     return _FINISH_REASONS.get(draft.finished or "")
 
 

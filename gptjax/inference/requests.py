@@ -8,6 +8,7 @@ request.cancel()
 import collections
 import contextlib
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -195,6 +196,19 @@ class QueueFull(ValueError):
     """A request for which there is neither a place in the batch nor one in the queue."""
 
 
+# What a reader is told of a text that could not be finished.
+FAILURES = {
+    "failed": (RuntimeError, "this text was not finished: its batch failed, for another's error"),
+    "not_finite": (ValueError, "model: got logits that are not finite, expected finite ones"),
+}
+
+
+def raise_failure(finished: str | None) -> None:
+    """Raises what stands in FAILURES for `finished`, if that is there."""
+    if failure := FAILURES.get(finished or ""):
+        raise failure[0](failure[1])
+
+
 class Request:
     """One text in generation. Iterating over it yields new tokens as they come.
 
@@ -204,8 +218,8 @@ class Request:
       log_probs: of each of them, in nats, before its sampler's filters.
       alternatives: to each of them where they were ordered: token ids [K] and log-probabilities
         [K], the most probable first.
-      finished: None while it is written; then "length", "stop_token", "stop", "cancelled" or,
-        where the batch it was in failed, "failed".
+      finished: None while it is written; then "length", "stop_token", "stop", "cancelled" or, where
+        it failed, one of FAILURES.
     """
 
     def __init__(
@@ -235,7 +249,7 @@ class Request:
         """New tokens, from the first one on.
 
         Raises:
-          RuntimeError: the batch it was in failed.
+          RuntimeError, ValueError: one of FAILURES.
         """
         shown = 0
         while True:
@@ -244,15 +258,14 @@ class Request:
                 yield self.tokens[shown]
                 shown += 1
             if ended:
-                return self._raise_failure()
+                return raise_failure(self.finished)
             self._proceed(self)
 
     def text(self) -> Iterator[str]:
         """New text as it comes, whole characters only, up to a stop string. Once only.
 
         Raises:
-          RuntimeError: the batch it was in failed.
-          ValueError: the generator has no tokenizer.
+          RuntimeError, ValueError: one of FAILURES, or the generator has no tokenizer.
         """
         if self._text is None:
             raise ValueError("text: got a generator without a tokenizer, expected one with it")
@@ -261,19 +274,15 @@ class Request:
             while self._pieces:
                 yield self._pieces.popleft()
             if ended:
-                return self._raise_failure()
+                return raise_failure(self.finished)
             self._proceed(self)
 
     def result(self) -> np.ndarray:
         """All new tokens, int32 [n], once they are there; errors are those of iterating."""
         while self.writing:
             self._proceed(self)
-        self._raise_failure()
+        raise_failure(self.finished)
         return np.array(self.tokens, np.int32)
-
-    def _raise_failure(self) -> None:
-        if self.finished == "failed":
-            raise RuntimeError("this text was not finished: its batch failed, for another's error")
 
     @property
     def has_new_text(self) -> bool:
@@ -302,9 +311,8 @@ class Request:
 
         `alternatives`: ids and log-probabilities [n, K] beside them.
         """
-        for i, (token, log_prob) in enumerate(
-            zip(tokens.tolist(), log_probs.tolist(), strict=True)
-        ):
+        new = zip(tokens.tolist(), log_probs.tolist(), strict=True)
+        for i, (token, log_prob) in enumerate(new):
             with self._lock:
                 if not self.writing:
                     return
@@ -313,6 +321,8 @@ class Request:
                 self._add(token, log_prob)
 
     def _add(self, token: int, log_prob: float) -> None:
+        if not math.isfinite(log_prob):
+            return self.finish("not_finite")
         self.log_probs.append(log_prob)
         self.tokens.append(token)  # last: a reader in another thread counts by them
         if self._text is not None and self._show(self._text.push(np.array([token], np.int32))):

@@ -32,7 +32,7 @@ from gptjax.inference.log_probs import (
     log_probs_whole,
 )
 from gptjax.inference.prefill import PIECE, Prefill, bucket
-from gptjax.inference.requests import check_number, check_tokens
+from gptjax.inference.requests import check_number, check_tokens, raise_failure
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle
 
@@ -336,4 +336,6 @@ def _empty_rows(rows: int, size: int, scored: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _score_of(log_probs: np.ndarray, best: np.ndarray, row: int, count: int) -> Score:
+    if not np.isfinite(log_probs[row, :count]).all():
+        raise_failure("not_finite")
     return Score(log_probs[row, :count], bool(best[row, :count].all()))

@@ -141,6 +141,8 @@ class Writing:
             reason = finish_reason(draft) or "length"
         except RuntimeError as error:
             raise failed() from error
+        except ValueError as error:
+            raise failed(str(error)) from error
         return Chosen(text, reason, draft, self.shown(draft, text))
 
     def shown(self, draft: Draft, text: str) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import Sampler, make_sampler
+from gptjax.inference.scoring import Scorer
 from gptjax.tokenization import load_tokenizer
 from tests.inference.models import (
     CONTEXT,
@@ -234,6 +235,19 @@ def test_a_batch_that_is_lost_says_so_and_the_next_one_works(monkeypatch):
     with pytest.raises(RuntimeError, match="failed"):
         lost.result()
     assert later.result().size == 20
+
+
+def test_a_model_that_is_not_finite_says_so():
+    """By its texts and by its scores."""
+    model, params = made()
+    broken, prompt = jax.tree.map(lambda x: x * np.nan, params), np.array([65])
+    text = generator_of((model, broken), slots=1).submit(prompt, max_new_tokens=20)
+    told = "^model: got logits that are not finite, expected finite ones$"
+    with pytest.raises(ValueError, match=told):
+        text.result()
+    assert (text.finished, text.tokens) == ("not_finite", [])
+    with pytest.raises(ValueError, match=told):
+        Scorer(model, broken).score([(prompt, prompt)])
 
 
 def test_bfloat16_weights_and_cache():

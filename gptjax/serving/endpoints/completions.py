@@ -179,10 +179,15 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
         events = _Stream(call).events(first, writing)
         return event_stream(events, writing.end if writing else lambda: None)
 
+    begun = asyncio.Event()  # the first prompt has found a place, or needs none
+
     async def one(number: int) -> tuple[list[dict[str, Any]], int, Screen]:
         left = await call.screened(number)
         if isinstance(left, Screen):
+            begun.set()
             return call.refused(number), 0, left
+        if number and call.most:
+            await begun.wait()
         screen, tokens, prompt = left
         async with call.places:
             scores = await call.echoed(tokens) if call.echo and call.top is not None else None
@@ -190,6 +195,7 @@ async def create(request: Request, body: Mapping[str, Any], models: Models) -> R
             written = 0
             if call.most:
                 writing = await call.started(number, tokens)
+                begun.set()
                 replies = await screen.replies(await writing.whole(request))
                 written = writing.tokens
         first = number * call.count
