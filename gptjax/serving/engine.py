@@ -24,7 +24,8 @@ from gptjax.inference.generate import Generator
 from gptjax.inference.requests import Request
 
 STRETCH = 0.06  # seconds
-GATHER = 0.004  # seconds that a batch without texts waits for others to come with the first
+GATHER = 0.004  # seconds that a batch without texts waits for another to come with the last
+_MOST_GATHERS = 10
 _MOST_STEPS = 32
 
 
@@ -190,10 +191,19 @@ class Engine:
                 if self._stopped:
                     break
             if idle:
-                time.sleep(GATHER)
+                self._gather()
             self._step()
         for job in self._jobs:
             job.cancel()
+
+    def _gather(self) -> None:
+        """Waits while texts come one upon another: those that begin together are read together."""
+        seen = 0
+        for _ in range(_MOST_GATHERS):
+            if len(self._jobs) == seen:
+                return
+            seen = len(self._jobs)
+            time.sleep(GATHER)
 
     def _step(self) -> None:
         waited_for = any(not job.first for job in self._jobs)  # a first token is shown at once
