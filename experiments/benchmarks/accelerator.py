@@ -2,8 +2,8 @@
 
 GPT-2 small and medium, attention of 2k to 32k positions by pattern and implementation beside cuDNN
 and FlexAttention, decoding at batch 1, 8 and 64. It needs JAX, Flax, optax and orbax; PyTorch's
-part runs where PyTorch with CUDA is installed. What fails, or has no time left, is named. It writes
-accelerator.json and accelerator.md.
+part runs where PyTorch with CUDA is installed. What fails, never ends or has no time
+left is named. It writes accelerator.json and accelerator.md.
 
     python -m experiments.benchmark --suite=accelerator --output=runs/h100
 """
@@ -56,7 +56,7 @@ class AcceleratorSizes:
       dtype: of attention and of peaks.
       stream: bytes that are read to measure the memory's bandwidth.
       rounds: of each measurement.
-      budget: seconds of all parts.
+      budget: seconds of all parts; the rest of eight minutes is for restarts.
       of_part: seconds that a part may take on a device, by the beginning of its name.
     """
 
@@ -73,9 +73,10 @@ class AcceleratorSizes:
     dtype: str = "bfloat16"
     stream: int = 1 << 30
     rounds: int = 10
-    budget: float = 480.0
+    budget: float = 450.0
     of_part: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: {
+            "device": 20.0,
             "peaks": 10.0,
             "training": 60.0,
             "decoding": 30.0,
@@ -105,18 +106,16 @@ def accelerator(output: str = ".") -> dict[str, Any]:
 
 
 def measure_accelerator(sizes: AcceleratorSizes, output: Path) -> dict[str, Any]:
-    """The figures of all parts by their names, what failed and what was left out."""
-    device = jax.devices()[0]
-    peaks: dict[str, Any] = {}
-    outcome = run_parts(_parts(sizes, peaks), sizes.budget)
+    """The figures of all parts by their names, what failed and what was left out.
+
+    This process leaves the device to that of the parts: some devices have one process at a time.
+    """
+    outcome = run_parts(functools.partial(_parts, sizes), sizes.budget)
+    found = outcome.figures.pop("device", {"kind": "no device", "versions": {}, "attention": {}})
     figures = {
-        "device": {"kind": device.device_kind, "count": jax.device_count()},
+        "device": {"kind": found.pop("kind"), "count": found.pop("count", 0)},
         "dtype": sizes.dtype,
-        "attention": {
-            f"{spec}, {length:,}": chosen(parse(spec)[0], _shape(sizes, length))
-            for spec in sizes.patterns
-            for length in sizes.lengths
-        },
+        "attention": found.pop("attention"),
         "parts": outcome.figures,
         "failed": outcome.failed,
         "left_out": outcome.left_out,
@@ -124,18 +123,29 @@ def measure_accelerator(sizes: AcceleratorSizes, output: Path) -> dict[str, Any]
         "budget_seconds": sizes.budget,
     }
     output.mkdir(parents=True, exist_ok=True)
-    whole = {"suite": "accelerator", **figures, **provenance()}
+    whole = {"suite": "accelerator", **figures, **found}
     write_json(output / "accelerator.json", whole)
     (output / "accelerator.md").write_text(markdown(whole), "utf-8")
     return figures
+
+
+def _device(sizes: AcceleratorSizes) -> dict[str, Any]:
+    """What the device is, what computes attention on it, and what measures it."""
+    chosen_by_name = {
+        f"{spec}, {length:,}": chosen(parse(spec)[0], _shape(sizes, length))
+        for spec in sizes.patterns
+        for length in sizes.lengths
+    }
+    device = {"kind": jax.devices()[0].device_kind, "count": jax.device_count()}
+    return {**device, "attention": chosen_by_name, **provenance()}
 
 
 def _shape(sizes: AcceleratorSizes, length: int) -> Shape:
     return Shape(length, sizes.heads, sizes.head_dim, sizes.dtype)
 
 
-def _parts(sizes: AcceleratorSizes, peaks: dict[str, Any]) -> Iterator[Part]:
-    """All parts, what matters most first; `peaks` is filled by the first of them."""
+def _parts(sizes: AcceleratorSizes, figures: Mapping[str, dict[str, Any]]) -> Iterator[Part]:
+    """All parts, what matters most first; `figures` has those of the parts that have ended."""
 
     def part(name: str, function: Any, *arguments: Any, missing: str | None = None) -> Part:
         begins = max((x for x in sizes.of_part if name.startswith(x)), key=len)
@@ -143,12 +153,9 @@ def _parts(sizes: AcceleratorSizes, peaks: dict[str, Any]) -> Iterator[Part]:
         return Part(name, sizes.of_part[begins], call, missing or without)
 
     without: str | None = None
-
-    def measured_peaks() -> dict[str, Any]:
-        peaks.update(device_peaks(sizes.dtype, sizes.stream))
-        return peaks
-
-    yield part("peaks", measured_peaks)
+    yield part("device", _device, sizes)
+    yield part("peaks", device_peaks, sizes.dtype, sizes.stream)
+    peaks = figures.get("peaks", {})
     without = None if peaks else "shares need the device's peaks, which were not measured"
     for name, shape in sizes.models.items():
         yield part(f"training.{name}", measure_training, shape, sizes.rounds, peaks)

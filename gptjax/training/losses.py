@@ -34,8 +34,8 @@ def dropout_from(rng: jax.Array | None) -> dict[str, Any]:
 def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Minus the log-probability of each target, in nats.
 
-    The gradient is softmax minus one-hot, in one pass over the logits; automatic differentiation
-    would scatter into an array of their size.
+    The gradient is softmax minus one-hot, in one pass over the exponentials that the forward pass
+    has made; automatic differentiation would scatter into an array of their size.
 
     Args:
       logits: [..., V] float32.
@@ -48,16 +48,19 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _cross_entropy_forward(logits: jax.Array, targets: jax.Array):
-    lse = jax.nn.logsumexp(logits, axis=-1)
-    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return lse - picked, (logits, targets, lse)
+    most = jnp.max(logits, axis=-1, keepdims=True)
+    exponentials = jnp.exp(logits - most)
+    total = jnp.sum(exponentials, axis=-1)
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)
+    nats = jnp.log(total) + most[..., 0] - picked[..., 0]
+    return nats, (exponentials, total, targets)
 
 
 def _cross_entropy_backward(residuals: Any, gradient: jax.Array):
-    logits, targets, lse = residuals
-    classes = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
-    one_hot = (classes == targets[..., None]).astype(logits.dtype)
-    return (jnp.exp(logits - lse[..., None]) - one_hot) * gradient[..., None], None
+    exponentials, total, targets = residuals
+    classes = jax.lax.broadcasted_iota(targets.dtype, exponentials.shape, exponentials.ndim - 1)
+    of_target = jnp.where(classes == targets[..., None], gradient[..., None], 0.0)
+    return exponentials * (gradient / total)[..., None] - of_target, None
 
 
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)

@@ -129,3 +129,21 @@ def test_gradients_of_a_product_with_rows():
         expected[1][:] += np.outer(g[i, j], x[i, j])
     for bar, of in zip(bars, expected, strict=True):
         np.testing.assert_allclose(bar, of, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("tokens", [2, FEW_TOKENS + 1])
+def test_gradients_of_sixteen_bits_are_float32_sums_of_a_rounded_gradient(tokens):
+    """Off by one rounding, 2^-8, of each number of the gradient, and one of each result."""
+    rng = np.random.default_rng(4)
+    x = jnp.asarray(rng.normal(size=(tokens, 512)), jnp.bfloat16)
+    rows = jnp.asarray(rng.normal(size=(768, 512)), jnp.bfloat16)
+    g = rng.normal(size=(tokens, 768)).astype(np.float32)
+    bars = jax.jit(jax.grad(lambda *given: jnp.sum(rows_product(*given) * g), (0, 1)))(x, rows)
+    wide_x, wide_rows = np.asarray(x, np.float64), np.asarray(rows, np.float64)
+    for bar, left, right in zip(bars, (g, g.T), (wide_rows, wide_x), strict=True):
+        assert bar.dtype == jnp.bfloat16
+        exact, most = left.astype(float) @ right, np.abs(left).astype(float) @ np.abs(right)
+        off = np.abs(np.asarray(bar, np.float64) - exact)
+        assert (off <= 2.0**-8 * (np.abs(exact) + most) * 1.01).all()
+        # Sums of bfloat16 would be off by much more than what independent roundings add up to.
+        assert np.sqrt(np.mean(off**2)) < 2.0**-8 * np.sqrt(np.mean(exact**2)) * 1.5

@@ -23,7 +23,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
     lines = [f"# {device['kind']}", ""]
     lines.append(
         f"{figures['seconds']:,.0f} of {figures['budget_seconds']:,.0f} s, {figures['dtype']}, "
-        f"jax {figures['versions']['jax']}; commit {figures['commit']}"
+        f"jax {figures['versions'].get('jax')}; commit {figures.get('commit')}"
     )
     lines.append("")
     peaks = parts.get("peaks", {})

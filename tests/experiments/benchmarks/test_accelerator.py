@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import accelerator as suite
+from experiments.benchmarks.on_device import budget
 from experiments.benchmarks.on_device.attention import flex_mask
-from experiments.benchmarks.on_device.budget import Part, run_parts
+from experiments.benchmarks.on_device.budget import run_parts
 from experiments.benchmarks.on_device.report import markdown
 from gptjax.attention import parse
 from gptjax.attention.patterns import in_order
+from tests.support.parts import SHORT, breaking, endless, parts
 
 ROOT = Path(__file__).resolve().parents[3]
 # jax, flax, optax and orbax, and what they themselves need.
@@ -34,8 +37,9 @@ ALLOWED = {
 LACKING = ("grain", "ml_collections", "tensorboardX", "sentencepiece", "tokenizers", "zstandard")
 LACKING += ("matplotlib", "PIL", "sklearn", "torch", "transformers")
 
-TOY = """
-import importlib.abc, runpy, sys
+# Every process that starts with it on its path lacks the packages: Python imports it first.
+WITHOUT = """
+import importlib.abc, sys
 
 class Lacking(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -43,13 +47,16 @@ class Lacking(importlib.abc.MetaPathFinder):
             raise ImportError(f"no module named {{name}}")
 
 sys.meta_path.insert(0, Lacking())
+"""
+TOY = """
+import runpy
 from experiments.benchmarks import accelerator as suite
 from experiments.benchmarks.train_shape import TrainShape
 from gptjax.config import ModelConfig
 
 shape = TrainShape(50, 8, 1, 1, 8, batch_size=2, dtype="float32")
 suite.SIZES = suite.AcceleratorSizes(
-    models={{"tiny": shape}},
+    models={"tiny": shape},
     decoded=ModelConfig(vocab_size=50, context_length=16, num_layers=1, num_heads=1, d_model=8),
     rows=(1, 2),
     prompt=4,
@@ -67,33 +74,31 @@ runpy.run_module("experiments.benchmark", run_name="__main__")
 """
 
 
-def test_a_part_that_fails_or_has_no_time_is_named_and_the_rest_goes_on():
-    now = [0.0]
-
-    def taking(seconds, error=None):
-        def run():
-            now[0] += seconds
-            if error is not None:
-                raise error
-            return {"seconds": seconds}
-
-        return run
-
-    parts = [
-        Part("first", 10, taking(8)),
-        Part("broken", 10, taking(1, MemoryError("out of\nmemory"))),
-        Part("absent", 1, taking(100), missing="there is none"),
-        Part("long", 12, taking(12)),
-        Part("last", 5, taking(5)),
-    ]
-    outcome = run_parts(parts, budget=20, clock=lambda: now[0])
-    assert outcome.figures == {"first": {"seconds": 8}, "last": {"seconds": 5}}
-    assert outcome.failed == {"broken": "MemoryError: out of memory"}
-    assert outcome.left_out == {
-        "absent": "there is none",
-        "long": "no time: it may take 12 s, and 11 s are left",
+def test_parts_that_fail_die_or_never_end_are_named_and_the_rest_goes_on():
+    outcome = run_parts(parts, budget=100)
+    assert outcome.figures == {"first": {"of": "first"}, "last": {"after": "first"}}
+    assert outcome.failed == {
+        "broken": "MemoryError: out of memory",
+        "endless": "took over 0.1 seconds",
+        "deadly": "its process ended with code 3",
     }
-    assert outcome.seconds == 14
+    assert outcome.left_out.pop("absent") == "there is none"
+    assert "no time: it may take 1,000 s, and" in outcome.left_out.pop("long")
+    assert not outcome.left_out and 2 * SHORT < outcome.seconds < 100
+
+
+def test_a_part_takes_no_more_than_what_is_left_of_the_budget(monkeypatch):
+    monkeypatch.setattr(budget, "PATIENCE", 1e9)
+    outcome = run_parts(endless, budget=SHORT + 0.5)
+    assert re.fullmatch(r"took over 0\.\d+ seconds", outcome.failed["endless"])
+    assert outcome.left_out["last"].startswith("no time: it may take 10 s, and 0 s are left")
+
+
+def test_parts_that_no_process_offers_are_not_forgotten():
+    outcome = run_parts(breaking, budget=100)
+    assert outcome.figures == {"first": {}}
+    said = outcome.failed["next part"]
+    assert said == "its process ended with code 4; neither it nor those after it began"
 
 
 def test_the_report_has_every_part():
@@ -172,10 +177,11 @@ def test_it_imports_no_more_than_a_machine_with_a_new_gpu_has():
 
 @pytest.mark.slow
 def test_the_suite_at_toy_size_without_other_packages(tmp_path):
-    script = TOY.format(lacking=set(LACKING))
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(lacking=set(LACKING)))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": path}
     flags = "--suite=accelerator", f"--output={tmp_path / 'out'}"
-    command = [sys.executable, "-c", script, *flags]
+    command = [sys.executable, "-c", TOY, *flags]
     done = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "out" / "accelerator.json").read_text())

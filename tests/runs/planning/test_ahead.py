@@ -23,6 +23,11 @@ from tests.support.device_programs import anywhere, config, decoding, scoring, t
 
 # How StableHLO and HLO write what moves between a device and its host in the middle of a program.
 TRANSFERS = re.compile(r"infeed|outfeed|stablehlo\.(send|recv)|callback|pinned_host|SendToHost")
+# Products of matrices, batches of them left out: types of the operands and of what is made.
+PRODUCTS = re.compile(
+    r"dot_general %\S+ %\S+ contracting_dims.*"
+    r": \(tensor<\S*x(\w+)>, tensor<\S*x(\w+)>\) -> tensor<\S*x(\w+)>"
+)
 KERNELS = {"cuda": r"@(__cudnn\$\w+)", "tpu": "@(tpu_custom_call)"}
 DEVICES = {"cuda": Device("gpu", "9.0"), "tpu": Device("tpu")}
 
@@ -46,6 +51,10 @@ def test_a_training_step_is_lowered_with_the_kernels_of_the_device(platform, mon
     assert len(kernels) == {"cuda": 2, "tpu": 3}[platform]  # backward in two on a TPU
     assert not TRANSFERS.search(text)
     assert donated == len(jax.tree.leaves(state))
+    # But for a batch of dot products, with which splash attention begins its backward pass.
+    products = PRODUCTS.findall(text)
+    assert {operand for *operands, _ in products for operand in operands} == {"bf16"}
+    assert [made for *_, made in products].count("f32") == 3  # logits and their two gradients
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
