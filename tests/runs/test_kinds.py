@@ -278,7 +278,7 @@ def test_other_weights_of_the_same_rewards_make_another_run(trained):
     assert changes(config, {"rewards_hash": "a"}, theirs, {"rewards_hash": "a"})
 
 
-@pytest.mark.parametrize("name", quick(SUPERVISED))
+@pytest.mark.parametrize("name", tiered(zip(SUPERVISED, strict=True), [("pretrain",), ("sft",)]))
 def test_every_row_is_replayed_to_the_same_bits(name, trained):
     workdir = trained(name)
     compared = list(replay(learner_in(workdir, workdir.config()), workdir, 4, 8))
