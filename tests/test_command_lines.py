@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
+import pytest
+
 from tests.test_layering import JAX, ROOT, house, imported_modules, is_binary, module_name
 
 HEAVY = JAX | {"matplotlib", "rich", "scipy"}
@@ -96,6 +98,7 @@ def test_what_functions_import_is_not_loaded_and_what_a_module_does_is():
     assert way_to("gptjax.a", JAX, loads) == []
 
 
+@pytest.mark.slow
 def test_a_list_and_every_help_load_nothing_that_computes():
     """One process, and a fork of it for each command."""
     binaries = [path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")]

@@ -222,6 +222,7 @@ def test_nothing_comes_through_the_network(kind, tmp_path):
             server.accept() if kind == "SOCK_STREAM" else server.recv(10)
 
 
+@pytest.mark.slow
 def test_the_hostile_examples_of_human_eval(shared_data):
     folder = shared_data / "humaneval"
     problem = json.loads((folder / "example_problem.jsonl").read_text())

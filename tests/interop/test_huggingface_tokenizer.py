@@ -83,6 +83,7 @@ def check_exported(tokenizer: Tokenizer, text: str, directory: Path, kind: str =
     return library
 
 
+@pytest.mark.slow
 def test_gpt2s_own_files_go_out_and_come_back(shared_data, tmp_path):
     tokenizer = load_tokenizer(f"gpt2:{shared_data / 'tok_gpt2_bpe'}")
     library = check_exported(tokenizer, long_text(shared_data), tmp_path)
