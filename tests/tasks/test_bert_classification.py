@@ -17,7 +17,6 @@ from gptjax.training.partitioning import make_mesh, placed
 from tests.support.alignment_runs import make_config, prepared, refusal, rows, run
 from tests.support.binaries import call
 from tests.support.tiers import tiered
-from tests.support.binaries import call
 
 MODEL = BertConfig(
     vocab_size=11, context_length=6, num_layers=1, num_heads=1, d_model=8, norm="post"
