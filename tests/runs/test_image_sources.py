@@ -100,6 +100,7 @@ def test_positions_of_a_decoder_follow_images_of_another_size(clip, tmp_path):
     assert_alike(started, expected, ROUNDING)
 
 
+@pytest.mark.slow
 def test_positions_of_a_classifier_follow_images_of_another_size(trained, tmp_path):
     vit = trained("image_classification")
     config = make_config(type(vit.config()), checkpoint__init_from=str(vit.path))

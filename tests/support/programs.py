@@ -20,7 +20,7 @@ from gptjax.training.reporting.throughput import Peak
 FREE = ("data", "checkpoint", "profile")
 OF_THE_LOOP = (
     *("num_steps", "rollback_after", "skip_data"),
-    *("log_every", "eval_every", "eval_batches", "statistics_every"),
+    *("log_every", "eval_every", "eval_batches", "statistics_every", "sample_tokens"),
 )
 _made = {}
 

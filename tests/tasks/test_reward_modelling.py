@@ -108,6 +108,7 @@ def _shared(**changes):
     )
 
 
+@pytest.mark.slow
 def test_a_prompt_may_be_encoded_once_for_its_answers(whole):
     params, nats = whole.restored(8), []
     for config in (make_config(RewardModelConfig), _shared()):
