@@ -45,11 +45,15 @@ def shared_data() -> Path:
     return folder
 
 
+gc.disable()  # while modules are imported it would look at all of them, again and again
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Spares the garbage collector what lives to the end: a tenth of the suite's time."""
     del session
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
