@@ -138,7 +138,6 @@ def test_the_divergence_is_that_of_its_own_answers_one_by_one(whole, sft, count,
     assert divergence(arguments[0], sft.params(), *arguments[2:], max_answer_tokens=22).kl == 0.0
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_without_what_it_started_from(whole, config, tmp_path):
     """It has kept all that it needs of that, but for the divergence of its end."""
     copy, gone = shutil.copytree(whole.path, tmp_path / "run"), str(tmp_path / "gone")
