@@ -40,7 +40,7 @@ HEADERS = [
 
 @pytest.mark.parametrize(
     ("kind", "length", "attention", "given", "expected"),
-    tiered(HEADERS, [HEADERS[i] for i in (0, 2, 4, 6)]),
+    tiered(HEADERS, [HEADERS[i] for i in (0, 2, 4, 6, 7)]),
 )
 def test_attention_is_computed_by_what_the_header_names(
     monkeypatch, kind, length, attention, given, expected
