@@ -56,7 +56,6 @@ def test_auto_says_once_what_it_chose_and_why(of_call, choice, reason, monkeypat
     assert len(said) == 1 and f"{choice} for {of_call}: " in said[0] and reason in said[0]
 
 
-@pytest.mark.slow
 def test_an_expression_is_the_pattern_that_it_stands_for():
     q = jax.random.normal(jax.random.key(0), (1, 6, 2, 4))
     got = attend(q, q, q, "banded(window=2)|sinks(window=1,sinks=1)")

@@ -159,7 +159,7 @@ def test_splash_is_batched_rematerialised_and_scanned(tpu):
     [
         ((8, 4), P("data", None, "model"), P("data", None, "model"), 0),
         # Fewer key heads than devices: each takes those of its queries, gradients are summed.
-        pytest.param((4, 2), P("data", None, "model"), P("data"), None, marks=slow),
+        ((4, 2), P("data", None, "model"), P("data"), None),
     ],
 )
 def test_a_mesh_divides_splash(tpu, heads, spec, key_spec, collectives):

@@ -69,7 +69,6 @@ def test_the_loss_of_a_position_is_that_of_the_longer_model():
     assert edges(8, 40) == [0, 8, 16, 32, 40]
 
 
-@pytest.mark.slow
 def test_short_windows_slide_by_half_of_the_context():
     params = begun(TRAINED)
     windows = np.random.default_rng(0).integers(0, 17, (2, 17)).astype(np.int32)

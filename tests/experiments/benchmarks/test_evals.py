@@ -94,7 +94,6 @@ def test_the_suite_on_a_tiny_model(monkeypatch):
     assert len(list(figure_lines(figures))) > 15 and json.dumps(figures)
 
 
-@pytest.mark.slow
 def test_lambada_is_asked_of_an_untrained_run_without_cached_programs(monkeypatch):
     monkeypatch.setattr(suite, "_process_seconds", some_seconds)
     figures = suite.measure_lambada(TINY)
