@@ -45,11 +45,15 @@ def shared_data() -> Path:
     return folder
 
 
+gc.disable()  # while modules are imported it would look at all of them, again and again
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Spares the garbage collector what lives to the end: a tenth of the suite's time."""
     del session
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -63,9 +67,13 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Lets go of compiled programs between files, before the process has too many memory mappings.
 
     Each program takes some ten, and Linux allows 65,530 (vm.max_map_count): XLA crashes at more.
-    The tests of one file add 10,000 at most.
+    The tests of one file add 10,000 at most. What a file leaves, programs above all, the garbage
+    collector need not look at again, which took seconds each time.
     """
-    if nextitem is None or nextitem.path == item.path or sys.platform != "linux":
+    if nextitem is None or nextitem.path == item.path:
+        return
+    gc.freeze()
+    if sys.platform != "linux":
         return
     with open("/proc/self/maps") as maps:
         if sum(1 for _ in maps) < MOST_MAPPINGS:
@@ -73,7 +81,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     import jax  # after the environment above
 
     jax.clear_caches()
+    gc.unfreeze()
     gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
+import pytest
+
 from tests.test_layering import JAX, ROOT, house, imported_modules, is_binary, module_name
 
 HEAVY = JAX | {"matplotlib", "rich", "scipy"}
@@ -74,7 +76,8 @@ def way_to(start: str, heavy: Set[str], loads: Mapping[str, set[str]]) -> list[s
 
 
 def test_heads_of_commands_import_nothing_that_computes():
-    sources, loads = house(), loaded(house())
+    sources = {path: text for path, text in house().items() if not path.startswith("tests/")}
+    loads = loaded(sources)
     rooms = ("experiments/flags/", "experiments/configs/")
     light = [
         path
@@ -95,6 +98,7 @@ def test_what_functions_import_is_not_loaded_and_what_a_module_does_is():
     assert way_to("gptjax.a", JAX, loads) == []
 
 
+@pytest.mark.slow
 def test_a_list_and_every_help_load_nothing_that_computes():
     """One process, and a fork of it for each command."""
     binaries = [path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")]

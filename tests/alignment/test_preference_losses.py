@@ -109,6 +109,7 @@ def test_the_training_losses_equal_a_loop_over_pairs(make_model, name, chunk):
     assert metrics == pytest.approx(want, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_reference_itself_is_at_ln_2_with_the_papers_gradient(make_model):
     """There grad = -beta / 2 (grad log pi(chosen) - grad log pi(rejected)), section 4."""
     model = GPT(make_model())

@@ -124,7 +124,7 @@ class Slopes:
     ("num_heads", "key_heads", "num_patterns", "impl"),
     [
         (6, 2, 2, "reference"),  # one by two heads of a part, the other by one
-        (5, 1, 2, "blockwise"),  # parts of unlike sizes
+        pytest.param(5, 1, 2, "blockwise", marks=pytest.mark.slow),  # parts of unlike sizes
         (2, 1, 3, "blockwise"),  # a pattern that no head has
         pytest.param(8, 4, 2, "blockwise", marks=pytest.mark.slow),  # all key heads shared alike
         pytest.param(4, 2, 3, "reference", marks=pytest.mark.slow),

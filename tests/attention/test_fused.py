@@ -121,7 +121,7 @@ def test_splash_equals_the_reference_in_every_pattern(tpu, patterns, dtype):
     [
         # Many rows without keys.
         (Fixed(150, summary=3, part=2), (200, 200), (2, 1), True, "float32"),
-        (Banded(40), (70, 260), (3, 3), False, "bfloat16"),
+        pytest.param(Banded(40), (70, 260), (3, 3), False, "bfloat16", marks=slow),
         pytest.param(Fixed(300, summary=3, part=2), (60, 60), (1, 1), True, "float32", marks=slow),
         pytest.param(Dense(), (300, 130), (2, 2), False, "float32", marks=slow),
         pytest.param(Heads((Banded(7), Dense())), (60, 60), (4, 2), True, "float32", marks=slow),
@@ -136,6 +136,7 @@ def test_splash_equals_the_reference_in_corners(tpu, pattern, lengths, heads, ca
         assert not np.any(q_bar[:, : pattern.stride - 3])
 
 
+@pytest.mark.slow
 def test_splash_is_batched_rematerialised_and_scanned(tpu):
     q, k, v = (jnp.stack([x, -x]) for x in draw(40, num_heads=2))
 

@@ -95,6 +95,7 @@ def test_a_whole_text_has_each_token_once(number, stride, answers, bytes_model):
     )
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_batch_order_or_neighbours(answers, bytes_model):
     """Another batch size in another order, and each alone."""
     other = LanguageModel(*bytes_model, BYTES, content_hash="some", batch_size=2)

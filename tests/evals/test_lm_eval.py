@@ -1,10 +1,12 @@
 """The adapter for lm-evaluation-harness, against sums made by hand; the package is not needed."""
 
+import functools
 import importlib
 import sys
 import tomllib
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -31,12 +33,18 @@ def chat(adapter):
     return lm_of(adapter, CHAT)
 
 
+@functools.cache
+def forward(vocab_size):
+    model, params = made(vocab_size=vocab_size)
+    forward = jax.jit(lambda params, tokens: model.apply({"params": params}, tokens))
+    return functools.partial(forward, params)
+
+
 def log_probs(ids, tokenizer=TOKENIZER):
     """Log-probabilities [T, V] of what follows each id."""
-    model, params = made(vocab_size=tokenizer.vocab_size)
     padded = np.zeros((1, CONTEXT), np.int32)
     padded[0, : len(ids)] = ids
-    logits = np.asarray(model.apply({"params": params}, padded)[0, : len(ids)], np.float64)
+    logits = np.asarray(forward(tokenizer.vocab_size)(padded)[0, : len(ids)], np.float64)
     logits = logits[:, : tokenizer.vocab_size]
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 

@@ -104,6 +104,10 @@ def test_the_environment_is_empty(monkeypatch):
 def test_an_endless_loop_is_stopped_by_the_limit_of_processor_time():
     outcome = run("while True: pass", QUICK)
     assert outcome == sandbox.Outcome(TIMED_OUT, "used more than 1 seconds of processor time")
+
+
+@pytest.mark.slow
+def test_a_loop_that_ignores_the_limit_is_stopped_too():
     stubborn = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     assert run(stubborn, QUICK).kind == TIMED_OUT
 
@@ -222,6 +226,7 @@ def test_nothing_comes_through_the_network(kind, tmp_path):
             server.accept() if kind == "SOCK_STREAM" else server.recv(10)
 
 
+@pytest.mark.slow
 def test_the_hostile_examples_of_human_eval(shared_data):
     folder = shared_data / "humaneval"
     problem = json.loads((folder / "example_problem.jsonl").read_text())

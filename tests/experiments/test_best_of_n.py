@@ -151,6 +151,7 @@ def test_the_best_is_the_first_of_the_highest_reward(best_of, answers):
     assert summary["curve"][-1]["reward"] == pytest.approx(summary["reward"])
 
 
+@pytest.mark.slow
 def test_the_most_probable_tokens_are_taken_where_that_is_asked_for(best_of, sft, answers):
     end, folder = best_of
     assert end(f"--rewards=gold --output={folder}/one.jsonl --n=1 --temperature=0").code == 0
@@ -243,6 +244,7 @@ def test_what_names_no_row_is_said_as_it_is():
         next(best_answers(_Says(), [BatchReward("mine", broken)], prompts, N))
 
 
+@pytest.mark.slow
 def test_answers_do_not_change_with_the_prompts_before_and_after_them(sft):
     """The first test has each drawn by itself; here prompts come in parts."""
     policy, prompts = Policy(sft), load_prompts(PROMPTS)

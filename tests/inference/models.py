@@ -31,6 +31,7 @@ MODEL = ModelConfig(
 GREEDY = make_sampler(temperature=0)
 DRAWN = make_sampler(0.9, top_k=40)
 Made = tuple[GPT, dict]
+FORWARD = {}  # compiled, by the model
 
 
 def model_of(**changes) -> GPT:
@@ -87,7 +88,7 @@ def full_logits(model_and_params: Made, text) -> np.ndarray:
     padded[0, : len(text)] = text
     if any(name in model.config.attention for name in ("prefix", "block_causal")):
         padded = padded[:, : len(text)]
-    forward = jax.jit(functools.partial(_forward, model))
+    forward = FORWARD.setdefault(repr(model), jax.jit(functools.partial(_forward, model)))
     return np.asarray(forward(params, padded)[0, : len(text)], np.float64)
 
 

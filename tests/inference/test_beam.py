@@ -17,6 +17,7 @@ from gptjax.interop.huggingface import model_config, params_from_huggingface
 from gptjax.models.gpt import GPT
 from tests.inference import models
 from tests.inference.models import full_logits, log_softmax, made, random_prompts
+from tests.support.tiers import tiered
 
 VOCAB, CONTEXT = 61, 40
 prompts_of = functools.partial(random_prompts, VOCAB)
@@ -120,6 +121,7 @@ def test_texts_and_scores_equal_theirs(pair, search, stop, num_beams, penalty, e
         assert len({hypothesis.tokens.size for row in ours for hypothesis in row}) > 1
 
 
+@pytest.mark.slow
 def test_a_search_that_never_stops_early_equals_theirs_where_that_matters(pair, search):
     prompts = prompts_of(5, 2, 9)
     options = {"max_new_tokens": 12, "num_best": 4, "length_penalty": 2.0}
@@ -198,7 +200,8 @@ def small_search() -> BeamSearch:
 
 
 @pytest.mark.parametrize(
-    ("normalization", "penalty"), [("length", 0.8), ("gnmt", 0.8), ("gnmt", -3.0)]
+    ("normalization", "penalty"),
+    tiered([("length", 0.8), ("gnmt", 0.8), ("gnmt", -3.0)], [("length", 0.8), ("gnmt", -3.0)]),
 )
 def test_wide_beams_find_the_best_of_all_texts(small_search, normalization, penalty):
     stop, prompts = 2, [np.array([0, 3, 1, 4, 1, 0, 3, 3, 1, 4]), np.array([1, 4])]
@@ -274,7 +277,7 @@ def test_fewer_texts_than_beams_are_all_returned(small_search):
     assert [hypothesis.tokens.tolist() for hypothesis in found] == [[3, 1]]
 
 
-@pytest.mark.parametrize("stop_token", [2, None])
+@pytest.mark.parametrize("stop_token", tiered([(2,), (None,)], [(2,)]))
 def test_a_prompt_does_not_see_its_neighbours(small_search, stop_token):
     """Without a stop token all texts end with the context."""
     prompts = random_prompts(5, 1, models.CONTEXT, 13, 60, seed=2)

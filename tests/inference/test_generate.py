@@ -86,6 +86,7 @@ def test_parameters_that_are_ready_are_shared_not_copied(dtype):
     assert all(one is other for one, other in pairs)
 
 
+@pytest.mark.slow
 def test_parameters_on_a_mesh_of_one_device_have_no_step_of_their_own():
     model, params = made(num_layers=1)
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
@@ -243,6 +244,7 @@ def test_few_programs_serve_all_lengths(own_programs, caplog):
     assert compiled(lengths=([4], [4]), sampler=make_sampler(0.7, top_p=0.9), seed=1) == []
 
 
+@pytest.mark.slow
 def test_one_program_serves_what_is_no_longer_than_was_said(generator, own_programs, caplog):
     """Texts are those of a generator that was told nothing; some end early, by their stop token."""
     told = Generator(*made(), slots=4, longest=(17, 14))

@@ -87,6 +87,7 @@ def test_texts_that_fill_the_context_equal_plain_ones(kind):
     assert min(rates) < 1 and max(rates) > 0
 
 
+@pytest.mark.slow
 def test_a_prompt_that_fills_the_context_has_no_text(pair):
     (text,) = pair.generate(prompts_of(CONTEXT), sampler=UNPENALIZED)
     assert text.tokens.size == text.rounds == text.judged == 0

@@ -83,12 +83,14 @@ def check_exported(tokenizer: Tokenizer, text: str, directory: Path, kind: str =
     return library
 
 
+@pytest.mark.slow
 def test_gpt2s_own_files_go_out_and_come_back(shared_data, tmp_path):
     tokenizer = load_tokenizer(f"gpt2:{shared_data / 'tok_gpt2_bpe'}")
     library = check_exported(tokenizer, long_text(shared_data), tmp_path)
     assert library("a<|endoftext|>b").input_ids == [64, 50256, 65]
 
 
+@pytest.mark.slow
 def test_gpt1s_own_files_go_out_and_come_back(shared_data, tmp_path):
     tokenizer = load_tokenizer(f"gpt1:{shared_data / 'tok_gpt1_bpe'}")
     text = long_text(shared_data).replace("<unk>", "")

@@ -100,6 +100,7 @@ def test_no_place_drops_when_deterministic(make_config, init, tokens, logits):
     np.testing.assert_array_equal(logits(config, params, tokens), plain)
 
 
+@pytest.mark.slow
 def test_dropout_does_not_depend_on_how_the_specification_is_written(
     make_config, init, monkeypatch
 ):

@@ -140,7 +140,8 @@ def test_nothing_sees_padding_or_what_comes_later(logits_of):
 
 def test_tokens_one_by_one_have_the_logits_of_all_at_once(model, params, logits_of):
     variables = {"params": decoding_params(model, params, *INPUTS)}
-    context = model.apply(variables, SOURCES, LENGTHS, method="contexts")
+    contexts = jax.jit(functools.partial(model.apply, method="contexts"))
+    context = contexts(variables, SOURCES, LENGTHS)
     assert all(each.hidden is None for each in context)
     cache, found = model.init_cache(2, 7, 1), []
     step = jax.jit(functools.partial(model.apply, variables, method="decode"))

@@ -44,6 +44,7 @@ def starting(config):
     return jax.device_get(jax.jit(GPT(config).init)(jax.random.key(3), token)["params"])
 
 
+@pytest.mark.slow
 def test_only_learned_tables_are_parameters_and_the_rest_starts_the_same(make_config):
     """Whatever the attention, the positions and what is done to scores."""
     plain = starting(make_config())

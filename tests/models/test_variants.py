@@ -7,6 +7,7 @@ import pytest
 
 from gptjax.models.gpt import GPT
 from gptjax.models.transformer import init_decoding, unstacked
+from tests.support.tiers import tiered
 
 RELATIVE = "relative_bias(buckets=6,max_distance=8)"
 VARIANTS = {
@@ -37,7 +38,11 @@ VARIANTS = {
 ONE = {"attention": "banded(window=3)", "num_layers": 1}
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(
+    params=[
+        *tiered([(name,) for name in VARIANTS], [(x,) for x in VARIANTS if x != "grouped heads"])
+    ]
+)
 def variant(request, make_config):
     return make_config(**ONE | VARIANTS[request.param])
 

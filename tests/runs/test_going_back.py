@@ -22,6 +22,7 @@ def copy(whole, tmp_path):
     return WorkDirectory(str(shutil.copytree(whole.path, tmp_path / "copy")))
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_back_has_no_result_until_it_ends_again(whole, copy, trained):
     config = trained.config("reward_model")
     run(copy.path, config, change=stopping(5), restore_step=4)

@@ -13,31 +13,34 @@ from gptjax.runs.kind import kind_of
 from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.tasks.configs.preference_optimisation import DPOConfig
 from gptjax.tasks.configs.reward_modelling import RewardModelConfig
+from tests.support.tiers import tiered
 
 ANSWERS = {"max_prompt_tokens": 24, "max_answer_tokens": 56}
+
+HEADERS = [
+    (ExperimentConfig, 64, "dense", {}, "reference"),
+    (ExperimentConfig, 256, "dense,banded(window=8)", {}, "blockwise"),
+    (
+        *(ExperimentConfig, 256, "heads(dense,strided(stride=16))"),
+        {"document_masking": True, "score": "alibi"},
+        "blockwise",
+    ),
+    (
+        *(ExperimentConfig, 256, "dense"),
+        {"document_masking": True, "attention_dropout": 0.1},
+        "blockwise",
+    ),
+    (ExperimentConfig, 64, "dense", {"attention_impl": "blockwise"}, "blockwise"),
+    (SFTConfig, 256, "dense,banded(window=8)", {}, "blockwise"),
+    (RewardModelConfig, 256, "prefix(length=8)", ANSWERS, "blockwise"),
+    (RewardModelConfig, 96, "dense", ANSWERS | {"share_prompts": True}, "reference"),
+    (DPOConfig, 256, "dense", ANSWERS, "blockwise"),
+]
 
 
 @pytest.mark.parametrize(
     ("kind", "length", "attention", "given", "expected"),
-    [
-        (ExperimentConfig, 64, "dense", {}, "reference"),
-        (ExperimentConfig, 256, "dense,banded(window=8)", {}, "blockwise"),
-        (
-            *(ExperimentConfig, 256, "heads(dense,strided(stride=16))"),
-            {"document_masking": True, "score": "alibi"},
-            "blockwise",
-        ),
-        (
-            *(ExperimentConfig, 256, "dense"),
-            {"document_masking": True, "attention_dropout": 0.1},
-            "blockwise",
-        ),
-        (ExperimentConfig, 64, "dense", {"attention_impl": "blockwise"}, "blockwise"),
-        (SFTConfig, 256, "dense,banded(window=8)", {}, "blockwise"),
-        (RewardModelConfig, 256, "prefix(length=8)", ANSWERS, "blockwise"),
-        (RewardModelConfig, 96, "dense", ANSWERS | {"share_prompts": True}, "reference"),
-        (DPOConfig, 256, "dense", ANSWERS, "blockwise"),
-    ],
+    tiered(HEADERS, [HEADERS[i] for i in (0, 2, 4, 6, 7)]),
 )
 def test_attention_is_computed_by_what_the_header_names(
     monkeypatch, kind, length, attention, given, expected

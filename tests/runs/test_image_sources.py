@@ -22,6 +22,7 @@ from tests.support.alignment_runs import (
     tiny_image_gpt,
     tiny_vit,
 )
+from tests.support.tiers import tiered
 
 ROUNDING = 1e-7  # of positions that are interpolated
 
@@ -74,7 +75,7 @@ def test_the_sizes_of_the_encoder_are_those_of_the_clip(clip):
     assert found.data.tokenizer == "images:instructions_448"
 
 
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("frozen", tiered([(False,), (True,)], [(True,)]))
 def test_a_frozen_encoder_stays_and_a_trained_one_moves(clip, frozen):
     changes = {"checkpoint__init_from": str(clip.path)} if frozen else {}
     encoder = "frozen" if frozen else "trained"
@@ -91,7 +92,16 @@ def test_a_frozen_encoder_stays_and_a_trained_one_moves(clip, frozen):
     assert moved.pop("vision") != frozen and all(moved.values())
 
 
-def test_positions_follow_images_of_another_size(trained, clip, tmp_path):
+def test_positions_of_a_decoder_follow_images_of_another_size(clip, tmp_path):
+    config = make_config(ImageTextConfig, checkpoint__init_from=str(clip.path))
+    smaller = inherited(config, model__vision__image_size=8)
+    started = params_at_start(tmp_path / "smaller", smaller)["vision"]
+    expected, _ = at_image_size(clip.restored()["vision"], clip.config().model.vision, 8)
+    assert_alike(started, expected, ROUNDING)
+
+
+@pytest.mark.slow
+def test_positions_of_a_classifier_follow_images_of_another_size(trained, tmp_path):
     vit = trained("image_classification")
     config = make_config(type(vit.config()), checkpoint__init_from=str(vit.path))
     larger = inherited(config, model__image_size=32)
@@ -99,17 +109,13 @@ def test_positions_follow_images_of_another_size(trained, clip, tmp_path):
     expected, _ = at_image_size(vit.restored(), vit.config().model, 32)
     assert_alike(params_at_start(tmp_path / "larger", larger), expected, ROUNDING)
 
-    config = make_config(ImageTextConfig, checkpoint__init_from=str(clip.path))
-    smaller = inherited(config, model__vision__image_size=8)
-    started = params_at_start(tmp_path / "smaller", smaller)["vision"]
-    vision = clip.config().model.vision
-    expected, _ = at_image_size(clip.restored()["vision"], vision, 8)
-    assert_alike(started, expected, ROUNDING)
 
+@pytest.mark.slow
+def test_positions_of_pairs_follow_images_of_another_size(clip, tmp_path):
     config = make_config(type(clip.config()), checkpoint__init_from=str(clip.path))
     larger = inherited(config, model__vision__image_size=24)
     started = params_at_start(tmp_path / "pairs", larger)
-    expected, _ = at_image_size(clip.restored()["vision"], vision, 24)
+    expected, _ = at_image_size(clip.restored()["vision"], clip.config().model.vision, 24)
     assert_alike(started, clip.restored() | {"vision": expected}, ROUNDING)
 
 

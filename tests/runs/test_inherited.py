@@ -121,6 +121,7 @@ def test_a_vocabulary_that_grows_keeps_its_rows_and_a_longer_context_stretches_p
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_model_is_fine_tuned_with_no_more_said_than_where_it_is(trained, tmp_path):
     command = (
         *("train", "--experiment=sft_smoke", f"--workdir={tmp_path}/sft"),

@@ -19,6 +19,7 @@ from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from tests.support.alignment_runs import make_config, params_at_start, rows, run
 from tests.support.binaries import call
+from tests.support.tiers import tiered
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,11 +63,14 @@ def _values(params):
 
 @pytest.mark.parametrize(
     ("kind", "before"),
-    [
-        (ExperimentConfig, ExperimentConfig),
-        (SFTConfig, ExperimentConfig),
-        (RewardModelConfig, SFTConfig),
-    ],
+    tiered(
+        [
+            (ExperimentConfig, ExperimentConfig),
+            (SFTConfig, ExperimentConfig),
+            (RewardModelConfig, SFTConfig),
+        ],
+        [(SFTConfig, ExperimentConfig)],
+    ),
 )
 def test_runs_start_from_the_average_that_was_judged(tmp_path, kind, before):
     source = _made(tmp_path / "source", before)
@@ -171,6 +175,7 @@ def test_a_run_that_goes_back_to_its_start_finds_it(source, tmp_path, diverging,
     assert rows(back) == rows(whole)
 
 
+@pytest.mark.slow
 def test_a_replay_from_the_start_finds_it_or_is_refused(source, tmp_path):
     config = make_config(
         ExperimentConfig, training__num_steps=2, checkpoint__init_from=str(source.path)

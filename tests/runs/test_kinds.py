@@ -25,6 +25,7 @@ from gptjax.runs.run_identity import IDENTITY, changes
 from gptjax.settings import fields
 from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.training.partitioning import make_mesh
+from gptjax.training.reporting.curves import plot_curves
 from gptjax.training.reporting.metrics import read_metrics
 from gptjax.training.reporting.throughput import Peak
 from tests.support.alignment_runs import make_config, prepared, rows, run, stopping
@@ -223,8 +224,18 @@ def test_a_run_leaves_what_later_commands_need(name, trained):
     assert (result["experiment"], result["step"]) == ("tiny", workdir.config().training.num_steps)
     assert result["parameters"] == kind.costs(workdir.config()).parameters
     assert np.isfinite(result[figure]) and result["seconds"] > 0
-    assert (workdir.path / kind.picture).read_bytes()[:4] == b"\x89PNG"
+    assert (workdir.path / kind.picture).exists()
     assert type(workdir.config()) is kind.config
+
+
+@pytest.mark.parametrize("name", tiered(zip(ALL_KINDS, strict=True), [("pretrain",), ("ppo",)]))
+def test_its_figures_are_drawn(name, trained, tmp_path):
+    workdir, kind, path = trained(name), kind_named(name), tmp_path / "drawn.png"
+    if name in ("pretrain", "ppo"):  # of the others tests draw no picture while they train
+        path = workdir.path / kind.picture
+    else:
+        plot_curves(workdir.path / "metrics.jsonl", path, "tiny", kind.curves)
+    assert path.read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(("schedule", "way"), [("constant", None), ("cosine", "init_from=DIR of")])
@@ -278,7 +289,7 @@ def test_other_weights_of_the_same_rewards_make_another_run(trained):
     assert changes(config, {"rewards_hash": "a"}, theirs, {"rewards_hash": "a"})
 
 
-@pytest.mark.parametrize("name", quick(SUPERVISED))
+@pytest.mark.parametrize("name", tiered(zip(SUPERVISED, strict=True), [("pretrain",), ("sft",)]))
 def test_every_row_is_replayed_to_the_same_bits(name, trained):
     workdir = trained(name)
     compared = list(replay(learner_in(workdir, workdir.config()), workdir, 4, 8))

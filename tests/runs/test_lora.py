@@ -67,6 +67,7 @@ def test_later_commands_read_the_base_with_the_average_in_it(adapted, trained):
     assert changed == {f"trunk/layers/{name}/kernel" for name in NAMES}
 
 
+@pytest.mark.slow
 def test_evaluate_and_the_next_stage_take_it_as_any_other(adapted, trained, tmp_path):
     (row,) = call("evaluate", f"--workdir={adapted.path}").rows
     wrote = [row for row in rows(adapted) if row.get("split") == "validation"]

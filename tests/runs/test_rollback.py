@@ -157,6 +157,7 @@ def test_a_fault_that_comes_again_stops_the_run(tmp_path, make_config, poison):
     assert Checkpoints(tmp_path / "checkpoints").steps() == [3]
 
 
+@pytest.mark.slow
 def test_fewer_bad_steps_than_it_takes_are_stepped_over(tmp_path, make_config, poison):
     """The checkpoint of step 6 lies between the two."""
     poison([21, 25])

@@ -97,10 +97,12 @@ def test_folds_that_cannot_be_are_refused(changes, message):
         plan(**changes)
 
 
-def test_the_baseline_learns_which_words_count():
+def test_the_baseline_learns_which_words_count(monkeypatch):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: extra `curation`")
+    from gptjax.studies.moderation import baseline
     from gptjax.studies.moderation.baseline import fit_baseline
 
+    monkeypatch.setattr(baseline, "FEATURES", 1 << 12)
     predict = fit_baseline(drawn(150, 1), drawn(60, 2))
     said = predict([text.text for text in drawn(60, 3)])
     for i in range(2):
@@ -175,6 +177,8 @@ def test_a_study_is_done_once_and_shows_no_text(small, tmp_path, trained):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: extra `curation`")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPTJAX_CACHE", str(trained.cache))
+        patch.setattr("gptjax.judging.metrics.RESAMPLES", 20)
+        patch.setattr("gptjax.studies.moderation.baseline.FEATURES", 1 << 12)
         done = call("moderation", *small)
         assert done.code == 0, done.errors
         study = tmp_path / "study"

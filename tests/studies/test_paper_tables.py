@@ -43,11 +43,8 @@ def claims():
 
 @pytest.fixture(scope="module")
 def small(make_config):
-    def make(width=8, corpus=None):
-        config = make_config(training__num_steps=4, training__eval_every=4)
-        config.model = dataclasses.replace(
-            config.model, d_model=width, d_ff=None, d_head=None, d_value=None
-        )
+    def make(steps=4, corpus=None):
+        config = make_config(training__num_steps=steps, training__eval_every=steps)
         if corpus is not None:
             config.data = dataclasses.replace(config.data, corpus=corpus)
         return config
@@ -64,9 +61,9 @@ def table(small):
         units={"bits": "", "sums": "%", "layers": ""},
         cells=PARTS,
         models={
-            "large": Model("gpt2_small", mini=lambda: small(16)),
+            "large": Model("gpt2_small", mini=lambda: small(8)),
             "small": Model("gpt2_small", mini=small),
-            "broken": Model("gpt2_small", mini=lambda: small(8, "text:/nowhere")),
+            "broken": Model("gpt2_small", mini=lambda: small(4, "text:/nowhere")),
             "unmade": Model("gpt2_small"),
         },
         claims=claims(),

@@ -138,6 +138,7 @@ def test_the_report_is_that_of_the_formulas(own, new, layers):
     assert report["attention"] == {"own": own, "new": new}
 
 
+@pytest.mark.slow
 def test_the_same_attention_keeps_all_and_changes_nothing():
     config = make_config(attention="dense,banded(window=2)")
     mesh = make_mesh(ParallelismConfig())

@@ -165,7 +165,7 @@ def make_config(kind, **overrides):
             residual_dropout=0.1,
         )
         config.data.tokenizer = "instructions_448"
-        config.translation = TranslationSection(pairs="reversed:count=120", buckets=2)
+        config.translation = TranslationSection(pairs="reversed:count=120", buckets=1)
     if kind is ExperimentConfig:
         config.model.vocab_size, config.data.tokenizer = 448, "instructions_448"
         config.model.residual_dropout = 0.1

@@ -20,7 +20,7 @@ from gptjax.training.reporting.throughput import Peak
 FREE = ("data", "checkpoint", "profile")
 OF_THE_LOOP = (
     *("num_steps", "rollback_after", "skip_data"),
-    *("log_every", "eval_every", "eval_batches", "statistics_every"),
+    *("log_every", "eval_every", "eval_batches", "statistics_every", "sample_tokens"),
 )
 _made = {}
 
@@ -42,7 +42,8 @@ def _program(config, mesh=None):
     return _once(make, config, mesh)
 
 
-def _no_picture(metrics_path, png_path, title, chosen):
+def no_picture(metrics_path, png_path, title, chosen):
+    """In place of a run's picture."""
     assert metrics_path.exists() and title and chosen
     png_path.write_bytes(b"")
 
@@ -63,5 +64,5 @@ def programs_once():
             patch.setattr(module, "Program", _program)
         patch.setattr(supervised, "peak_flops", lambda dtype: Peak(1e11, "assumed"))
         patch.setattr(ActorCritic, "programs", programs)
-        patch.setattr(curves, "plot_curves", _no_picture)
+        patch.setattr(curves, "plot_curves", no_picture)
         yield

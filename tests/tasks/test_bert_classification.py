@@ -16,6 +16,7 @@ from gptjax.tasks.classification.config import BertClassificationConfig
 from gptjax.training.partitioning import make_mesh, placed
 from tests.support.alignment_runs import make_config, prepared, refusal, rows, run
 from tests.support.binaries import call
+from tests.support.tiers import tiered
 
 MODEL = BertConfig(
     vocab_size=11, context_length=6, num_layers=1, num_heads=1, d_model=8, norm="post"
@@ -49,7 +50,7 @@ def test_the_head_reads_what_the_pooler_makes_of_the_first_token():
     assert outputs[1, 1] == LOWEST
 
 
-@pytest.mark.parametrize("heads", ["pretraining", "masked_lm"])
+@pytest.mark.parametrize("heads", tiered([("pretraining",), ("masked_lm",)], [("masked_lm",)]))
 def test_a_start_keeps_the_encoder_and_draws_what_is_not_there(heads):
     config = make_config(BertClassificationConfig)
     config.model = dataclasses.replace(MODEL.resolved(), heads=heads)

@@ -47,15 +47,16 @@ def classifier(num_outputs, **attributes):
 
 
 @functools.cache
+def gpt():
+    model = GPT(MODEL)
+    return jax.jit(lambda *given: (model.apply(*given, method="hidden"), model.apply(*given)))
+
+
+@functools.cache
 def read_by_gpt(ids):
     """Hidden states and log-probabilities of a sequence, other tokens than padding behind it."""
     padded = np.array([[*ids, *[7] * (5 - len(ids))]], np.int32)
-    hidden, logits = (
-        jax.jit(functools.partial(GPT(MODEL).apply, method=method))(
-            {"params": gpt_params()}, padded
-        )
-        for method in ("hidden", "__call__")
-    )
+    hidden, logits = gpt()({"params": gpt_params()}, padded)
     return np.asarray(hidden[0][0], np.float64), log_softmax(logits[0])
 
 

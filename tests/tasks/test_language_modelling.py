@@ -147,6 +147,7 @@ def test_a_run_killed_before_its_result_was_written_still_gets_one(copy, whole):
     assert result["bits_per_byte"] == whole.result()["bits_per_byte"]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_leads_to_the_same_end(copy, whole):
     damaged = next(filter(Path.is_file, (copy / "checkpoints/8/params").rglob("*")))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")

@@ -32,6 +32,7 @@ from tests.support.alignment_runs import (
     run,
 )
 from tests.support.binaries import call
+from tests.support.tiers import tiered
 
 HELD_OUT = "instructions:split=held_out,count=20"
 
@@ -107,6 +108,7 @@ def _shared(**changes):
     )
 
 
+@pytest.mark.slow
 def test_a_prompt_may_be_encoded_once_for_its_answers(whole):
     params, nats = whole.restored(8), []
     for config in (make_config(RewardModelConfig), _shared()):
@@ -291,7 +293,7 @@ def _of_people(spec, shared_data):
 REAL = ["hh:{}/hh_harmless/test.jsonl.gz", "pandalm:{}/pandalm_prefs"]
 
 
-@pytest.mark.parametrize("spec", REAL)
+@pytest.mark.parametrize("spec", tiered(zip(REAL, strict=True), [(REAL[1],)]))
 def test_real_rankings_are_read_and_a_share_of_them_held_out(shared_data, spec):
     task = prepared(_of_people(spec, shared_data))
     batch = next(task.batches(0, (), ALL))

@@ -46,7 +46,7 @@ def test_figures_by_word_and_by_piece(trained):
     assert row["perplexity"] == pytest.approx(np.exp(row["nats"]))
     assert row["perplexity_per_word"] > row["perplexity"] and row["loss"] != row["nats"]
     result = trained("translation").result()
-    assert 0 < result["padding"] < 1 and result["lengths"] == [5, 8]
+    assert 0 < result["padding"] < 1 and result["lengths"] == [8]
     assert result["past_context"] == {"train": 0, "validation": 0}
 
 
@@ -110,6 +110,12 @@ def test_scores_are_sacrebleus():
     assert "tok:13a" in found["bleu_signature"]
     found = bleu.scores(["彼は泳ぐ"], ["彼は走る"], "char")
     assert 0 < found["bleu"] < 100 and "tok:char" in found["bleu_signature"]
+
+
+@pytest.mark.slow
+def test_batches_have_the_lengths_of_their_buckets(tmp_path):
+    result = run(tmp_path / "run", config_with(translation__buckets=2)).result()
+    assert 0 < result["padding"] < 1 and result["lengths"] == [5, 8]
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_a_killed_run_resumes_from_a_whole_checkpoint(tmp_path):
 def test_a_full_disk_is_one_line_with_path_and_last_good_step(tmp_path, capfd, caplog, monkeypatch):
     """Of all arrays that cannot be written, one is told."""
     array = jax.random.normal(jax.random.key(0), (100, 1000))
-    many = {"w": array, "others": {str(i): array for i in range(20)}}
+    many = {"w": array, "others": {str(i): array for i in range(4)}}
     uncaught = []
     monkeypatch.setattr(sys, "unraisablehook", uncaught.append)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

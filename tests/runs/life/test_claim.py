@@ -19,6 +19,7 @@ def _contents(path):
     return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 def test_a_second_start_in_one_directory_changes_nothing_there(tmp_path, trained, monkeypatch):
     """It comes before the first has logged a row, and is of another configuration."""
     monkeypatch.setenv("GPTJAX_CACHE", str(trained.cache))

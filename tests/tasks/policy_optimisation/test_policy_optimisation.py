@@ -314,6 +314,7 @@ def test_prompts_and_episodes_go_on_from_iteration_to_iteration(trained, tmp_pat
     assert sorted(prompts) == sorted(tuple(ids.tolist()) for ids in prepared(config).prompts.ids)
 
 
+@pytest.mark.slow
 def test_samples_of_a_run_that_goes_back_are_those_before_it_and_new_ones(whole, trained, tmp_path):
     state, environment = at_start(tmp_path / "run", trained.config("ppo"))
     for made in ("samples.jsonl", "samples.html"):

@@ -148,10 +148,11 @@ class Silent(PolicyEnvironment):
 @pytest.mark.parametrize(
     ("changes", "environment", "message"),
     [
-        (
+        pytest.param(
             {"stop__max_kl": 1e-4, "checkpoint__every_steps": 1},
             None,
             r"iteration 2: kl is .*, expected at most 0\.0001 nats an answer: .*; no checkpoint be",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             {"stop__min_entropy": 50.0},
