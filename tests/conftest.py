@@ -72,6 +72,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     if nextitem is None or nextitem.path == item.path:
         return
+    gc.collect()  # of this file's objects alone: those of earlier ones are frozen
     gc.freeze()
     if sys.platform != "linux":
         return
