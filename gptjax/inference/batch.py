@@ -8,10 +8,8 @@ text and the pieces that prompts are fed in are powers of two, so that few progr
     batch.advance(params, num_steps=8, until_one_ends=False)
 """
 
-import collections
 import dataclasses
 import math
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,57 +22,12 @@ from gptjax.inference import decoding
 from gptjax.inference.decoding import Decoding
 from gptjax.inference.kept_texts import KeptTexts, keeps
 from gptjax.inference.prefill import Prefill, bucket, padded_images
-from gptjax.inference.requests import Order, QueueFull, Request
+from gptjax.inference.requests import Order, Request
 from gptjax.inference.sampling import Alternatives, Sampler, by_row
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 
 _SHRINKS = 4  # times too many rows, or too much room, after which a batch is made smaller
-
-
-class Queue:
-    """Requests that wait to join a batch, in their order.
-
-    Attributes:
-      lock: of the queue alone, so that who asks does not wait for a step of the batch. While it is
-        held, none is taken: what is put meanwhile joins together.
-    """
-
-    def __init__(self, slots: int, most: int | None):
-        """`slots`: rows of the batch; `most`: requests that may wait besides; None: any number."""
-        self.lock = threading.RLock()
-        self._slots, self._most = slots, most
-        self._waiting: collections.deque[Request] = collections.deque()
-        self._taken: list[Request] = []
-
-    @property
-    def any_wait(self) -> bool:
-        """Whether there is a request for which no row was free."""
-        return bool(self._waiting)
-
-    def put(self, request: Request) -> None:
-        """Puts a request last; QueueFull where as many wait as may."""
-        with self.lock:
-            waiting, free = sum(request.writing for request in self._waiting), self._free()
-            if self._most is not None and waiting >= self._most + free:
-                raise QueueFull(
-                    f"queue: got a request beside {waiting} that wait, expected at most "
-                    f"{self._most} and as many as free slots, {free}"
-                )
-            self._waiting.append(request)
-
-    def take(self) -> list[Request]:
-        """Takes out the first requests, as many as rows are free."""
-        with self.lock:
-            left = [request for request in self._waiting if request.writing]
-            free = self._free()
-            joining, self._waiting = left[:free], collections.deque(left[free:])
-            self._taken += joining
-        return joining
-
-    def _free(self) -> int:
-        self._taken = [request for request in self._taken if request.writing]
-        return self._slots - len(self._taken)
 
 
 class RunningBatch:
@@ -106,6 +59,11 @@ class RunningBatch:
         self._row_of = compiled(decoding.row_of)
         self._continued = compiled(decoding.continued, model, static_argnames=("size", "piece"))
         self._arranged = compiled(decoding.arranged, model, static_argnames=("size", "piece"))
+
+    @property
+    def free(self) -> int:
+        """Texts that may join."""
+        return self._slots - len(self._active())
 
     def fill(self, params: Any, joining: Sequence[Request]) -> None:
         """Gives rows to requests, no more than are free.
