@@ -2,8 +2,8 @@
 
 GPT-2 small and medium, attention of 2k to 32k positions by pattern and implementation beside cuDNN
 and FlexAttention, decoding at batch 1, 8 and 64. It needs JAX, Flax, optax and orbax; PyTorch's
-part runs where PyTorch with CUDA is installed. What fails, never ends or has no time
-left is named. It writes accelerator.json and accelerator.md.
+part runs where PyTorch with CUDA is installed. What fails, never ends or has no time left is named.
+It writes accelerator.json and accelerator.md.
 
     python -m experiments.benchmark --suite=accelerator --output=runs/h100
 """

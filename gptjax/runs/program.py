@@ -54,10 +54,9 @@ class Program:
         self.params = partitioning.placed(kind.shapes(config), self.mesh)
         self.base = base_of(config.lora, self.params)
         self.target = partitioning.placed(jax.eval_shape(self.fresh, self.params), self.mesh)
-        sums = partitioning.traced_on(self.mesh, self._sums)
-        self.statistics = layer_statistics(sums, self.model, training.seed, self.mesh)
+        self.statistics = layer_statistics(self._sums, self.model, training.seed, self.mesh)
         self.train_step = make_train_step(
-            sums,
+            partitioning.traced_on(self.mesh, self._sums),
             self.tx,
             schedule,
             training.seed,

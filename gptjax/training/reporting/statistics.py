@@ -18,6 +18,7 @@ from gptjax.models.adapters import Base, joined
 from gptjax.models.decoder import Decoder
 from gptjax.training.gradients import GradientSums
 from gptjax.training.losses import Batch
+from gptjax.training.partitioning import traced_on
 from gptjax.training.state import TrainState, rng
 
 Statistics = Callable[..., dict[str, jax.Array]]
@@ -65,4 +66,5 @@ def layer_statistics(sums: GradientSums, model: Decoder, seed: int, mesh: Mesh) 
             "activation_max": outputs["max"],
         }
 
-    return jax.jit(statistics, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(traced_on(mesh, statistics), out_shardings=whole)
