@@ -8,8 +8,11 @@ text and the pieces that prompts are fed in are powers of two, so that few progr
     batch.advance(params, num_steps=8, until_one_ends=False)
 """
 
+import collections
 import dataclasses
+import itertools
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,12 +25,61 @@ from gptjax.inference import decoding
 from gptjax.inference.decoding import Decoding
 from gptjax.inference.kept_texts import KeptTexts, keeps
 from gptjax.inference.prefill import Prefill, bucket, padded_images
-from gptjax.inference.requests import Order, Request
+from gptjax.inference.requests import Order, QueueFull, Request
 from gptjax.inference.sampling import Alternatives, Sampler, by_row
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 
 _SHRINKS = 4  # times too many rows, or too much room, after which a batch is made smaller
+
+
+class Queue:
+    """Requests that wait to join a batch, in their order.
+
+    Attributes:
+      lock: of the queue alone, so that who asks does not wait for a step of the batch. While it is
+        held, none is taken: what is put meanwhile joins together.
+    """
+
+    def __init__(self, slots: int, most: int | None):
+        """`slots`: rows of the batch; `most`: requests that may wait besides; None: any number."""
+        self.lock = threading.RLock()
+        self._slots, self._most = slots, most
+        self._waiting: collections.deque[Request] = collections.deque()
+        self._taken: list[Request] = []
+
+    @property
+    def any_wait(self) -> bool:
+        """Whether there is a request for which no row was free."""
+        return bool(self._waiting)
+
+    def put(self, request: Request) -> None:
+        """Puts a request last; QueueFull where as many wait as may."""
+        with self.lock:
+            waiting, free = sum(request.writing for request in self._waiting), self._free()
+            if self._most is not None and waiting >= self._most + free:
+                raise QueueFull(
+                    f"queue: got a request beside {waiting} that wait, expected at most "
+                    f"{self._most} and as many as free slots, {free}"
+                )
+            self._waiting.append(request)
+
+    def first(self) -> list[Request]:
+        """The first requests, as many as rows are free; they stay until they are taken."""
+        with self.lock:
+            self._waiting = collections.deque(x for x in self._waiting if x.writing)
+            return list(itertools.islice(self._waiting, self._free()))
+
+    def take(self, first: list[Request]) -> None:
+        """Takes out the first requests."""
+        with self.lock:
+            self._taken += first
+            for _ in first:
+                self._waiting.popleft()
+
+    def _free(self) -> int:
+        self._taken = [request for request in self._taken if request.writing]
+        return self._slots - len(self._taken)
 
 
 class RunningBatch:
@@ -47,8 +99,8 @@ class RunningBatch:
         self._text = self._prompt + answer
         self._shrinks = _SHRINKS if longest is None else math.inf
         self._rows: list[Request | None] = []
-        self._samplers = by_row([None])
-        self._sampled_by: list[Sampler | None] = []
+        none: list[Sampler | None] = []
+        self._samplers = none, by_row([None])  # of the rows, and as they are on the device
         self._state: Decoding | None = None
         self._alternatives = False
         self._kept = KeptTexts(kept_texts if keeps(model.config) else 0)
@@ -59,11 +111,6 @@ class RunningBatch:
         self._row_of = compiled(decoding.row_of)
         self._continued = compiled(decoding.continued, model, static_argnames=("size", "piece"))
         self._arranged = compiled(decoding.arranged, model, static_argnames=("size", "piece"))
-
-    @property
-    def free(self) -> int:
-        """Texts that may join."""
-        return self._slots - len(self._active())
 
     def fill(self, params: Any, joining: Sequence[Request]) -> None:
         """Gives rows to requests, no more than are free.
@@ -106,7 +153,7 @@ class RunningBatch:
             count, few = running.sum(), running.size // self._shrinks
             least = count if until_one_ends else few + 1 if count > few else 1
             state = self._advance(
-                params, state, self._samplers, running, np.int32(num_steps), np.int32(least)
+                params, state, self._samplers[1], running, np.int32(num_steps), np.int32(least)
             )
             self._deliver(state)
             self._state = state
@@ -151,14 +198,15 @@ class RunningBatch:
 
     def _set_samplers(self, samplers: list[Sampler | None]) -> None:
         """Puts the samplers of rows on the device, where they have changed."""
-        same = len(samplers) == len(self._sampled_by) and all(
-            one is other for one, other in zip(samplers, self._sampled_by, strict=True)
+        before, _ = self._samplers
+        same = len(samplers) == len(before) and all(
+            one is other for one, other in zip(samplers, before, strict=True)
         )
         if not same:
             made = by_row(samplers or [None])
             # Of several processes each has the same numbers, and no device of the others.
-            self._samplers = jax.device_put(made) if jax.process_count() == 1 else made
-            self._sampled_by = samplers
+            on_device = jax.device_put(made) if jax.process_count() == 1 else made
+            self._samplers = samplers, on_device
 
     def forget(self) -> None:
         """Forgets the texts that have ended, which other parameters have read."""

@@ -168,20 +168,6 @@ class LogitBias:
 
 @pytree
 @dataclasses.dataclass(frozen=True)
-class OnlyBest:
-    """Where `on` is 1 and not 0, keeps the most probable token alone, the first of equals."""
-
-    on: float
-
-    def __call__(self, logits: jax.Array, text: Text) -> jax.Array:
-        """Maps logits [V] to [V], -inf where dropped."""
-        del text
-        others = jnp.arange(logits.shape[0]) != jnp.argmax(logits)
-        return jnp.where((self.on > 0) & others, -jnp.inf, logits)
-
-
-@pytree
-@dataclasses.dataclass(frozen=True)
 class ForcedTokens:
     """The first new tokens are `tokens` [n] int32; a negative one leaves its place free."""
 

@@ -13,21 +13,18 @@ Threads may share a generator: whoever waits for a token takes all texts a step 
 Source: continuous batching is the iteration-level scheduling of Orca (Yu et al. 2022, section 3).
 """
 
-import collections
 import contextlib
 import dataclasses
-import itertools
 import threading
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 
-from gptjax.inference.batch import RunningBatch
+from gptjax.inference.batch import Queue, RunningBatch
 from gptjax.inference.decoding import decoding_params
 from gptjax.inference.prefill import PIECE
 from gptjax.inference.requests import (
-    QueueFull,
     Request,
     check_number,
     check_sampler,
@@ -96,9 +93,8 @@ class Generator:
         self._tokenizer, self._slots = tokenizer, slots
         end = None if tokenizer is None else tokenizer.end_of_text
         self._end_of_text = end if end is not None and end < config.vocab_size else None
-        self._max_queue, self._chunk = max_queue, chunk
-        self._lock = threading.RLock()
-        self._queue: collections.deque[Request] = collections.deque()
+        self._chunk, self._lock = chunk, threading.RLock()
+        self._queue = Queue(slots, max_queue)
         self._batch = RunningBatch(model, slots, piece, longest, kept_texts)
         self.params = params
         self._kinds: set[Hashable] = set()  # of samplers that were checked
@@ -147,6 +143,8 @@ class Generator:
     ) -> Request:
         """Asks for a continuation; it is written while it, or another one, is read.
 
+        It does not wait for a step that another thread takes.
+
         Args:
           prompt: text, or token ids [n], at least one and at most the context. Of an empty text
             it is end-of-text, where documents start.
@@ -188,14 +186,7 @@ class Generator:
             check_sampler(order.sampler, self._model.config.vocab_size)
             self._kinds.add(kind_of(order.sampler))
         request = Request(order, self._proceed, self._tokenizer)
-        with self._lock:
-            waiting, free = sum(request.writing for request in self._queue), self._batch.free
-            if self._max_queue is not None and waiting >= self._max_queue + free:
-                raise QueueFull(
-                    f"queue: got a request beside {waiting} that wait, expected at most "
-                    f"{self._max_queue} and as many as free slots, {free}"
-                )
-            self._queue.append(request)
+        self._queue.put(request)
         return request
 
     def _tokens(self, prompt: np.ndarray | str) -> np.ndarray:
@@ -278,18 +269,16 @@ class Generator:
         It stops earlier where a text ends for which another one waits.
         """
         with self._lock:
-            self._queue = collections.deque(request for request in self._queue if request.writing)
-            joining = list(itertools.islice(self._queue, self._batch.free))
+            joining = self._queue.first()
             try:
-                for _ in joining:
-                    self._queue.popleft()
+                self._queue.take(joining)
                 self._batch.fill(self._params, joining)
             except BaseException:
                 for request in joining:
                     request.finish("failed")
                 raise
             steps = self._chunk if num_steps is None else num_steps
-            self._batch.advance(self._params, steps, until_one_ends=bool(self._queue))
+            self._batch.advance(self._params, steps, until_one_ends=self._queue.any_wait)
 
     def _proceed(self, request: Request) -> None:
         """Goes on until `request` has more tokens than now."""
@@ -326,7 +315,7 @@ class Generator:
                 "more, and as many indices"
             )
         requests: list[Request] = []
-        with self._lock:
+        with self._queue.lock:
             try:
                 for prompt, index in zip(prompts, indices, strict=True):
                     requests.append(self.submit(prompt, sample_index=index, **options))

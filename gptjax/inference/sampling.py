@@ -19,7 +19,6 @@ from gptjax.inference.filters import (
     LogitBias,
     MinNewTokens,
     MinP,
-    OnlyBest,
     RepetitionPenalty,
     Temperature,
     Text,
@@ -41,10 +40,12 @@ class Sampler:
 
     Attributes:
       filters: applied in order to the logits first.
-      greedy: whether to take the most probable token.
+      noise: 1 for a draw, 0 for the most probable token: a number, so that both are one program.
+      greedy: whether to take the most probable token, by a program that draws no noise.
     """
 
     filters: tuple[Filter, ...] = ()
+    noise: float = 1.0
     greedy: bool = dataclasses.field(default=False, metadata=STATIC)
 
     def filtered(self, logits: jax.Array, text: Text) -> jax.Array:
@@ -60,9 +61,8 @@ class Sampler:
         """
         logits = self.filtered(logits, text)
         if self.greedy:
-            return _most_probable(logits)
-        rng = jax.random.fold_in(text.rng, text.length)
-        return jax.random.categorical(rng, logits).astype(jnp.int32)
+            return most_probable(logits)
+        return draw(jax.random.fold_in(text.rng, text.length), logits, self.noise)
 
 
 @pytree
@@ -145,7 +145,15 @@ def kind_of(sampler: Sampler) -> Hashable:
     return structure, tuple((np.shape(leaf), np.result_type(leaf)) for leaf in leaves)
 
 
-def _most_probable(logits: jax.Array) -> jax.Array:
+def draw(rng: jax.Array, logits: jax.Array, noise: jax.Array | float = 1.0) -> jax.Array:
+    """The draw from float32 logits [V] that `jax.random.categorical` makes, int32.
+
+    In half its time on a CPU, see `most_probable`. With a `noise` of 0 it is the most probable one.
+    """
+    return most_probable(logits + noise * jax.random.gumbel(rng, logits.shape, logits.dtype))
+
+
+def most_probable(logits: jax.Array) -> jax.Array:
     """The argmax of logits [V], int32, which as two reductions a CPU does in vectors."""
     tokens = jnp.arange(logits.size, dtype=jnp.int32)
     return jnp.min(jnp.where(logits < jnp.max(logits), logits.size - 1, tokens))
@@ -295,7 +303,7 @@ def alike_sampler(
             TopP(nucleus),
             MinP(float(min_p or 0)),
         ]
-    return Sampler((*filters, OnlyBest(float(temperature == 0))))
+    return Sampler(tuple(filters), noise=float(temperature != 0))
 
 
 def _check_range(name: str, value: float | None, fits: bool, allowed: str) -> None:

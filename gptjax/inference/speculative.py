@@ -28,7 +28,7 @@ from gptjax.inference.decoding import NEVER, decode, decoding_params
 from gptjax.inference.filters import Text
 from gptjax.inference.prefill import PIECE, Prefill, pad_prompts
 from gptjax.inference.requests import check_number, check_sampler, check_stop_token
-from gptjax.inference.sampling import Sampler
+from gptjax.inference.sampling import Sampler, draw, most_probable
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 from gptjax.pytrees import pytree
@@ -296,7 +296,7 @@ def _judge(
     batch, count = proposals.shape
     rows, places = jnp.arange(batch)[:, None], jnp.arange(count)[None]
     if sampler.greedy:
-        best = jnp.argmax(p_logits, axis=-1).astype(jnp.int32)
+        best = jax.vmap(jax.vmap(most_probable))(p_logits)
         keep = proposals == best[:, :count]
         kept = jnp.cumprod(keep.astype(jnp.int32), axis=1).sum(1)
         return kept, best[jnp.arange(batch), kept]
@@ -340,5 +340,5 @@ def _keys(texts: Text, purpose: int) -> jax.Array:
 def _draw(keys: jax.Array, logits: jax.Array, sampler: Sampler) -> jax.Array:
     """A token [B] int32 of each row of filtered logits [B, V]."""
     if sampler.greedy:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+        return jax.vmap(most_probable)(logits)
+    return jax.vmap(draw)(keys, logits)

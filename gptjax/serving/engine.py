@@ -12,11 +12,9 @@ token is shown after one step.
 """
 
 import asyncio
-import collections
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,8 @@ from gptjax.inference.generate import Generator
 from gptjax.inference.requests import Request
 
 STRETCH = 0.06  # seconds
-GATHER = 0.004  # seconds that a batch without texts waits for others to come with the first
+GATHER = 0.004  # seconds that a batch without texts waits for another to come with the last
+_MOST_GATHERS = 10
 _MOST_STEPS = 32
 
 
@@ -42,7 +41,7 @@ class Job:
         self.request, self._wake = request, wake
         self.submitted, self.first = time.perf_counter(), 0.0
         self._changed = threading.Condition()
-        self._whole = False
+        self._whole, self._told = False, 0
         self._listener: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     @property
@@ -111,8 +110,16 @@ class Job:
     def _has_news(self) -> bool:
         return not self.request.writing or self.request.has_new_text
 
+    def tell(self) -> int:
+        """Tells the reader of what is new; returns how many tokens that is."""
+        count = len(self.request.tokens) - self._told
+        if count or not self.request.writing:
+            self._told += count
+            self.changed()
+        return count
+
     def changed(self) -> None:
-        """Tells the reader that there is more."""
+        """Wakes the reader."""
         if not self.first and self.request.tokens:
             self.first = time.perf_counter()
         if self._whole and self.request.writing:
@@ -132,7 +139,6 @@ class Engine:
         """`ended` is told of each text that has ended, in the engine's thread."""
         self._generator, self.ended = generator, ended
         self._wanted = threading.Condition()
-        self._inbox: collections.deque[tuple[dict[str, Any], Future[Job]]] = collections.deque()
         self._jobs: list[Job] = []
         self._stopped = False
         self._step_seconds = STRETCH
@@ -152,7 +158,7 @@ class Engine:
     @property
     def running(self) -> int:
         """Texts that are written or wait."""
-        return len(self._jobs) + len(self._inbox)
+        return len(self._jobs)
 
     @property
     def step_seconds(self) -> float:
@@ -160,18 +166,18 @@ class Engine:
         return self._step_seconds
 
     def submit(self, prompt: np.ndarray, **options: Any) -> Job:
-        """Asks for a text; arguments and errors are those of `Generator.submit`.
+        """Asks for a text, at once; arguments and errors are those of `Generator.submit`.
 
         Raises:
           RuntimeError: the engine was stopped.
         """
-        future: Future[Job] = Future()
         with self._wanted:
             if self._stopped:
                 raise RuntimeError("engine: it was stopped")
-            self._inbox.append(({"prompt": prompt, **options}, future))
+            job = Job(self._generator.submit(prompt, **options), self._wake)
+            self._jobs.append(job)
             self._wanted.notify()
-        return future.result()
+        return job
 
     def _wake(self) -> None:
         with self._wanted:
@@ -180,31 +186,26 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wanted:
-                self._wanted.wait_for(lambda: self._stopped or self._inbox or self._jobs)
+                idle = not self._jobs
+                self._wanted.wait_for(lambda: self._stopped or self._jobs)
                 if self._stopped:
                     break
-                idle = not self._jobs
             if idle:
-                time.sleep(GATHER)
-            self._admit()
+                self._gather()
             self._step()
-        self._admit()
         for job in self._jobs:
             job.cancel()
 
-    def _admit(self) -> None:
-        while self._inbox:
-            order, future = self._inbox.popleft()
-            try:
-                job = Job(self._generator.submit(**order), self._wake)
-            except (RuntimeError, TypeError, ValueError) as error:
-                future.set_exception(error)
-            else:
-                self._jobs.append(job)
-                future.set_result(job)
+    def _gather(self) -> None:
+        """Waits while texts come one upon another: those that begin together are read together."""
+        seen = 0
+        for _ in range(_MOST_GATHERS):
+            if len(self._jobs) == seen:
+                return
+            seen = len(self._jobs)
+            time.sleep(GATHER)
 
     def _step(self) -> None:
-        before = [len(job.request.tokens) for job in self._jobs]
         waited_for = any(not job.first for job in self._jobs)  # a first token is shown at once
         most = 1 if waited_for else _MOST_STEPS
         steps = max(1, min(most, round(STRETCH / max(self._step_seconds, 1e-6))))
@@ -214,15 +215,12 @@ class Engine:
         except Exception:  # whatever it was, others are served; the texts of this batch say failed
             logging.exception("a step of the batch failed")
         took = time.perf_counter() - begun
-        taken = [
-            len(job.request.tokens) - count for job, count in zip(self._jobs, before, strict=True)
-        ]
-        if done := max(taken, default=0):
+        with self._wanted:  # with those that came meanwhile, and may have been written
+            jobs = list(self._jobs)
+            self._jobs = [job for job in jobs if job.request.writing]
+        ended = [job for job in jobs if not job.request.writing]
+        done = max(job.tell() for job in jobs)
+        if done and not waited_for:  # else it read prompts, too
             self._step_seconds += 0.3 * (took / done - self._step_seconds)
-        for job, count in zip(self._jobs, taken, strict=True):
-            if count or not job.request.writing:
-                job.changed()
-        for job in self._jobs:
-            if not job.request.writing:
-                self.ended(job)
-        self._jobs = [job for job in self._jobs if job.request.writing]
+        for job in ended:
+            self.ended(job)

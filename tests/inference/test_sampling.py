@@ -26,6 +26,7 @@ from gptjax.inference.sampling import (
     Sampler,
     alike_sampler,
     by_row,
+    draw,
     kind_of,
     make_sampler,
 )
@@ -167,6 +168,15 @@ def test_draws_differ_along_a_text_and_do_not_see_their_neighbours():
     assert together.tolist() == alone
     longer = dataclasses.replace(batch, length=batch.length + 1)
     assert (drawn(Sampler(), logits, longer) != together).sum() >= 6
+
+
+def test_a_draw_is_that_of_jax(logits):
+    keys, banned = jax.random.split(jax.random.key(3), len(logits)), logits.copy()
+    banned[:, 1::3] = -np.inf
+    theirs = [int(jax.random.categorical(*pair)) for pair in zip(keys, banned, strict=True)]
+    assert jax.vmap(draw)(keys, banned).tolist() == theirs
+    assert jax.vmap(draw, (0, 0, None))(keys, banned, 0.0).tolist() == banned.argmax(-1).tolist()
+    assert int(draw(keys[0], jnp.zeros(5), 0.0)) == 0  # the first of equals
 
 
 def test_greedy_takes_the_most_probable(logits):

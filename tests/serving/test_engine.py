@@ -64,6 +64,26 @@ def test_a_reader_that_does_not_read_holds_nobody_up(engine):
     assert len("".join(unread.text())) > 0 and len(unread.tokens) == 20
 
 
+def test_asking_waits_for_no_step(engine, model, monkeypatch):
+    """A text that is asked for during a step is in the next one, and told of its tokens then."""
+    stepping, go, step = threading.Event(), threading.Event(), engine._generator._batch.advance
+
+    def held_step(*arguments, **options):
+        stepping.set()
+        go.wait()
+        step(*arguments, **options)
+
+    monkeypatch.setattr(engine._generator._batch, "advance", held_step)
+    first = engine.submit(PROMPT, max_new_tokens=3, seed=1)
+    stepping.wait()
+    second = engine.submit(PROMPT, max_new_tokens=3, seed=2)
+    assert (first.tokens, second.tokens, engine.running) == ([], [], 2)
+    go.set()
+    for job in (first, second):
+        list(job.text())
+        assert (job.finished, len(job.tokens)) == ("length", 3)
+
+
 def refused(order) -> bool:
     return order.done() and order.exception() is not None
 
