@@ -29,6 +29,7 @@ from gptjax.inference.requests import (
     check_sampler,
     check_stop,
     check_stop_token,
+    raise_failure,
 )
 from gptjax.inference.sampling import Sampler
 from gptjax.inference.text import StopStrings
@@ -204,6 +205,7 @@ class BeamSearch:
             when_full=np.bool_(num_beams == 1 or early_stopping not in (False, "never")),
             to_limit=np.bool_(early_stopping == "never" and length_penalty > 0),
         )
+        strings = StopStrings(self._tokenizer, tuple(stop)) if stop else None
         config, size = self._model.config, self._batch_size
         padded = [
             pad_prompts(prompts[part], max_new_tokens, config, images and images[part])
@@ -218,15 +220,8 @@ class BeamSearch:
             until, longest = 0, int((batch.limits - batch.lengths).max())
             while until < longest and not unwanted() and state.open.any():
                 until = min(until + _STRETCH, longest)
-                state = self._advance(
-                    self._params,
-                    batch,
-                    state,
-                    sampler.filters,
-                    rules,
-                    np.int32(until),
-                    stop=StopStrings(self._tokenizer, tuple(stop)) if stop else None,
-                )
+                asked = sampler.filters, rules, np.int32(until)
+                state = self._advance(self._params, batch, state, *asked, stop=strings)
             found, scores, lengths = jax.device_get((state.found, state.scores, state.lengths))
             results += hypotheses(batch, found, scores, lengths, num_best)
         return results[: len(prompts)]
@@ -235,18 +230,22 @@ class BeamSearch:
 def hypotheses(
     batch: Prompts, found: np.ndarray, scores: np.ndarray, lengths: np.ndarray, num_best: int
 ) -> list[list[Hypothesis]]:
-    """The texts of each row that were found; a prompt that fills the context has an empty one."""
+    """The texts of each row that were found; a prompt that fills the context has an empty one.
+
+    Raises:
+      ValueError: a model's logits were not finite.
+    """
+    if np.isnan(scores).any():
+        raise_failure("not_finite")
     results: list[list[Hypothesis]] = []
     for row, prompt in enumerate(batch.lengths.tolist()):
-        kept = [beam for beam in range(num_best) if np.isfinite(scores[row, beam])]
-        ends = [prompt + int(lengths[row, beam]) for beam in kept]
-        results.append(
-            [
-                Hypothesis(found[row, beam, prompt:end], float(scores[row, beam]))
-                for beam, end in zip(kept, ends, strict=True)
-            ]
-            or [Hypothesis(np.zeros(0, np.int32), 0.0)]
-        )
+        ends = prompt + lengths[row]
+        made = [
+            Hypothesis(found[row, beam, prompt : ends[beam]], float(scores[row, beam]))
+            for beam in range(num_best)
+            if np.isfinite(scores[row, beam])
+        ]
+        results.append(made or [Hypothesis(np.zeros(0, np.int32), 0.0)])
     return results
 
 
@@ -327,13 +326,13 @@ def advance_search(
         merged = jnp.concatenate([state.scores, new[:, :num_beams]], axis=1)
         scores, kept = jax.lax.top_k(merged, num_beams)
         found = jnp.concatenate([state.found, tokens[:, :num_beams]], axis=1)[rows, kept]
-        counts = jnp.full((batch, num_beams), count)
+        counts = jnp.full_like(state.lengths, count)
         lengths_found = jnp.concatenate([state.lengths, counts], axis=1)[rows, kept]
 
         log_probs, going = jax.lax.top_k(jnp.where(ends, -jnp.inf, top), num_beams)
         hope = rules.normalized(log_probs[:, 0], jnp.where(rules.to_limit, room, count))
         worst = scores[:, -1]
-        goes_on = (hope > worst) & (jnp.isneginf(worst) | ~rules.when_full)
+        goes_on = ~(hope <= worst) & (jnp.isneginf(worst) | ~rules.when_full)  # with NaN, too
         order = (rows * num_beams + parent[rows, going]).reshape(-1)
         return Beams(
             tokens=tokens[rows, going],

@@ -27,7 +27,12 @@ from gptjax.compiled import compiled
 from gptjax.inference.decoding import NEVER, decode, decoding_params
 from gptjax.inference.filters import Text
 from gptjax.inference.prefill import PIECE, Prefill, pad_prompts
-from gptjax.inference.requests import check_number, check_sampler, check_stop_token
+from gptjax.inference.requests import (
+    check_number,
+    check_sampler,
+    check_stop_token,
+    raise_failure,
+)
 from gptjax.inference.sampling import Sampler, draw, most_probable
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
@@ -65,6 +70,7 @@ class _Pair:
       texts: what is written so far, [B, S] and [B].
       limits: int32 [B]; a text runs while its length is below. The stop token lowers it.
       rounds, judged, accepted: int32 [B], see `Speculated`.
+      finite: bool [B], whether the target's logits were.
       cache: the target's, of all tokens but the last of each text.
       draft_cache: the draft's, of at least all tokens but the last two.
     """
@@ -74,6 +80,7 @@ class _Pair:
     rounds: jax.Array
     judged: jax.Array
     accepted: jax.Array
+    finite: jax.Array
     cache: Cache
     draft_cache: Cache
 
@@ -150,47 +157,41 @@ class SpeculativeGenerator:
           stop_token: ends a text, as its last token; usually end-of-text.
 
         Raises:
-          ValueError: prompts, numbers or a sampler that do not fit.
+          ValueError: prompts, numbers or a sampler that do not fit, or logits that are not finite.
         """
         sampler = sampler or Sampler()
+        sampler = sampler if sampler.noise else dataclasses.replace(sampler, greedy=True)
         check_sampler(sampler, self._model.config.vocab_size)
         if not prompts:
             raise ValueError("prompts: got none, expected one or more")
         check_number("seed", seed, 0)
         check_stop_token(stop_token, self._model.config.vocab_size)
         pad_prompts(prompts, max_new_tokens, self._draft.config)  # meets what the draft refuses
-        parts = [
-            prompts[start : start + self._batch_size]
-            for start in range(0, len(prompts), self._batch_size)
-        ]
+        size = self._batch_size
+        parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
         batches = [pad_prompts(part, max_new_tokens, self._model.config) for part in parts]
         results: list[Speculated] = []
         for part, batch in zip(parts, batches, strict=True):
             start = len(results)
             fed = batch.tokens, batch.lengths - 1, self._num_proposals + 1
-            rows = np.arange(start, start + batch.lengths.size, dtype=np.int32)
+            rows = start + np.arange(batch.lengths.size, dtype=np.int32)
             rngs = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), rows)
             none = jnp.zeros(rows.shape, jnp.int32)
             lengths = jnp.asarray(batch.lengths)
             state = _Pair(
                 Text(jnp.asarray(batch.tokens), lengths, lengths, rngs),
                 jnp.asarray(batch.limits),
-                none,
-                none,
-                none,
+                *[none] * 3,
+                jnp.ones(rows.shape, bool),
                 self._prefill(self._params, *fed),
                 self._draft_prefill(self._draft_params, *fed),
             )
             stop = np.int32(NEVER if stop_token is None else stop_token)
-            state = self._write(
-                self._params,
-                self._draft_params,
-                state,
-                sampler,
-                stop,
-                num_proposals=self._num_proposals,
-            )
+            both = self._params, self._draft_params
+            state = self._write(*both, state, sampler, stop, num_proposals=self._num_proposals)
             tokens, ends = jax.device_get((state.texts.tokens, state.texts.length))
+            if not jax.device_get(state.finite).all():
+                raise_failure("not_finite")
             counts = jax.device_get((state.rounds, state.judged, state.accepted))
             results += [
                 Speculated(tokens[row, prompt.size : ends[row]], *(int(n[row]) for n in counts))
@@ -261,16 +262,16 @@ def _write(
         count = jnp.where(running, count, 0)
         length = texts.length + count
         slots = jnp.where(places < count[:, None], texts.length[:, None] + places, size)
-        stopped = running & (until_stop <= count)
         judged = jnp.minimum(jnp.minimum(kept + 1, num_proposals), count)
         return _Pair(
             dataclasses.replace(
                 texts, tokens=texts.tokens.at[rows, slots].set(new, mode="drop"), length=length
             ),
-            jnp.where(stopped, length, state.limits),
+            jnp.where(running & (until_stop <= count), length, state.limits),
             state.rounds + running.astype(jnp.int32),
             state.judged + judged,
             state.accepted + jnp.minimum(kept, count),
+            state.finite & (jnp.isfinite(logits).all((1, 2)) | ~running),
             rollback(cache, length - 1),
             rollback(draft_cache, length - 1),
         )

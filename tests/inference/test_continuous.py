@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.inference.scoring import Scorer
+from gptjax.inference.speculative import SpeculativeGenerator
 from gptjax.tokenization import load_tokenizer
 from tests.inference.models import (
     CONTEXT,
@@ -238,7 +240,7 @@ def test_a_batch_that_is_lost_says_so_and_the_next_one_works(monkeypatch):
 
 
 def test_a_model_that_is_not_finite_says_so():
-    """By its texts and by its scores."""
+    """By its texts, its scores, its searches and where a draft proposes to it."""
     model, params = made()
     broken, prompt = jax.tree.map(lambda x: x * np.nan, params), np.array([65])
     text = generator_of((model, broken), slots=1).submit(prompt, max_new_tokens=20)
@@ -248,6 +250,10 @@ def test_a_model_that_is_not_finite_says_so():
     assert (text.finished, text.tokens) == ("not_finite", [])
     with pytest.raises(ValueError, match=told):
         Scorer(model, broken).score([(prompt, prompt)])
+    with pytest.raises(ValueError, match=told):
+        BeamSearch(model, broken)([prompt], num_beams=2, max_new_tokens=4)
+    with pytest.raises(ValueError, match=told):
+        SpeculativeGenerator(model, broken, model, params).generate([prompt], max_new_tokens=4)
 
 
 def test_bfloat16_weights_and_cache():
