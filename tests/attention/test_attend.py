@@ -44,7 +44,7 @@ def draw(num_queries, num_keys, heads, key_heads, batch=2):
         (num_keys, key_heads),
         (num_queries, heads),
     ]
-    return [jnp.asarray(random.normal(size=(batch, *s, 8)), jnp.float32) for s in shapes]
+    return [jnp.asarray(random.normal(size=(batch, *s, 8)).astype(np.float32)) for s in shapes]
 
 
 def check(pattern, arrays, allowed, **options):

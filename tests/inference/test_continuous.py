@@ -250,6 +250,7 @@ def test_a_model_that_is_not_finite_says_so():
         Scorer(model, broken).score([(prompt, prompt)])
 
 
+@pytest.mark.slow
 def test_bfloat16_weights_and_cache():
     """Log-probabilities are nearly those of float32, and not the same."""
     smooth = made(init_std=0.15)

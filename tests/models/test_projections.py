@@ -43,7 +43,7 @@ SHAPES = [((6,), (8,), 1), ((6,), (3, 5), 1), ((3, 5), (7,), 2), ((2, 3), (4, 2)
 def made(inputs, features, num_axes, tokens):
     rng = np.random.default_rng(0)
     x, kernel, bias = (
-        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        jnp.asarray(rng.normal(size=shape).astype(np.float32))
         for shape in ((*tokens, *inputs), inputs + features, features)
     )
     return Projection(features, 0.5, num_axes), x, {"kernel": kernel, "bias": bias}
@@ -111,7 +111,7 @@ def test_gradients_of_sixteen_bits_keep_their_dtype():
     def loss(params, x):
         return jnp.sum(module.apply({"params": params}, x).astype(jnp.float32))
 
-    bars, x_bar = jax.grad(loss, (0, 1))(params, x.astype(jnp.bfloat16))
+    bars, x_bar = jax.jit(jax.grad(loss, (0, 1)))(params, x.astype(jnp.bfloat16))
     assert x_bar.dtype == jnp.bfloat16
     assert all(bar.dtype == jnp.float32 for bar in jax.tree.leaves(bars))
 

@@ -49,7 +49,7 @@ def params():
 
     def leaf(path, shape):
         centre = 1.0 if path[-1].key == "scale" else 0.0
-        return jnp.asarray(rng.normal(centre, 0.3, shape.shape), jnp.float32)
+        return jnp.asarray(rng.normal(centre, 0.3, shape.shape).astype(np.float32))
 
     return jax.tree_util.tree_map_with_path(leaf, parameter_shapes(ImageGPT(TINY)))
 
@@ -137,6 +137,7 @@ def test_prompts_with_another_number_of_images_are_refused(params):
             generator.submit(TOKENS[0], images=IMAGES[0, :count])
 
 
+@pytest.mark.slow
 def test_documents_of_a_row_have_prefixes_of_their_own(params):
     """In a row of two documents each is what it is alone; text before an image is refused."""
     model = ImageGPT(dataclasses.replace(TINY, image_attention="prefix").resolved())
@@ -178,7 +179,7 @@ def crossing():
 
     def leaf(path, shape):
         centre = 1.0 if path[-1].key == "scale" else 0.0
-        return jnp.asarray(rng.normal(centre, 0.3, shape.shape), jnp.float32)
+        return jnp.asarray(rng.normal(centre, 0.3, shape.shape).astype(np.float32))
 
     return model, jax.tree_util.tree_map_with_path(leaf, parameter_shapes(model))
 
