@@ -77,13 +77,13 @@ def _show_examples(config: ExperimentConfig, count: int) -> None:
     from gptjax.runs.kind import kind_of
 
     kind = kind_of(config)
-    kind.check(config)
-    examples: Any = getattr(kind.prepare(config), "examples", None)
-    if examples is None:
+    if not kind.shows_examples:
         raise ValueError(
             f"--show_examples: got {count} for a run of kind {kind.name}, expected a kind whose "
             "rows can be shown, such as sft"
         )
+    kind.check(config)
+    examples: Any = kind.prepare(config).examples
     for text in itertools.islice(examples(sys.stdout.isatty()), count):
         print(text)
 

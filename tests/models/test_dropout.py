@@ -1,7 +1,6 @@
 """Dropout: where it acts, that it keeps the mean, and that layers do not share it."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 

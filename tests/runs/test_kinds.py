@@ -83,6 +83,7 @@ def test_every_experiment_is_of_a_kind():
 def test_the_largest_batch_has_the_arrays_of_a_real_one(name, trained):
     config = trained.config(name)
     kind, task = kind_named(name), prepared(config)
+    assert kind.shows_examples == (task.examples is not None)
     expected, real = kind.largest_batch(config), next(task.batches(0, (), ALL))
     assert {key: array.dtype for key, array in real.items()} == {
         key: array.dtype for key, array in expected.items()
