@@ -236,7 +236,9 @@ class Fading:
         return scores - self.slope * jnp.log(1 + distance)
 
 
-@pytest.mark.parametrize("path", ["reference", "blockwise", "blockwise scanned"])
+@pytest.mark.parametrize(
+    "path", tiered([(path,) for path in PATHS], [("reference",), ("blockwise",)])
+)
 def test_what_is_not_finite_where_nobody_may_attend_leaves_gradients_alone(path, monkeypatch):
     impl = use_path(path, monkeypatch)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 80, 2, 4)), jnp.float32)

@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 
 from gptjax.models.projections import FEW_TOKENS, Projection, rows_product, transposed
+from tests.support.tiers import tiered
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 37, 48, 31 * 37])  # in 1, 7, 1, 2, 31 parts
@@ -50,7 +51,7 @@ def made(inputs, features, num_axes, tokens):
 
 
 @pytest.mark.parametrize("tokens", [(3, 1), (2, FEW_TOKENS)])
-@pytest.mark.parametrize(("inputs", "features", "num_axes"), SHAPES)
+@pytest.mark.parametrize(("inputs", "features", "num_axes"), tiered(SHAPES, SHAPES[1::2]))
 def test_kernels_give_the_same_trained_and_transposed(inputs, features, num_axes, tokens):
     module, x, params = made(inputs, features, num_axes, tokens)
     flat = np.asarray(x, np.float64).reshape(-1, int(np.prod(inputs)))
@@ -65,7 +66,7 @@ def test_kernels_give_the_same_trained_and_transposed(inputs, features, num_axes
         assert short.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize(("inputs", "features", "num_axes"), SHAPES)
+@pytest.mark.parametrize(("inputs", "features", "num_axes"), tiered(SHAPES, SHAPES[1::2]))
 def test_initial_values_are_those_of_flax(inputs, features, num_axes):
     module, x, _ = made(inputs, features, num_axes, (3,))
     theirs = nn.DenseGeneral(
@@ -84,7 +85,7 @@ def alone(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize(("inputs", "features", "num_axes"), SHAPES)
+@pytest.mark.parametrize(("inputs", "features", "num_axes"), tiered(SHAPES, SHAPES[1::2]))
 def test_gradients_are_those_of_sums_over_tokens(inputs, features, num_axes):
     module, x, params = made(inputs, features, num_axes, (2, 3))
     g = np.random.default_rng(2).normal(size=(2, 3, *features))
