@@ -69,6 +69,7 @@ def test_tokenising_gives_the_library_s_tokens_at_its_rate(monkeypatch):
     assert found["over_tokenizers"] > 0 and found["megabytes_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_made_texts_have_the_similarities_they_are_made_with():
     texts = made_texts(2_000, seed=3)
     assert texts[:5] == made_texts(5, seed=3) != made_texts(5, seed=4)
