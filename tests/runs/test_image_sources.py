@@ -103,6 +103,7 @@ def test_a_frozen_encoder_stays_and_a_trained_one_moves(clip, frozen):
     assert moved.pop("vision") != frozen and all(moved.values())
 
 
+@pytest.mark.slow
 def test_positions_of_a_decoder_follow_images_of_another_size(clip, tmp_path):
     config = make_config(ImageTextConfig, checkpoint__init_from=str(clip.path))
     smaller = inherited(config, model__vision__image_size=8)
