@@ -83,8 +83,8 @@ def _show_examples(config: ExperimentConfig, count: int) -> None:
             "rows can be shown, such as sft"
         )
     kind.check(config)
-    examples: Any = kind.prepare(config).examples
-    for text in itertools.islice(examples(sys.stdout.isatty()), count):
+    task: Any = kind.prepare(config)
+    for text in itertools.islice(task.examples(sys.stdout.isatty()), count):
         print(text)
 
 
