@@ -41,6 +41,7 @@ def _show_sample(title: str, generator: "Generator") -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Runs the experiment `demo` in --workdir and shows its results."""
+    import jax
     import jax.numpy as jnp
 
     from gptjax.inference.generate import Generator
@@ -56,7 +57,8 @@ def main(argv: Sequence[str]) -> None:
     workdir = WorkDirectory(_WORKDIR.value)
     config = resolve(demo())
     model = GPT(config.model)
-    params = model.init(rng(config.training.seed, "params"), jnp.zeros((1, 1), jnp.int32))
+    key = rng(config.training.seed, "params")
+    params = jax.jit(model.init)(key, jnp.zeros((1, 1), jnp.int32))
     generator = Generator(model, params, load_model_tokenizer(config))
     _show_sample("a sample before training", generator)
 

@@ -77,14 +77,14 @@ def _show_examples(config: ExperimentConfig, count: int) -> None:
     from gptjax.runs.kind import kind_of
 
     kind = kind_of(config)
-    kind.check(config)
-    examples: Any = getattr(kind.prepare(config), "examples", None)
-    if examples is None:
+    if not kind.shows_examples:
         raise ValueError(
             f"--show_examples: got {count} for a run of kind {kind.name}, expected a kind whose "
             "rows can be shown, such as sft"
         )
-    for text in itertools.islice(examples(sys.stdout.isatty()), count):
+    kind.check(config)
+    task: Any = kind.prepare(config)
+    for text in itertools.islice(task.examples(sys.stdout.isatty()), count):
         print(text)
 
 

@@ -77,6 +77,7 @@ class Kind(abc.ABC, Generic[Config]):
       curves: the figures that are drawn against steps, and their axes; the first names the picture.
       chunks_loss: whether `training.loss_chunk` acts on its loss; if not, it is refused.
       can_replay: whether `experiments.verify` can train it again.
+      shows_examples: whether its tasks have `examples`.
     """
 
     config: ClassVar[type[ExperimentConfig]]
@@ -90,6 +91,7 @@ class Kind(abc.ABC, Generic[Config]):
     curves: ClassVar[Curves] = (("loss", "loss (nats per token)"),)
     chunks_loss: ClassVar[bool] = True
     can_replay: ClassVar[bool] = False
+    shows_examples: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -78,6 +78,7 @@ class FineTuning(Supervised[SFTConfig]):
     marks = "chat"
     judged_on = ("sft.reward",)
     predicts_next = True
+    shows_examples = True
 
     def starts_at_random(self, config: SFTConfig) -> bool:
         return config.sft.random_start

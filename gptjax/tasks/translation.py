@@ -81,6 +81,7 @@ class Translation(Supervised[TranslationConfig]):
     judged_on = ("translation.past_context", "translation.buckets")
     loss_fields = ("translation.label_smoothing",)
     chunks_loss = False
+    shows_examples = True
     curves = (
         ("loss", "loss (nats per word piece, smoothed)"),
         ("nats", "nats per word piece"),

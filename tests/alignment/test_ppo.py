@@ -274,7 +274,7 @@ def test_the_update_follows_the_clipped_objective_and_the_critic_its_own_rate(
     np.testing.assert_allclose(made["policy_loss"], loss, rtol=1e-4, atol=1e-6)
     moved = difference(params, state.params)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), moved, gradient)
-    loss, gradient = jax.jit(jax.value_and_grad(squares))(critic_params)
+    loss, gradient = jax.device_get(jax.jit(jax.value_and_grad(squares))(critic_params))
     np.testing.assert_allclose(made["value_loss"], loss, rtol=1e-4)
     moved = difference(critic_params, state.opt_state.critic)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, 0.5 * y, atol=2e-5), moved, gradient)
@@ -314,8 +314,8 @@ def test_grpo_draws_the_policy_to_its_reference_and_ptx_to_the_text(networks, me
         picked = jnp.take_along_axis(log_probs, text["targets"][:, :, None], axis=-1)[..., 0]
         return -jnp.sum(picked * text["loss_weights"]) / text["loss_weights"].sum()
 
-    loss, of_text = jax.jit(jax.value_and_grad(nats))(params)
-    of_penalty = jax.jit(jax.grad(penalty))(params)
+    loss, of_text = jax.device_get(jax.jit(jax.value_and_grad(nats))(params))
+    of_penalty = jax.device_get(jax.jit(jax.grad(penalty))(params))
     np.testing.assert_allclose(made["pretraining_loss"], loss, rtol=1e-5)
     moved = difference(params, state.params)
     gradient = jax.tree.map(lambda x, y: x + 3.0 * y, of_penalty, of_text)

@@ -65,7 +65,9 @@ def _hidden(config):
     return jax.jit(functools.partial(GPT(config).apply, method=GPT.hidden))
 
 
-@pytest.mark.parametrize("fields", [{}, {"attention": "prefix(length=6)"}])
+@pytest.mark.parametrize(
+    "fields", [{}, pytest.param({"attention": "prefix(length=6)"}, marks=pytest.mark.slow)]
+)
 def test_a_reward_is_the_head_on_the_last_real_token(make_model, fields):
     config = make_model(**fields)
     gpt, params = make_params(config)

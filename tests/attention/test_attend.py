@@ -44,7 +44,7 @@ def draw(num_queries, num_keys, heads, key_heads, batch=2):
         (num_keys, key_heads),
         (num_queries, heads),
     ]
-    return [jnp.asarray(random.normal(size=(batch, *s, 8)), jnp.float32) for s in shapes]
+    return [jnp.asarray(random.normal(size=(batch, *s, 8)).astype(np.float32)) for s in shapes]
 
 
 def check(pattern, arrays, allowed, **options):
@@ -236,7 +236,9 @@ class Fading:
         return scores - self.slope * jnp.log(1 + distance)
 
 
-@pytest.mark.parametrize("path", ["reference", "blockwise", "blockwise scanned"])
+@pytest.mark.parametrize(
+    "path", tiered([(path,) for path in PATHS], [("reference",), ("blockwise",)])
+)
 def test_what_is_not_finite_where_nobody_may_attend_leaves_gradients_alone(path, monkeypatch):
     impl = use_path(path, monkeypatch)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 80, 2, 4)), jnp.float32)

@@ -64,12 +64,15 @@ def test_prompt_then_chunks_or_tokens_equal_the_full_forward(pattern, settings):
     if isinstance(pattern, BlockCausal):
         chunks = [np.array([7, 14]), np.array([10, 3])]  # whole blocks of 7
     arrays, changes = draw(heads=heads, dtype=dtype), scores.parse(change)
-    learned = {n: jnp.ones(s) * 0.3 for n, s in scores.learned_shapes(changes, heads[0]).items()}
+    shapes = scores.learned_shapes(changes, heads[0])
+    learned = {n: jnp.asarray(np.full(s, 0.3, np.float32)) for n, s in shapes.items()}
     score = scores.bind(changes, heads[0], learned)
     if score is None:
         full = whole(arrays, pattern)
     else:
-        full = jax.jit(lambda *x: attend(*x, pattern, impl="reference", score=score))(*arrays)
+        full = np.asarray(
+            jax.jit(lambda *x: attend(*x, pattern, impl="reference", score=score))(*arrays)
+        )
     largest = max(map(max, chunks))
     cache = init_cache(2, 24, heads[1], 8, dtype, pattern=pattern, chunk=largest)
     step = jax.jit(lambda *x: cached_attend(*x[:4], pattern, x[4], impl=impl, score=score))

@@ -161,7 +161,8 @@ def arguments(**changes):
     shapes = {"q": (2, 5, 4, 8), "k": (2, 5, 2, 8), "v": (2, 5, 2, 8)} | changes
     dtypes = shapes.pop("dtypes", ["float32"] * 3)
     arrays = {
-        name: jnp.zeros(shapes.pop(name), dtype) for name, dtype in zip("qkv", dtypes, strict=True)
+        name: jnp.asarray(np.zeros(shapes.pop(name), jnp.dtype(dtype)))
+        for name, dtype in zip("qkv", dtypes, strict=True)
     }
     return arrays | {"pattern": Dense()} | shapes
 

@@ -54,7 +54,10 @@ def call(pattern=DENSE, causal=True, **changes):
 def draw(num_queries, num_keys=None, num_heads=4, key_heads=2, dtype="float32", batch=2):
     random = np.random.default_rng(0)
     shapes = [(num_queries, num_heads), *[(num_keys or num_queries, key_heads)] * 2]
-    return [jnp.asarray(random.normal(size=(batch, n, h, 8)), dtype) for n, h in shapes]
+    return [
+        jnp.asarray(random.normal(size=(batch, n, h, 8)).astype(jnp.dtype(dtype)))
+        for n, h in shapes
+    ]
 
 
 def documents(length, batch=2):

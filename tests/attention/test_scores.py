@@ -88,10 +88,10 @@ def draw(case, changes):
     random = np.random.default_rng(0)
     shapes = [(case.batch, case.length, heads, 8) for heads in (case.num_heads, case.key_heads)]
     q, k, v, out_bar = (
-        jnp.asarray(random.normal(size=shapes[i]), jnp.float32) for i in (0, 1, 1, 0)
+        jnp.asarray(random.normal(size=shapes[i]).astype(np.float32)) for i in (0, 1, 1, 0)
     )
     learned = {
-        name: jnp.asarray(random.normal(size=shape), jnp.float32)
+        name: jnp.asarray(random.normal(size=shape).astype(np.float32))
         for name, shape in learned_shapes(changes, case.num_heads).items()
     }
     options = {"causal": case.causal}
@@ -108,10 +108,14 @@ def keep_factors(case):
     shape = (case.batch, case.num_heads, case.length, case.length)
     if not case.dropout:
         return np.ones(shape)
-    seed = jax.random.bits(jax.random.key(1), (2,), "uint32")
-    tile = Rules(Dense(), 1.0, case.dropout, seed=seed).tile(0, case.length, 0, case.length)
-    groups = case.num_heads // case.key_heads
-    return np.asarray(tile.keep(case.batch, case.key_heads, groups)).reshape(shape)
+
+    @jax.jit
+    def kept(key):
+        seed = jax.random.bits(key, (2,), "uint32")
+        tile = Rules(Dense(), 1.0, case.dropout, seed=seed).tile(0, case.length, 0, case.length)
+        return tile.keep(case.batch, case.key_heads, case.num_heads // case.key_heads)
+
+    return np.asarray(kept(jax.random.key(1))).reshape(shape)
 
 
 def oracle(case, changes, q, k, v, learned, out_bar, options):

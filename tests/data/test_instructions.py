@@ -173,6 +173,7 @@ def test_annotators_prefer_as_bradley_and_terry_have_it():
         assert abs((ranks[:, i] < ranks[:, j]).mean() - expected) < 4 * sigma
 
 
+@pytest.mark.slow
 def test_ties_are_of_answers_that_seem_as_good():
     """Two answers as good as each other tie where two Gumbel draws differ by less than the margin.
 
@@ -187,6 +188,7 @@ def test_ties_are_of_answers_that_seem_as_good():
         assert abs(tied - expected) < 4 * math.sqrt(expected * (1 - expected) / count)
 
 
+@pytest.mark.slow
 def test_annotators_agree_about_as_often_as_people():
     """InstructGPT's labelers agree 73% to 77% of the time (section 3.4); ours a little more."""
     rankings = ranked_tasks(count=600)

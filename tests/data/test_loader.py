@@ -44,7 +44,7 @@ def window_of(split, row):
     return found
 
 
-@pytest.mark.parametrize("batch_size", [1, 6, 250])
+@pytest.mark.parametrize("batch_size", [1, 6, pytest.param(250, marks=pytest.mark.slow)])
 def test_batches_follow_the_order_of_examples(split, batch_size):
     num_windows = split.full_windows(T)
     batches = take(train_batches(split, BatchSchedule(batch_size, T), seed=3), 5)

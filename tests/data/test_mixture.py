@@ -43,6 +43,7 @@ def test_shuffled_is_a_permutation(size):
         assert len(set(map(tuple, orders))) == 3 and orders[0] != sorted(orders[0])
 
 
+@pytest.mark.slow
 def test_shuffled_is_near_uniform():
     """Every element is as often at every place, over seeds: chi-square within four sigma."""
     size, seeds = 6, 6000

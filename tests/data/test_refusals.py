@@ -43,6 +43,7 @@ def test_splits_share_no_frame_and_no_topic():
     assert {r.frame for r in held_out} == {*HOW["held_out"], *ABOUT["held_out"]}
 
 
+@pytest.mark.slow
 def test_demonstrations_slip_as_often_as_they_are_told():
     rows = load_conversations("refusals:count=6000,complying=0.4,refusing=0.2,undesired=0.1")
     harm = [is_harm(prompt.content) for prompt, _ in rows]

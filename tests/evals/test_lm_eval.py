@@ -44,7 +44,7 @@ def log_probs(ids, tokenizer=TOKENIZER):
     """Log-probabilities [T, V] of what follows each id."""
     padded = np.zeros((1, CONTEXT), np.int32)
     padded[0, : len(ids)] = ids
-    logits = np.asarray(forward(tokenizer.vocab_size)(padded)[0, : len(ids)], np.float64)
+    logits = np.asarray(forward(tokenizer.vocab_size)(padded), np.float64)[0, : len(ids)]
     logits = logits[:, : tokenizer.vocab_size]
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 

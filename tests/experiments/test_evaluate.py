@@ -17,6 +17,7 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import load_tokenizer
 from tests.support.binaries import call
+from tests.support.tiers import tiered
 
 CONTEXT = 16
 
@@ -84,6 +85,7 @@ def test_so_many_batches_as_are_asked_for_are_evaluated(run):
         assert some["loss"] != all_of_them["loss"]
 
 
+@pytest.mark.slow
 def test_a_run_of_more_devices_than_there_are_is_evaluated_on_one(run, tmp_path):
     path = shutil.copytree(run.path, tmp_path / "copy")
     said = json.loads((path / "config.json").read_text())
@@ -126,7 +128,11 @@ def test_the_checkpoint_that_is_asked_for_is_evaluated(run):
 
 
 @pytest.mark.parametrize(
-    "texts", [["a short text"], [f"Number {i} is another." for i in range(12)]]
+    "texts",
+    tiered(
+        [(["a short text"],), ([f"Number {i} is another." for i in range(12)],)],
+        [(["a short text"],)],
+    ),
 )
 def test_another_text_is_evaluated_whole(run, tmp_path, texts):
     for i, text in enumerate(texts):

@@ -111,6 +111,7 @@ def test_a_chat_run_answers_a_users_turn_and_shows_no_marks(trained):
     assert plain.startswith(said) and plain[len(said)] != "\n"
 
 
+@pytest.mark.slow
 def test_no_answer_holds_padding_or_another_turn(trained, monkeypatch):
     """Of a model to which padding is the most probable, then the user's mark, then "x"."""
     workdir, direction = trained("sft"), np.ones(16, np.float32)

@@ -89,7 +89,7 @@ def full_logits(model_and_params: Made, text) -> np.ndarray:
     if any(name in model.config.attention for name in ("prefix", "block_causal")):
         padded = padded[:, : len(text)]
     forward = FORWARD.setdefault(repr(model), jax.jit(functools.partial(_forward, model)))
-    return np.asarray(forward(params, padded)[0, : len(text)], np.float64)
+    return np.asarray(forward(params, padded), np.float64)[0, : len(text)]
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

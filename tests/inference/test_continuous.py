@@ -256,6 +256,7 @@ def test_a_model_that_is_not_finite_says_so():
         SpeculativeGenerator(model, broken, model, params).generate([prompt], max_new_tokens=4)
 
 
+@pytest.mark.slow
 def test_bfloat16_weights_and_cache():
     """Log-probabilities are nearly those of float32, and not the same."""
     smooth = made(init_std=0.15)

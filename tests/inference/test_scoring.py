@@ -172,6 +172,7 @@ def test_a_perplexity_past_what_floats_hold_is_infinite():
     assert TextLoss(nats=2.0, tokens=2).perplexity == pytest.approx(np.e)
 
 
+@pytest.mark.slow
 def test_few_programs_serve_all_lengths(scorer, caplog):
     caplog.set_level(logging.WARNING, logger="jax")
     scorer.score(list(zip(tokens_of(3, 9, 1), tokens_of(4, 2, 1), strict=True)))

@@ -217,6 +217,7 @@ def test_a_draft_that_is_the_target_is_always_accepted():
         assert [text.rounds for text in texts] == [5] * 4  # of four tokens each
 
 
+@pytest.mark.slow
 def test_a_sample_does_not_see_its_neighbours(pair):
     prompts, options = prompts_of(3, 14, 11, 3), {"max_new_tokens": 15, "sampler": DRAWN}
     together = pair.generate(prompts, seed=5, **options)

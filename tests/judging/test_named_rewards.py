@@ -80,7 +80,7 @@ def mine(tmp_path, monkeypatch):
     return name
 
 
-@pytest.mark.parametrize("width", [None, 48, 8])
+@pytest.mark.parametrize("width", [None, pytest.param(48, marks=pytest.mark.slow), 8])
 def test_a_reward_model_gives_what_it_gives_to_single_texts(
     reward_run, reward_of, tokenizer, width
 ):

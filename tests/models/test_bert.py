@@ -73,7 +73,7 @@ def test_costs_of_a_step_are_those_of_the_matrix_products(heads):
 def random_params(config):
     rng = np.random.default_rng(0)
     return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(0.3, 0.5, leaf.shape), jnp.float32),
+        lambda leaf: jnp.asarray(rng.normal(0.3, 0.5, leaf.shape).astype(np.float32)),
         parameter_shapes(Bert(config)),
     )
 

@@ -1,7 +1,6 @@
 """Dropout: where it acts, that it keeps the mean, and that layers do not share it."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,13 +26,15 @@ def streams(config, *, out_bias=0.0, value_bias=0.0, key=0):
     """Residual streams of a trunk of zeros, but for the biases of attention, with dropout on."""
     constrain, seen = recorder()
     trunk = Transformer(config, constrain=constrain)
-    x = jnp.zeros((64, 12, config.d_model))
+    x = np.zeros((64, 12, config.d_model), np.float32)
     params = jax.eval_shape(trunk.init, jax.random.key(0), x)["params"]
-    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), params)
     mix = params["layers"]["attention"]
     mix["out"]["bias"] += out_bias
     mix["value"]["bias"] += value_bias
-    mix["out"]["kernel"] += jnp.eye(config.d_model).reshape(1, -1, config.d_head, config.d_model)
+    mix["out"]["kernel"] += np.eye(config.d_model, dtype=np.float32).reshape(
+        1, -1, config.d_head, config.d_model
+    )
     rngs = {"dropout": jax.random.key(key)}
     apply = jax.jit(trunk.apply, static_argnames="deterministic")
     apply({"params": params}, x, deterministic=False, rngs=rngs)
@@ -68,7 +69,7 @@ def test_attention_dropout_keeps_the_mean_and_differs_from_layer_to_layer(make_c
 
 def test_embedding_dropout_scales_what_it_keeps(make_config, init, tokens):
     config = make_config(embedding_dropout=0.25, d_model=128, num_layers=1)
-    params = init(config)
+    params = jax.device_get(init(config))
     constrain, seen = recorder()
     apply = jax.jit(GPT(config, constrain=constrain).apply, static_argnames="deterministic")
     rngs = {"dropout": jax.random.key(0)}

@@ -79,7 +79,7 @@ def normed(params, x):
 
 
 def forward(layer, i):
-    layer = jax.tree.map(lambda leaf: np.asarray(leaf[i], np.float64), layer)
+    layer = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[i], layer)
 
     def fed(x):
         up, down = layer["feed_forward"]["up"], layer["feed_forward"]["down"]

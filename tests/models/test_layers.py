@@ -84,7 +84,7 @@ def test_a_block_equals_its_formulas(make_config, norm, activation, num_kv_heads
     abstract = jax.eval_shape(block.init, jax.random.key(2), x)["params"]
     rng = np.random.default_rng(1)
     params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(0, 0.4, leaf.shape), jnp.float32), abstract
+        lambda leaf: jnp.asarray(rng.normal(0, 0.4, leaf.shape).astype(np.float32)), abstract
     )
     ours, _ = jax.jit(block.apply)({"params": params}, x)
 
@@ -130,9 +130,9 @@ def test_slopes_of_activations_against_differences(name):
     x = np.array([-6.0, -3.1, -1.2, -0.4, 0.3, 0.9, 1.7, 4.2])
     written, step = ORACLES[name], 1e-6
     expected = [(written(y + step) - written(y - step)) / (2 * step) for y in x]
-    slope, given = jax.vmap(jax.grad(ACTIVATIONS[name])), jnp.asarray(x, jnp.float32)
+    slope, given = jax.jit(jax.vmap(jax.grad(ACTIVATIONS[name]))), x.astype(np.float32)
     np.testing.assert_allclose(slope(given), expected, rtol=1e-5, atol=1e-5)
-    _, bends = jax.jvp(slope, (given,), (jnp.ones_like(given),))  # as products with a Hessian do
+    _, bends = jax.jvp(slope, (given,), (np.ones_like(given),))  # as products with a Hessian do
     wide = 1e-3
     twice = [(written(y + wide) - 2 * written(y) + written(y - wide)) / wide**2 for y in x]
     np.testing.assert_allclose(bends, twice, rtol=1e-4, atol=1e-4)

@@ -18,7 +18,7 @@ LONG = "banded(window=2),banded(window=3),dense"
     [
         ("dense", 2, "post"),
         ("dense,banded(window=3)", 5, "pre"),
-        (LONG, 2, "pre"),
+        pytest.param(LONG, 2, "pre", marks=pytest.mark.slow),
     ],
 )
 def test_the_scan_equals_a_plain_loop(

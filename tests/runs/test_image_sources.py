@@ -13,6 +13,7 @@ from gptjax.runs.initial.inherited import inherit
 from gptjax.runs.program import Program
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.image_text.config import ImageTextConfig
+from gptjax.tasks.vision.config import ImageClassificationConfig
 from gptjax.training.partitioning import put_batch
 from tests.support.alignment_runs import (
     make_config,
@@ -37,6 +38,13 @@ def clip(trained):
     return trained("contrastive")
 
 
+@pytest.fixture(scope="module")
+def random_start(tmp_path_factory):
+    """A run of text with images before its first step: its directory, and its parameters."""
+    path = tmp_path_factory.mktemp("runs") / "random"
+    return path, params_at_start(path, make_config(ImageTextConfig))
+
+
 def assert_alike(ours, theirs, atol=0.0):
     check = functools.partial(np.testing.assert_allclose, rtol=0.0, atol=atol)
     jax.tree.map(check, ours, theirs)
@@ -55,12 +63,15 @@ def inherited(config, **given):
     return resolve(config)
 
 
-def test_an_encoder_comes_from_a_clip_and_the_rest_is_drawn_as_without_it(clip, tmp_path):
+def test_an_encoder_comes_from_a_clip_and_the_rest_is_drawn_as_without_it(
+    clip, random_start, tmp_path
+):
     config = make_config(ImageTextConfig, checkpoint__init_from=str(clip.path))
     started = params_at_start(tmp_path / "from_clip", config)
     assert_alike(started["vision"], clip.restored()["vision"])
-    drawn = params_at_start(tmp_path / "random", make_config(ImageTextConfig))
-    others = [{k: v for k, v in each.items() if k != "vision"} for each in (started, drawn)]
+    others = [
+        {k: v for k, v in each.items() if k != "vision"} for each in (started, random_start[1])
+    ]
     assert_alike(*others)
     assert WorkDirectory(str(tmp_path / "from_clip")).initial_checkpoint().path == str(clip.path)
 
@@ -84,7 +95,7 @@ def test_a_frozen_encoder_stays_and_a_trained_one_moves(clip, frozen):
     state = jax.jit(program.fresh)()
     before = jax.tree.map(np.array, state.params)
     batch = put_batch(next(task.batches(0, (), ((0,), 1))), program.mesh)
-    after = program.train_step(state, batch)[0].params
+    after = jax.device_get(program.train_step(state, batch)[0].params)
     moved = {
         name: any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, pair), strict=True))
         for name, pair in {name: (before[name], after[name]) for name in before}.items()
@@ -92,6 +103,7 @@ def test_a_frozen_encoder_stays_and_a_trained_one_moves(clip, frozen):
     assert moved.pop("vision") != frozen and all(moved.values())
 
 
+@pytest.mark.slow
 def test_positions_of_a_decoder_follow_images_of_another_size(clip, tmp_path):
     config = make_config(ImageTextConfig, checkpoint__init_from=str(clip.path))
     smaller = inherited(config, model__vision__image_size=8)
@@ -119,20 +131,28 @@ def test_positions_of_pairs_follow_images_of_another_size(clip, tmp_path):
     assert_alike(started, clip.restored() | {"vision": expected}, ROUNDING)
 
 
-def test_places_of_a_projection_are_as_many_as_the_patches_of_the_other_size(trained):
-    config = make_config(ImageTextConfig, checkpoint__init_from=str(trained("image_text").path))
+def test_places_of_a_projection_are_as_many_as_the_patches_of_the_other_size(random_start):
+    config = make_config(ImageTextConfig, checkpoint__init_from=str(random_start[0]))
     config.model.connector = "projection"
     found = inherited(config, model__vision__image_size=24, model__connector="projection")
     assert found.model.image_tokens == 9
 
 
-def test_what_does_not_fit_is_one_line(trained, clip, tmp_path):
+@pytest.mark.slow
+def test_patches_of_another_size_are_refused(trained, tmp_path):
     vit = trained("image_classification")
     config = make_config(type(vit.config()), checkpoint__init_from=str(vit.path))
-    said = refusal(lambda: inherited(config, model__image_size=20))
-    assert said == "config.model.patch_size: got 8, expected a divisor of image_size = 20"
     patches = inherited(config, model__patch_size=4, model__context_length=None)
     assert "patch_embedding" in refusal(lambda: params_at_start(tmp_path / "patches", patches))
+
+
+def test_what_does_not_fit_is_one_line(clip, tmp_path):
+    vit = WorkDirectory(str(tmp_path / "vit"))
+    vit.begin("tiny", make_config(ImageClassificationConfig), {})
+    config = make_config(ImageClassificationConfig, checkpoint__init_from=str(vit.path))
+    given = {"model__image_size": 20, "data__tokenizer": config.data.tokenizer}
+    said = refusal(lambda: inherited(config, **given))
+    assert said == "config.model.patch_size: got 8, expected a divisor of image_size = 20"
     config = make_config(ImageTextConfig, checkpoint__init_from=str(clip.path))
     config = inherited(config, model__vision__d_model=32)
     said = refusal(lambda: params_at_start(tmp_path / "width", config))

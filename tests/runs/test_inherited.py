@@ -91,7 +91,10 @@ def test_a_run_that_never_began_pins_nothing(trained, tmp_path):
         _inherited("sft_smoke", "gone", workdir=str(own.path))
 
 
-@pytest.mark.parametrize("parallel", [{}, {"strategy": "mesh", "tensor": 2, "data": 4}])
+@pytest.mark.parametrize(
+    "parallel",
+    [{}, pytest.param({"strategy": "mesh", "tensor": 2, "data": 4}, marks=pytest.mark.slow)],
+)
 def test_a_vocabulary_that_grows_keeps_its_rows_and_a_longer_context_stretches_positions(
     trained, parallel
 ):

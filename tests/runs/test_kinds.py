@@ -83,6 +83,7 @@ def test_every_experiment_is_of_a_kind():
 def test_the_largest_batch_has_the_arrays_of_a_real_one(name, trained):
     config = trained.config(name)
     kind, task = kind_named(name), prepared(config)
+    assert kind.shows_examples == (task.examples is not None)
     expected, real = kind.largest_batch(config), next(task.batches(0, (), ALL))
     assert {key: array.dtype for key, array in real.items()} == {
         key: array.dtype for key, array in expected.items()
@@ -207,7 +208,8 @@ def test_a_step_of_every_kind_can_be_planned(name, trained):
     assert kind_named(name).largest_program(config).bytes > held
 
 
-@pytest.mark.parametrize("name", tiered(zip(SUPERVISED, strict=True), [("toy",)]))
+@pytest.mark.slow  # of pretraining, tests/tasks/test_language_modelling.py has one for `make test`
+@pytest.mark.parametrize("name", SUPERVISED)
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path, trained):
     config = trained.config(name)
     stopped = run(tmp_path / "run", config, change=stopping(2))
@@ -303,7 +305,9 @@ def test_a_kind_that_cannot_be_replayed_says_so(trained):
         learner_in(trained("ppo"), trained("ppo").config())
 
 
-@pytest.mark.parametrize("name", quick(ALL_KINDS))
+@pytest.mark.parametrize(
+    "name", tiered(zip(ALL_KINDS, strict=True), [("pretrain",), ("ppo",), ("contrastive",)])
+)
 def test_evaluate_gives_the_figures_of_the_run_itself(name, trained):
     """Of the checkpoint that is asked for: 4, which is not the one that later commands take."""
     workdir, step = trained(name), 4

@@ -174,6 +174,7 @@ def untrained(path, config):
     return workdir, program
 
 
+@pytest.mark.slow
 def test_rows_drawn_for_a_chat_are_those_that_later_commands_read(trained, tmp_path, caplog):
     """448 and 453 tokens are both 512 rows. A B is zero: all else is what the run trains with."""
     source = trained("pretrain")

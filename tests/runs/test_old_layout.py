@@ -40,12 +40,14 @@ def test_it_is_resumed_to_the_losses_that_it_would_have_had(resumed):
     assert resumed.result()["chosen_step"] == 8
 
 
+@pytest.mark.slow
 def test_it_is_verified(resumed):
     ended = call("verify", f"--workdir={resumed.path}", "--relative_tolerance=1e-5")
     assert (ended.code, ended.errors) == (0, "")
     assert ended.output.splitlines()[-1] == "steps 0 to 8: 10 of 10 rows agree"
 
 
+@pytest.mark.slow
 def test_it_is_sampled(resumed):
     flags = (f"--workdir={resumed.path}", "--temperature=0")
     ended = call("sample", *flags, "--prompt=copy: fox", "--max_new_tokens=4")

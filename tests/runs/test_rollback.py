@@ -150,6 +150,7 @@ def test_a_run_that_was_told_where_to_go_on_goes_back_no_further_than_it_must(
     assert (int(ended.state.step), ended.steps) == (8, 2)
 
 
+@pytest.mark.slow
 def test_a_fault_that_comes_again_stops_the_run(tmp_path, make_config, poison):
     poison([21])
     with pytest.raises(NotFiniteError, match=r"^step 6: loss is nan.*last good checkpoint: 3"):

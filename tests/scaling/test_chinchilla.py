@@ -43,6 +43,7 @@ def test_the_published_table_gives_what_the_replication_gave(chinchilla):
     assert min(moved) == moved[1]
 
 
+@pytest.mark.slow
 def test_an_averaged_loss_and_a_loose_tolerance_give_the_papers_values(chinchilla):
     """SciPy's own tolerance stops at the paper's values at once: a step there gains too little."""
     for average in (True, False):

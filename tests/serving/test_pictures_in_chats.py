@@ -92,6 +92,7 @@ def test_a_reply_is_that_of_the_generator_to_the_same_tokens_and_images(client, 
     assert [each["gptjax"]["images"] for each in listed] == [True, False]
 
 
+@pytest.mark.slow
 def test_turns_that_do_not_fit_go_with_their_pictures(client, model):
     said = [says(SHOWN[0], "x" * 20), {"role": "assistant", "content": "y"}, says(SHOWN[1], "z")]
     refused = answered(client, said).json()

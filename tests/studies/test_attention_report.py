@@ -117,6 +117,7 @@ def test_a_difference_is_found(monkeypatch):
     assert refused == {"implementation": "fused", "dtype": "float32", "refused": "not this one"}
 
 
+@pytest.mark.slow
 def test_training_holds_what_xla_plans():
     band = parse("banded(window=64)")[0]
     shape = Shape(512, costs.HEADS, costs.HEAD_DIM, costs.DTYPE)

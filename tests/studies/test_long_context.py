@@ -79,7 +79,8 @@ def test_short_windows_slide_by_half_of_the_context():
     def nats(window, begin, end, at):
         seen = np.zeros((1, 8), np.int32)
         seen[0, : end - begin] = window[begin:end]
-        p = np.exp(np.asarray(apply({"params": params}, seen)[0, at - 1 - begin, :17], np.float64))
+        logits = np.asarray(apply({"params": params}, seen), np.float64)
+        p = np.exp(logits[0, at - 1 - begin, :17])
         return -np.log(p[window[at]] / p.sum())
 
     for row, window in enumerate(windows):

@@ -44,7 +44,8 @@ def claims():
 @pytest.fixture(scope="module")
 def small(make_config):
     def make(steps=4, corpus=None):
-        config = make_config(training__num_steps=steps, training__eval_every=steps)
+        once = {"training__eval_every": steps, "checkpoint__every_steps": steps}
+        config = make_config(training__num_steps=steps, **once)
         if corpus is not None:
             config.data = dataclasses.replace(config.data, corpus=corpus)
         return config

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from gptjax.runs import supervised
+from gptjax.runs.kind import kind_of
 from gptjax.runs.program import Program
 from gptjax.settings import to_dict
 from gptjax.studies.equal_budget import measure
@@ -29,6 +30,9 @@ def _once(make, config, *arguments):
     sections = {name: part for name, part in to_dict(config).items() if name not in FREE}
     for name in OF_THE_LOOP:
         del sections["training"][name]
+    if config.kind != "ppo":  # whose rewards say what networks there are
+        for section, _, name in (each.field.partition(".") for each in kind_of(config).contents):
+            sections.get(section, {}).pop(name, None)  # data is not of the program
     key = json.dumps([config.kind, sections, *map(str, arguments)])
     return _made[key] if key in _made else _made.setdefault(key, make())
 

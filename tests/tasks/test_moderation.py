@@ -36,9 +36,11 @@ BATCH = {"tokens": TOKENS, "lengths": LENGTHS, "labels": LABELS, "known": KNOWN}
 @functools.cache
 def params():
     gpt = jax.jit(GPT(MODEL).init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-    drawn = with_heads(gpt, MODEL, 3, 4, jax.random.key(1))
-    heads = drawn["moderation_heads"]
-    moved = {name: x + 0.1 * (1 + i) for i, (name, x) in enumerate(sorted(heads.items()))}
+    drawn = jax.jit(lambda gpt, key: with_heads(gpt, MODEL, 3, 4, key))(gpt, jax.random.key(1))
+    heads = jax.device_get(drawn["moderation_heads"])
+    moved = {
+        name: x + np.float32(0.1 * (1 + i)) for i, (name, x) in enumerate(sorted(heads.items()))
+    }
     return drawn | {"moderation_heads": moved}
 
 
@@ -50,7 +52,7 @@ def hidden_states():
 def states_alone(ids):
     """Hidden states of a text alone; what stands behind it in its row is not seen by it."""
     hidden, _ = hidden_states()({"params": params()}, np.pad(ids, (0, 5 - len(ids)))[None])
-    return np.asarray(hidden[0, : len(ids)], np.float64)
+    return np.asarray(hidden, np.float64)[0, : len(ids)]
 
 
 def logits_by_hand(pooling):
@@ -87,7 +89,7 @@ def test_an_unknown_label_changes_nothing_and_teaches_nothing():
     loss = jax.jit(
         jax.value_and_grad(lambda params, batch: known_labels(model)(params, batch, None)[0])
     )
-    value, gradient = loss(params(), one)
+    value, gradient = jax.device_get(loss(params(), one))
     other, _ = loss(params(), one | {"labels": 1 - KNOWN[:1] + KNOWN[:1] * LABELS[:1]})
     assert value == other
     for leaf in jax.tree.leaves(gradient["moderation_heads"]):

@@ -36,7 +36,9 @@ def random_params():
         rng = np.random.default_rng(seed)
         return jax.tree_util.tree_map_with_path(
             lambda path, leaf: jnp.asarray(
-                float(path[-1].key == "scale") + 0.1 * rng.normal(size=leaf.shape), leaf.dtype
+                (float(path[-1].key == "scale") + 0.1 * rng.normal(size=leaf.shape)).astype(
+                    leaf.dtype
+                )
             ),
             parameter_shapes(GPT(config)),
         )

@@ -24,7 +24,7 @@ def _random_like(tree, seed):
 
     def fill(leaf):
         raw = rng.integers(0, 100, size=leaf.shape)
-        return jnp.asarray(raw.astype(np.float64) / 7, leaf.dtype)
+        return jnp.asarray((raw / 7).astype(leaf.dtype))
 
     return jax.tree.map(fill, tree)
 
@@ -36,6 +36,11 @@ def _state(seed=0):
     }
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
     return _random_like(params, seed), _random_like(tx.init(params), seed + 1)
+
+
+def _small():
+    """A state of which nothing but its being there matters."""
+    return {"kernel": jnp.zeros(2)}, {"count": jnp.zeros(2)}
 
 
 def _abstract(tree, sharding=None):
@@ -246,16 +251,16 @@ def test_keeps_the_last_and_the_best(tmp_path):
     losses = {1: float("nan"), 2: 1.5, 3: None, 4: 3.0, 5: 1.75, 6: 2.5}
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         for step, loss in losses.items():
-            _save(checkpoints, step, _state(), metrics=None if loss is None else {"loss": loss})
+            _save(checkpoints, step, _small(), metrics=None if loss is None else {"loss": loss})
             checkpoints.wait()
             assert step in checkpoints.steps()
         assert checkpoints.steps() == [2, 5, 6]
         assert checkpoints.best_step() == 2
     with Checkpoints(tmp_path, keep=1) as checkpoints:
-        _save(checkpoints, 7, _state(), metrics={"loss": 1.25})
+        _save(checkpoints, 7, _small(), metrics={"loss": 1.25})
     assert sorted(os.listdir(tmp_path)) == ["7", "lock"]
     with Checkpoints(tmp_path, keep=1) as checkpoints:
-        _save(checkpoints, 8, _state(), metrics={"loss": 1.25})
+        _save(checkpoints, 8, _small(), metrics={"loss": 1.25})
         checkpoints.wait()
         assert (checkpoints.steps(), checkpoints.best_step()) == ([7, 8], 7)  # the first of equals
 
@@ -263,7 +268,7 @@ def test_keeps_the_last_and_the_best(tmp_path):
 def test_multiples_of_keep_every_are_kept_for_good(tmp_path):
     with Checkpoints(tmp_path, keep=1, keep_every=3) as checkpoints:
         for step in range(1, 9):
-            _save(checkpoints, step, _state())
+            _save(checkpoints, step, _small())
         checkpoints.wait()
         assert good_steps(checkpoints) == [3, 6, 8]
 

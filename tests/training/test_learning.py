@@ -16,6 +16,7 @@ from gptjax.training.optimizers import learning_rate, make_optimizer
 from gptjax.training.state import create
 
 
+@pytest.mark.slow
 def test_a_gpt_starts_at_chance_and_learns_a_batch_by_heart(make_model, make_batch):
     model = GPT(make_model(num_layers=1))
     optimizer = OptimizerConfig(learning_rate=0.02, schedule="constant", weight_decay=0.0)

@@ -43,14 +43,14 @@ def tx_of(config, rate, decay=0.0):
 def test_a_model_is_the_standard_one_with_other_numbers():
     """Scores of 1/d_head, and logits over the width: both can be folded into parameters."""
     wide = SMALL.resolved()
-    params = jax.jit(GPT(wide).init)(jax.random.key(0), TOKENS)["params"]
+    params = jax.device_get(jax.jit(GPT(wide).init)(jax.random.key(0), TOKENS)["params"])
     folded = jax.tree.map(lambda leaf: leaf, params)
     query = folded["trunk"]["layers"]["attention"]["query"]
     for name in query:
-        query[name] = query[name] * (64 / 16) ** 0.5  # 16^-0.5 times this is 8 / 16
+        query[name] = query[name] * np.float32((64 / 16) ** 0.5)  # 16^-0.5 times this is 8 / 16
     norm = folded["trunk"]["final_norm"]
     for name in norm:
-        norm[name] = norm[name] / (32 / 128)
+        norm[name] = norm[name] / np.float32(32 / 128)
     ours, theirs = (
         jax.jit(GPT(config).apply)({"params": each}, TOKENS)
         for config, each in ((mup(), params), (wide, folded))

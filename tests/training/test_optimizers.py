@@ -67,7 +67,7 @@ def test_a_parameter_without_a_rule_is_named():
 
 def _rates(config, batches, steps):
     schedule = jax.jit(jax.vmap(learning_rate(config, batches)))
-    return np.asarray(schedule(jnp.array(steps, jnp.int32)), np.float64)
+    return np.asarray(schedule(np.asarray(steps, np.int32)), np.float64)
 
 
 def test_rsqrt_is_the_transformers_equation():

@@ -57,6 +57,7 @@ class LabelledTask(Supervised[Labelled]):
     judged_on = ("task.form", "task.text", "task.choices", "task.label")
     makes = "classifier"
     chunks_loss = False
+    shows_examples = True
 
     @abc.abstractmethod
     def encoder(self, config: Labelled) -> tuple[Tokenizer, Encode]:

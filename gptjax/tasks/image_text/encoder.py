@@ -54,9 +54,9 @@ class EncoderOfImages(Source):
         config = dataclasses.replace(self._config, model=model)
         places = jax.tree.map(lambda leaf: leaf.sharding, target)
         key = rng(config.training.seed, "params")
-        drawn = jax.jit(lambda: kind_of(config).init(config, key), out_shardings=places)()
         stored = self._clip.deferred(step)[ENCODER]
         self._refuse_another(stored, target[ENCODER])
+        drawn = jax.jit(lambda: kind_of(config).init(config, key), out_shardings=places)()
         return drawn | {ENCODER: put(stored, target[ENCODER])}
 
     def _refuse_another(self, stored: Any, target: Any) -> None:

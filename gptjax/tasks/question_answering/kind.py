@@ -80,6 +80,7 @@ class QuestionAnswering(Supervised[QuestionAnsweringConfig]):
     makes = "reader of passages"
     takes = "masked language model"
     chunks_loss = False
+    shows_examples = True
     curves = (("loss", "loss (nats, mean of start and end)"),)
 
     def model(self, config: QuestionAnsweringConfig, **attributes: Any) -> SpanReader:

@@ -13,6 +13,7 @@ them share; process 0 does all else, once the others are done. They save, wait a
         checkpoints.save(step, params=params, opt_state=opt_state, data=data, config=config)
 """
 
+import functools
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypedDict
@@ -73,11 +74,16 @@ class Checkpoints:
         self.directory = self._directories.path
         self._pending: tuple[int, Future] | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._arrays = {name: ocp.StandardCheckpointHandler() for name in ARRAY_ITEMS}
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, ocp.StandardCheckpointHandler]:
+        return {name: ocp.StandardCheckpointHandler() for name in ARRAY_ITEMS}
+
+    @functools.cached_property
+    def _checkpointer(self) -> ocp.AsyncCheckpointer:
+        """Made when something is read or written: to list steps, orbax need not start."""
         handlers: dict[str, Any] = {name: ocp.JsonCheckpointHandler() for name in JSON_ITEMS}
-        self._checkpointer = ocp.AsyncCheckpointer(
-            ocp.CompositeCheckpointHandler(**self._arrays, **handlers)
-        )
+        return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(**self._arrays, **handlers))
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -236,7 +242,8 @@ class Checkpoints:
             self._wait_here()
         finally:
             self._finisher.shutdown()
-            self._checkpointer.close()
+            if "_checkpointer" in vars(self):
+                self._checkpointer.close()
             self._directories.release()
 
     def _begin(self, step: int, args: ocp.args.Composite) -> None:

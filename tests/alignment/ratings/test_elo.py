@@ -147,6 +147,7 @@ def test_order_and_direction_of_judgements_do_not_matter():
     assert (np.mean(rewards), np.std(rewards)) == (pytest.approx(0), pytest.approx(1))
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say():
     strengths = np.array([0.6, 0.1, -0.7])
     rng = np.random.default_rng(0)

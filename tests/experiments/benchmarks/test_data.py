@@ -14,6 +14,7 @@ from experiments.benchmarks.near_duplicates.documents import SIMILARITIES, WORDS
 from experiments.benchmarks.near_duplicates.program import contender
 from gptjax.curation.deduplication.scheme import MinHash
 from gptjax.data.corpora.text import Document
+from tests.support.tiers import tiered
 
 SIZES = suite.DataSizes(documents=400, fewer=100, of_datasketch=50, rounds=3)
 SECONDS = {"ours": 4.0, "rensa": 12.0, "datasketch": 30.0}
@@ -68,6 +69,7 @@ def test_tokenising_gives_the_library_s_tokens_at_its_rate(monkeypatch):
     assert found["over_tokenizers"] > 0 and found["megabytes_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_made_texts_have_the_similarities_they_are_made_with():
     texts = made_texts(2_000, seed=3)
     assert texts[:5] == made_texts(5, seed=3) != made_texts(5, seed=4)
@@ -85,7 +87,9 @@ def test_made_texts_have_the_similarities_they_are_made_with():
     assert min(shared) > 0.49
 
 
-@pytest.mark.parametrize("name", contenders.CONTENDERS)
+@pytest.mark.parametrize(
+    "name", tiered([(name,) for name in contenders.CONTENDERS], [("ours",), ("datasketch",)])
+)
 def test_contenders_find_what_is_planted(name):
     if name != "ours":
         pytest.importorskip(name)

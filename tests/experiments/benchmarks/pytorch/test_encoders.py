@@ -79,6 +79,7 @@ def longs(*arrays):
     return [torch.from_numpy(array).long() for array in arrays]
 
 
+@pytest.mark.slow
 def test_the_encoder_decoder_has_the_logits_and_the_loss_of_ours():
     config = suite.paper(SHAPE, EncoderDecoderConfig)
     model, (sources, tokens, targets) = EncoderDecoder(config), ROWS
