@@ -181,7 +181,9 @@ class SpeculativeGenerator:
             state = _Pair(
                 Text(jnp.asarray(batch.tokens), lengths, lengths, rngs),
                 jnp.asarray(batch.limits),
-                *[none] * 3,
+                none,
+                none,
+                none,
                 jnp.ones(rows.shape, bool),
                 self._prefill(self._params, *fed),
                 self._draft_prefill(self._draft_params, *fed),
