@@ -5,8 +5,6 @@ for token in request: ...         # or: for piece in request.text(): ...
 request.cancel()
 """
 
-import collections
-import contextlib
 import dataclasses
 import math
 import threading
@@ -233,10 +231,8 @@ class Request:
         self.finished: str | None = None
         self._proceed = proceed
         self._lock = threading.RLock()  # one thread may cancel what another one writes
-        self._pieces: collections.deque[str] = collections.deque()
-        self._text = None
-        if tokenizer is not None:
-            self._text = TextStream(tokenizer, order.stop, order.stop_token)
+        text = None if tokenizer is None else TextStream(tokenizer, order.stop, order.stop_token)
+        self._text, self._decoded, self._unread = text, 0, ""  # text that is decoded, not yet read
         if order.prompt.size >= order.limit:
             self.finish("length")
 
@@ -271,8 +267,8 @@ class Request:
             raise ValueError("text: got a generator without a tokenizer, expected one with it")
         while True:
             ended = not self.writing
-            while self._pieces:
-                yield self._pieces.popleft()
+            if piece := self.new_text():
+                yield piece
             if ended:
                 return raise_failure(self.finished)
             self._proceed(self)
@@ -287,15 +283,16 @@ class Request:
     @property
     def has_new_text(self) -> bool:
         """Whether `new_text` would give any."""
-        return bool(self._pieces)
+        with self._lock:
+            self._decode()
+            return bool(self._unread)
 
     def new_text(self) -> str:
         """What `text` would yield next, all of it that is there, without waiting for more."""
-        pieces = []
-        with contextlib.suppress(IndexError):
-            while True:
-                pieces.append(self._pieces.popleft())
-        return "".join(pieces)
+        with self._lock:
+            self._decode()
+            text, self._unread = self._unread, ""
+        return text
 
     def cancel(self) -> None:
         """Ends it as it is; its place in the batch is free at the next step."""
@@ -325,7 +322,7 @@ class Request:
             return self.finish("not_finite")
         self.log_probs.append(log_prob)
         self.tokens.append(token)  # last: a reader in another thread counts by them
-        if self._text is not None and self._show(self._text.push(np.array([token], np.int32))):
+        if self.order.stop and self._decode():
             self.finish("stop")
         elif token == self.order.stop_token:
             self.finish("stop_token")
@@ -337,14 +334,17 @@ class Request:
         with self._lock:
             if self.writing:
                 try:
+                    self._decode()
                     if self._text is not None:
-                        self._show(self._text.finish())
+                        self._unread += self._text.finish()
                 finally:
                     self.finished = reason
 
-    def _show(self, piece: str) -> bool:
-        """Shows text; returns whether a stop string has ended it."""
-        assert self._text is not None
-        if piece:
-            self._pieces.append(piece)
+    def _decode(self) -> bool:
+        """Makes text of new tokens, when one reads it; returns whether a stop string ended it."""
+        if self._text is None:
+            return False
+        new, self._decoded = self.tokens[self._decoded :], len(self.tokens)
+        if new:
+            self._unread += self._text.push(np.array(new, np.int32))
         return self._text.stopped

@@ -23,7 +23,7 @@ from absl import logging
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import Request
 
-STRETCH = 0.06  # seconds
+STRETCH = 0.1  # seconds
 GATHER = 0.004  # seconds that a batch without texts waits for another to come with the last
 _MOST_GATHERS = 10
 _MOST_STEPS = 32
