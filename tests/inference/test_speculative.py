@@ -63,6 +63,9 @@ def test_greedy_texts_equal_plain_ones(pair):
     texts = check_equals_plain(pair, prompts, **options)
     rates = [text.acceptance_rate for text in texts]
     assert min(rates) < 1 and max(rates) > 0
+    without_noise = Sampler(PENALIZED.filters, noise=0.0)
+    same = pair.generate(prompts, max_new_tokens=12, sampler=without_noise)
+    assert [text.tokens.tolist() for text in same] == [text.tokens.tolist() for text in texts]
 
 
 def test_the_stop_token_ends_its_text(pair):
