@@ -147,6 +147,23 @@ def test_truthful_answers_share_the_probability(shared_data):
     assert task.judge(item, worse).columns["right"] == 0.0
 
 
+def test_a_primer_stands_before_each_question(tmp_path):
+    header = "Question,Best Answer,Correct Answers,Incorrect Answers\n"
+    (tmp_path / "questions.csv").write_text(header + "Is it cold?,Yes.,Yes.; It is.,No.\n")
+    primer = tmp_path / "primer.txt"
+    primer.write_text("Q: Who wrote it?\nA: She did.\n")
+    task = only(f"truthfulqa(path={tmp_path}/questions.csv,primer={primer})")
+    item = task.items[0]
+    (best, *_) = task.requests(item, task.layout_of(item).before(()))
+    assert best.context == "Q: Who wrote it?\nA: She did.\n\nQ: Is it cold?\nA:"
+    assert best.continuation == " Yes."
+    primer.write_text("\n")
+    with pytest.raises(ValueError, match="primer: got an empty .*primer.txt, expected questions"):
+        only(f"truthfulqa(path={tmp_path}/questions.csv,primer={primer})")
+    with pytest.raises(ValueError, match="primer: got none.txt: No such file"):
+        only(f"truthfulqa(path={tmp_path}/questions.csv,primer=none.txt)")
+
+
 def test_ratings_are_means_of_digits(shared_data):
     task = only("stsb", str(shared_data))
     sure = [LikelihoodAnswer(-50.0 if i != 4 else 0.0, 1) for i in range(6)]

@@ -258,11 +258,13 @@ class Truthful(Choices):
 
 
 @task("truthfulqa", file="truthfulqa/TruthfulQA.csv", get="TruthfulQA.csv")
-def truthfulqa(source: Source) -> Choices:
+def truthfulqa(source: Source, *, primer: str | None = None) -> Choices:
     """TruthfulQA, common misconceptions (Lin et al. 2021, arXiv 2109.07958): MC1 and MC2.
 
-    Differs from the paper: no six questions with answers stand before.
+    In the paper six other questions with answers stand before each (appendix E, the "QA prompt").
+    They are not in its file of questions: `primer` names a text file that holds them.
     """
+    layout = Layout() if primer is None else Layout(f"{primer_of(source.name, primer)}\n\n")
 
     def read(row: Row) -> Iterator[TruthItem]:
         def listed(field: str) -> list[str]:
@@ -278,4 +280,21 @@ def truthfulqa(source: Source) -> Choices:
         )
         yield TruthItem(id_of(row), texts, 0, true=len(true))
 
-    return Truthful(**source.table(read, ","), normalisation="plain")
+    return Truthful(**source.table(read, ","), normalisation="plain", layout=layout)
+
+
+def primer_of(task: str, path: str) -> str:
+    """The text of a file that stands before each question, without white space around it.
+
+    Raises:
+      ValueError: the file cannot be read as text in UTF-8, or is empty.
+    """
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{task}: primer: got {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{task}: primer: got {path}, expected text in UTF-8") from error
+    if not text:
+        raise ValueError(f"{task}: primer: got an empty {path}, expected questions with answers")
+    return text
