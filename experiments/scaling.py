@@ -16,6 +16,7 @@ scaling.json, .md and .png are written last.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -23,7 +24,6 @@ from absl import flags
 from experiments.configs import experiment_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path, define_paths
-from gptjax.atomic_files import write_json, write_text
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.scaling.choices import COUNTS
 from gptjax.studies.changes import Changes, parse_values
@@ -63,7 +63,6 @@ _SHARES = (1e-4, 1e-3, 1e-2, 1.0)
 def main(argv: Sequence[str]) -> None:
     """Runs what of the study has not run yet, and reports it."""
     from gptjax.runs.initial.inherited import inherit
-    from gptjax.runs.life.claim import claimed
     from gptjax.scaling.recipes import recipe_for
     from gptjax.studies.scaling_laws import report
     from gptjax.studies.scaling_laws.ladder import automatic_sizes, parse_sizes
@@ -91,17 +90,7 @@ def main(argv: Sequence[str]) -> None:
     print("\n".join(report.plan_lines(study.rungs, study.target)), flush=True)
     if _PLAN.value:
         return
-    with claimed(root, "--workdir"):
-        for number, rung in enumerate(study.rungs, start=1):
-            print(f"--- run {number} of {len(study.rungs)}: {rung.name}", flush=True)
-            study.train(rung)
-        print(report.markdown(study.predict()), flush=True)
-        print("--- the large run", flush=True)
-        study.train(study.target)
-        summary = study.summary()
-        write_json(root / "scaling.json", summary)
-        write_text(root / "scaling.md", report.markdown(summary))
-        report.plot(summary, root / "scaling.png")
+    summary = study.run(partial(print, flush=True))
     print(report.markdown(summary))
     print(f"{root}: prediction.json, scaling.json, .md and .png are written")
 

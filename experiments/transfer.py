@@ -14,6 +14,7 @@ difference to the first system, with intervals.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -21,8 +22,6 @@ from absl import flags
 from experiments.configs import TRANSFERS, maker_named
 from experiments.flags.command_line import run
 from experiments.flags.paths import define_path
-from gptjax.atomic_files import write_json, write_text
-from gptjax.interrupted import Interrupted
 from gptjax.runs.caches import enable_compilation_cache
 from gptjax.studies.choices import EQUAL
 from gptjax.studies.transfer import report
@@ -56,29 +55,16 @@ _TASKS = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     """Runs what of the study has not run yet, and reports it."""
-    from gptjax.runs.life.claim import claimed
-    from gptjax.runs.provenance import provenance
-    from gptjax.studies.transfer.plan import check_tasks, plan
-    from gptjax.studies.transfer.summary import summarise
+    from gptjax.studies.transfer.study import run_study
 
     del argv
     enable_compilation_cache()
     study = maker_named(_EXPERIMENT.value, TRANSFERS, Transfer)()
     study = study.with_changes(_PRETRAIN.value, _TUNE.value, _TASKS.value)
     root = Path(_WORKDIR.value or f"runs/{_EXPERIMENT.value}")
-    runs = [x for seed in range(_SEEDS.value) for x in plan(study, root, _BUDGET.value, seed)]
-    check_tasks(study)
-    with claimed(root, "--workdir"):
-        for number, each in enumerate(runs, start=1):
-            said = f"{each.name}, {each.task or 'pretraining'}, seed {each.seed}"
-            print(f"--- run {number} of {len(runs)}: {said}", flush=True)
-            ended = each.train()
-            if ended.interrupted_by is not None:
-                raise Interrupted(ended.interrupted_by)
-        summary = summarise(study, runs, _BUDGET.value)
-        write_json(root / "transfer.json", summary | provenance())
-        write_text(root / "transfer.md", report.markdown(summary))
-        report.plot(summary, root / "transfer.png")
+    summary = run_study(
+        study, root, budget=_BUDGET.value, seeds=_SEEDS.value, say=partial(print, flush=True)
+    )
     print(report.markdown(summary))
     print(f"{root}: transfer.json, .md and .png are written")
 

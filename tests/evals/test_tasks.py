@@ -158,9 +158,9 @@ def test_a_primer_stands_before_each_question(tmp_path):
     assert best.context == "Q: Who wrote it?\nA: She did.\n\nQ: Is it cold?\nA:"
     assert best.continuation == " Yes."
     primer.write_text("\n")
-    with pytest.raises(ValueError, match="primer: got an empty .*primer.txt, expected questions"):
+    with pytest.raises(ValueError, match=r"primer: got an empty .*primer\.txt, expected questions"):
         only(f"truthfulqa(path={tmp_path}/questions.csv,primer={primer})")
-    with pytest.raises(ValueError, match="primer: got none.txt: No such file"):
+    with pytest.raises(ValueError, match=r"primer: got none\.txt: No such file"):
         only(f"truthfulqa(path={tmp_path}/questions.csv,primer=none.txt)")
 
 

@@ -5,14 +5,25 @@ import json
 
 import pytest
 
-from experiments.configs import EXPERIMENTS, experiment_named
+from experiments.configs import EXPERIMENTS, TRANSFERS, experiment_named
 from experiments.tables import TABLES
 from gptjax.config import resolve
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.paper_tables import report
 from gptjax.studies.paper_tables.plan import plan_lines
 from gptjax.studies.paper_tables.reproduce import config_of, folder_of, reproduce
-from gptjax.studies.paper_tables.table import Cell, Claim, Counted, Evaluated, Model, Reached, Table
+from gptjax.studies.paper_tables.table import (
+    Cell,
+    Claim,
+    Counted,
+    Elsewhere,
+    Evaluated,
+    Model,
+    Reached,
+    Studied,
+    Study,
+    Table,
+)
 from tests.support.binaries import call, registered
 
 PARTS = [
@@ -113,6 +124,91 @@ def test_a_table_is_filled_and_goes_on(table, tmp_path, monkeypatch):
     again = reproduce(whole, root, seeds=2, experiment=experiment_named, say=lambda line: None)
     kept = [cell for cell in summary["cells"] if cell["row"] != "broken"]
     assert again["cells"] == kept and not again["failed"]
+
+
+def test_a_study_fills_cells_and_its_failure_leaves_them_empty(tmp_path):
+    asked = []
+
+    def run(folder, seeds, data, say):
+        asked.append((str(folder), seeds, data))
+        return [{"won": 0.5 + number / 4} for number in range(seeds)]
+
+    def broken(*_):
+        raise ValueError("no data")
+
+    full = Elsewhere("another command")
+    won = Studied("pairs", lambda found: [100 * one["won"] for one in found])
+    cells = [
+        Cell("ours", "won", 71.0, "one", full, mini=won),
+        Cell("ours", "lost", None, "one", full),
+        Cell("theirs", "won", None, "one", full, mini=Studied("nothing", lambda _: [])),
+    ]
+    table = Table(
+        **{"name": "made:1", "title": "made up", "source": "nowhere"},
+        units={"won": "%", "lost": "%"},
+        cells=cells,
+        models={"one": Model("gpt2_small")},
+        claims=[Claim("it wins", lambda values: values["ours", "won"] - 50, "points")],
+        studies={
+            "pairs": Study(run, "a minute", "pairs"),
+            "nothing": Study(broken, "", "nothing"),
+        },
+    )
+    root = str(tmp_path)
+    summary = reproduce(table, root, seeds=3, data="files", experiment=experiment_named)
+    assert asked == [(f"{folder_of(table, root, 'mini')}/pairs", 3, "files")]
+    ours, lost, theirs = summary["cells"]
+    assert ours["values"] == [50, 75, 100] and ours["interval"] == "t over 3 seeds"
+    assert lost["why"] == "never run here: another command"
+    assert theirs["why"] == "not run: ValueError: no data" and summary["failed"]
+    assert summary["claims"][0]["effects"] == [0, 25, 50]
+    of_full = reproduce(table, root, form="full", experiment=experiment_named)
+    assert {cell["why"] for cell in of_full["cells"]} == {"never run here: another command"}
+    assert any(
+        "pairs: a minute; by itself: pairs" in x for x in plan_lines(table, experiment_named)
+    )
+
+
+def test_studies_of_tables_take_figures_of_systems_that_there_are():
+    """A cell's system and task are the study's, whose figures are shares."""
+    for name in ("gpt1:5", "bert:5"):
+        table = TABLES.get(name)()
+        (study,) = table.studies
+        systems = TRANSFERS.get(study)().systems
+        found = {
+            "tasks": {
+                task: {"systems": {x: {"values": [share, share + 0.01]} for x in systems}}
+                for task, share in {"CoLA": 0.1, "SST-2": 0.5, "STS-B": 0.3}.items()
+            }
+        }
+        expected = {"CoLA": 10, "SST-2": 50, "STS-B": 30, "average": 30}
+        for cell in table.cells:
+            if cell.mini is not None:
+                first = expected[cell.column]
+                assert cell.mini.of(found) == pytest.approx([first, first + 1])
+        ones = {cell.place: 1.0 for cell in table.cells}
+        assert [claim.effect(ones) for claim in table.claims] == [0.0] * len(table.claims)
+
+
+@pytest.mark.slow
+def test_a_table_runs_its_study(cache, tmp_path):
+    """BERT's table 5, hardly trained, with files as GLUE's SST-2 has them."""
+    (tmp_path / "glue_sst2").mkdir()
+    for name, count in (("train", 40), ("dev", 20)):
+        lines = (f"a {'good' if i % 2 else 'bad'} film number {i}\t{i % 2}\n" for i in range(count))
+        (tmp_path / "glue_sst2" / f"{name}.tsv").write_text("".join(lines))
+    few = "training.num_steps=2,training.eval_every=2,training.eval_batches=1,"
+    few += "checkpoint.every_steps=2,optimizer.warmup_steps=1,model.d_model=16,model.num_heads=2"
+    small = TRANSFERS.get("gpt_beside_bert")().with_changes(few, "task.epochs=1", None)
+    table, root = TABLES.get("bert:5")(), str(tmp_path / "tables")
+    with registered(TRANSFERS, gpt_beside_bert=lambda: small):
+        refused = reproduce(table, root, seeds=1, experiment=experiment_named)
+        summary = reproduce(table, root, seeds=1, data=str(tmp_path), experiment=experiment_named)
+    why = refused["cells"][0]["why"]
+    assert why == "not run: ValueError: --data: got none, expected a folder with the files of SST-2"
+    cells = {(cell["row"], cell["column"]): cell for cell in summary["cells"]}
+    assert 0 <= cells["BERT base", "SST-2"]["ours"] <= 100 and not summary["failed"]
+    assert cells["BERT base", "SQuAD"]["why"].startswith("never run here: python -m experiments")
 
 
 def test_a_table_is_shown_as_it_is(tmp_path):

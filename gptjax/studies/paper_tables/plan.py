@@ -14,6 +14,7 @@ from gptjax.studies.paper_tables.reproduce import (
     MakerOf,
     config_of,
     models_of,
+    studies_of,
     training_flops,
 )
 from gptjax.studies.paper_tables.table import Evaluated, Reached, StepTime, Table
@@ -50,4 +51,6 @@ def plan_lines(table: Table, experiment: MakerOf) -> Iterator[str]:
             )
             if form == "full":
                 yield f"    {model.command()}"
-        yield f"  together {total:.3g} FLOPs"
+        for key in studies_of(table, form):
+            yield f"  {key}: {table.studies[key].cost}; by itself: {table.studies[key].command}"
+        yield f"  together {total:.3g} FLOPs{' and the studies' if studies_of(table, form) else ''}"

@@ -4,14 +4,15 @@
 
 Each model and seed is a work directory ROOT/TABLE/FORM/MODEL/SEED, and goes on where it stopped.
 Models are trained in the order of their FLOPs, the cheapest first, so that what fails does so soon.
-A model that fails leaves its cells empty, with the reason; the rest goes on.
+A study of several stages has the directory ROOT/TABLE/FORM/STUDY. A model or a study that fails
+leaves its cells empty, with the reason; the rest goes on.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,50 +26,21 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import differences, to_dict
 from gptjax.studies.equal_budget.comparison import SAME
 from gptjax.studies.equal_budget.measure import measure_all
-from gptjax.studies.equal_budget.summary import t_interval
-from gptjax.studies.paper_tables.outcomes import Outcome, outcomes_of_run
+from gptjax.studies.paper_tables.filling import Measured, fill
+from gptjax.studies.paper_tables.outcomes import outcomes_of_run
+from gptjax.studies.paper_tables.summary import summarise
 from gptjax.studies.paper_tables.table import (
-    Cell,
-    Counted,
-    Elsewhere,
     Evaluated,
-    Measure,
     Model,
-    Place,
     Reached,
+    Say,
     StepTime,
+    Studied,
     Table,
 )
 
-Say = Callable[[str], None]
+FAILURES = (ValueError, OSError, FloatingPointError, RuntimeError)
 MakerOf = Callable[[str], Callable[[], ExperimentConfig]]
-
-
-@dataclasses.dataclass
-class Filled:
-    """A cell's outcome.
-
-    Attributes:
-      cell: what it is.
-      values: of each seed; [] where it was not measured.
-      low, high: the 95% interval: of Student's t over seeds, or of the one eval; None: none.
-      interval: how that was made.
-      how: see `Outcome`, of the first seed.
-      why: why there is no value.
-    """
-
-    cell: Cell
-    values: list[float] = dataclasses.field(default_factory=list)
-    low: float | None = None
-    high: float | None = None
-    interval: str | None = None
-    how: Mapping[str, Any] | None = None
-    why: str | None = None
-
-    @property
-    def ours(self) -> float | None:
-        """The mean over seeds."""
-        return sum(self.values) / len(self.values) if self.values else None
 
 
 def config_of(model: Model, form: str, experiment: MakerOf) -> ExperimentConfig | None:
@@ -109,7 +81,6 @@ def reproduce(
     """
     folder = folder_of(table, root, form)
     folder.mkdir(parents=True, exist_ok=True)
-    counts = {cell.place: Filled(cell) for cell in table.cells}
     costs: dict[str, dict[str, float]] = {}
     trained = models_of(table, form, Reached | Evaluated)
     needed = trained | models_of(table, form, StepTime)
@@ -124,7 +95,7 @@ def reproduce(
         for number in range(seeds):
             try:
                 costs[key] = _model(table, key, resolved[key], number, folder, say)
-            except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+            except FAILURES as error:
                 failures[key] = f"{type(error).__name__}: {error}"
                 say(f"{table.name}: {key} failed: {error}")
                 break
@@ -141,12 +112,26 @@ def reproduce(
         for key in order
         if key not in failures
     }
+    studies: dict[str, Any] = {}
+    for key in studies_of(table, form):
+        try:
+            say(f"--- {table.name}: {key}")
+            studies[key] = table.studies[key].run(folder / _folder(key), seeds, data, say)
+        except FAILURES as error:
+            failures[key] = f"{type(error).__name__}: {error}"
+            say(f"{table.name}: {key} failed: {error}")
     times = _step_times(table, form, resolved, folder)
-    for filled in counts.values():
-        _fill(filled, form, resolved, failures, times, outcomes)
-    summary = _summary(table, form, seeds, counts, costs, resolved) | {"limit": limit}
+    measured = Measured(resolved, failures, times, outcomes, studies)
+    filled = {cell.place: fill(cell, form, measured) for cell in table.cells}
+    summary = summarise(table, form, seeds, filled, costs) | {"limit": limit}
     write_json(folder / "table.json", {**summary, **provenance()})
     return summary
+
+
+def studies_of(table: Table, form: str) -> list[str]:
+    """The studies that cells are measured by, in the order of the table."""
+    measures = [cell.measured(form) for cell in table.cells]
+    return list(dict.fromkeys(each.study for each in measures if isinstance(each, Studied)))
 
 
 def models_of(table: Table, form: str, kind: Any) -> set[str]:
@@ -211,128 +196,3 @@ def _step_times(
 def _digest(config: ExperimentConfig) -> str:
     """Stands for a configuration."""
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _fill(
-    filled: Filled,
-    form: str,
-    configs: Mapping[str, ExperimentConfig],
-    failures: Mapping[str, str],
-    times: Mapping[str, float],
-    outcomes: Mapping[str, Sequence[Mapping[Measure, Outcome]]],
-) -> None:
-    """Gives one cell its values, or says why it has none."""
-    cell, measured = filled.cell, filled.cell.measured(form)
-    if cell.model in failures:
-        filled.why = f"not run: {failures[cell.model]}"
-    elif isinstance(measured, Elsewhere):
-        filled.why = f"never run here: {measured.by}"
-    elif cell.model not in configs:
-        filled.why = f"never run: {cell.model} has no {form} form"
-    elif isinstance(measured, Counted):
-        filled.values = [float(measured.of(configs[cell.model]))]
-    elif isinstance(measured, StepTime):
-        filled.values = [times[cell.model] / times[measured.than]]
-    else:
-        found = [of_seed[measured] for of_seed in outcomes[cell.model]]
-        filled.why = next((f"not measured: {one.why}" for one in found if one.why), None)
-        if filled.why is None:
-            filled.values = [one.value for one in found]
-            filled.how = found[0].how
-            _interval(filled, measured, found[0])
-
-
-def _interval(filled: Filled, measured: Reached | Evaluated, first: Outcome) -> None:
-    if len(filled.values) > 1:
-        over = t_interval(filled.values)
-        assert over["half_width"] is not None and over["mean"] is not None
-        filled.low = over["mean"] - over["half_width"]
-        filled.high = over["mean"] + over["half_width"]
-        filled.interval = f"t over {len(filled.values)} seeds"
-    elif first.figure is not None and isinstance(measured, Evaluated):
-        filled.low = first.figure.low * measured.factor
-        filled.high = first.figure.high * measured.factor
-        filled.interval = f"{first.figure.interval} over items"
-
-
-def _summary(
-    table: Table,
-    form: str,
-    seeds: int,
-    filled: Mapping[Place, Filled],
-    costs: Mapping[str, Mapping[str, float]],
-    configs: Mapping[str, ExperimentConfig],
-) -> dict[str, Any]:
-    cells = [
-        {
-            "row": one.cell.row,
-            "column": one.cell.column,
-            "unit": table.units[one.cell.column],
-            "published": one.cell.published,
-            "ours": one.ours,
-            "values": one.values,
-            "low": one.low,
-            "high": one.high,
-            "interval": one.interval,
-            "model": one.cell.model,
-            "how": one.how,
-            "why": one.why,
-        }
-        for one in filled.values()
-    ]
-    return {
-        "table": table.name,
-        "title": table.title,
-        "source": table.source,
-        "notes": table.notes,
-        "form": form,
-        "seeds": seeds,
-        "cells": cells,
-        "claims": [_judged(claim, filled, seeds) for claim in table.claims]
-        if form == "mini"
-        else [],
-        "models": {
-            key: {"command": table.models[key].command(), **costs.get(key, {})}
-            for key in table.models
-        },
-        "failed": any(str(one.why).startswith("not ") for one in filled.values()),
-    }
-
-
-class _Recorded(dict[Place, float]):
-    """Values that know which of them were asked for."""
-
-    def __init__(self, pairs: Iterable[tuple[Place, float]]):
-        super().__init__(pairs)
-        self.used: set[Place] = set()
-
-    def __getitem__(self, place: Place) -> float:
-        self.used.add(place)
-        return super().__getitem__(place)
-
-
-def _judged(claim: Any, filled: Mapping[Place, Filled], seeds: int) -> dict[str, Any]:
-    """The effect of a claim over seeds, and what is to be said of it."""
-    effects, used = [], set[Place]()
-    for number in range(seeds):
-        values = _Recorded(
-            (place, one.values[min(number, len(one.values) - 1)])
-            for place, one in filled.items()
-            if one.values
-        )
-        try:
-            effects.append(float(claim.effect(values)))
-        except KeyError:
-            return {"claim": claim.text, "unit": claim.unit, "verdict": "not measured"}
-        used |= values.used
-    over = t_interval(effects)
-    mean, half = over["mean"], over["half_width"]
-    assert mean is not None
-    row = {"claim": claim.text, "unit": claim.unit, "effects": effects, "effect": mean}
-    once = any(len(filled[place].values) < seeds for place in used)
-    if half is None or once or half == 0:
-        several = "of one measurement" if once or half is None else "the same for all seeds"
-        return {**row, "verdict": f"{several}: {'as claimed' if mean > 0 else 'not as claimed'}"}
-    low, high = mean - half, mean + half
-    verdict = "holds" if low > 0 else "does not hold" if high < 0 else "cannot be told from chance"
-    return {**row, "low": low, "high": high, "verdict": verdict}

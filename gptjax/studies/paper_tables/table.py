@@ -10,6 +10,7 @@ what the paper says of its cells, as a number that is above 0 where it holds.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gptjax.config import ExperimentConfig
@@ -17,6 +18,7 @@ from gptjax.registry import Registry
 
 Place = tuple[str, str]  # row, column
 Values = Mapping[Place, float]
+Say = Callable[[str], None]  # is told what goes on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +72,30 @@ class StepTime:
 
 
 @dataclasses.dataclass(frozen=True)
-class Elsewhere:
-    """A number that another command makes: a study of several stages, or one that is to come.
+class Studied:
+    """A figure of a study of several stages, which the table runs as a whole.
 
     Attributes:
-      by: the command, or what is missing.
+      study: key of `Table.studies`.
+      of: the figure of each seed in the cell's unit, from what the study returned.
+    """
+
+    study: str
+    of: Callable[[Any], Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """A number that another command makes.
+
+    Attributes:
+      by: the command.
     """
 
     by: str
 
 
-Measure = Counted | Reached | Evaluated | StepTime | Elsewhere
+Measure = Counted | Reached | Evaluated | StepTime | Studied | Elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +113,22 @@ class Model:
     def command(self) -> str:
         """What trains the full form."""
         return f"python -m experiments.train --experiment={self.experiment}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What trains several models in several stages, for cells that are `Studied`.
+
+    Attributes:
+      run: does what is not done yet below a folder, for so many seeds, with the folder of the
+        evals' files or None; returns what the cells are figured from.
+      cost: of the mini form, for people.
+      command: what runs it by itself.
+    """
+
+    run: Callable[[Path, int, str | None, Say], Any]
+    cost: str
+    command: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +187,7 @@ class Table:
       cells: in reading order.
       models: by key.
       claims: of the mini form.
+      studies: by key.
       notes: how the mini form differs from the paper, and what is missing.
     """
 
@@ -166,6 +198,7 @@ class Table:
     cells: Sequence[Cell]
     models: Mapping[str, Model]
     claims: Sequence[Claim] = ()
+    studies: Mapping[str, Study] = dataclasses.field(default_factory=dict)
     notes: str = ""
 
     def __post_init__(self):
@@ -173,6 +206,9 @@ class Table:
         assert len(set(places)) == len(places), "a cell stands twice"
         assert {cell.model for cell in self.cells} <= {*self.models}, "a model is missing"
         assert {cell.column for cell in self.cells} <= {*self.units}, "a unit is missing"
+        measures = [cell.measured(form) for cell in self.cells for form in ("full", "mini")]
+        studied = {each.study for each in measures if isinstance(each, Studied)}
+        assert studied == {*self.studies}, "a study is missing, or of no cell"
 
 
 TABLES: Registry[Callable[[], Table]] = Registry("table")

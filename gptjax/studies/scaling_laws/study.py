@@ -1,22 +1,21 @@
 """A whole study: trains the ladder, predicts, only then trains the target, and reports the error.
 
 study = planned("scaling_smoke", base, Path("runs/scaling"), "non_embedding", sizes, 0.01)
-for rung in study.rungs:
-    study.train(rung)
-study.predict()
-study.train(study.target)
-summary = study.summary()
+summary = study.run()
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gptjax.atomic_files import write_json, write_text
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.interrupted import Interrupted
+from gptjax.runs.life.claim import claimed
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
+from gptjax.studies.scaling_laws import report
 from gptjax.studies.scaling_laws.ladder import FEWEST, Rung, check_alike, ladder
 from gptjax.studies.scaling_laws.prediction import FILE, read_prediction, write_prediction
 from gptjax.training.reporting.metrics import read_metrics
@@ -45,6 +44,31 @@ class Study:
     def workdir(self, rung: Rung) -> WorkDirectory:
         """Where a run of the ladder, or the target, lives."""
         return WorkDirectory(str(self.places["target" if rung is self.target else rung.name]))
+
+    def run(self, say: Callable[[str], None] = print) -> dict[str, Any]:
+        """Does what of the study is not done yet; returns what `summary` does.
+
+        prediction.json is written before the large run starts, scaling.json, .md and .png last.
+
+        Args:
+          say: is told which run is next, and the prediction.
+
+        Raises:
+          ValueError: see `predict`; or the directory is in use.
+          Interrupted: a signal ended a run; the same call goes on.
+        """
+        with claimed(self.root, "--workdir"):
+            for number, rung in enumerate(self.rungs, start=1):
+                say(f"--- run {number} of {len(self.rungs)}: {rung.name}")
+                self.train(rung)
+            say(report.markdown(self.predict()))
+            say("--- the large run")
+            self.train(self.target)
+            summary = self.summary()
+            write_json(self.root / "scaling.json", summary)
+            write_text(self.root / "scaling.md", report.markdown(summary))
+            report.plot(summary, self.root / "scaling.png")
+        return summary
 
     def train(self, rung: Rung) -> float:
         """Trains a run to its end, unless that is done; returns its held-out loss.
