@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.configs.transformer import TABLE_3, transformer_smoke
+from experiments.configs.transformer import TABLE_3, initial_std, transformer_smoke
 from gptjax.config import ExperimentConfig
 from gptjax.studies.paper_tables.table import TABLES, Cell, Claim, Model, Reached, Table
 
@@ -19,8 +19,8 @@ _MINI: Mapping[str, Mapping[str, Any]] = {
     "b_32_keys": {"model.d_head": 8, "model.d_value": 16},
     "c_2_layers": {"model.num_layers": 1},
     "c_8_layers": {"model.num_layers": 3},
-    "c_256_wide": {"model.d_model": 32, "model.init_std": 32**-0.5},
-    "c_1024_wide": {"model.d_model": 128, "model.init_std": 128**-0.5},
+    "c_256_wide": {"model.d_model": 32, "model.init_std": initial_std(32, 256)},
+    "c_1024_wide": {"model.d_model": 128, "model.init_std": initial_std(128, 256)},
     "c_1024_hidden": {"model.d_ff": 128},
     "c_4096_hidden": {"model.d_ff": 512},
     "d_no_dropout": {"model.embedding_dropout": 0.0, "model.residual_dropout": 0.0},
