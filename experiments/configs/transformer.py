@@ -193,8 +193,8 @@ for _name, _row in TABLE_3.items():
 def transformer_smoke() -> TranslationConfig:
     """The Transformer's architecture and recipe, in under a minute on two CPU cores.
 
-    It learns to put English words for numbers into German ones. Expected: a perplexity of 1.1 on
-    held-out numbers, of which 87% are right to the letter by beams.
+    It learns to put English words for numbers into German ones. Expected: a perplexity of 1.07 on
+    held-out numbers, of which 92% are right to the letter by beams.
     """
     paper = transformer_base()
     return dataclasses.replace(
