@@ -23,14 +23,16 @@ def log_probs_whole(
     lengths: jax.Array,
     targets: jax.Array,
     at: jax.Array,
+    images: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities of targets in inputs [B, T], the first `lengths` [B] of which are texts.
 
-    Other arguments and the result are those of `_log_probs`.
+    `images` [B, N, H, W, C] are those of the texts; None: they have none. Other arguments and the
+    result are those of `_log_probs`.
     """
     segments = padding_segments(model.config, lengths, inputs.shape[1])
-    variables = {"params": params}
-    made: Any = model.apply(variables, inputs, segment_ids=segments, method="hidden")
+    variables, shown = {"params": params}, {} if images is None else {"images": images}
+    made: Any = model.apply(variables, inputs, segment_ids=segments, method="hidden", **shown)
     return _log_probs(model, params, made[0], targets, at)
 
 

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 
 from gptjax.attention import scores
 from gptjax.config import Config, ExperimentConfig
+from gptjax.data.image_text.rows import ImageForm
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import attention_cycle, looks_ahead
@@ -116,6 +117,11 @@ class Kind(abc.ABC, Generic[Config]):
         """Random parameters."""
         inputs = [jnp.zeros(each.shape, each.dtype) for each in self.inputs(config)]
         return self.model(config).init(key, *inputs)["params"]
+
+    def images(self, config: Config) -> ImageForm | None:
+        """What images of a prompt are for the model; None: it reads none among its text."""
+        del config
+        return None
 
     def shapes(self, config: Config) -> Any:
         """The tree that `init` makes, of `ShapeDtypeStruct`."""

@@ -77,6 +77,17 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
     def model(self, config: ImageTextConfig, **attributes: Any) -> ImageGPT:
         return ImageGPT(config.model, **attributes)
 
+    def images(self, config: ImageTextConfig) -> ImageForm:
+        vision, section = config.model.vision, config.image_text
+        return ImageForm(
+            config.model.text_places,
+            vision.image_size,
+            vision.num_channels,
+            section.fit,
+            hidden=section.hide == IMAGES,
+            first=section.place == "first",
+        )
+
     def loss(self, config: ImageTextConfig, model: Any) -> Loss:
         loss, section = language_model(model, config.training.loss_chunk), config.image_text
         if self.frozen(config):
@@ -130,7 +141,7 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
     def prepare(self, config: ImageTextConfig) -> Task:
         """Reads the documents; see `Kind.prepare`."""
         tokenizer, section = image_tokenizer(config), config.image_text
-        form = image_form(config)
+        form = self.images(config)
         learned, held_out = together(lambda: documents_of(config))
         pack = functools.partial(
             pack_image_text,
@@ -189,24 +200,6 @@ def _with_encoder_fixed(loss: Loss) -> Loss:
         return loss({**params, ENCODER: jax.lax.stop_gradient(params[ENCODER])}, batch, rng)
 
     return fixed
-
-
-def image_form(config: ImageTextConfig) -> ImageForm:
-    """What images are for the model of a resolved configuration."""
-    vision, section = config.model.vision, config.image_text
-    return ImageForm(
-        config.model.text_places,
-        vision.image_size,
-        vision.num_channels,
-        section.fit,
-        hidden=section.hide == IMAGES,
-        first=section.place == "first",
-    )
-
-
-def form_of_images(config: Any) -> ImageForm | None:
-    """What images are for the model of a resolved configuration of any kind; None: nothing."""
-    return image_form(config) if isinstance(config, ImageTextConfig) else None
 
 
 def image_tokenizer(config: ImageTextConfig) -> ImageTokenizer:
