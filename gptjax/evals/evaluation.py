@@ -74,7 +74,8 @@ class Asking:
           seed: of the draws of shots, and of resamples.
 
         Raises:
-          ValueError: shots that the task does not have or the context does not hold.
+          ValueError: shots that the task does not have or the context does not hold; pictures,
+            with a model of text alone.
         """
         prompts = Prompts(task, seed)
         if isinstance(shots, str):
@@ -85,6 +86,10 @@ class Asking:
         self.shots, self._task, self._seed = shots, task, seed
         self._asked = [prompts.requests(item, shots) for item in task.items]
         self.requests = list(itertools.chain.from_iterable(self._asked))
+        try:
+            model.check(self.requests)
+        except ValueError as error:
+            raise ValueError(f"{task.name}: {error}") from error
 
     def result(self, answers: Sequence[Answer], dirty: frozenset[str] | None = None) -> Result:
         """The result of the answers to `requests`.

@@ -31,6 +31,10 @@ class Reader(Protocol):
 
     context_length: int
 
+    def check(self, requests: Sequence[Request]) -> None:
+        """Refuses (ValueError) requests that it cannot read, whatever their length."""
+        ...
+
     def fit(self, requests: Sequence[Likelihood | Generation]) -> Sequence[bool]:
         """Whether each request can be answered without that what it shows is cut."""
         ...

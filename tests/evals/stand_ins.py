@@ -25,6 +25,9 @@ class Counting:
         self.content_hash, self.asked = name, []
         self._writes, self._fails_after = writes or {}, fails_after
 
+    def check(self, requests: Sequence[Request]) -> None:
+        pass
+
     def fit(self, requests: Sequence[Likelihood | Generation]) -> list[bool]:
         return [len(text_of(each)) <= room_of(each, self.context_length) for each in requests]
 

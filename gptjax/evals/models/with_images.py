@@ -42,6 +42,9 @@ class ImageReader:
         parts = self._form.arranged(interleaved(text, pictures).parts)
         return encode_parts(parts, self._tokenizer, self._form.tokens).ids
 
+    def check(self, requests: Iterable[Request]) -> None:
+        """Refuses nothing: it reads text and pictures."""
+
     def fit(self, requests: Sequence[Likelihood | Generation]) -> list[bool]:
         """Whether each can be answered, as all of it must be read."""
         sizes: dict[tuple[str, tuple[Picture, ...]], int] = {}
@@ -82,7 +85,7 @@ class ImageLanguageModel(LanguageModel):
         self._samplers: dict[float, Sampler] = {}
 
     def check(self, requests: Iterable[Request]) -> None:
-        del requests
+        """Refuses nothing, as `ImageReader`."""
 
     def fit(self, requests: Sequence[Likelihood | Generation]) -> list[bool]:
         fitting: dict[int, bool] = {}
