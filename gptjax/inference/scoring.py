@@ -26,13 +26,14 @@ from gptjax.attention.sight import out_of_sight
 from gptjax.compiled import compiled
 from gptjax.inference.decoding import checked_params
 from gptjax.inference.log_probs import (
+    Score,
+    TextLoss,
     alternatives_whole,
     log_probs_after,
     log_probs_whole,
 )
 from gptjax.inference.prefill import PIECE, Prefill, bucket, padded_images
 from gptjax.inference.requests import check_number, check_tokens, raise_failure
-from gptjax.inference.scores import Score, TextLoss
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle
 
