@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from gptjax.data.image_text.documents import ImageText, load_image_text
+from gptjax.data.image_text.shots import SEPARATOR
 from gptjax.data.pictures.picture import Picture
 from gptjax.evals.forms.choices import COUNTS, ChoiceItem, Choices
 from gptjax.evals.forms.free_text import FreeText, TextItem, stripped_match
 from gptjax.evals.registry import Source, task
+from gptjax.evals.task import Layout
 from gptjax.registry import unknown_name
 
+_LAYOUT = Layout(separator=SEPARATOR)
 MOST_CHOICES = 100  # of an item whose own choices are not given
 
 
@@ -111,7 +114,12 @@ def image_choices(
             group=document.group,
         )
 
-    return ImageChoices(source.name, *_items(item, held_out, learned), normalisation=normalisation)
+    return ImageChoices(
+        source.name,
+        *_items(item, held_out, learned),
+        layout=_LAYOUT,
+        normalisation=normalisation,
+    )
 
 
 @task("image_answers")
@@ -155,6 +163,7 @@ def answers_of(
     return ImageAnswers(
         name,
         *_items(item, items, training),
+        layout=_LAYOUT,
         scores={"exact_match": stripped_match},
         max_new_tokens=max_new_tokens,
         num_beams=num_beams,
