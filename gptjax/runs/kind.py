@@ -13,7 +13,7 @@ import dataclasses
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ from jax.sharding import Mesh
 
 from gptjax.attention import scores
 from gptjax.config import Config, ExperimentConfig
-from gptjax.data.image_text.rows import ImageForm
 from gptjax.models.gpt import GPT
 from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.models.transformer import attention_cycle, looks_ahead
@@ -42,6 +41,9 @@ from gptjax.tokenization import Tokenizer
 from gptjax.training.lora import adapter_count, targeted_kernels
 from gptjax.training.losses import Loss, language_model
 from gptjax.training.reporting.curves import Curves
+
+if TYPE_CHECKING:  # 0.1 s that runs of text need not wait for
+    from gptjax.data.image_text.rows import ImageForm
 
 Saving = tuple[str, Any, str]  # a field by its path, a value that takes less memory, and its price
 
@@ -118,7 +120,7 @@ class Kind(abc.ABC, Generic[Config]):
         inputs = [jnp.zeros(each.shape, each.dtype) for each in self.inputs(config)]
         return self.model(config).init(key, *inputs)["params"]
 
-    def images(self, config: Config) -> ImageForm | None:
+    def images(self, config: Config) -> "ImageForm | None":
         """What images of a prompt are for the model; None: it reads none among its text."""
         del config
         return None
