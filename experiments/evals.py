@@ -60,7 +60,7 @@ _LIST = flags.DEFINE_boolean("list", False, "Lists the tasks, their options and 
 def main(argv: Sequence[str]) -> None:
     """Prints the table and writes the files."""
     from gptjax.evals.evaluation import number_of_shots
-    from gptjax.evals.language_model import of_run
+    from gptjax.evals.models.of_runs import of_run
     from gptjax.evals.report import lines, write
     from gptjax.evals.study import Study, dirty_items, place_of, some_items
     from gptjax.evals.tasks import load_tasks

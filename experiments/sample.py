@@ -5,7 +5,7 @@ echo "The function" | python -m experiments.sample --workdir=runs/demo --tempera
 python -m experiments.sample --workdir=runs/demo --prompt= --num_samples=3   # from nothing
 python -m experiments.sample --workdir=runs/demo --prompt="A list" --num_beams=4
 python -m experiments.sample --workdir=runs/sft --prompt="copy: fox jar"   # answers a user's turn
-python -m experiments.sample --workdir=runs/kosmos --prompt="<image> is" --image=seven.png
+python -m experiments.sample --workdir=runs/kosmos --prompt="<image> is" --image=seven.png --shots=4
 
 With a chat tokenizer the prompt is a user's turn, and the text ends with the assistant's; with
 --nochat it is text like any other.
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     workdir = WorkDirectory(_WORKDIR.value)
     connect(lambda: workdir.config().parallelism)
     tokenizer, model = workdir.tokenizer(), workdir.model()
-    asked = prompt_of_flags(tokenizer, workdir.config())
+    asked = prompt_of_flags(tokenizer, workdir.config(), _SEED.value)
     sampler = sampler_of_flags(model.config.vocab_size, _NUM_BEAMS.value is not None, asked.banned)
     options = {
         "max_new_tokens": _MAX_NEW_TOKENS.value,

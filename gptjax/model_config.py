@@ -155,6 +155,10 @@ class ModelConfig:
         """Whether text reads images by cross attention, outside the text."""
         return False
 
+    def has_room_for(self, count: int) -> bool:
+        """Whether a text may have so many images, if the context has places for them."""
+        return count == 0
+
     def check_images(self, tokens: Any, count: int) -> None:
         """Refuses (ValueError) so many images that tokens [n] have no places for, or too few."""
         del tokens

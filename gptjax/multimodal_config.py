@@ -78,6 +78,9 @@ class MultimodalConfig(ModelConfig):
         """Places that an image takes in the text; its connector makes `image_places` of it."""
         return 0 if self.crosses else self.image_places
 
+    def has_room_for(self, count: int) -> bool:
+        return not self.crosses or count <= self.cross_images
+
     def check_images(self, tokens: Any, count: int) -> None:
         """Refuses images that tokens [n] have no places for, or that they have other places for.
 
@@ -87,7 +90,7 @@ class MultimodalConfig(ModelConfig):
         """
         if self.crosses:
             marks = int((tokens == self.image_mark).sum())
-            if marks != count or count > self.cross_images:
+            if marks != count or not self.has_room_for(count):
                 raise ValueError(
                     f"images: got {count}, expected as many as the prompt has marks for, {marks}, "
                     f"and at most model.cross_images = {self.cross_images}"

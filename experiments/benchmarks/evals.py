@@ -30,7 +30,7 @@ from experiments.benchmarks.pytorch.program import torch_program
 from experiments.benchmarks.registry import SUITES
 from experiments.configs import EXPERIMENTS
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
-from gptjax.evals.language_model import LanguageModel
+from gptjax.evals.models.language_model import LanguageModel
 from gptjax.evals.requests import Generation, Likelihood, LikelihoodAnswer
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler

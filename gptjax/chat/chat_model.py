@@ -22,9 +22,9 @@ from gptjax.inference.beam import BeamSearch
 from gptjax.inference.generate import Generator
 from gptjax.inference.scoring import Scorer
 from gptjax.judging.named_rewards import load_rewards
+from gptjax.runs.kind import kind_of
 from gptjax.runs.run_file import read_run
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.tasks.image_text.kind import form_of_images
 from gptjax.tokenization import ChatTokenizer, ImageTokenizer, Tokenizer
 
 Ranker = Callable[[Sequence[Conversation], Sequence[str]], np.ndarray]
@@ -80,7 +80,7 @@ class ChatModel:
         Raises:
           ValueError: there is no such run, checkpoint or reward, or it is of another kind.
         """
-        model, tokenizer = workdir.model(), workdir.tokenizer()
+        model, tokenizer, config = workdir.model(), workdir.tokenizer(), workdir.config()
         params = workdir.params(workdir.resolve_step(step))
         generator = Generator(
             model,
@@ -102,7 +102,7 @@ class ChatModel:
             rankers=made,
             made=began,
             experiment=read_run(workdir.path, workdir.given_as)["experiment"],
-            images=form_of_images(workdir.config()),
+            images=kind_of(config).images(config),
         )
 
     @property

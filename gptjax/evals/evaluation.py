@@ -15,20 +15,14 @@ import numpy as np
 from gptjax.evals.answer_store import Answering, AnswerStore, Progress
 from gptjax.evals.metrics import Columns, Figure
 from gptjax.evals.requests import Answer
-from gptjax.evals.shots import Prompts, checked, most_that_fit
+from gptjax.evals.shots import Prompts, Reader, checked, most_that_fit
 from gptjax.evals.task import Judged, Task
 
 FIT = "fit"  # in place of a number of shots: as many as the context allows
 
 
-class Model(Answering, Protocol):
-    """What is evaluated: answers requests and counts tokens."""
-
-    context_length: int
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text."""
-        ...
+class Model(Answering, Reader, Protocol):
+    """What is evaluated: answers requests, and says which fit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,17 +74,22 @@ class Asking:
           seed: of the draws of shots, and of resamples.
 
         Raises:
-          ValueError: shots that the task does not have or the context does not hold.
+          ValueError: shots that the task does not have or the context does not hold; pictures,
+            with a model of text alone.
         """
         prompts = Prompts(task, seed)
         if isinstance(shots, str):
             most = prompts.available()
-            shots = most_that_fit(prompts, model.count, model.context_length, most)
+            shots = most_that_fit(prompts, model, most)
         else:
-            checked(prompts, shots, model.count, model.context_length)
+            checked(prompts, shots, model)
         self.shots, self._task, self._seed = shots, task, seed
         self._asked = [prompts.requests(item, shots) for item in task.items]
         self.requests = list(itertools.chain.from_iterable(self._asked))
+        try:
+            model.check(self.requests)
+        except ValueError as error:
+            raise ValueError(f"{task.name}: {error}") from error
 
     def result(self, answers: Sequence[Answer], dirty: frozenset[str] | None = None) -> Result:
         """The result of the answers to `requests`.

@@ -9,7 +9,7 @@ from typing import Any
 
 from gptjax.evals.answer_store import AnswerStore
 from gptjax.evals.evaluation import evaluate
-from gptjax.evals.language_model import of_run
+from gptjax.evals.models.of_runs import of_run
 from gptjax.evals.task import Task
 from gptjax.runs.workdir import WorkDirectory
 

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gptjax.data.dialogue.chat_format import Message
-from gptjax.evals.language_model import LanguageModel, of_run
+from gptjax.evals.models.language_model import LanguageModel
+from gptjax.evals.models.of_runs import of_run
 from gptjax.evals.requests import (
     Answer,
     Generation,

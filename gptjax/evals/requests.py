@@ -4,13 +4,16 @@ r"""The three kinds of question that an eval asks of a language model.
     Rolling("A whole text.")                           # how probable is a text of any length?
     Generation("Q: 2 + 2\nA:", stop=("\n",))           # what does the model write?
 
-Each is text and numbers only, so that its hash stands for it: `key(request)`.
+Each is text, numbers and pictures, so that its hash stands for it: `key(request)`. Where there are
+pictures, each stands where its text has `<image>`.
 """
 
 import dataclasses
 import hashlib
 import json
 from typing import Any
+
+from gptjax.data.pictures.picture import Picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +24,12 @@ class Likelihood:
       context: text before it; empty: the start of a document. Of one that does not fit, the end is
         taken. White space at its end is read as the continuation's.
       continuation: text, not empty.
+      pictures: of the context, which then must fit, and is divided from the continuation as it is.
     """
 
     context: str
     continuation: str
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Generation:
       temperature: 0: the most probable tokens; with beams it is 0.
       seed: of the draws, with temperatures above 0.
       draw: equal prompts with other draws have other answers.
+      pictures: of the prompt, which then must fit.
     """
 
     prompt: str
@@ -66,9 +72,28 @@ class Generation:
     temperature: float = 0.0
     seed: int = 0
     draw: int = 0
+    pictures: tuple[Picture, ...] = ()
 
 
 Request = Likelihood | Rolling | Generation
+
+
+def pictures_of(request: Request) -> tuple[Picture, ...]:
+    """The pictures of a request; () of one that has no place for any."""
+    return () if isinstance(request, Rolling) else request.pictures
+
+
+def text_of(request: Likelihood | Generation) -> str:
+    """The text that has to fit the context."""
+    is_prompt = isinstance(request, Generation)
+    return request.prompt if is_prompt else request.context + request.continuation
+
+
+def room_of(request: Likelihood | Generation, context_length: int) -> int:
+    """Tokens of `text_of` that fit; of a continuation the last one is not read."""
+    if isinstance(request, Likelihood):
+        return context_length + 1
+    return room_for_prompt(context_length, request.max_new_tokens)
 
 
 def room_for_prompt(context_length: int, max_new_tokens: int | None) -> int:
@@ -118,7 +143,9 @@ Answer = LikelihoodAnswer | GenerationAnswer
 
 def key(request: Request) -> str:
     """The SHA-256, in hexadecimal, of the kind of a request and all its fields."""
-    fields = {"kind": type(request).__name__, **dataclasses.asdict(request)}
+    fields = {"kind": type(request).__name__, **vars(request)}
+    if pictures := fields.pop("pictures", ()):
+        fields["pictures"] = [picture.digest for picture in pictures]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,21 +5,39 @@ takes K as large as the context allows. The draws depend on the seed and the ite
 shots are the first K of more.
 
     before = Prompts(task, seed=0).before(item, shots=8)
-    most_that_fit(prompts, model.count, context_length, most=32)
+    most_that_fit(prompts, model, most=32)
 """
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from gptjax.evals.requests import Generation, Likelihood, Request, room_for_prompt
+from gptjax.evals.requests import Generation, Likelihood, Request, Rolling
 from gptjax.evals.task import Task
 
 MOST_SHOTS = 100
 
-CountTokens = Callable[[Sequence[str]], Sequence[int]]
+
+class Reader(Protocol):
+    """What shots have to fit.
+
+    Attributes:
+      context_length: tokens that it reads at most.
+    """
+
+    context_length: int
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """Refuses (ValueError) requests that it cannot read, whatever their length."""
+        ...
+
+    def fit(self, requests: Sequence[Likelihood | Generation]) -> Sequence[bool]:
+        """Whether each request can be answered without that what it shows is cut."""
+        ...
 
 
 class Prompts:
@@ -41,10 +59,8 @@ class Prompts:
         digest = hashlib.sha256(f"{self._seed} {item.id}".encode()).digest()
         rng = np.random.default_rng(list(digest))
         drawn = rng.choice(len(pool), min(MOST_SHOTS + 1, len(pool)), replace=False)
-        own = self.task.shown(item)
-        others = [
-            pool[i] for i in drawn if pool[i].id != item.id and self.task.shown(pool[i]) != own
-        ]
+        own = self._shown(item)
+        others = [pool[i] for i in drawn if pool[i].id != item.id and self._shown(pool[i]) != own]
         if not others:
             raise ValueError(
                 f"shots: got {count} for {self.task.name}, which has no training split here, "
@@ -64,8 +80,22 @@ class Prompts:
         return self.task.layout_of(item).before(shown)
 
     def requests(self, item: Any, shots: int) -> list[Request]:
-        """What a model is asked about an item."""
-        return self.task.requests(item, self.before(item, shots))
+        """What a model is asked about an item; pictures are those of the shots, then its own."""
+        asked = self.task.requests(item, self.before(item, shots))
+        shown = [*self.shots(item, shots), item]
+        pictures = tuple(itertools.chain.from_iterable(map(self.task.pictures, shown)))
+        if not pictures:
+            return asked
+        return [
+            request
+            if isinstance(request, Rolling)
+            else dataclasses.replace(request, pictures=pictures)
+            for request in asked
+        ]
+
+    def _shown(self, item: Any) -> tuple[Any, ...]:
+        """What of an item would give its answer away, if it were a shot."""
+        return self.task.shown(item), self.task.pictures(item)
 
     def available(self) -> int:
         """The most shots that each item can have, whatever the context."""
@@ -78,48 +108,35 @@ class Prompts:
         return min(fewest, MOST_SHOTS)
 
 
-def unfit(prompts: Prompts, shots: int, count: CountTokens, context_length: int) -> set[str]:
-    """The ids of items that exceed the context with so many shots.
-
-    Args:
-      prompts: of the task.
-      shots: K.
-      count: tokens of each of several texts.
-      context_length: tokens that fit; of a continuation the last one is not read.
-    """
-    texts, owners, room = [], [], []
+def unfit(prompts: Prompts, shots: int, model: Reader) -> set[str]:
+    """The ids of items that exceed the context of a model with so many shots."""
+    asked, owners = [], []
     for item in prompts.task.items:
         for request in prompts.requests(item, shots):
-            if isinstance(request, Likelihood):
-                texts.append(request.context + request.continuation)
-                room.append(context_length + 1)
-            elif isinstance(request, Generation):
-                texts.append(request.prompt)
-                room.append(room_for_prompt(context_length, request.max_new_tokens))
-            else:
-                continue
-            owners.append(item.id)
-    counts = count(texts) if texts else []
-    return {id for id, size, most in zip(owners, counts, room, strict=True) if size > most}
+            if not isinstance(request, Rolling):
+                asked.append(request)
+                owners.append(item.id)
+    fitting = model.fit(asked) if asked else []
+    return {id for id, fits in zip(owners, fitting, strict=True) if not fits}
 
 
-def most_that_fit(prompts: Prompts, count: CountTokens, context_length: int, most: int) -> int:
+def most_that_fit(prompts: Prompts, model: Reader, most: int) -> int:
     """The largest K, `most` at most, with which no item exceeds the context that fits it without.
 
     Items that are too long without a shot are not counted: their contexts are cut.
     """
-    alone = unfit(prompts, 0, count, context_length)
+    alone = unfit(prompts, 0, model)
     low, high = 0, 0 if len(alone) == len(prompts.task.items) else most
     while low < high:
         middle = (low + high + 1) // 2
-        if unfit(prompts, middle, count, context_length) <= alone:
+        if unfit(prompts, middle, model) <= alone:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def checked(prompts: Prompts, shots: int, count: CountTokens, context_length: int) -> None:
+def checked(prompts: Prompts, shots: int, model: Reader) -> None:
     """Refuses shots that exceed the context.
 
     Raises:
@@ -127,12 +144,11 @@ def checked(prompts: Prompts, shots: int, count: CountTokens, context_length: in
     """
     if not shots:
         return
-    alone = unfit(prompts, 0, count, context_length)
-    over = unfit(prompts, shots, count, context_length)
+    alone, over = unfit(prompts, 0, model), unfit(prompts, shots, model)
     if over - alone or len(alone) == len(prompts.task.items):
-        fit = most_that_fit(prompts, count, context_length, shots)
+        fit = most_that_fit(prompts, model, shots)
         raise ValueError(
             f"shots: got {shots} for {prompts.task.name}, with which {len(over)} of "
-            f"{len(prompts.task.items)} items exceed the context of {context_length} tokens, "
+            f"{len(prompts.task.items)} items exceed the context of {model.context_length} tokens, "
             f"expected {fit} at most"
         )

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
+from gptjax.data.pictures.picture import Picture
 from gptjax.evals.metrics import Metric
 from gptjax.evals.requests import Answer, Request
 
@@ -89,6 +90,11 @@ class Task(abc.ABC, Generic[Item]):
         """The items that shots for `item` are drawn from; it is not among its own shots."""
         del item
         return self.training
+
+    def pictures(self, item: Item) -> tuple[Picture, ...]:
+        """The pictures of an item, in the order of its places for them; (): it is text alone."""
+        del item
+        return ()
 
     def layout_of(self, item: Item) -> Layout:
         """How shots and `item` become one text."""

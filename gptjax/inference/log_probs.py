@@ -1,19 +1,68 @@
-"""The device's side of scoring: log-probabilities of targets, and whether they are the best tokens.
+"""Scores, and the device's side of them: log-probabilities of targets, and whether they are best.
 
 Logits are made a part at a time, and for the tokens that are scored only.
 
     log_probs, best = log_probs_whole(model, params, inputs, lengths, targets, at)
 """
 
+import dataclasses
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache, padding_segments
 
 LOGITS = 1 << 24  # that are held at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Log-probabilities of a continuation.
+
+    Attributes:
+      log_probs: float32 [n], of each of its tokens given all before it, in nats.
+      greedy: whether greedy decoding would have written it: each token is the most probable one.
+    """
+
+    log_probs: np.ndarray
+    greedy: bool
+
+    @property
+    def total(self) -> float:
+        """The continuation's log-probability, in nats."""
+        return float(self.log_probs.sum(dtype=np.float64))
+
+    @property
+    def mean(self) -> float:
+        """Mean log-probability of a token, in nats."""
+        return self.total / self.log_probs.size
+
+
+@dataclasses.dataclass(frozen=True)
+class TextLoss:
+    """The negative log-probability of a text.
+
+    Attributes:
+      nats: of all its tokens but the first.
+      tokens: how many those are, or are counted of them.
+    """
+
+    nats: float
+    tokens: int
+
+    @property
+    def per_token(self) -> float:
+        """Nats a token."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity: the exponential of the nats a token, infinite past what a float holds."""
+        return math.inf if self.per_token > 700 else math.exp(self.per_token)
 
 
 def log_probs_whole(
@@ -23,14 +72,16 @@ def log_probs_whole(
     lengths: jax.Array,
     targets: jax.Array,
     at: jax.Array,
+    images: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities of targets in inputs [B, T], the first `lengths` [B] of which are texts.
 
-    Other arguments and the result are those of `_log_probs`.
+    `images` [B, N, H, W, C] are those of the texts; None: they have none. Other arguments and the
+    result are those of `_log_probs`.
     """
     segments = padding_segments(model.config, lengths, inputs.shape[1])
-    variables = {"params": params}
-    made: Any = model.apply(variables, inputs, segment_ids=segments, method="hidden")
+    variables, shown = {"params": params}, {} if images is None else {"images": images}
+    made: Any = model.apply(variables, inputs, segment_ids=segments, method="hidden", **shown)
     return _log_probs(model, params, made[0], targets, at)
 
 

@@ -13,7 +13,6 @@ Source: GPT-3 chooses answers by the log-probability of their tokens, also over 
 evaluation of `transformers`.
 """
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -27,62 +26,19 @@ from gptjax.attention.sight import out_of_sight
 from gptjax.compiled import compiled
 from gptjax.inference.decoding import checked_params
 from gptjax.inference.log_probs import (
+    Score,
+    TextLoss,
     alternatives_whole,
     log_probs_after,
     log_probs_whole,
 )
-from gptjax.inference.prefill import PIECE, Prefill, bucket
+from gptjax.inference.prefill import PIECE, Prefill, bucket, padded_images
 from gptjax.inference.requests import check_number, check_tokens, raise_failure
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """Log-probabilities of a continuation.
-
-    Attributes:
-      log_probs: float32 [n], of each of its tokens given all before it, in nats.
-      greedy: whether greedy decoding would have written it: each token is the most probable one.
-    """
-
-    log_probs: np.ndarray
-    greedy: bool
-
-    @property
-    def total(self) -> float:
-        """The continuation's log-probability, in nats."""
-        return float(self.log_probs.sum(dtype=np.float64))
-
-    @property
-    def mean(self) -> float:
-        """Mean log-probability of a token, in nats."""
-        return self.total / self.log_probs.size
-
-
-@dataclasses.dataclass(frozen=True)
-class TextLoss:
-    """The negative log-probability of a text.
-
-    Attributes:
-      nats: of all its tokens but the first.
-      tokens: how many those are, or are counted of them.
-    """
-
-    nats: float
-    tokens: int
-
-    @property
-    def per_token(self) -> float:
-        """Nats a token."""
-        return self.nats / self.tokens
-
-    @property
-    def perplexity(self) -> float:
-        """Perplexity: the exponential of the nats a token, infinite past what a float holds."""
-        return math.inf if self.per_token > 700 else math.exp(self.per_token)
+Images = Sequence[np.ndarray | None] | None  # [N, H, W, C] uint8 of each text
 
 
 class Scorer:
@@ -108,34 +64,42 @@ class Scorer:
         self._shared = compiled(log_probs_after, model)
         self._places = compiled(alternatives_whole, model, static_argnames="count")
 
-    def score(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Score]:
+    def score(
+        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], images: Images = None
+    ) -> list[Score]:
         """The scores of continuations, each after a prefix of its own.
 
         Args:
           pairs: (prefix, continuation) token ids [m], [n], one token or more each; m + n is at most
             the context length + 1, since the last token is not read.
+          images: uint8 [N, H, W, C] of each prefix, or None; None: no prefix has any.
 
         Raises:
-          ValueError: tokens that do not fit, or a pattern that looks ahead into a continuation.
+          ValueError: tokens or images that do not fit, or a pattern that looks ahead into a
+            continuation.
         """
+        shown = self._images(images, [prefix for prefix, _ in pairs])
         texts = [self._checked(prefix, continuation) for prefix, continuation in pairs]
         for (prefix, _), (tokens, _) in zip(pairs, texts, strict=True):
             self._check_order(len(prefix), tokens.size - 1)
-        return self._score_all(texts)
+        return self._score_all(texts, shown)
 
     def score_answers(self, prefix: np.ndarray, answers: Sequence[np.ndarray]) -> list[Score]:
         """Scores answers [n] to one question [m], which is read once."""
         return self.score_questions([(prefix, answers)])[0]
 
     def score_questions(
-        self, questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]
+        self,
+        questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]],
+        images: Images = None,
     ) -> list[list[Score]]:
-        """Scores several questions, each with answers of its own.
+        """Scores several questions, each with answers of its own; `images` are those of `score`.
 
         Raises:
-          ValueError: tokens that do not fit, no answer, or a pattern that looks ahead past the
-            last but one token of a question, since the last one is read with the answers.
+          ValueError: tokens or images that do not fit, no answer, or a pattern that looks ahead
+            past the last but one token of a question, since the last one is read with the answers.
         """
+        shown = self._images(images, [prefix for prefix, _ in questions])
         tasks: list[tuple[int, np.ndarray, list[tuple[int, np.ndarray]]]] = []
         for number, (prefix, answers) in enumerate(questions):
             if not answers:
@@ -152,7 +116,9 @@ class Scorer:
         for beside, alike in itertools.groupby(tasks, lambda task: _rows(len(task[2]))):
             for batch, rows in _batches(list(alike), max(self._batch_size // beside, 1)):
                 scores = self._score_shared(
-                    [(prefix, [a for _, a in part]) for _, prefix, part in batch], rows
+                    [(prefix, [a for _, a in part]) for _, prefix, part in batch],
+                    rows,
+                    padded_images([shown[number] for number, _, _ in batch], rows),
                 )
                 for (number, _, part), made in zip(batch, scores, strict=True):
                     results[number] |= {i: score for (i, _), score in zip(part, made, strict=True)}
@@ -249,7 +215,16 @@ class Scorer:
         for pattern in attention_cycle(self._model.config):
             check_decodable(pattern, known, length)
 
-    def _score_all(self, texts: Sequence[tuple[np.ndarray, int]]) -> list[Score]:
+    def _images(self, images: Images, prefixes: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+        """The images of each prefix, which must have places for them."""
+        shown = [None] * len(prefixes) if images is None else list(images)
+        for prefix, each in zip(prefixes, shown, strict=True):
+            self._model.config.check_images(np.asarray(prefix), 0 if each is None else len(each))
+        return [None if each is None or not len(each) else each for each in shown]
+
+    def _score_all(
+        self, texts: Sequence[tuple[np.ndarray, int]], images: Images = None
+    ) -> list[Score]:
         """Scores of the last tokens of texts, so many of each."""
         order = sorted(range(len(texts)), key=lambda i: (texts[i][0].size, texts[i][1]))
         results: list[Score | None] = [None] * len(texts)
@@ -265,15 +240,19 @@ class Scorer:
                 at[row, :count] = np.arange(tokens.size - 1 - count, tokens.size - 1)
             lengths = np.zeros(inputs.shape[0], np.int32)
             lengths[: len(part)] = [texts[i][0].size - 1 for i in part]
+            shown = None if images is None else padded_images([images[i] for i in part], rows)
             log_probs, best = jax.device_get(
-                self._whole(self._params, inputs, lengths, targets, at)
+                self._whole(self._params, inputs, lengths, targets, at, shown)
             )
             for row, i in enumerate(part):
                 results[i] = _score_of(log_probs, best, row, texts[i][1])
         return [score for score in results if score is not None]
 
     def _score_shared(
-        self, questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], rows: int
+        self,
+        questions: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]],
+        rows: int,
+        images: np.ndarray | None,
     ) -> list[list[Score]]:
         """Scores of the answers to questions, in one batch of so many rows."""
         beside = _rows(max(len(answers) for _, answers in questions))
@@ -294,7 +273,7 @@ class Scorer:
                 positions[row, :n] = np.arange(prefix.size - 1, prefix.size - 1 + n)
                 targets[row, :n] = answer
                 at[row, :n] = np.arange(n)
-        cache = self._prefill(self._params, prefixes, counts, chunk)
+        cache = self._prefill(self._params, prefixes, counts, chunk, images=images)
         log_probs, best = jax.device_get(
             self._shared(self._params, cache, inputs, positions, targets, at)
         )

@@ -13,7 +13,7 @@ import dataclasses
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,9 @@ from gptjax.tokenization import Tokenizer
 from gptjax.training.lora import adapter_count, targeted_kernels
 from gptjax.training.losses import Loss, language_model
 from gptjax.training.reporting.curves import Curves
+
+if TYPE_CHECKING:  # 0.1 s that runs of text need not wait for
+    from gptjax.data.image_text.rows import ImageForm
 
 Saving = tuple[str, Any, str]  # a field by its path, a value that takes less memory, and its price
 
@@ -116,6 +119,11 @@ class Kind(abc.ABC, Generic[Config]):
         """Random parameters."""
         inputs = [jnp.zeros(each.shape, each.dtype) for each in self.inputs(config)]
         return self.model(config).init(key, *inputs)["params"]
+
+    def images(self, config: Config) -> "ImageForm | None":
+        """What images of a prompt are for the model; None: it reads none among its text."""
+        del config
+        return None
 
     def shapes(self, config: Config) -> Any:
         """The tree that `init` makes, of `ShapeDtypeStruct`."""

@@ -12,7 +12,7 @@ import types
 import pytest
 
 import gptjax.evals
-from gptjax.evals.language_model import LanguageModel
+from gptjax.evals.models.language_model import LanguageModel
 from gptjax.tokenization import ChatTokenizer, load_tokenizer
 from tests.inference.models import made
 

@@ -11,6 +11,8 @@ from gptjax.evals.requests import (
     LikelihoodAnswer,
     Request,
     Rolling,
+    room_of,
+    text_of,
 )
 
 
@@ -23,8 +25,11 @@ class Counting:
         self.content_hash, self.asked = name, []
         self._writes, self._fails_after = writes or {}, fails_after
 
-    def count(self, texts: Sequence[str]) -> list[int]:
-        return list(map(len, texts))
+    def check(self, requests: Sequence[Request]) -> None:
+        pass
+
+    def fit(self, requests: Sequence[Likelihood | Generation]) -> list[bool]:
+        return [len(text_of(each)) <= room_of(each, self.context_length) for each in requests]
 
     def log_prob(self, text: str) -> float:
         return -(zlib.crc32((self.content_hash + text).encode()) % 1000) / 100 - 0.01

@@ -117,3 +117,23 @@ def test_the_list_has_every_task_with_its_options():
     )
     assert "gpt3_arithmetic: gpt3_two_digit_addition" in output
     assert all(f"{name}: " in output for name in TASKS)
+
+
+@pytest.mark.slow
+def test_pictures_are_asked_about_behind_shots_with_pictures(trained, places, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("image_text").path, run)
+    task = "image_choices(documents=shapes:count=40,fraction=0.2)"
+    ended = call("evals", f"--workdir={run}", f"--tasks={task}", "--shots=0,1")
+    rows = json.loads((run / "evals" / "evals.json").read_text())["evals"]
+    assert ended.code == 0 and [row["shots"] for row in rows] == [0, 1]
+    examples = map(json.loads, (run / "evals" / "examples.jsonl").read_text().splitlines())
+    shown = [each["prompt"].count("<image>") for each in examples]
+    assert shown == [1] * rows[0]["items"] + [2] * rows[0]["items"]
+    many = call("evals", f"--workdir={run}", f"--tasks={task}", "--shots=7").refusal
+    assert many.startswith(f"shots: got 7 for {task}, with which") and many[-9:] == "1 at most"
+    text = call("evals", f"--workdir={places['run']}", f"--tasks={task}").refusal
+    assert (
+        text
+        == f"{task}: pictures: got a request with some, expected text: the model reads text alone"
+    )

@@ -6,7 +6,8 @@ A row of a set in JSON lines says where its images stand, and which they are, in
      "answer": " twelve"}
 
 An answer, if there is one, is what follows the text; held-out answers are what a model is judged
-by. KOSMOS-1 (arXiv 2302.14045, section 2.1) has such documents from web pages.
+by. A row may have `choices` besides, a list of answers one of which is right. KOSMOS-1 (arXiv
+2302.14045, section 2.1) has such documents from web pages.
 
     learned, held_out = load_image_text("jsonl:pages/*.jsonl", fraction=0.05)
 """
@@ -35,11 +36,13 @@ class ImageText:
       parts: texts and pictures, in their order; at least one.
       answer: what follows them; None: nothing does, and the document is not judged by it.
       group: name of what its answers are counted with.
+      choices: of which the answer is one; (): none are given.
     """
 
     parts: tuple[str | Picture, ...]
     answer: str | None = None
     group: str = "answers"
+    choices: tuple[str, ...] = dataclasses.field(default=(), repr=False)  # divided by its `repr`
 
     @property
     def pictures(self) -> list[Picture]:
@@ -131,7 +134,7 @@ def _sides(spec: str, fraction: float) -> Sides:
 
 @SETS.register("jsonl")
 def jsonl(location: str, fraction: float) -> Sides:
-    """Rows of `text`, `images` and `answer`, in files *.jsonl; paths begin where the file lies."""
+    """Rows of `text`, `images`, `answer` and `choices`; paths begin where the file lies."""
 
     def read(row: Row) -> Iterable[ImageText]:
         folder = Path(row.name.rpartition(":")[0]).parent
@@ -147,6 +150,7 @@ def jsonl(location: str, fraction: float) -> Sides:
                 pictures,
                 None if answer is None else row.as_text("'answer'", answer),
             )
+            document = dataclasses.replace(document, choices=_choices(row, document.answer))
         except ValueError as error:
             if str(error).startswith(row.name):
                 raise
@@ -155,3 +159,14 @@ def jsonl(location: str, fraction: float) -> Sides:
 
     records = read_records(f"jsonl:{location}", location, read)
     return divided(records, lambda document: document, fraction)
+
+
+def _choices(row: Row, answer: str | None) -> tuple[str, ...]:
+    """The choices of a row, two or more different ones; (): it has none."""
+    if (given := row.fields.get("choices")) is None:
+        return ()
+    listed = row.as_list("'choices'", given)
+    choices = tuple(row.as_text("'choices'", each) for each in listed)
+    if len(set(choices)) != len(choices) or len(choices) < 2 or answer not in choices:
+        raise row.wrong("'choices'", repr(listed)[:60], "two or more, each once, with the answer")
+    return choices

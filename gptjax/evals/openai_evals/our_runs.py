@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from gptjax.data.dialogue.chat_format import ChatTemplate, Message
-from gptjax.evals.language_model import LanguageModel, of_run
+from gptjax.evals.models.language_model import LanguageModel
+from gptjax.evals.models.of_runs import of_run
 from gptjax.evals.openai_evals.classes.base import Call
 from gptjax.evals.openai_evals.completion import Answer, CompletionFunction, Numbered
 from gptjax.evals.openai_evals.prompts import as_chat, as_text, speaker

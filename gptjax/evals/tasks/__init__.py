@@ -8,6 +8,7 @@ from gptjax.evals.tasks import (  # noqa: F401, to register them
     code,
     free_text,
     language,
+    pictures,
     schemas,
 )
 

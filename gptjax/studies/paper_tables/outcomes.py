@@ -9,8 +9,9 @@ from typing import Any
 
 from gptjax.evals.answer_store import AnswerStore
 from gptjax.evals.evaluation import evaluate
-from gptjax.evals.language_model import LanguageModel, of_run
 from gptjax.evals.metrics import Figure
+from gptjax.evals.models.language_model import LanguageModel
+from gptjax.evals.models.of_runs import of_run
 from gptjax.evals.study import some_items
 from gptjax.evals.tasks import load_tasks
 from gptjax.runs.workdir import WorkDirectory

@@ -49,6 +49,12 @@ class ImageTextSection:
         "front of all text (first)",
         choices=("text", "first"),
     )
+    shots: int = setting(
+        0,
+        "documents of its group that stand before a document of training, with their answers, at "
+        "most: how many is drawn for each, and as many are taken as fit",
+        low=0,
+    )
     shift: float = setting(
         0.0, "most pixels that training moves an image by, along each axis", low=0.0
     )

@@ -16,7 +16,13 @@ from gptjax.data.batches.loader import batches_of
 from gptjax.data.batches.mixture import Mixture
 from gptjax.data.dialogue.records import Records
 from gptjax.data.image_text.documents import ImageText, load_image_text
-from gptjax.data.image_text.rows import ImageForm, end_of_text, pack_image_text
+from gptjax.data.image_text.rows import (
+    ImageForm,
+    encode_document,
+    end_of_text,
+    pack_image_text,
+)
+from gptjax.data.image_text.shots import behind_shots
 from gptjax.data.pictures.picture import Picture
 from gptjax.models.multimodal.costs import image_gpt_flops_per_token, image_gpt_parameter_count
 from gptjax.models.multimodal.decoder import ImageGPT
@@ -53,8 +59,9 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
     places between `<image>` and `</image>`; an encoder and a connector make what is read there, and
     are trained with the rest. `checkpoint.init_from` may name a CLIP, a run or a model directory:
     then the encoder is taken from it, with its sizes, and `image_text.encoder=frozen` leaves it as
-    it is. The loss counts text alone. `image_text.shift` and `image_text.rotation` move the images
-    of training anew in each step.
+    it is. The loss counts text alone. With `image_text.shots` a document of training stands behind
+    others, as a question stands behind the shots of a prompt. `image_text.shift` and
+    `image_text.rotation` move the images of training anew in each step.
 
     Held-out documents that have an answer are judged: the model writes it by greedy decoding, and
     accuracy is the share that is exactly right, in each group of documents. result.json has it with
@@ -76,6 +83,17 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
 
     def model(self, config: ImageTextConfig, **attributes: Any) -> ImageGPT:
         return ImageGPT(config.model, **attributes)
+
+    def images(self, config: ImageTextConfig) -> ImageForm:
+        vision, section = config.model.vision, config.image_text
+        return ImageForm(
+            config.model.text_places,
+            vision.image_size,
+            vision.num_channels,
+            section.fit,
+            hidden=section.hide == IMAGES,
+            first=section.place == "first",
+        )
 
     def loss(self, config: ImageTextConfig, model: Any) -> Loss:
         loss, section = language_model(model, config.training.loss_chunk), config.image_text
@@ -130,7 +148,7 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
     def prepare(self, config: ImageTextConfig) -> Task:
         """Reads the documents; see `Kind.prepare`."""
         tokenizer, section = image_tokenizer(config), config.image_text
-        form = image_form(config)
+        form = self.images(config)
         learned, held_out = together(lambda: documents_of(config))
         pack = functools.partial(
             pack_image_text,
@@ -140,7 +158,20 @@ class ImageTextModelling(Supervised[ImageTextConfig]):
             max_images=config.row_images,
             seed=config.training.seed,
         )
-        rows, validation = together(lambda: (pack(learned), pack(held_out)))
+
+        def fits(document: ImageText) -> bool:
+            if len(document.pictures) > config.row_images:
+                return False
+            size = len(encode_document(document, tokenizer, form).ids)
+            return size <= config.model.context_length + 1
+
+        def behind_others() -> Records[ImageText]:
+            if not section.shots:
+                return learned
+            made = behind_shots(learned, section.shots, config.training.seed, fits)
+            return Records(learned.name, made, learned.dropped)
+
+        rows, validation = together(lambda: (pack(behind_others()), pack(held_out)))
         hashes = inputs.content_hashes(
             tokenizer_hash=tokenizer, train_hash=learned, validation_hash=held_out
         )
@@ -189,24 +220,6 @@ def _with_encoder_fixed(loss: Loss) -> Loss:
         return loss({**params, ENCODER: jax.lax.stop_gradient(params[ENCODER])}, batch, rng)
 
     return fixed
-
-
-def image_form(config: ImageTextConfig) -> ImageForm:
-    """What images are for the model of a resolved configuration."""
-    vision, section = config.model.vision, config.image_text
-    return ImageForm(
-        config.model.text_places,
-        vision.image_size,
-        vision.num_channels,
-        section.fit,
-        hidden=section.hide == IMAGES,
-        first=section.place == "first",
-    )
-
-
-def form_of_images(config: Any) -> ImageForm | None:
-    """What images are for the model of a resolved configuration of any kind; None: nothing."""
-    return image_form(config) if isinstance(config, ImageTextConfig) else None
 
 
 def image_tokenizer(config: ImageTextConfig) -> ImageTokenizer:

@@ -78,12 +78,18 @@ def test_json_lines_name_files_and_data_uris(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(png(9))
     rows = [
-        {"text": "<image> plus <image> is", "images": ["pictures/a.png", uri], "answer": " two"},
+        {
+            "text": "<image> plus <image> is",
+            "images": ["pictures/a.png", uri],
+            "answer": " two",
+            "choices": [" one", " two"],
+        },
         {"text": "no image"},
     ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     both, text = load_image_text(f"jsonl:{tmp_path}/a.jsonl", 0.0, "shapes:count=2")[0]
     assert both.text == "<image> plus <image> is" and both.answer == " two"
+    assert both.choices == (" one", " two") and text.choices == ()
     assert [p.pixels(2)[0, 0].tolist() for p in both.pictures] == [[9] * 3, [7] * 3]
     assert text == ImageText(("no image",)) and not text.pictures
     assert len({picture.digest for picture in both.pictures}) == 2
@@ -102,6 +108,11 @@ def test_json_lines_name_files_and_data_uris(tmp_path):
         ({"text": "", "images": []}, "text: got nothing, expected text, an image, or both"),
         ({"text": "<image>", "images": [3]}, "'images': got int, expected a string"),
         ({"text": "<image>", "images": "a.png"}, "'images': got str, expected a list"),
+        (
+            {"text": "a", "answer": " b", "choices": [" b", " b"]},
+            "'choices': got [' b', ' b'], expected two or more, each once, with the answer",
+        ),
+        ({"text": "a", "answer": " b", "choices": [" c", " d"]}, "expected two or more, each once"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path, row, message):

@@ -3,7 +3,7 @@
 import pytest
 
 from gptjax.data.dialogue.chat_format import Message
-from gptjax.evals.language_model import of_run
+from gptjax.evals.models.of_runs import of_run
 from gptjax.evals.openai_evals.classes.base import Call
 from gptjax.evals.openai_evals.our_runs import ChatRun, TextRun, our_run
 from gptjax.evals.requests import Generation

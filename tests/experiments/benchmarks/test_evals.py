@@ -11,7 +11,7 @@ from experiments.benchmarks import evals as suite
 from experiments.benchmarks.figures import figure_lines, with_targets
 from experiments.benchmarks.made_items import Words, choices, tokenizer_of_size
 from gptjax.config import ModelConfig
-from gptjax.evals.language_model import of_run
+from gptjax.evals.models.of_runs import of_run
 from gptjax.interop import Pretrained
 from gptjax.runs.workdir import WorkDirectory
 

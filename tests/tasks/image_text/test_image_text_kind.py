@@ -112,5 +112,14 @@ def test_samples_go_on_from_text_with_images(trained, tmp_path):
     }
     for given, message in refused.items():
         assert call(*base, *given).refusal.startswith(message)
+    # Behind a document that it has learned and that asks the same.
+    behind = (*base, prompt, image, few, "--temperature=0", "--shots=1")
+    shown, asked = call(*behind, "--seed=5").output.split("\n\n")
+    assert asked.startswith("<image> is a\n")
+    assert shown in {each.text + each.answer for each in documents_of(workdir.config())[0]}
+    assert call(*behind, "--seed=6").output.split("\n\n")[0] != shown
+    many = call(*base, prompt, image, few, "--shots=30").refusal
+    assert many.startswith("--shots: got 30 for the prompt, with which 1 of 1 items exceed the")
+    assert re.search(r"expected [1-9] at most$", many)
     of_text = call("sample", f"--workdir={trained('pretrain').path}", "--prompt=a", image).refusal
     assert of_text.endswith("expected none: the model was trained on text alone")

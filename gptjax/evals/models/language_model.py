@@ -13,14 +13,14 @@ and the continuation begins where the tokens of the context alone would end.
 
 import collections
 import dataclasses
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from gptjax.data.pictures.picture import Picture
+from gptjax.evals.models.prompts import Asked, Prompt, Question
 from gptjax.evals.requests import (
     Answer,
     Generation,
@@ -29,22 +29,22 @@ from gptjax.evals.requests import (
     LikelihoodAnswer,
     Request,
     Rolling,
+    pictures_of,
     room_for_prompt,
+    room_of,
+    text_of,
 )
 from gptjax.inference.beam import BeamSearch, Hypothesis
 from gptjax.inference.generate import Generator
 from gptjax.inference.requests import Request as WrittenText
-from gptjax.inference.sampling import make_sampler
+from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.inference.scoring import Score, Scorer
 from gptjax.inference.text import whole_text
 from gptjax.models.decoder import Decoder
-from gptjax.runs.workdir import WorkDirectory
 from gptjax.tokenization import Tokenizer
-from gptjax.training.checkpoints.manifest import content_hash
-from gptjax.training.checkpoints.retention import StepDirectories
 
 _AT_ONCE = 32  # batches that are scored before their answers are given
-_ANSWERS = 1  # raised where a change of the code changes answers, so that kept ones are not taken
+_AT_ONCE_WITH_IMAGES = 2  # the same, of which all pixels are held
 _WAITING = 4  # batches of texts that are written, or wait for it
 _LOOK = 16  # tokens between two looks for stop strings, which the device does not see
 
@@ -98,8 +98,10 @@ class LanguageModel:
         """Yields each request's number and answer, as soon as a few are ready.
 
         Raises:
-          ValueError: an empty continuation or text, or attention that cannot answer.
+          ValueError: an empty continuation or text, or attention that cannot answer; pictures, of
+            which this class reads none, or that do not fit.
         """
+        self.check(requests)
         kinds: dict[type, list[tuple[int, Any]]] = defaultdict(list)
         for number, request in enumerate(requests):
             kinds[type(request)].append((number, request))
@@ -116,31 +118,55 @@ class LanguageModel:
         """Log-probabilities, in nats, of tokens [n] behind others [m], which fit the context."""
         return [score.total for score in self._scorer.score(pairs)]
 
-    def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text."""
-        return [len(tokens) for tokens in self.tokenizer.encode_batch(texts)]
+    def check(self, requests: Iterable[Request]) -> None:
+        """Refuses (ValueError) requests that the model cannot read, whatever their length."""
+        if any(map(pictures_of, requests)):
+            raise ValueError(
+                "pictures: got a request with some, expected text: the model reads text alone"
+            )
+
+    def fit(self, requests: Sequence[Likelihood | Generation]) -> list[bool]:
+        """Whether each can be answered without that what it shows is cut."""
+        self.check(requests)
+        counts = map(len, self.tokenizer.encode_batch(list(map(text_of, requests))))
+        room = [room_of(request, self.context_length) for request in requests]
+        return [count <= most for count, most in zip(counts, room, strict=True)]
 
     def _likelihoods(self, requests: Sequence[tuple[int, Likelihood]]) -> Numbered:
         """Scores continuations; those of equal contexts as answers to one question."""
-        questions: dict[bytes, _Question] = {}
+        questions: dict[tuple[bytes, tuple[Picture, ...]], Question] = {}
+        pictures = {number: request.pictures for number, request in requests}
+        for _, request in requests:
+            if not request.continuation:
+                raise ValueError(
+                    f"continuation: got none after {request.context[-40:]!r}, expected text"
+                )
         for number, prefix, continuation in self._divided(requests):
             if continuation.size > self.context_length:
                 yield number, self._in_pieces(prefix, continuation)
                 continue
             room = self.context_length + 1 - continuation.size
-            key = prefix[-room:].tobytes()
-            question = questions.setdefault(key, _Question(prefix[-room:]))
+            key = prefix[-room:].tobytes(), pictures[number]
+            question = questions.setdefault(key, Question(prefix[-room:], pictures[number]))
             question.numbers.append(number)
             question.answers.append(continuation)
             question.cut.append(prefix.size > room)
         several = [question for question in questions.values() if len(question.numbers) > 1]
         single = [question for question in questions.values() if len(question.numbers) == 1]
         for part in _parts(several, self._batch_size):
-            scores = self._scorer.score_questions([(each.prefix, each.answers) for each in part])
+            scores = self._scorer.score_questions(
+                [(each.prefix, each.answers) for each in part], self._images(part)
+            )
             yield from _numbered(part, scores)
         for part in _parts(single, self._batch_size):
-            scores = self._scorer.score([(each.prefix, each.answers[0]) for each in part])
+            scores = self._scorer.score(
+                [(each.prefix, each.answers[0]) for each in part], self._images(part)
+            )
             yield from _numbered(part, [[score] for score in scores])
+
+    def _images(self, asked: Iterable[Asked]) -> list[np.ndarray | None]:
+        """Images [N, H, W, C] of what is asked, or None; this class reads none."""
+        return [None for _ in asked]
 
     def _divided(
         self, requests: Sequence[tuple[int, Likelihood]]
@@ -148,10 +174,6 @@ class LanguageModel:
         """The number, the tokens of the context and those of the continuation of each request."""
         contexts, wholes = [], []
         for _, request in requests:
-            if not request.continuation:
-                raise ValueError(
-                    f"continuation: got none after {request.context[-40:]!r}, expected text"
-                )
             contexts.append(request.context.rstrip())
             wholes.append(request.context + request.continuation)
         first = self.tokenizer.encode_batch(contexts)
@@ -190,23 +212,23 @@ class LanguageModel:
                     yield number, LikelihoodAnswer(-loss.nats, loss.tokens)
 
     def _generations(self, requests: Sequence[tuple[int, Generation]]) -> Numbered:
-        searches: dict[Generation, list[tuple[int, np.ndarray, bool]]] = defaultdict(list)
+        searches: dict[Generation, list[tuple[int, Prompt]]] = defaultdict(list)
         waiting: collections.deque[tuple[int, Generation]] = collections.deque()
         for number, request in requests:
             if request.num_beams == 1:
                 waiting.append((number, request))
                 continue
-            alike = dataclasses.replace(request, prompt="", draw=0)
-            searches[alike].append((number, *self._prompt(request)))
+            alike = dataclasses.replace(request, prompt="", draw=0, pictures=())
+            searches[alike].append((number, self._prompt(request)))
         yield from self._written(waiting)
         for request, prompts in searches.items():
-            prompts.sort(key=lambda prompt: prompt[1].size, reverse=True)
+            prompts.sort(key=lambda each: each[1].tokens.size, reverse=True)
             for start in range(0, len(prompts), self._batch_size):
                 part = prompts[start : start + self._batch_size]
-                found = self._searched(request, [prompt for _, prompt, _ in part])
-                for (number, _, cut), best in zip(part, found, strict=True):
+                found = self._searched(request, [prompt for _, prompt in part])
+                for (number, prompt), best in zip(part, found, strict=True):
                     texts = [self._text(request, each.tokens) for each in best]
-                    yield number, GenerationAnswer(texts[0], cut, tuple(texts[1:]))
+                    yield number, GenerationAnswer(texts[0], prompt.cut, tuple(texts[1:]))
 
     def _written(self, waiting: collections.deque[tuple[int, Generation]]) -> Numbered:
         """Writes texts in one running batch, which always has others waiting for a place."""
@@ -214,8 +236,8 @@ class LanguageModel:
         while waiting or jobs:
             while waiting and len(jobs) < _WAITING * self._batch_size:
                 number, request = waiting.popleft()
-                prompt, cut = self._prompt(request)
-                jobs.append((number, request, cut, self._submitted(request, prompt)))
+                prompt = self._prompt(request)
+                jobs.append((number, request, prompt.cut, self._submitted(request, prompt)))
             stops = any(request.stop for _, request, _, _ in jobs)
             self._generator.step(_LOOK if stops else self.context_length)
             ended = [job for job in jobs if not job[-1].writing]
@@ -223,32 +245,36 @@ class LanguageModel:
             for number, request, cut, job in ended:
                 yield number, GenerationAnswer(self._text(request, job.result()), cut)
 
-    def _prompt(self, request: Generation) -> tuple[np.ndarray, bool]:
-        """The end of a prompt [n] that leaves room for the answer, and whether it was cut."""
+    def _prompt(self, request: Generation) -> Prompt:
+        """The end of a prompt that leaves room for the answer."""
         tokens = self.tokenizer.encode(request.prompt) if request.prompt else self._start
         most = room_for_prompt(self.context_length, request.max_new_tokens)
-        return tokens[-most:], tokens.size > most
+        return Prompt(tokens[-most:], tokens.size > most)
 
-    def _submitted(self, request: Generation, prompt: np.ndarray) -> WrittenText:
+    def _sampler(self, temperature: float) -> Sampler:
+        return make_sampler(temperature)
+
+    def _submitted(self, request: Generation, prompt: Prompt) -> WrittenText:
+        (images,) = self._images([prompt])
         return self._generator.submit(
-            prompt,
+            prompt.tokens,
+            images=images,
             max_new_tokens=request.max_new_tokens,
-            sampler=make_sampler(request.temperature),
+            sampler=self._sampler(request.temperature),
             seed=request.seed,
             sample_index=request.draw,
             stop_token=self.tokenizer.end_of_text,
             stop=request.stop,
         )
 
-    def _searched(
-        self, request: Generation, prompts: Sequence[np.ndarray]
-    ) -> list[list[Hypothesis]]:
+    def _searched(self, request: Generation, prompts: Sequence[Prompt]) -> list[list[Hypothesis]]:
         if self._beams is None:
             self._beams = BeamSearch(
                 self._model, self._params, self.tokenizer, batch_size=self._batch_size
             )
         return self._beams(
-            prompts,
+            [prompt.tokens for prompt in prompts],
+            images=self._images(prompts),
             num_beams=request.num_beams,
             num_best=request.num_best,
             max_new_tokens=request.max_new_tokens,
@@ -256,32 +282,20 @@ class LanguageModel:
             stop=request.stop,
             length_penalty=request.length_penalty,
             normalization="gnmt",
+            sampler=self._sampler(0.0),
         )
 
     def _text(self, request: Generation, tokens: np.ndarray) -> str:
         return whole_text(self.tokenizer, tokens, request.stop, self.tokenizer.end_of_text)
 
 
-@dataclasses.dataclass
-class _Question:
-    """Continuations [n] of one context, with the numbers of their requests."""
-
-    prefix: np.ndarray
-    numbers: list[int] = dataclasses.field(default_factory=list)
-    answers: list[np.ndarray] = dataclasses.field(default_factory=list)
-    cut: list[bool] = dataclasses.field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Tokens of the context with the longest continuation."""
-        return self.prefix.size + max(map(len, self.answers))
-
-
-def _parts(questions: Iterable[_Question], batch_size: int) -> Iterator[list[_Question]]:
+def _parts(questions: Iterable[Question], batch_size: int) -> Iterator[list[Question]]:
     """Questions, the longest first, a few batches at a time."""
     ordered = sorted(questions, key=lambda each: each.size, reverse=True)
-    for start in range(0, len(ordered), batch_size * _AT_ONCE):
-        yield ordered[start : start + batch_size * _AT_ONCE]
+    shown = any(each.pictures for each in ordered)
+    most = batch_size * (_AT_ONCE_WITH_IMAGES if shown else _AT_ONCE)
+    for start in range(0, len(ordered), most):
+        yield ordered[start : start + most]
 
 
 def _runs(
@@ -298,46 +312,10 @@ def _runs(
         yield run
 
 
-def _numbered(questions: Sequence[_Question], scores: Sequence[Sequence[Score]]) -> Numbered:
+def _numbered(questions: Sequence[Question], scores: Sequence[Sequence[Score]]) -> Numbered:
     for question, made in zip(questions, scores, strict=True):
         for number, cut, score in zip(question.numbers, question.cut, made, strict=True):
             yield (
                 number,
                 LikelihoodAnswer(score.total, score.log_probs.size, score.greedy, cut),
             )
-
-
-def of_run(
-    workdir: WorkDirectory,
-    step: int | None = None,
-    *,
-    batch_size: int = 32,
-    tokenizer: Tokenizer | None = None,
-) -> LanguageModel:
-    """The language model of a run.
-
-    Args:
-      workdir: of the run.
-      step: of the checkpoint; None: the one that the run chooses.
-      batch_size: texts that are scored, or written, at the same time.
-      tokenizer: one with the run's ids that reads texts in another way; None: the run's.
-
-    Raises:
-      ValueError: there is no such run or checkpoint, or it is not of a language model.
-    """
-    model, tokenizer = workdir.model(), tokenizer or workdir.tokenizer()
-    step = workdir.resolve_step(step)
-    parts = {
-        "checkpoint": content_hash(StepDirectories(workdir.path / "checkpoints")[step]),
-        "model": dataclasses.asdict(model.config),
-        "answers": _ANSWERS,
-        "tokenizer": tokenizer.content_hash(),
-    }
-    stands_for = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
-    return LanguageModel(
-        model,
-        workdir.params(step),
-        tokenizer,
-        content_hash=stands_for.hexdigest(),
-        batch_size=batch_size,
-    )

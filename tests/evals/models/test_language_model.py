@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from gptjax.evals import language_model
-from gptjax.evals.language_model import LanguageModel
+from gptjax.data.pictures.picture import Picture
+from gptjax.evals.models import language_model
+from gptjax.evals.models.language_model import LanguageModel
 from gptjax.evals.requests import Generation, Likelihood, LikelihoodAnswer, Rolling, key
 from gptjax.inference.beam import BeamSearch
 from gptjax.tokenization import load_tokenizer
@@ -174,6 +175,9 @@ def test_what_cannot_be_asked_is_refused(model, bytes_model):
         model.all_answers([Likelihood("so", "")])
     with pytest.raises(ValueError, match="text: got an empty one, expected some"):
         model.all_answers([Rolling("")])
+    picture = Picture.of(np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="pictures: got a request with some, expected text"):
+        model.all_answers([Likelihood("<image> is", " a", (picture,))])
 
 
 def test_a_requests_key_stands_for_all_its_fields():
