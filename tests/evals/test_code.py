@@ -12,27 +12,24 @@ from gptjax.evals.evaluation import evaluate
 from gptjax.evals.forms.program import ProgramItem, Programs, pass_at
 from gptjax.evals.registry import load_tasks
 from gptjax.evals.requests import Generation, GenerationAnswer
+from tests.evals.stand_ins import Counting
 from tests.support.binaries import call
 
 ONE = ProgramItem("one", "def one():\n", "assert one() == 1", "    return 1")
 RIGHT, WRONG, LOOP = "    return 1", "    return 2", "    return one()"
 
 
-class Canned:
+class Canned(Counting):
     """A model whose answers are known: those of a prompt, draw by draw."""
 
-    content_hash, context_length = "canned", 10_000
-
     def __init__(self, texts: dict[str, list[str]]):
+        super().__init__("canned")
         self._texts = texts
 
     def answers(self, requests):
         for number, request in enumerate(requests):
             assert isinstance(request, Generation)
             yield number, GenerationAnswer(self._texts[request.prompt][request.draw])
-
-    def count(self, texts):
-        return [len(text) for text in texts]
 
 
 def evaluated(task, texts):
