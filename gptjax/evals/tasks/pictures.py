@@ -88,7 +88,7 @@ def image_choices(
     group: str | None = None,
     normalisation: str = "plain",
 ) -> ImageChoices:
-    """Questions about pictures: the most probable of the answers that there are.
+    """Any questions about pictures, as of KOSMOS-1 (2302.14045): the most probable of the answers.
 
     The choices are those of the document, where it has some, else all answers of its group.
     """
@@ -133,7 +133,7 @@ def image_answers(
     max_new_tokens: int = 16,
     num_beams: int = 1,
 ) -> ImageAnswers:
-    """Questions about pictures, or captions: what is written is the answer, word for word."""
+    """Any questions about pictures, or captions, as of KOSMOS-1 (2302.14045): what is written."""
     learned, held_out = _documents(source, documents, validation, fraction, group)
 
     return answers_of(
