@@ -5,6 +5,7 @@ Each full cell needs a pretrained model and one run a task. The mini form is a s
 tasks of the folder `--data`, and compares them over seeds.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,7 @@ def _table(
         if data is None:
             raise ValueError(f"--data: got none, expected a folder with the files of {tasks[0]}")
         changes = tuple(Changes(task, _TASKS[task](Path(data))) for task in tasks)
-        made = TRANSFERS.get(study)()
-        small = type(made)(made.pretraining, made.systems, changes)
+        small = dataclasses.replace(TRANSFERS.get(study)(), tasks=changes)
         return run_study(small, folder, budget="tokens", seeds=seeds, say=say)
 
     return Table(
@@ -105,7 +105,13 @@ def _table(
         ],
         models={row: Model(experiment) for row, (experiment, _, _) in rows.items()},
         claims=claims,
-        studies={study: Study(run, "half an hour on two CPU cores with three seeds", command)},
+        studies={
+            study: Study(
+                run,
+                "not timed yet; on one embedded task half an hour with three seeds on two CPU cores",
+                command,
+            )
+        },
         notes=(
             f"The mini form is the study `{study}` of experiments.transfer on {', '.join(tasks)}. "
             "The experiment that is named is the nearest of the registry: none trains all cells of "

@@ -133,9 +133,11 @@ def image_answers(
     max_new_tokens: int = 16,
     num_beams: int = 1,
 ) -> ImageAnswers:
-    """Any questions about pictures, or captions, as of KOSMOS-1 (2302.14045): what is written."""
-    learned, held_out = _documents(source, documents, validation, fraction, group)
+    """Any questions about pictures, or captions, as of KOSMOS-1 (2302.14045): what is written.
 
+    It is right where it is the answer word for word.
+    """
+    learned, held_out = _documents(source, documents, validation, fraction, group)
     return answers_of(
         source.name, held_out, learned, max_new_tokens=max_new_tokens, num_beams=num_beams
     )
