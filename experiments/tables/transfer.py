@@ -108,7 +108,7 @@ def _table(
         studies={
             study: Study(
                 run,
-                "not timed yet; on one embedded task half an hour with three seeds on two CPU cores",
+                "not timed; half an hour on one embedded task with three seeds and two cores",
                 command,
             )
         },
