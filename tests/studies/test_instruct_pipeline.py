@@ -15,7 +15,7 @@ from gptjax.judging.best_answers import best_of_n_curve
 from gptjax.judging.policies import Policy
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import differences
-from gptjax.studies.instruct_pipeline import plan
+from gptjax.studies.instruct_pipeline import plan, study
 from gptjax.studies.instruct_pipeline.evidence import checked, means
 from gptjax.studies.instruct_pipeline.plan import stages
 from tests.support.binaries import call, registered
@@ -120,7 +120,7 @@ def tiny(trained, tmp_path, monkeypatch):
 
     stops: set[str] = set()
     made = plan.stages
-    monkeypatch.setattr(plan, "stages", stages_of)
+    monkeypatch.setattr(study, "stages", stages_of)
     pipeline = PIPELINES.get("instruct_smoke")()
     pipeline = dataclasses.replace(
         pipeline, judged="instructions:split=held_out,count=4", best_of=2

@@ -18,6 +18,7 @@ import grain  # noqa: F401, as the next line
 import orbax.checkpoint  # noqa: F401, defines flags when it is loaded, once, so before any is put by
 import pytest
 from absl import app, flags, logging
+from absl.flags._helpers import disclaim_module_ids
 from absl.testing import flagsaver
 
 from experiments.configs import EXPERIMENTS
@@ -117,7 +118,8 @@ def _without_flags():
         defined.update(kept)
         flagsaver.restore_flag_values(values)
         for name in [name for name in sys.modules if name.startswith("experiments.flags")]:
-            del sys.modules[name]
+            # absl keeps the ids of modules that disclaim flags: a later module may get the same.
+            disclaim_module_ids.discard(id(sys.modules.pop(name)))
         sys.modules.update(modules)
 
 

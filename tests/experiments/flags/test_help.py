@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from absl.flags._helpers import disclaim_module_ids
 
 from tests.support.binaries import call
 
@@ -38,6 +39,13 @@ def test_help_has_the_flags_of_the_binary_and_no_others(name):
     assert {*found} == defined(name) | {"help", "verbosity"}
     for words in found.values():
         assert words.endswith(".") and "repeat this option" not in words, words
+
+
+def test_a_call_leaves_no_module_that_disclaims_its_flags():
+    """absl would give the flags of a later module at the same address to whatever imports it."""
+    before = {*disclaim_module_ids}
+    call("train", "--help")
+    assert disclaim_module_ids == before
 
 
 def test_help_with_an_experiment_explains_its_fields():
