@@ -32,11 +32,11 @@ def turned(config, x, positions):
     return _turned(functools.partial(rotation, config), x, positions)
 
 
-sinusoids = jax.jit(sinusoidal, static_argnums=1)
+waves = jax.jit(sinusoidal, static_argnums=1)
 
 
 def test_sinusoids_are_the_papers():
-    ours = np.asarray(sinusoids(np.array([[0, 1, 7], [3, 300, 12]]), 6))
+    ours = np.asarray(waves(np.array([[0, 1, 7], [3, 300, 12]]), 6))
     assert (ours.shape, ours.dtype) == ((2, 3, 6), jnp.float32)
     for b, t in np.ndindex(2, 3):
         p = [[0, 1, 7], [3, 300, 12]][b][t]
@@ -228,7 +228,7 @@ def test_sinusoids_are_added_to_embeddings(make_config, init, tokens, logits):
     learned = make_config(num_layers=1)
     sinusoids = make_config(num_layers=1, positions="sinusoidal")
     params = init(sinusoids)
-    table = {"position_embedding": np.asarray(sinusoids(np.arange(12)[None], 16))[0]}
+    table = {"position_embedding": np.asarray(waves(np.arange(12)[None], 16))[0]}
     expected = logits(learned, params | table, tokens)
     np.testing.assert_allclose(logits(sinusoids, params, tokens), expected, atol=1e-5)
 
