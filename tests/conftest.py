@@ -9,12 +9,12 @@ XLA's fusions are emitted by the plainer of its two ways, which takes two fifths
 import gc
 import os
 import sys
-import threading
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.support.lowering import Lowering
 
 USER_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -50,40 +50,14 @@ def shared_data() -> Path:
 gc.disable()  # while modules are imported it would look at all of them, again and again
 
 
-class SharedContext(threading.local):
-    """The MLIR context of a thread, in which it lowers all programs of a file.
-
-    JAX makes one for each program, which takes 4 ms of the 20 that a small program takes.
-    """
-
-    def __init__(self) -> None:
-        self._held: Any = None
-
-    def share(self) -> None:
-        """Has JAX lower in it from now on."""
-        from jax._src.interpreters import mlir  # after the environment above
-
-        make = mlir.make_ir_context
-
-        def held() -> Any:
-            self._held = self._held or make()
-            return self._held
-
-        mlir.make_ir_context = held
-
-    def renew(self) -> None:
-        """Forgets what has been lowered."""
-        self._held = None
-
-
-context = SharedContext()
+lowering = Lowering()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Spares the garbage collector what lives to the end: a tenth of the suite's time."""
     del session
     if "jax" in sys.modules:
-        context.share()
+        lowering.shorten()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     gc.enable()
@@ -105,7 +79,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     if nextitem is None or nextitem.path == item.path:
         return
-    context.renew()
+    lowering.renew()
     gc.collect()  # of this file's objects alone: those of earlier ones are frozen
     gc.freeze()
     if sys.platform != "linux":
