@@ -250,7 +250,8 @@ class FeedForward(nn.Module):
         c = self.config
         assert c.d_ff is not None, "resolve the config first"
         hidden = Projection((c.d_ff,), c.hidden_std, name="up")(x)
-        hidden = self.constrain(ACTIVATIONS[c.activation](hidden), ("batch", "sequence", "ff"))
+        if not self.is_initializing():  # as in `LayerNorm`
+            hidden = self.constrain(ACTIVATIONS[c.activation](hidden), ("batch", "sequence", "ff"))
         return Projection((c.d_model,), self.residual_std, name="down")(hidden)
 
 

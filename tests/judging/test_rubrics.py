@@ -14,13 +14,12 @@ from gptjax.config import ExperimentConfig
 from gptjax.data.dialogue.chat_format import Message, plain_text
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.judging.named_rewards import load_rewards, rewards_hash
-from gptjax.models.gpt import GPT
+from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.configs.fine_tuning import SFTConfig
 from gptjax.tasks.configs.reward_modelling import RewardModelConfig
 from gptjax.tokenization import load_tokenizer
 from tests.support.alignment_runs import ANSWERED, make_config
-from tests.support.params import random_params
 
 RUBRIC = "is it right? fox, jar or fox jar"
 SCORES = {"fox": 1.0, "jar": -0.5, "fox jar": 3, "sorry": 0.25}
@@ -54,9 +53,10 @@ def classifier(tmp_path_factory):
     """
     config = make_config(SFTConfig, model__context_length=CONTEXT, model__init_std=0.5)
     workdir = begun(tmp_path_factory.mktemp("runs") / "classifier", config)
+    init = jax.jit(lambda key: kind_of(config).init(config, key))
     with workdir.checkpoints() as checkpoints:
         for step in (1, 2):
-            params = jax.device_put(random_params(GPT(config.model), std=0.5, seed=step))
+            params = init(jax.random.key(step))
             checkpoints.save(step, params=params, opt_state=[params], data={}, config={})
     return workdir
 
