@@ -70,7 +70,7 @@ class CrossAttention(nn.Module):
                 )
                 for name in ("key", "value")
             )
-        if self.is_initializing():  # of what is made, parameters alone count
+        if self.is_initializing():  # `init` asks for parameters alone
             return joined(jnp.zeros((*q.shape[:-1], v.shape[-1]), x.dtype))
         dropping = c.attention_dropout > 0.0 and not deterministic
         of_queries = context.queries

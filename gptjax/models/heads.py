@@ -37,7 +37,7 @@ class LanguageModelHead(nn.Module):
             table = parameter(
                 self, "kernel", nn.initializers.normal(c.init_std), table.shape, jnp.float32
             )
-        if self.is_initializing():  # of what is made, parameters alone count
+        if self.is_initializing():  # `init` asks for parameters alone
             return jnp.zeros((*hidden.shape[:-1], table.shape[0]), jnp.float32)
         table = table.astype(hidden.dtype)
         if c.width_multiplier != 1.0:  # table 8 of muP: the output multiplier, 1 / fan in

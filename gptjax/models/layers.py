@@ -119,7 +119,7 @@ class LayerNorm(nn.Module):
         features = x.shape[-1:]
         scale = parameter(self, "scale", nn.initializers.ones, features, jnp.float32)
         bias = parameter(self, "bias", nn.initializers.zeros, features, jnp.float32)
-        if self.is_initializing():  # of what is made, parameters alone count
+        if self.is_initializing():  # `init` asks for parameters alone
             return x
         epsilon = self.config.layer_norm_epsilon
         y: Any = _layer_norm(x.astype(jnp.float32), scale, bias, epsilon)
@@ -250,8 +250,7 @@ class FeedForward(nn.Module):
         c = self.config
         assert c.d_ff is not None, "resolve the config first"
         hidden = Projection((c.d_ff,), c.hidden_std, name="up")(x)
-        if not self.is_initializing():  # as in `LayerNorm`
-            hidden = self.constrain(ACTIVATIONS[c.activation](hidden), ("batch", "sequence", "ff"))
+        hidden = self.constrain(ACTIVATIONS[c.activation](hidden), ("batch", "sequence", "ff"))
         return Projection((c.d_model,), self.residual_std, name="down")(hidden)
 
 

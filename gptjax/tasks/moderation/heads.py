@@ -55,7 +55,7 @@ class CategoryHeads(nn.Module):
         bias = parameter(self, "hidden_bias", zeros, (count, self.width))
         out = parameter(self, "out_kernel", normal(self.width**-0.5), (count, self.width))
         out_bias = parameter(self, "out_bias", zeros, (count,))
-        if self.is_initializing():  # of what is made, parameters alone count
+        if self.is_initializing():  # `init` asks for parameters alone
             return jnp.zeros((len(features), count), jnp.float32)
         features = features.astype(jnp.float32)
         hidden = jnp.einsum("be,cew->bcw", features, kernel, preferred_element_type=jnp.float32)
