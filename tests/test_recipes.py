@@ -1,6 +1,7 @@
 """The recipes of CONTRIBUTING and README that no other test carries out, each as a user would."""
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -70,9 +71,9 @@ def test_an_experiment_is_one_function_that_the_command_line_knows():
 def test_the_pattern_of_the_guide_is_an_expression():
     with registered(PATTERNS):
         exec(PATTERN, {"__name__": "guide"})
-        q = jax.random.normal(jax.random.key(0), (1, 9, 1, 4))
-        out = attend(q, q, q, "even")
-    x = np.asarray(q[0, :, 0], np.float64)
+        q = np.random.default_rng(0).normal(size=(1, 9, 1, 4)).astype(np.float32)
+        out = np.asarray(jax.jit(attend, static_argnums=3)(q, q, q, "even"))
+    x = q[0, :, 0].astype(np.float64)
     for i in range(9):
         seen = x[i % 2 : i + 1 : 2]
         weights = np.exp(seen @ x[i] / 2)
@@ -124,15 +125,19 @@ def test_a_filter_of_logits_is_one_dataclass():
         def __call__(self, logits, text):
             return jnp.where(jnp.arange(logits.size) == self.token, logits, -jnp.inf)
 
-    text = filters.Text(jnp.zeros(4, jnp.int32), jnp.int32(1), jnp.int32(1), jax.random.key(0))
-    assert [int(Sampler((Only(token),))(jnp.zeros(9), text)) for token in (3, 7)] == [3, 7]
+    one = np.int32(1)
+    text = filters.Text(np.zeros(4, np.int32), one, one, jax.random.key(0))
+    draw = jax.jit(lambda sampler, logits: sampler(logits, text))
+    logits = np.zeros(9, np.float32)
+    assert [int(draw(Sampler((Only(token),)), logits)) for token in (3, 7)] == [3, 7]
 
 
 def test_an_optimizer_is_one_function(monkeypatch):
     monkeypatch.setitem(optimizers.OPTIMIZERS, "sgd", lambda config, rate: optax.sgd(rate))
     config = OptimizerConfig(name="sgd", clip_norm=None)
     tx, params = optimizers.make_optimizer(config, lambda step: 0.5), {"x": jnp.float32(3)}
-    params, _ = optimizers.update(tx, {"x": jnp.float32(2)}, tx.init(params), params, 0.0)
+    update = jax.jit(functools.partial(optimizers.update, tx))
+    params, _ = update({"x": jnp.float32(2)}, tx.init(params), params, 0.0)
     assert float(params["x"]) == 3 - 0.5 * 2
 
 
@@ -177,7 +182,8 @@ def test_a_model_is_a_decoder():
     nats = [
         -math.log(np.exp(table[a])[b] / np.exp(table[a]).sum()) for a, b in ((1, 2), (2, 3), (3, 4))
     ]
-    np.testing.assert_allclose(language_model(model)(params, batch, None)[0], sum(nats), rtol=1e-5)
+    loss = jax.jit(functools.partial(language_model(model), rng=None))
+    np.testing.assert_allclose(loss(params, batch)[0], sum(nats), rtol=1e-5)
 
 
 def test_a_reward_is_one_function():
@@ -200,10 +206,12 @@ def test_a_change_of_the_scores_is_one_dataclass():
                 return 2 * scores
 
         score = scores.bind(scores.parse("doubled"), num_heads=1)
-    q = jax.random.normal(jax.random.key(0), (1, 9, 1, 4))
-    np.testing.assert_allclose(
-        attend(q, q, q, "dense", score=score), attend(q, q, q, "dense", scale=1.0), atol=1e-6
+    q = np.random.default_rng(0).normal(size=(1, 9, 1, 4)).astype(np.float32)
+    doubled, whole = (
+        jax.jit(functools.partial(attend, pattern="dense", **options))(q, q, q)
+        for options in ({"score": score}, {"scale": 1.0})
     )
+    np.testing.assert_allclose(doubled, whole, atol=1e-6)
 
 
 def test_a_parameter_is_a_row(monkeypatch):

@@ -145,7 +145,7 @@ def optimise(
     total, first = config.training.num_steps, int(state.step)
     done = saved = first
     tokens = io.data_record.get("tokens") if first else 0  # None: the checkpoint does not say
-    rate = learning_rate(config.optimizer, batch_schedule(config))
+    rate = jax.jit(learning_rate(config.optimizer, batch_schedule(config)))
     with Interruption() as interruption:
         if first == 0:
             environment.show(joined(state.eval_params, bases.policy), 0)

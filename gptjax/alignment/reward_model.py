@@ -163,7 +163,8 @@ def from_language_model(model: RewardModel, params: Any, rng: jax.Array) -> Any:
     token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     length = jax.ShapeDtypeStruct((1,), jnp.int32)
     shapes = parameter_shapes(model, token, length)
-    made = ScalarHead(model.config).init(rng, jnp.zeros((1, 1, model.config.d_model)))["params"]
+    hidden = np.zeros((1, 1, model.config.d_model), np.float32)
+    made = ScalarHead(model.config).init(rng, hidden)["params"]
     params = {name: tree for name, tree in params.items() if name != "head"}
     params["scalar_head"] = made
     given, expected = _shapes(params), _shapes(shapes)

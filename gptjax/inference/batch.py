@@ -244,10 +244,11 @@ class RunningBatch:
         rows = np.full(count, batch, np.int32)
         rows[: len(group)] = free
         new = self._begun(params, [request.order for request in group], count, size, found)
+        alone = count == batch and not any(self._rows)  # then they are the batch, as it is
         state, self._state = self._state, None
         for row, request in zip(free, group, strict=True):
             self._rows[row] = request
-        self._state = self._insert(state, new, rows)
+        self._state = new if alone else self._insert(state, new, rows)
 
     def _begun(
         self,

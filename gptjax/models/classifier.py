@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from gptjax import attention
@@ -225,5 +226,5 @@ def with_first_layers(params: Any, config: ModelConfig, count: int, rng: jax.Arr
 
 
 def _head_params(config: ModelConfig, num_outputs: int, rng: jax.Array) -> Any:
-    features = jnp.zeros((1, 1, config.d_model))
+    features = np.zeros((1, 1, config.d_model), np.float32)
     return TaskHead(config, num_outputs).init(rng, features)["params"]

@@ -57,6 +57,7 @@ class CrossAttention(nn.Module):
     ) -> jax.Array:
         """Maps [B, T, E] to [B, T, E]; `positions` are those of `Block`, with a cache."""
         c, shapes = self.config, head_shapes(self.config)
+        joined = Projection((c.d_model,), self.residual_std, num_axes=2, name="out")
         axes = ("batch", "sequence", "heads", None)
         q = self.constrain(Projection(shapes["query"], c.init_std, name="query")(x), axes)
         if context.hidden is None:
@@ -69,6 +70,8 @@ class CrossAttention(nn.Module):
                 )
                 for name in ("key", "value")
             )
+        if self.is_initializing():  # `init` asks for parameters alone
+            return joined(jnp.zeros((*q.shape[:-1], v.shape[-1]), x.dtype))
         dropping = c.attention_dropout > 0.0 and not deterministic
         of_queries = context.queries
         if of_queries is None:
@@ -85,7 +88,7 @@ class CrossAttention(nn.Module):
             dropout_rate=c.attention_dropout if dropping else 0.0,
             dropout_rng=self.make_rng("dropout") if dropping else None,
         )
-        return Projection((c.d_model,), self.residual_std, num_axes=2, name="out")(out)
+        return joined(out)
 
 
 def context_heads(config: ModelConfig, params: Any, context: Context) -> Context:

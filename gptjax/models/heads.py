@@ -37,6 +37,8 @@ class LanguageModelHead(nn.Module):
             table = parameter(
                 self, "kernel", nn.initializers.normal(c.init_std), table.shape, jnp.float32
             )
+        if self.is_initializing():  # `init` asks for parameters alone
+            return jnp.zeros((*hidden.shape[:-1], table.shape[0]), jnp.float32)
         table = table.astype(hidden.dtype)
         if c.width_multiplier != 1.0:  # table 8 of muP: the output multiplier, 1 / fan in
             hidden = hidden / c.width_multiplier
@@ -86,6 +88,8 @@ class ScalarHead(nn.Module):
         width = self.config.d_model
         kernel = parameter(self, "kernel", nn.initializers.normal((width + 1) ** -0.5), (width,))
         bias = parameter(self, "bias", nn.initializers.zeros, ())
+        if self.is_initializing():
+            return jnp.zeros(hidden.shape[:-1], jnp.float32)
         hidden = hidden.astype(jnp.float32)
         return jnp.einsum("bte,e->bt", hidden, kernel, preferred_element_type=jnp.float32) + bias
 
@@ -110,6 +114,8 @@ class TaskHead(nn.Module):
         initial = self.initializer(self.config.init_std)
         kernel = parameter(self, "kernel", initial, (features.shape[-1], self.num_outputs))
         bias = parameter(self, "bias", nn.initializers.zeros, (self.num_outputs,))
+        if self.is_initializing():
+            return jnp.zeros((*features.shape[:-1], self.num_outputs), jnp.float32)
         features = features.astype(jnp.float32)
         outputs = jnp.einsum("bke,ec->bkc", features, kernel, preferred_element_type=jnp.float32)
         return outputs + bias[None, None]

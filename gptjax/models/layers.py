@@ -119,6 +119,8 @@ class LayerNorm(nn.Module):
         features = x.shape[-1:]
         scale = parameter(self, "scale", nn.initializers.ones, features, jnp.float32)
         bias = parameter(self, "bias", nn.initializers.zeros, features, jnp.float32)
+        if self.is_initializing():  # `init` asks for parameters alone
+            return x
         epsilon = self.config.layer_norm_epsilon
         y: Any = _layer_norm(x.astype(jnp.float32), scale, bias, epsilon)
         return y.astype(x.dtype)
@@ -182,10 +184,13 @@ class Attention(nn.Module):
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [B, T, E] to [B, T, E] and the cache with the T new keys and values in it."""
         c = self.config
+        joined = Projection((c.d_model,), self.residual_std, num_axes=2, name="out")
         q, k, v = (
             self.constrain(heads, ("batch", "sequence", "heads", None))
             for heads in self._projected(x)
         )
+        if self.is_initializing():  # as in `LayerNorm`
+            return joined(jnp.zeros((*q.shape[:-1], v.shape[-1]), x.dtype)), cache
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
         if c.query_factor != 1.0:
@@ -216,7 +221,7 @@ class Attention(nn.Module):
                 dropout_rng=self.make_rng("dropout") if dropping else None,
                 **ordered,
             )
-        return Projection((c.d_model,), self.residual_std, num_axes=2, name="out")(out), cache
+        return joined(out), cache
 
     def _projected(self, x: jax.Array) -> list[jax.Array]:
         """Queries [B, T, H, D], keys [B, T, K, D] and values [B, T, K, V]."""

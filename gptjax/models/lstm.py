@@ -78,6 +78,8 @@ class LSTM(Configured):
         """
         c = self.config
         layers = self.param("layers", _init_layers, c)
+        if self.is_initializing():  # `init` asks for parameters alone
+            return x, cache
         states = init_states(c, x.shape[0]) if cache is None else cache
         begins = jnp.zeros(x.shape[:2], bool)
         if segment_ids is not None:

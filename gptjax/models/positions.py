@@ -14,6 +14,7 @@ neighbours: the same but for the order of a kernel's columns.)
     q, k = (rotate(x, rotation(config, positions)) for x in (q, k))
 """
 
+import functools
 import math
 
 import jax
@@ -106,6 +107,7 @@ def rotary_frequencies(config: ModelConfig) -> tuple[np.ndarray, float]:
     return interpolated * ramp + frequencies * (1 - ramp), 0.1 * math.log(scale) + 1
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def stretched(table: jax.Array, rows: int) -> jax.Array:
     """A learned table [n, E] for `rows` >= n positions: position i reads n i / rows of the old one.
 

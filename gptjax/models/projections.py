@@ -56,6 +56,8 @@ class Projection(nn.Module):
             else self.get_variable("params", "transposed")
         ).astype(x.dtype)
         bias = parameter(self, "bias", nn.initializers.zeros, self.features).astype(x.dtype)
+        if self.is_initializing():  # `init` asks for parameters alone
+            return jnp.zeros((*free, *self.features), x.dtype)
         if not trained:
             y = rows_product(x.reshape(*free, -1), kernel).astype(x.dtype)
             return y.reshape(*free, *self.features) + bias.reshape((1,) * len(free) + bias.shape)

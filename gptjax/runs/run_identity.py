@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from gptjax.config import Config, ExperimentConfig, batch_schedule
@@ -83,7 +84,7 @@ def _steps_at_the_same_rate(config: ExperimentConfig, theirs: ExperimentConfig) 
     """The first steps of a run that have the learning rates of the same run with fewer steps."""
     steps = np.arange(theirs.training.num_steps, dtype=np.int32)
     rates = [
-        np.asarray(learning_rate(each.optimizer, batch_schedule(each))(steps))
+        np.asarray(jax.jit(learning_rate(each.optimizer, batch_schedule(each)))(steps))
         for each in (config, theirs)
     ]
     different = np.flatnonzero(rates[0] != rates[1])

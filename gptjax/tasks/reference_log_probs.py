@@ -103,8 +103,8 @@ def log_probs(
     program: Program, config: ExperimentConfig, params: Any, rows: ReferredRows
 ) -> np.ndarray:
     """The log-probabilities of all answers, [N, K] float32 nats; every process has all of them."""
-    function = answer_log_probs(program.model, config.training.loss_chunk)
-    return of_all_rows(program, function, params, rows, config.training.batch_size)
+    size, chunk = config.training.batch_size, config.training.loss_chunk
+    return of_all_rows(program, params, rows, size, answer_log_probs, chunk)
 
 
 def start_params(program: Program, config: ExperimentConfig, workdir: WorkDirectory) -> Any:

@@ -75,7 +75,7 @@ def test_what_is_measured_is_that_of_each_text_alone(networks, measured):
         start, count = batch["prompt_lengths"][row], batch["answer_lengths"][row]
         text = batch["tokens"][None, row]
         logits = np.asarray(apply({"params": params}, text), np.float64)[0] / TEMPERATURE
-        values = values_of({"params": critic_params}, text)[0]
+        values = np.asarray(values_of({"params": critic_params}, text))[0]
         for place in range(count):
             before = logits[start + place - 1]
             log_probs = before - np.log(np.sum(np.exp(before)))
@@ -91,12 +91,12 @@ def test_what_is_measured_is_that_of_each_text_alone(networks, measured):
 def test_neither_padding_nor_neighbours_change_what_is_measured(networks, measure, measured):
     _, _, params, critic_params = networks
     batch, _ = measured
-    expected = measure(params, params, critic_params, batch)
+    expected = jax.device_get(measure(params, params, critic_params, batch))
     lengths = batch["prompt_lengths"] + batch["answer_lengths"]
     padded = np.arange(PROMPT + ANSWER) >= lengths[:, None]
     changed = {**batch, "tokens": np.where(padded, 7, batch["tokens"]).astype(np.int32)}
     changed["tokens"][1:] = changed["tokens"][1:][::-1]  # other neighbours of row 0
-    got = measure(params, params, critic_params, changed)
+    got = jax.device_get(measure(params, params, critic_params, changed))
     for name in got:
         kept = slice(0, batch["answer_lengths"][0])
         np.testing.assert_array_equal(got[name][0, kept], expected[name][0, kept])
@@ -187,15 +187,14 @@ def updated(networks):
         sums = of_text if with_text else None
         return jax.jit(ppo.make_update(settings, *networks, *descents, sums, None))
 
+    @jax.jit
+    def started(params, critic, kl_coefficient):
+        options = {"kl_coefficient": kl_coefficient, "with_ema": False}
+        return ppo.initial_state(params, critic, *descents, **options)
+
     def make(settings, batch, targets, text=None):
         with_critic = settings.advantages == "gae"
-        state = ppo.initial_state(
-            params,
-            critic_params if with_critic else {},
-            *descents,
-            kl_coefficient=settings.kl_coefficient,
-            with_ema=False,
-        )
+        state = started(params, critic_params if with_critic else {}, settings.kl_coefficient)
         update = compiled(settings, with_critic, text is not None)
         return jax.device_get(update(state, {**batch, **targets}, text))
 

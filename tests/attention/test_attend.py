@@ -44,7 +44,7 @@ def draw(num_queries, num_keys, heads, key_heads, batch=2):
         (num_keys, key_heads),
         (num_queries, heads),
     ]
-    return [jnp.asarray(random.normal(size=(batch, *s, 8)).astype(np.float32)) for s in shapes]
+    return [jax.device_put(random.normal(size=(batch, *s, 8)).astype(np.float32)) for s in shapes]
 
 
 def check(pattern, arrays, allowed, **options):
@@ -72,7 +72,10 @@ def test_explicit_positions_with_empty_slots(pattern, path):
     all_positions = oracle.effective(pattern, 2, 40, 40)[0]
     allowed = all_positions[:, q_positions[None, :, None], k_positions[:, None, :]].swapaxes(0, 1)
     allowed = allowed & (k_positions >= 0)[:, None, None]
-    positions = {"q_positions": jnp.asarray(q_positions), "k_positions": jnp.asarray(k_positions)}
+    positions = {
+        "q_positions": jax.device_put(q_positions),
+        "k_positions": jax.device_put(k_positions),
+    }
     check(pattern, draw(9, 30, 2, 2), allowed, impl=path, **positions)
 
 
@@ -86,7 +89,7 @@ def test_gradient_is_nonzero_exactly_where_the_pattern_attends(pattern, path):
     @jax.jit
     def jacobian(*arrays):
         call = functools.partial(attend, pattern=pattern, impl=path)
-        total = lambda *x: call(*x, segment_ids=jnp.asarray(segments)).sum((0, 3)).T  # noqa: E731
+        total = lambda *x: call(*x, segment_ids=jax.device_put(segments)).sum((0, 3)).T  # noqa: E731
         return jax.vmap(jax.vmap(jax.vjp(total, *arrays)[1]))(
             jnp.eye(heads * length).reshape(heads, length, heads, length)
         )
@@ -102,7 +105,7 @@ def test_gradient_is_nonzero_exactly_where_the_pattern_attends(pattern, path):
 @every_path
 def test_queries_without_keys_give_zeros_and_zero_gradients(path):
     arrays = draw(12, 12, 2, 2)[:3]
-    nobody = jnp.full((2, 12), -1)
+    nobody = np.full((2, 12), -1)
 
     @jax.jit
     def run(*arrays):
@@ -110,7 +113,7 @@ def test_queries_without_keys_give_zeros_and_zero_gradients(path):
         out, pull = jax.vjp(call, *arrays)
         return *out, pull(jax.tree.map(jnp.ones_like, out))
 
-    out, lse, gradients = run(*arrays)
+    out, lse, gradients = jax.device_get(run(*arrays))
     assert not np.any(out) and not any(np.any(x) for x in gradients)
     assert (lse == -jnp.inf).all()
 
@@ -134,12 +137,12 @@ def test_rematerialised_and_scanned_calls_equal_the_unrolled_one(path):
 
 @in_short
 def test_vmapped_calls_equal_a_loop(path):
-    arrays = [jnp.stack([x, x[:, ::-1]]) for x in draw(21, 21, 4, 2)[:3]]
+    arrays = [np.stack([x, x[:, ::-1]]) for x in map(np.asarray, draw(21, 21, 4, 2)[:3])]
     call = functools.partial(attend, pattern=Banded(5), impl=path)
     gradient = jax.grad(lambda *x: (call(*x) ** 2).sum(), (0, 1, 2))
-    mapped = jax.jit(jax.vmap(gradient))(*arrays)
+    mapped, gradient = jax.device_get(jax.jit(jax.vmap(gradient))(*arrays)), jax.jit(gradient)
     for i in range(2):
-        for a, b in zip(mapped, jax.jit(gradient)(*(x[i] for x in arrays)), strict=True):
+        for a, b in zip(mapped, gradient(*(x[i] for x in arrays)), strict=True):
             np.testing.assert_allclose(a[i], b, atol=2e-5)
 
 
@@ -147,12 +150,12 @@ def test_vmapped_calls_equal_a_loop(path):
 def test_sharded_batch_and_heads_equal_one_device(path):
     q, k, v, _ = draw(20, 20, 8, 4)
     options = {"dropout_rate": 0.2, "dropout_rng": jax.random.key(0)}
-    options["segment_ids"] = jnp.repeat(jnp.array([[0, 1, 2, -1]]), 5, axis=1).repeat(2, axis=0)
+    options["segment_ids"] = np.repeat([[0, 1, 2, -1]], 5, axis=1).repeat(2, axis=0)
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     call = functools.partial(attend, pattern=Dense(), impl=path, **options)
     gradient = jax.jit(jax.grad(lambda q, k, v: (call(q, k, v) ** 2).sum(), (0, 1, 2)))
     split = NamedSharding(mesh, P("data", None, "model"))
-    sharded = gradient(*(jax.device_put(x, split) for x in (q, k, v)))
+    sharded = gradient(*jax.device_put(tuple(map(np.asarray, (q, k, v))), split))
     for a, b in zip(sharded, gradient(q, k, v), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -189,7 +192,7 @@ def test_log_sum_exp_joins_attention_over_parts():
     q, k, v, _ = map(np.asarray, draw(16, 16, 2, 2))
     call = jax.jit(functools.partial(attend_with_lse, pattern=Dense(), causal=False))
     whole = call(q, k, v)[0]
-    parts = [call(q, k[:, s], v[:, s]) for s in np.s_[:8, 8:]]
+    parts = jax.device_get([call(q, k[:, s], v[:, s]) for s in np.s_[:8, 8:]])
     weights = [np.exp(lse)[..., None] for _, lse in parts]
     joined = sum(w * out for w, (out, _) in zip(weights, parts, strict=True)) / sum(weights)
     np.testing.assert_allclose(joined, whole, atol=1e-6)
@@ -241,8 +244,8 @@ class Fading:
 )
 def test_what_is_not_finite_where_nobody_may_attend_leaves_gradients_alone(path, monkeypatch):
     impl = use_path(path, monkeypatch)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 80, 2, 4)), jnp.float32)
-    segments = jnp.asarray(np.repeat([[0, 1, -1]], 30, axis=1)[:, :80])
+    x = jax.device_put(np.random.default_rng(0).normal(size=(1, 80, 2, 4)).astype(np.float32))
+    segments = jax.device_put(np.repeat([[0, 1, -1]], 30, axis=1)[:, :80])
 
     @functools.partial(jax.jit, static_argnums=1)
     def gradients(slope, safe):

@@ -2,7 +2,6 @@ import functools
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -37,8 +36,9 @@ def test_factors_share_no_pair_and_miss_none(spec, causal, monkeypatch):
     found, rules = np.zeros((LENGTH, LENGTH), int), Rules(pattern, 1.0, 0.0)
     for part in parts:
         q_part, k_part, _, made = part.rearranged(
-            jnp.asarray(q), jnp.asarray(k), jnp.asarray(k), rules
+            jax.device_put(q), jax.device_put(k), jax.device_put(k), rules
         )
+        q_part, k_part = np.asarray(q_part), np.asarray(k_part)
         allowed = made.pattern(*np.ogrid[: q_part.shape[-2], : k_part.shape[-2]])
         allowed = np.broadcast_to(allowed, (q_part.shape[-2], k_part.shape[-2]))
         for row in range(len(q_part)):
@@ -64,13 +64,13 @@ def test_factors_joined_equal_the_whole(spec, causal, path, monkeypatch):
     impl, (pattern,) = use_path(path, monkeypatch), parse(spec)
     random = np.random.default_rng(0)
     q, k, v, out_bar = (
-        jnp.asarray(random.normal(size=(2, LENGTH, heads, 4)), jnp.float32)
+        jax.device_put(random.normal(size=(2, LENGTH, heads, 4)).astype(np.float32))
         for heads in (4, 2, 2, 4)
     )
-    lse_bar = jnp.asarray(random.normal(size=q.shape[:3]), jnp.float32)
+    lse_bar = jax.device_put(random.normal(size=q.shape[:3]).astype(np.float32))
     segments = np.sort(random.integers(0, 4, (2, LENGTH)))
     segments[1, -5:] = -1
-    options = {"segment_ids": jnp.asarray(segments)} if causal else {}
+    options = {"segment_ids": jax.device_put(segments)} if causal else {}
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(impl, *arrays):
@@ -88,8 +88,8 @@ def test_a_text_need_not_be_a_multiple_of_the_stride(spec, monkeypatch):
     length = LENGTH - 3
     padded, parts = factors(in_order(pattern), length)
     assert padded == LENGTH and not (len(parts) == 1 and type(parts[0]) is Factor)
-    q = jnp.asarray(np.random.default_rng(0).normal(size=(2, length, 2, 4)), jnp.float32)
-    segments = jnp.asarray(np.arange(length) // 40)  # one row for all of the batch
+    q = jax.device_put(np.random.default_rng(0).normal(size=(2, length, 2, 4)).astype(np.float32))
+    segments = jax.device_put(np.arange(length) // 40)  # one row for all of the batch
     made = [
         jax.jit(
             jax.grad(
@@ -121,7 +121,7 @@ def test_the_sparse_transformers_patterns_visit_a_fraction_of_the_blocks(length)
 
 
 def test_factors_do_not_disturb_scores_and_dropout():
-    q = jnp.ones((1, LENGTH, 1, 4))
+    q = np.ones((1, LENGTH, 1, 4), "float32")
     options = {"dropout_rate": 0.5, "dropout_rng": jax.random.key(0)}
     call = functools.partial(attend, pattern=parse(SPECS[1])[0], **options)
     made = [jax.jit(functools.partial(call, impl=i))(q, q, q) for i in ("blockwise", "reference")]

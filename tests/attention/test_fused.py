@@ -55,7 +55,7 @@ def draw(num_queries, num_keys=None, num_heads=4, key_heads=2, dtype="float32", 
     random = np.random.default_rng(0)
     shapes = [(num_queries, num_heads), *[(num_keys or num_queries, key_heads)] * 2]
     return [
-        jnp.asarray(random.normal(size=(batch, n, h, 8)).astype(jnp.dtype(dtype)))
+        jax.device_put(random.normal(size=(batch, n, h, 8)).astype(jnp.dtype(dtype)))
         for n, h in shapes
     ]
 
@@ -63,7 +63,7 @@ def draw(num_queries, num_keys=None, num_heads=4, key_heads=2, dtype="float32", 
 def documents(length, batch=2):
     """Packed documents of unlike lengths, with padding before, between and behind them."""
     ids = np.random.default_rng(1).choice([-1, 0, 1, 2], (batch, 9))
-    return jnp.asarray(np.repeat(ids, -(-length // 9), axis=1)[:, :length])
+    return jax.device_put(np.repeat(ids, -(-length // 9), axis=1)[:, :length])
 
 
 def output_and_gradients(impl, arrays, pattern, **options):

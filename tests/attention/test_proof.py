@@ -104,14 +104,14 @@ def draw(case):
     random = np.random.default_rng(length)
     sizes = [(2, length, h, 8) for h in (heads, key_heads, key_heads, heads)]
     q, k, v, out_bar = (
-        jnp.asarray(random.normal(size=s).astype(jnp.dtype(case.dtype))) for s in sizes
+        jax.device_put(random.normal(size=s).astype(jnp.dtype(case.dtype))) for s in sizes
     )
-    lse_bar = jnp.asarray(random.normal(size=sizes[0][:3]).astype(np.float32))
+    lse_bar = jax.device_put(random.normal(size=sizes[0][:3]).astype(np.float32))
     options = {"causal": causal}
     if case.packed:
         segments = np.sort(random.integers(0, 4, (2, length)))
         segments[:, :3] = segments[0, -4:] = -1  # padding
-        options["segment_ids"] = jnp.asarray(segments)
+        options["segment_ids"] = jax.device_put(segments)
     if case.extra == "dropout":
         options |= {"dropout_rate": 0.25, "dropout_rng": jax.random.key(length)}
     if case.extra == "score":

@@ -88,17 +88,17 @@ def draw(case, changes):
     random = np.random.default_rng(0)
     shapes = [(case.batch, case.length, heads, 8) for heads in (case.num_heads, case.key_heads)]
     q, k, v, out_bar = (
-        jnp.asarray(random.normal(size=shapes[i]).astype(np.float32)) for i in (0, 1, 1, 0)
+        jax.device_put(random.normal(size=shapes[i]).astype(np.float32)) for i in (0, 1, 1, 0)
     )
     learned = {
-        name: jnp.asarray(random.normal(size=shape).astype(np.float32))
+        name: jax.device_put(random.normal(size=shape).astype(np.float32))
         for name, shape in learned_shapes(changes, case.num_heads).items()
     }
     options = {"causal": case.causal}
     if case.segments:
         segments = np.sort(random.integers(0, 3, (case.batch, case.length)))
         segments[:, :2] = -1
-        options["segment_ids"] = jnp.asarray(segments)
+        options["segment_ids"] = jax.device_put(segments)
     if case.dropout:
         options |= {"dropout_rate": case.dropout, "dropout_rng": jax.random.key(1)}
     return q, k, v, learned, out_bar, options
@@ -205,10 +205,10 @@ def test_changes_apply_in_the_order_in_which_they_are_written():
     def scores(text):
         bound = bind(parse_scores(text), 1)
         assert bound is not None
-        score = jax.jit(lambda *x: bound(*x))
-        position = jnp.arange(2)
-        grid = jnp.zeros((1, 1, 1, 2, 2)) + 5.0, jnp.zeros((1, 1, 1, 1, 1), int)
-        return score(*grid, position[None, None, None, :, None], position[None, None, None, None])
+        position, head = np.arange(2), np.zeros((1, 1, 1, 1, 1), int)
+        given = np.full((1, 1, 1, 2, 2), 5.0, "float32"), head
+        places = position[None, None, None, :, None], position[None, None, None, None]
+        return np.asarray(jax.jit(lambda *x: bound(*x))(*given, *places))
 
     capped_first, capped_last = scores("soft_cap(cap=2.0),alibi"), scores("alibi,soft_cap(cap=2.0)")
     assert capped_first.max() - capped_first.min() == pytest.approx(1 / 256, rel=1e-3)
@@ -224,7 +224,8 @@ both_implementations = pytest.mark.parametrize(
 def test_a_batch_of_tables_under_vmap_equals_one_after_another(impl):
     changes = parse_scores(ALL)
     q, k, v, learned, _, _ = draw(GROUPED, changes)
-    tables = jnp.stack([learned["relative_bias"], 2 * learned["relative_bias"]])
+    table = np.asarray(learned["relative_bias"])
+    tables = np.stack([table, 2 * table])
 
     def gradient(table):
         def loss(table):
@@ -234,7 +235,7 @@ def test_a_batch_of_tables_under_vmap_equals_one_after_another(impl):
         return jax.grad(loss)(table)
 
     together = jax.jit(jax.vmap(gradient))(tables)
-    apart = jnp.stack([jax.jit(gradient)(table) for table in tables])
+    apart = np.stack([jax.jit(gradient)(table) for table in tables])
     np.testing.assert_allclose(together, apart, rtol=1e-4, atol=1e-5)
 
 

@@ -5,7 +5,6 @@ import math
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,6 +16,7 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import load_tokenizer
 from tests.support.binaries import call
+from tests.support.params import random_params
 from tests.support.tiers import tiered
 
 CONTEXT = 16
@@ -46,11 +46,10 @@ def run(cache, tmp_path_factory) -> WorkDirectory:
     workdir = WorkDirectory(str(tmp_path_factory.mktemp("run")))
     workdir.begin("test", config, prepared.hashes)
     tokenizer.save(workdir.path / "tokenizer")
-    init = jax.jit(GPT(config.model).init)
     with workdir.checkpoints() as checkpoints:
         for step in (2, 3):
-            params = init(jax.random.key(step), jnp.zeros((1, 1), jnp.int32))["params"]
-            state = {"count": jnp.zeros(())}
+            params = jax.device_put(random_params(GPT(config.model), std=0.5, seed=step))
+            state = {"count": jax.device_put(np.float32(0))}
             checkpoints.save(step, params=params, opt_state=state, data={}, config=to_dict(config))
     return workdir
 

@@ -4,7 +4,6 @@ import functools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,6 +18,7 @@ from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import to_dict
 from gptjax.tokenization import Tokenizer, load_tokenizer
 from tests.support.binaries import call
+from tests.support.params import random_params
 
 PROMPT = "The function"
 
@@ -44,11 +44,10 @@ def run(tmp_path_factory, tokenizer) -> WorkDirectory:
     workdir = WorkDirectory(str(tmp_path_factory.mktemp("run")))
     workdir.begin("test", config, {"tokenizer_hash": tokenizer.content_hash()})
     tokenizer.save(workdir.path / "tokenizer")
-    init = jax.jit(GPT(config.model).init)
     with workdir.checkpoints() as checkpoints:
         for step in (1, 2):
-            params = init(jax.random.key(step), jnp.zeros((1, 1), jnp.int32))["params"]
-            state = {"count": jnp.zeros(())}
+            params = jax.device_put(random_params(GPT(config.model), std=0.5, seed=step))
+            state = {"count": jax.device_put(np.float32(0))}
             checkpoints.save(step, params=params, opt_state=state, data={}, config=to_dict(config))
     return workdir
 

@@ -4,7 +4,6 @@ import functools
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -70,12 +69,12 @@ def test_vit_computes_what_theirs_does_and_goes_back(kind, tmp_path):
         out = theirs(torch.tensor(PIXELS.transpose(0, 3, 1, 2)), output_hidden_states=True)
     if kind == "ViTModel":
         encoder = {name: part for name, part in params.items() if name != "task_head"}
-        hidden, pooled = ViT(config).apply({"params": encoder}, jnp.asarray(PIXELS))
+        hidden, pooled = jax.jit(ViT(config).apply)({"params": encoder}, PIXELS)
         np.testing.assert_allclose(hidden, out.last_hidden_state, atol=1e-4)
         np.testing.assert_allclose(pooled, out.pooler_output, atol=1e-4)
         assert not params["task_head"]["kernel"].any()
     else:
-        logits = ImageClassifier(config).apply({"params": params}, jnp.asarray(PIXELS))
+        logits = jax.jit(ImageClassifier(config).apply)({"params": params}, PIXELS)
         np.testing.assert_allclose(logits, out.logits, atol=1e-4)
     assert_same(sent_back(tensors.VIT, params, config), state)
     assert tensors.tensor_shapes(tensors.VIT, config) == {n: t.shape for n, t in state.items()}
@@ -107,13 +106,11 @@ def test_clip_computes_what_theirs_does_and_goes_back(tmp_path):
         # Of theirs the patches are not normalised, the class token is.
         after = theirs.vision_model.post_layernorm(out.vision_model_output.last_hidden_state)
     model = CLIP(config)
-    images, texts, scale = model.apply(
-        {"params": params}, jnp.asarray(tokens), jnp.asarray(lengths), jnp.asarray(PIXELS)
-    )
+    images, texts, scale = jax.jit(model.apply)({"params": params}, tokens, lengths, PIXELS)
     np.testing.assert_allclose(images, out.image_embeds, atol=1e-4)
     np.testing.assert_allclose(texts, out.text_embeds, atol=1e-4)
     assert float(scale) == pytest.approx(math.exp(state["logit_scale"]), rel=1e-5)
-    hidden, _ = ViT(config.vision).apply({"params": params["vision"]}, jnp.asarray(PIXELS))
+    hidden, _ = jax.jit(ViT(config.vision).apply)({"params": params["vision"]}, PIXELS)
     np.testing.assert_allclose(hidden, after, atol=1e-4)
     assert_same(sent_back(tensors.CLIP, params, config), state)
     described = configs.huggingface_clip_config(config, "float32")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -45,7 +44,7 @@ def init() -> Callable[[ModelConfig], Any]:
 
         def leaf(path: Any, shape: Any) -> jax.Array:
             centre = 1.0 if path[-1].key == "scale" else 0.0
-            return jnp.asarray(rng.normal(centre, 0.2, shape.shape).astype(np.float32))
+            return jax.device_put(rng.normal(centre, 0.2, shape.shape).astype(np.float32))
 
         return jax.tree_util.tree_map_with_path(leaf, parameter_shapes(GPT(config)))
 

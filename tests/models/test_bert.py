@@ -73,7 +73,7 @@ def test_costs_of_a_step_are_those_of_the_matrix_products(heads):
 def random_params(config):
     rng = np.random.default_rng(0)
     return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(0.3, 0.5, leaf.shape).astype(np.float32)),
+        lambda leaf: jax.device_put(rng.normal(0.3, 0.5, leaf.shape).astype(np.float32)),
         parameter_shapes(Bert(config)),
     )
 
@@ -88,8 +88,9 @@ def test_a_position_sees_the_pattern_both_ways_and_no_padding(pattern):
         tokens[place + 1, place] = (tokens[0, place] + 1) % 29
     segments = np.where(np.arange(length) < real, 0, -1)[None].repeat(length + 1, 0)
     apply = jax.jit(Bert(config).apply)
-    outputs = apply({"params": random_params(config)}, tokens, segment_ids=segments)
-    hidden = np.asarray(outputs.hidden)
+    given = {"params": random_params(config)}
+    outputs = jax.device_get(apply(given, tokens, segment_ids=segments))
+    hidden = outputs.hidden
     changed = np.abs(hidden[1:] - hidden[:1]).max(-1).T > 0  # [query, key]
     at = np.arange(length)
     (parsed,) = attention.parse(pattern)
@@ -121,7 +122,8 @@ def test_the_loss_is_that_of_masked_positions_alone():
         params
     )
     apply = jax.jit(Bert(model.config).apply)
-    outputs = apply({"params": params}, tokens, token_types=types, segment_ids=batch["segment_ids"])
+    read = {"token_types": types, "segment_ids": batch["segment_ids"]}
+    outputs = jax.device_get(apply({"params": params}, tokens, **read))
 
     def nats(logits, target):
         logits = np.asarray(logits, np.float64)

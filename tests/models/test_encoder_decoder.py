@@ -48,7 +48,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def params(model):
-    return jax.tree.map(jnp.asarray, random_params(model, SOURCES, TOKENS))
+    return jax.device_put(random_params(model, SOURCES, TOKENS))
 
 
 @pytest.fixture(scope="module")

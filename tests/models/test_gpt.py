@@ -81,7 +81,7 @@ def test_earlier_logits_do_not_depend_on_later_tokens(make_config, init, tokens,
 def test_embeddings_may_be_given_for_tokens(make_config, init, tokens, logits, dtype, tolerance):
     config = make_config(dtype=dtype)
     params = init(config)
-    embeddings = params["token_embedding"][tokens].astype(dtype)
+    embeddings = np.asarray(params["token_embedding"])[np.asarray(tokens)].astype(dtype)
     given, ours = (logits(config, params, inputs) for inputs in (embeddings, tokens))
     np.testing.assert_allclose(given, ours, atol=tolerance)
 
@@ -89,15 +89,15 @@ def test_embeddings_may_be_given_for_tokens(make_config, init, tokens, logits, d
 def test_more_tokens_than_the_context_are_refused(make_config, init):
     config = make_config()
     with pytest.raises(ValueError, match="tokens: got 13 a row, expected at most 12"):
-        GPT(config).apply({"params": init(config)}, jnp.zeros((1, 13), jnp.int32))
+        GPT(config).apply({"params": init(config)}, np.zeros((1, 13), np.int32))
 
 
 def test_positions_pick_the_position_embedding(make_config, init, tokens, logits):
     config = make_config()
     params = init(config)
-    order = jnp.array([3, 0, 11, 7, 7, 2, 1, 5, 9, 10, 4, 6])
-    shuffled = params | {"position_embedding": params["position_embedding"][order]}
-    given = logits(config, params, tokens, positions=jnp.stack([order] * 2))
+    order = np.array([3, 0, 11, 7, 7, 2, 1, 5, 9, 10, 4, 6])
+    shuffled = params | {"position_embedding": np.asarray(params["position_embedding"])[order]}
+    given = logits(config, params, tokens, positions=np.stack([order] * 2))
     np.testing.assert_allclose(given, logits(config, shuffled, tokens), rtol=1e-6, atol=1e-6)
 
 
@@ -138,7 +138,7 @@ def test_a_cache_refuses_segments_and_a_prefix_in_pieces(make_config, init, toke
     with pytest.raises(ValueError, match="cache: got one with segment_ids"):
         jax.eval_shape(lambda: decode(cache, np.s_[:], segment_ids=segments))
     filled = np.where(np.arange(12) < 3, np.arange(12), np.asarray(cache[0].positions))
-    begun = dataclasses.replace(cache[0], positions=jnp.asarray(filled, jnp.int32))
+    begun = dataclasses.replace(cache[0], positions=filled.astype(np.int32))
     with pytest.raises(
         ValueError, match=r"from 3 on in a chunk of their own, but prefix\(length=5\)"
     ):

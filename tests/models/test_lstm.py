@@ -58,7 +58,7 @@ def test_logits_are_those_of_a_loop_over_gates(lstm):
     model, params = lstm
     tokens = np.random.default_rng(2).integers(0, 11, (2, 9))
     segments = np.array([[0] * 9, [3] * 4 + [1] * 2 + [2] * 3])
-    found = jax.jit(model.apply)({"params": params}, tokens, segment_ids=segments)
+    found = np.asarray(jax.jit(model.apply)({"params": params}, tokens, segment_ids=segments))
     for row, begins in enumerate(((), (4, 6))):
         expected = logits_of_a_loop(params, tokens[row], begins)
         np.testing.assert_allclose(found[row], expected, rtol=2e-5, atol=2e-5)

@@ -1,5 +1,6 @@
 """Linear maps against loops, against flax's, and as decoding reads them against as trained."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -11,9 +12,17 @@ from flax import linen as nn
 from gptjax.models.projections import FEW_TOKENS, Projection, rows_product, transposed
 from tests.support.tiers import tiered
 
+ROWS = [1, 7, 37, 48, 31 * 37]  # in 1, 7, 1, 2, 31 parts
+FEW_OR_MANY = [(1,), (2, 3), (FEW_TOKENS,), (3, 11)]
 
-@pytest.mark.parametrize("num_rows", [1, 7, 37, 48, 31 * 37])  # in 1, 7, 1, 2, 31 parts
-@pytest.mark.parametrize("tokens", [(1,), (2, 3), (FEW_TOKENS,), (3, 11)])
+
+@pytest.mark.parametrize(
+    ("num_rows", "tokens"),
+    tiered(
+        itertools.product(ROWS, FEW_OR_MANY),
+        [*((rows, (2, 3)) for rows in ROWS), *((48, tokens) for tokens in FEW_OR_MANY)],
+    ),
+)
 def test_rows_product_is_a_dot_product_of_each_row(num_rows, tokens):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(*tokens, 5)).astype(np.float32)
@@ -30,8 +39,8 @@ def test_rows_product_is_a_dot_product_of_each_row(num_rows, tokens):
 @pytest.mark.parametrize("tokens", [2, FEW_TOKENS + 1])
 def test_rows_product_of_sixteen_bits_adds_up_in_float32(tokens):
     rng = np.random.default_rng(1)
-    x = jnp.asarray(rng.normal(size=(tokens, 512)), jnp.bfloat16)
-    rows = jnp.asarray(rng.normal(size=(6, 512)), jnp.bfloat16)
+    x = jax.device_put(rng.normal(size=(tokens, 512)).astype(jnp.bfloat16))
+    rows = jax.device_put(rng.normal(size=(6, 512)).astype(jnp.bfloat16))
     expected = np.asarray(x, np.float64) @ np.asarray(rows, np.float64).T
     y = jax.jit(rows_product)(x, rows)
     assert y.dtype == jnp.float32
@@ -44,7 +53,7 @@ SHAPES = [((6,), (8,), 1), ((6,), (3, 5), 1), ((3, 5), (7,), 2), ((2, 3), (4, 2)
 def made(inputs, features, num_axes, tokens):
     rng = np.random.default_rng(0)
     x, kernel, bias = (
-        jnp.asarray(rng.normal(size=shape).astype(np.float32))
+        jax.device_put(rng.normal(size=shape).astype(np.float32))
         for shape in ((*tokens, *inputs), inputs + features, features)
     )
     return Projection(features, 0.5, num_axes), x, {"kernel": kernel, "bias": bias}
@@ -91,7 +100,7 @@ def test_gradients_are_those_of_sums_over_tokens(inputs, features, num_axes):
     g = np.random.default_rng(2).normal(size=(2, 3, *features))
 
     def loss(params, x):
-        return jnp.sum(module.apply({"params": params}, x) * jnp.asarray(g, jnp.float32))
+        return jnp.sum(module.apply({"params": params}, x) * g.astype(np.float32))
 
     bars, x_bar = jax.jit(jax.grad(loss, (0, 1)))(params, x)
     rows, g_rows = np.asarray(x, np.float64).reshape(6, -1), g.reshape(6, -1)
@@ -122,7 +131,7 @@ def test_gradients_of_a_product_with_rows():
     rng = np.random.default_rng(3)
     x, rows = rng.normal(size=(3, FEW_TOKENS, 5)), rng.normal(size=(7, 5))
     g = rng.normal(size=(3, FEW_TOKENS, 7))
-    given = jnp.asarray(x, jnp.float32), jnp.asarray(rows, jnp.float32)
+    given = jax.device_put(x.astype(np.float32)), jax.device_put(rows.astype(np.float32))
     bars = jax.jit(jax.grad(lambda *given: jnp.sum(rows_product(*given) * g), (0, 1)))(*given)
     expected = np.zeros(x.shape), np.zeros(rows.shape)
     for i, j in np.ndindex(3, FEW_TOKENS):
@@ -136,8 +145,8 @@ def test_gradients_of_a_product_with_rows():
 def test_gradients_of_sixteen_bits_are_float32_sums_of_a_rounded_gradient(tokens):
     """Off by one rounding, 2^-8, of each number of the gradient, and one of each result."""
     rng = np.random.default_rng(4)
-    x = jnp.asarray(rng.normal(size=(tokens, 512)), jnp.bfloat16)
-    rows = jnp.asarray(rng.normal(size=(768, 512)), jnp.bfloat16)
+    x = jax.device_put(rng.normal(size=(tokens, 512)).astype(jnp.bfloat16))
+    rows = jax.device_put(rng.normal(size=(768, 512)).astype(jnp.bfloat16))
     g = rng.normal(size=(tokens, 768)).astype(np.float32)
     bars = jax.jit(jax.grad(lambda *given: jnp.sum(rows_product(*given) * g), (0, 1)))(x, rows)
     wide_x, wide_rows = np.asarray(x, np.float64), np.asarray(rows, np.float64)

@@ -92,7 +92,9 @@ def test_a_frozen_encoder_stays_and_a_trained_one_moves(clip, frozen):
     encoder = "frozen" if frozen else "trained"
     config = make_config(ImageTextConfig, image_text__encoder=encoder, **changes)
     program, task = Program(config), prepared(config)
-    state = jax.jit(program.fresh)()
+    random = np.random.default_rng(0)
+    drawn = jax.tree.map(lambda x: random.normal(0, 0.1, x.shape).astype(x.dtype), program.params)
+    state = jax.jit(program.fresh)(drawn)
     before = jax.tree.map(np.array, state.params)
     batch = put_batch(next(task.batches(0, (), ((0,), 1))), program.mesh)
     after = jax.device_get(program.train_step(state, batch)[0].params)

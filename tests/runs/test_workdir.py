@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.gpt import GPT
+from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.runs.caches import cache_directory
 from gptjax.runs.provenance import provenance
 from gptjax.runs.workdir import InitialCheckpoint, WorkDirectory
@@ -259,13 +259,14 @@ def test_parameters_load_alone(tmp_path):
     workdir = _begun(tmp_path / "run")
     config = _config().model
     assert workdir.model() == GPT(config)
-    shapes = jax.eval_shape(GPT(config).init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
-    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes["params"])
+    shapes = parameter_shapes(GPT(config))
     with pytest.raises(ValueError, match="has no checkpoint yet"):
         workdir.resolve_step(None)
     with workdir.checkpoints() as checkpoints:
         for step in (1, 2):
-            params = jax.tree.map(lambda leaf, step=step: jnp.full_like(leaf, step), params)
+            params = jax.tree.map(
+                lambda leaf, step=step: np.full(leaf.shape, step, leaf.dtype), shapes
+            )
             state = create(params, optax.sgd(0.1))
             checkpoints.save(step, params=params, opt_state=state.opt_state, data={}, config={})
     assert (workdir.resolve_step(None), workdir.resolve_step(1)) == (2, 1)

@@ -21,6 +21,7 @@ from gptjax.studies.long_context.by_position import (
 )
 from gptjax.studies.long_context.extension import Way, extended_params
 from gptjax.tokenization import load_tokenizer
+from tests.support.params import random_params
 
 TRAINED = ModelConfig(
     vocab_size=17,
@@ -46,8 +47,7 @@ def test_windows_lie_within_documents_and_are_spread_over_them():
 
 
 def begun(model):
-    init = jax.jit(GPT(model).init)
-    return init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    return random_params(GPT(model), std=0.5)
 
 
 def test_the_loss_of_a_position_is_that_of_the_longer_model():

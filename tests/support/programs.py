@@ -1,11 +1,14 @@
 """Programs that are made once: runs of one configuration compute the same, whatever their data.
 
+So are parameters of checkpoints of one content: files are verified each time, and read once.
+
 A conftest.py has the fixture from here: `from tests.support.programs import programs_once`.
 """
 
 import functools
 import json
 
+import jax
 import pytest
 
 from gptjax.runs import supervised
@@ -14,16 +17,20 @@ from gptjax.runs.program import Program
 from gptjax.settings import to_dict
 from gptjax.studies.equal_budget import measure
 from gptjax.tasks.policy_optimisation.networks import ActorCritic
+from gptjax.training.checkpoints.manifest import content_hash
+from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.reporting import curves
 from gptjax.training.reporting.throughput import Peak
 
+_from_disk = Checkpoints._read
+
 # Sections that no program depends on, and fields of `training`.
-FREE = ("data", "checkpoint", "profile")
+FREE = ("data", "checkpoint", "profile", "stop")
 OF_THE_LOOP = (
     *("num_steps", "rollback_after", "skip_data"),
     *("log_every", "eval_every", "eval_batches", "statistics_every", "sample_tokens"),
 )
-_made = {}
+_made, _kept = {}, {}
 
 
 def _once(make, config, *arguments):
@@ -44,6 +51,17 @@ def _program(config, mesh=None):
         return program
 
     return _once(make, config, mesh)
+
+
+def _read_once(checkpoints, step, **args):
+    if len(args) > 1:
+        return _from_disk(checkpoints, step, **args)
+    ((item, target),) = args.items()
+    key = content_hash(checkpoints.directory / str(step)), item
+    if key not in _kept:
+        _kept[key] = jax.device_get(_from_disk(checkpoints, step, **args)[item])
+    put = lambda array, wanted: jax.device_put(array.copy(), wanted.sharding)  # noqa: E731
+    return {item: jax.tree.map(put, _kept[key], target.item)}
 
 
 def no_picture(metrics_path, png_path, title, chosen):
@@ -68,5 +86,6 @@ def programs_once():
             patch.setattr(module, "Program", _program)
         patch.setattr(supervised, "peak_flops", lambda dtype: Peak(1e11, "assumed"))
         patch.setattr(ActorCritic, "programs", programs)
+        patch.setattr(Checkpoints, "_read", _read_once)
         patch.setattr(curves, "plot_curves", no_picture)
         yield

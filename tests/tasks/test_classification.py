@@ -28,6 +28,7 @@ from tests.support.alignment_runs import (
     run,
 )
 from tests.support.binaries import call
+from tests.support.params import random_params
 
 MODEL = ModelConfig(vocab_size=11, context_length=6, num_layers=1, num_heads=1, d_model=8)
 TOKENS = np.array([[[9, 1, 2, 10, 0], [9, 3, 10, 0, 0]], [[9, 4, 5, 6, 10], [0] * 5]], np.int32)
@@ -36,14 +37,15 @@ LENGTHS = np.array([[4, 3], [5, 0]], np.int32)
 
 @functools.cache
 def gpt_params():
-    return jax.jit(GPT(MODEL).init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    return random_params(GPT(MODEL))
 
 
 def classifier(num_outputs, **attributes):
     """A classifier of random parameters, with a head whose outputs are not all near 0."""
     model = Classifier(MODEL, num_outputs, **attributes)
     params = with_task_head(gpt_params(), model.config, num_outputs, jax.random.key(1))
-    return model, params | {"task_head": jax.tree.map(lambda x: 50 * x + 0.1, params["task_head"])}
+    head = jax.tree.map(lambda x: 50 * np.asarray(x) + 0.1, params["task_head"])
+    return model, params | {"task_head": head}
 
 
 @functools.cache
@@ -115,7 +117,7 @@ def test_candidates_of_an_example_share_the_mask_of_dropout():
         dropped, _ = apply(deterministic=False, rngs={"dropout": key})
         return dropped, apply()[0]
 
-    dropped, whole = outputs(jax.random.key(0))
+    dropped, whole = jax.device_get(outputs(jax.random.key(0)))
     np.testing.assert_array_equal(dropped[:, 0], dropped[:, 1])
     assert not np.allclose(whole, dropped)
 
@@ -165,12 +167,13 @@ def test_a_pretrained_model_gets_three_rows_and_a_head(trained, tmp_path):
     source = trained("pretrain")
     changes = {"checkpoint__init_from": str(source.path), "task__random_start": False}
     config = make_config(ClassificationConfig, **changes)
-    started, theirs = params_at_start(tmp_path / "run", config), source.params()
+    started = jax.device_get(params_at_start(tmp_path / "run", config))
+    theirs = jax.device_get(source.params())
     head = started.pop("task_head")
     assert head["kernel"].shape == (16, 2) and not head["bias"].any()
     rows = started["token_embedding"]
     np.testing.assert_array_equal(rows[:448], theirs["token_embedding"][:448])
-    assert 0.01 < float(jnp.std(rows[448:451])) < 0.04
+    assert 0.01 < rows[448:451].std() < 0.04
     jax.tree.map(np.testing.assert_array_equal, started["trunk"], theirs["trunk"])
     adapted = make_config(ClassificationConfig, lora__rank=2, **changes)
     assert set(Program(adapted).target.params) == {"trunk", "task_head"}

@@ -6,7 +6,6 @@ import itertools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
@@ -23,6 +22,7 @@ from gptjax.tasks.moderation.rows import highest, text_rows, windows
 from gptjax.tasks.moderation.scoring import TextScorer
 from tests.support.alignment_runs import make_config, params_at_start, refusal, run
 from tests.support.binaries import call
+from tests.support.params import random_params
 from tests.support.tiers import tiered
 
 MODEL = ModelConfig(vocab_size=11, context_length=6, num_layers=1, num_heads=1, d_model=8)
@@ -35,7 +35,7 @@ BATCH = {"tokens": TOKENS, "lengths": LENGTHS, "labels": LABELS, "known": KNOWN}
 
 @functools.cache
 def params():
-    gpt = jax.jit(GPT(MODEL).init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
+    gpt = random_params(GPT(MODEL))
     drawn = jax.jit(lambda gpt, key: with_heads(gpt, MODEL, 3, 4, key))(gpt, jax.random.key(1))
     heads = jax.device_get(drawn["moderation_heads"])
     moved = {
@@ -211,7 +211,7 @@ def test_a_run_starts_from_any_language_model(kind, trained, tmp_path):
     assert at_start["moderation_heads"]["hidden_kernel"].shape == (2, 16, 8)
     heads = at_start.pop("moderation_heads")
     jax.tree.map(np.testing.assert_array_equal, at_start, source.restored())
-    assert heads["hidden_kernel"].any() and not heads["hidden_bias"].any()
+    assert np.any(heads["hidden_kernel"]) and not np.any(heads["hidden_bias"])
 
 
 @pytest.mark.parametrize(

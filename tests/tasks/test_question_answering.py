@@ -34,7 +34,7 @@ def test_the_loss_is_the_mean_of_both_ends():
     config = make_config(QuestionAnsweringConfig)
     model = SpanReader(config.model)
     params = jax.jit(lambda: KIND.init(config, jax.random.key(0)))()
-    params["task_head"] = jax.tree.map(lambda x: 40 * x + 0.1, params["task_head"])
+    params["task_head"] = jax.tree.map(lambda x: 40 * np.asarray(x) + 0.1, params["task_head"])
     tokens = np.array([[2, 5, 3, 7, 8, 3], [2, 5, 3, 9, 3, 0], [0] * 6], np.int32)
     batch = {
         "tokens": tokens,
@@ -51,7 +51,7 @@ def test_the_loss_is_the_mean_of_both_ends():
             params, batch, None
         )
 
-    (total, weight, _), (scores, _) = both(params, batch)
+    (total, weight, _), (scores, _) = jax.device_get(both(params, batch))
     expected = 0.0
     for row, length in ((0, 6), (1, 5)):
         nats = -scipy.special.log_softmax(np.asarray(scores[row, :length], np.float64), axis=0)

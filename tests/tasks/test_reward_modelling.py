@@ -52,7 +52,7 @@ def reward_of(whole):
     def reward(ids):
         padded = np.zeros((1, 48), np.int32)
         padded[0, : len(ids)] = ids
-        return float(apply({"params": params}, padded, np.array([len(ids)]))[0])
+        return np.asarray(apply({"params": params}, padded, np.array([len(ids)])))[0]
 
     return reward
 

@@ -1,7 +1,6 @@
 """A model small enough to compile in a second, and batches of random tokens for it."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -35,7 +34,7 @@ def random_params():
     def fill(config, seed=0):
         rng = np.random.default_rng(seed)
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: jnp.asarray(
+            lambda path, leaf: jax.device_put(
                 (float(path[-1].key == "scale") + 0.1 * rng.normal(size=leaf.shape)).astype(
                     leaf.dtype
                 )

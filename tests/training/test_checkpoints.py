@@ -24,18 +24,21 @@ def _random_like(tree, seed):
 
     def fill(leaf):
         raw = rng.integers(0, 100, size=leaf.shape)
-        return jnp.asarray((raw / 7).astype(leaf.dtype))
+        return jax.device_put((raw / 7).astype(leaf.dtype))
 
     return jax.tree.map(fill, tree)
 
 
 def _state(seed=0):
     params = {
-        "embedding": jnp.zeros((32, 8)),
-        "layers": {"kernel": jnp.zeros((2, 8, 8), jnp.bfloat16), "bias": jnp.zeros((2, 8))},
+        "embedding": np.zeros((32, 8), np.float32),
+        "layers": {
+            "kernel": np.zeros((2, 8, 8), jnp.bfloat16),
+            "bias": np.zeros((2, 8), np.float32),
+        },
     }
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
-    return _random_like(params, seed), _random_like(tx.init(params), seed + 1)
+    return _random_like(params, seed), _random_like(jax.eval_shape(tx.init, params), seed + 1)
 
 
 def _small():

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.config import (
     CheckpointConfig,
@@ -26,7 +25,7 @@ from gptjax.training.checkpoints.store import Checkpoints
 from gptjax.training.gradients import gradient_sums
 from gptjax.training.loop import RunIO, fit, make_train_step
 from gptjax.training.optimizers import learning_rate, make_optimizer
-from gptjax.training.partitioning import make_mesh
+from gptjax.training.partitioning import make_mesh, placed
 from gptjax.training.reporting.metrics import MetricsWriter, read_metrics
 from gptjax.training.reporting.progress import Progress
 from gptjax.training.reporting.throughput import Throughput
@@ -65,8 +64,17 @@ def _batches(first, hook=lambda step: None):
 
 
 def _judge(params):
-    loss = float(jnp.sum(jnp.square(params["scalar_head"]["kernel"] - jnp.array([1.0, -2.0, 3.0]))))
+    loss = float(np.square(np.asarray(params["scalar_head"]["kernel"]) - (1.0, -2.0, 3.0)).sum())
     return {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": loss / 2}
+
+
+@functools.cache
+def _compiled(loss):
+    """The state before the first step, and the step, of all runs by a loss."""
+    schedule = learning_rate(_config().optimizer, batch_schedule(_config()))
+    tx = make_optimizer(_config().optimizer, schedule)
+    fresh = lambda: create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)  # noqa: E731
+    return fresh, make_train_step(gradient_sums(loss), tx, schedule, seed=7)
 
 
 def _fit(
@@ -74,17 +82,8 @@ def _fit(
 ):
     """Starts or resumes the run in `workdir`; returns its outcome and the rows written by now."""
     mesh = make_mesh(ParallelismConfig(strategy="mesh"), jax.devices()[:devices])
-    schedule = learning_rate(config.optimizer, batch_schedule(config))
-    tx = make_optimizer(config.optimizer, schedule)
-
-    def fresh():
-        return create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)
-
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
-        jax.eval_shape(fresh),
-    )
+    fresh, step = _compiled(loss)
+    target = placed(jax.eval_shape(fresh), mesh)
     with (
         Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints,
         MetricsWriter(workdir) as writer,
@@ -93,14 +92,15 @@ def _fit(
         new = functools.partial(initial_state, fresh, target, None)
         state, _ = start(new, target, checkpoints, restore_step=None)
         writer.truncate_after(int(state.step))
+        io = RunIO(
+            checkpoints, writer, progress, {"corpus_hash": "c0ffee"}, workdir / "tensorboard"
+        )
         outcome = fit(
             state,
-            make_train_step(gradient_sums(loss), tx, schedule, seed=7),
+            step,
             _batches(int(state.step), hook),
             config,
-            RunIO(
-                checkpoints, writer, progress, {"corpus_hash": "c0ffee"}, workdir / "tensorboard"
-            ),
+            io,
             mesh=mesh,
             evaluators={"validation": judge},
             throughput=throughput or Throughput(6.0, 5.0, 1e9),

@@ -14,6 +14,7 @@ from gptjax.models.parameter_shapes import parameter_shapes
 from gptjax.training.losses import cross_entropy
 from gptjax.training.optimizers import learning_rate, make_optimizer, update
 from gptjax.training.parameters import path_of
+from tests.support.params import random_params
 
 SMALL = ModelConfig(
     vocab_size=31, vocab_multiple=1, context_length=8, num_layers=1, num_heads=2, d_model=32
@@ -43,7 +44,7 @@ def tx_of(config, rate, decay=0.0):
 def test_a_model_is_the_standard_one_with_other_numbers():
     """Scores of 1/d_head, and logits over the width: both can be folded into parameters."""
     wide = SMALL.resolved()
-    params = jax.device_get(jax.jit(GPT(wide).init)(jax.random.key(0), TOKENS)["params"])
+    params = random_params(GPT(wide))
     folded = jax.tree.map(lambda leaf: leaf, params)
     query = folded["trunk"]["layers"]["attention"]["query"]
     for name in query:
@@ -70,7 +71,7 @@ def test_initial_deviations_are_those_of_table_8():
         if path.endswith(("kernel", "embedding")):
             residual = 2**-0.5 if "/out/" in path or "/down/" in path else 1.0
             expected = 0.02 * residual * ((256 / 128) ** -0.5 if path in READ_WIDTH else 1.0)
-            assert leaf.std() == pytest.approx(expected, rel=0.05), path
+            assert np.std(leaf) == pytest.approx(expected, rel=0.05), path
 
 
 def test_rates_of_what_reads_the_width_are_divided_by_it_and_decay_is_not():

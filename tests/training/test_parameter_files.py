@@ -57,7 +57,7 @@ def test_what_a_run_saved_is_read_by_name(tmp_path):
     average = jax.tree.map(lambda leaf: leaf + 1, tree)
     with Checkpoints(tmp_path) as checkpoints:
         for step in (3, 5):
-            scaled = jax.tree.map(lambda leaf, step=step: jnp.asarray(leaf * step), tree)
+            scaled = jax.tree.map(lambda leaf, step=step: jax.device_put(leaf * step), tree)
             state = {"count": jnp.zeros(())}
             checkpoints.save(step, params=scaled, ema=average, opt_state=state, data={}, config={})
     for step, factor in ((None, 5), (3, 3)):

@@ -42,6 +42,7 @@ def at_image_size(params: Any, config: VisionConfig, image_size: int) -> tuple[A
     return params | {"position_embedding": table}, new
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def resized_positions(table: jax.Array, old: int, new: int) -> jax.Array:
     """Interpolates a table of learned positions, bicubically, to another grid of patches.
 

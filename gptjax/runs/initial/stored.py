@@ -66,8 +66,18 @@ def mean_params(path: Path, steps: Sequence[int], target: Any) -> Any:
     """The mean of the evaluation parameters of several checkpoints; others as `stored_params`."""
     total = stored_params(path, steps[0], target)
     for step in steps[1:]:
-        total = jax.tree.map(jnp.add, total, stored_params(path, step, target))
-    return jax.tree.map(lambda leaf: leaf / len(steps), total) if len(steps) > 1 else total
+        total = _sum(total, stored_params(path, step, target))
+    return _divided(total, np.float32(len(steps))) if len(steps) > 1 else total
+
+
+@jax.jit
+def _sum(params: Any, more: Any) -> Any:
+    return jax.tree.map(jnp.add, params, more)
+
+
+@jax.jit
+def _divided(params: Any, count: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf / count, params)
 
 
 def deferred_params(path: Path, step: int | None) -> dict[str, Any]:

@@ -112,13 +112,13 @@ class LabelledTask(Supervised[Labelled]):
         batches = batches_of(mixture, batch_schedule(config))
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
-            judged = judge(program, config, task_parts(program.model, lm_weight), validation)
+            judged = judge(program, config, validation, task_parts, lm_weight)
             return {"validation": task_evaluator(judged, validation, task.names, lm_weight)}
 
         def final_metrics(program: Program, params: Any, workdir: WorkDirectory) -> dict[str, Any]:
             """The figures of the chosen checkpoint, whose predictions are written."""
             step, params = workdir.chosen(params, config.training.num_steps, program.mesh)
-            judged = judge(program, config, task_parts(program.model, lm_weight), validation)
+            judged = judge(program, config, validation, task_parts, lm_weight)
             write_predictions(workdir.path, judged(params)[0], validation, task.names)
             evaluate = task_evaluator(judged, validation, task.names, lm_weight)
             return {

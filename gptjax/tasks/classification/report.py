@@ -1,10 +1,11 @@
 """What a classifier says of held-out examples: outputs, metrics, and a file of predictions.
 
-judged = judge(program, config, task_parts(program.model, 0.5), rows)
+judged = judge(program, config, rows, task_parts, 0.5)
 figures = task_evaluator(judged, rows, ("0", "1"), 0.5)(params)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gptjax.judging.metrics import metrics_of
 from gptjax.runs import inputs
 from gptjax.runs.program import Program
 from gptjax.training.evaluation import Evaluator
+from gptjax.training.losses import Batch
 from gptjax.training.partitioning import batch_share, put_batch
 from gptjax.training.processes import on_first
 from gptjax.training.task_losses import PartsOf
@@ -30,18 +32,24 @@ PREDICTIONS = "predictions.jsonl"
 SEED = 0  # of the bootstrap: the same examples are drawn for every checkpoint and every run
 
 
-def judge(program: Program, config: ExperimentConfig, parts: PartsOf, rows: Rows) -> Judged:
+def judge(
+    program: Program,
+    config: ExperimentConfig,
+    rows: Rows,
+    parts_of: Callable[..., PartsOf],
+    *options: Hashable,
+) -> Judged:
     """A function from parameters to outputs [N, ...] and losses [N] of each row, without dropout.
 
     Args:
       program: its mesh is used.
       config: its `training` says how many batches, and of what size.
-      parts: what a batch is judged by, such as `task_parts` of the program's model.
       rows: the examples.
+      parts_of: what a batch is judged by, such as `task_parts`, as a function of the program's
+        model and of `options`. It is compiled once for each program.
+      *options: further arguments of `parts_of`.
     """
-    mesh = program.mesh
-    whole = NamedSharding(mesh, PartitionSpec())
-    compiled = jax.jit(lambda params, batch: parts(params, batch, None), out_shardings=whole)
+    mesh, compiled = program.mesh, _compiled(program, parts_of, *options)
     batches = inputs.row_batches(config, rows, batch_share(mesh))
 
     def judged(params: Any) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
@@ -49,6 +57,15 @@ def judge(program: Program, config: ExperimentConfig, parts: PartsOf, rows: Rows
         return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(rows)], *found)
 
     return judged
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(
+    program: Program, parts_of: Callable[..., PartsOf], *options: Hashable
+) -> Callable[[Any, Batch], Any]:
+    parts = parts_of(program.model, *options)
+    whole = NamedSharding(program.mesh, PartitionSpec())
+    return jax.jit(lambda params, batch: parts(params, batch, None), out_shardings=whole)
 
 
 def task_evaluator(

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from gptjax import attention
@@ -54,6 +55,8 @@ class CategoryHeads(nn.Module):
         bias = parameter(self, "hidden_bias", zeros, (count, self.width))
         out = parameter(self, "out_kernel", normal(self.width**-0.5), (count, self.width))
         out_bias = parameter(self, "out_bias", zeros, (count,))
+        if self.is_initializing():  # `init` asks for parameters alone
+            return jnp.zeros((len(features), count), jnp.float32)
         features = features.astype(jnp.float32)
         hidden = jnp.einsum("be,cew->bcw", features, kernel, preferred_element_type=jnp.float32)
         hidden = ACTIVATIONS[self.config.activation](hidden + bias[None])
@@ -133,7 +136,7 @@ def with_heads(params: Any, config: ModelConfig, count: int, width: int, rng: ja
 
 
 def _head_params(config: ModelConfig, count: int, width: int, rng: jax.Array) -> Any:
-    features = jnp.zeros((1, config.d_model))
+    features = np.zeros((1, config.d_model), np.float32)
     return CategoryHeads(config, count, width).init(rng, features)["params"]
 
 

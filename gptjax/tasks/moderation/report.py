@@ -30,6 +30,7 @@ from gptjax.tasks.moderation.rows import TextRows, highest
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.losses import Batch
 from gptjax.training.processes import on_first
+from gptjax.training.task_losses import PartsOf
 
 PREDICTIONS = "predictions.jsonl"
 BEST = "mean_auprc"  # the figure that chooses a checkpoint
@@ -52,13 +53,16 @@ def judged_texts(program: Program, config: ExperimentConfig, rows: TextRows) -> 
       config: its `training` says how many batches, and of what size.
       rows: all windows of the texts.
     """
+    judged = judge(program, config, rows, _parts_of)
+    return lambda params: highest(judged(params)[0], rows.owners)
 
+
+def _parts_of(model: Any) -> PartsOf:
     def parts(params: Any, batch: Batch, rng: jax.Array | None):
         del rng
-        return program.model.apply({"params": params}, batch["tokens"], batch["lengths"]), {}
+        return model.apply({"params": params}, batch["tokens"], batch["lengths"]), {}
 
-    judged = judge(program, config, parts, rows)
-    return lambda params: highest(judged(params)[0], rows.owners)
+    return parts
 
 
 def text_evaluator(logits_of: Logits, rows: TextRows, categories: Sequence[str]) -> Evaluator:

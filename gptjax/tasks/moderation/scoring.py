@@ -13,6 +13,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from gptjax.compiled import compiled
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.moderation.config import ModerationConfig
@@ -46,10 +47,7 @@ class TextScorer:
 
     @functools.cached_property
     def _apply(self) -> Callable[..., jax.Array]:
-        def logits(params: Any, tokens: jax.Array, lengths: jax.Array) -> Any:
-            return self.model.apply({"params": params}, tokens, lengths)
-
-        return jax.jit(logits)
+        return compiled(_logits_of, self.model)
 
     @classmethod
     def load(cls, workdir: WorkDirectory) -> "TextScorer":
@@ -110,3 +108,7 @@ class TextScorer:
         for row, ids in enumerate(chunk):
             tokens[row, : len(ids)], lengths[row] = ids, len(ids)
         return np.asarray(self._apply(self.params, tokens, lengths))[: len(chunk)]
+
+
+def _logits_of(model: ModerationModel, params: Any, tokens: jax.Array, lengths: jax.Array) -> Any:
+    return model.apply({"params": params}, tokens, lengths)

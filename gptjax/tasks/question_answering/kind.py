@@ -153,7 +153,7 @@ class QuestionAnswering(Supervised[QuestionAnsweringConfig]):
         batches = batches_of(mixture, batch_schedule(config))
 
         def judged_by(program: Program) -> Judged:
-            return judge(program, config, span_parts(program.model), validation)
+            return judge(program, config, validation, span_parts)
 
         def evaluators(program: Program) -> dict[str, Evaluator]:
             judged = judged_by(program)

@@ -34,6 +34,7 @@ from gptjax.tasks.vision.sets import learned_and_held_out
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.losses import Batch, Loss
 from gptjax.training.processes import together
+from gptjax.training.task_losses import PartsOf
 
 BEST = "recall_1"  # the figure that chooses a checkpoint
 _SEED = 0  # of the bootstrap
@@ -176,17 +177,20 @@ def judged_pairs(program: Program, config: ContrastiveConfig, rows: PairRows) ->
       config: its `training` says how many batches, and of what size.
       rows: the pairs.
     """
+    return judge(program, config, rows, _parts_of)
 
+
+def _parts_of(model: Any) -> PartsOf:
     def parts(params: Any, batch: Batch, rng: jax.Array | None) -> Any:
         del rng
         names = ("tokens", "lengths", "images")
         given = (batch[name] for name in names)
-        applied: Any = program.model.apply({"params": params}, *given)
+        applied: Any = model.apply({"params": params}, *given)
         images, texts, scale = applied
         nats, found = pair_nats(images, texts, scale, batch["loss_weights"])
         return (images, texts), {"loss": nats, "accuracy": found.astype(jnp.float32)}
 
-    return judge(program, config, parts, rows)
+    return parts
 
 
 def _figures(judged: Judged, params: Any, texts: list[str]) -> dict[str, float]:

@@ -41,6 +41,7 @@ from gptjax.tokenization import load_tokenizer
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.losses import Batch, Loss, cross_entropy
 from gptjax.training.processes import together
+from gptjax.training.task_losses import PartsOf
 
 BEST = "accuracy"  # the figure that chooses a checkpoint
 _SEED = 0  # of the bootstrap
@@ -199,13 +200,16 @@ def numbered(pictures: Records[LabelledPicture], labels: Sequence[str]) -> np.nd
 
 def judged_images(program: Program, config: ImageClassificationConfig, rows: ClassRows) -> Judged:
     """A function from parameters to logits [N, C] and losses [N] of images; see `judge`."""
+    return judge(program, config, rows, _parts_of)
 
+
+def _parts_of(model: Any) -> PartsOf:
     def parts(params: Any, batch: Batch, rng: jax.Array | None):
         del rng
-        logits: Any = program.model.apply({"params": params}, batch["images"])
+        logits: Any = model.apply({"params": params}, batch["images"])
         return logits, {"loss": cross_entropy(logits, batch["classes"])}
 
-    return judge(program, config, parts, rows)
+    return parts
 
 
 def _figures(judged: Judged, params: Any, rows: ClassRows, num_classes: int) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gptjax.compiled import compiled
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.judging.metrics import metrics_of
@@ -23,6 +24,14 @@ from gptjax.tasks.vision.rows import PixelRows, captions
 from gptjax.tokenization import Tokenizer
 
 _SEED = 0  # of the bootstrap
+
+
+def _images_of(model: CLIP, params: Any, pixels: jax.Array) -> Any:
+    return model.apply({"params": params}, pixels, method="encode_images")
+
+
+def _texts_of(model: CLIP, params: Any, tokens: jax.Array, lengths: jax.Array) -> Any:
+    return model.apply({"params": params}, tokens, lengths, method="encode_texts")
 
 
 class Encoders:
@@ -38,8 +47,7 @@ class Encoders:
         self._batch_size = batch_size
         scale: Any = model.apply({"params": params}, method="scale")
         self.scale = float(scale)
-        self._images = jax.jit(lambda p, x: model.apply({"params": p}, x, method="encode_images"))
-        self._texts = jax.jit(lambda p, *x: model.apply({"params": p}, *x, method="encode_texts"))
+        self._images, self._texts = compiled(_images_of, model), compiled(_texts_of, model)
 
     def of_pictures(self, pictures: Records[LabelledPicture], fit: str = "crop") -> np.ndarray:
         """Places of pictures [N, P] float32, of length 1; ValueError for one that is broken."""

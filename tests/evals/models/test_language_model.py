@@ -31,7 +31,7 @@ ASKED = [
 
 @pytest.fixture(scope="module")
 def bytes_model():
-    return made(vocab_size=BYTES.vocab_size, vocab_multiple=1, attention="dense")
+    return made(vocab_size=BYTES.vocab_size, vocab_multiple=1, num_layers=1, attention="dense")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_answers_do_not_depend_on_batch_order_or_neighbours(answers, bytes_model
 
 def test_texts_are_those_of_the_generator(model, bytes_model):
     """Greedy, drawn, stopped, and with a prompt whose end alone leaves room."""
-    generator = generator_of(bytes_model, BYTES)
+    generator = generator_of(bytes_model, BYTES, slots=1, longest=(CONTEXT - 9, 9))
     prompts = ["once", "the end of", "a", "b", "cd", LONG]
     asked = [Generation(prompt, max_new_tokens=9) for prompt in prompts]
     made_texts = [answer.text for answer in model.all_answers(asked)]

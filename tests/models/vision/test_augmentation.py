@@ -21,7 +21,7 @@ def moved_by(image, rng, **most):
 
 
 def test_images_are_shifted_mirrored_and_coloured():
-    pixels = jnp.asarray(RNG.normal(size=(40, 4, 4, 3)).astype(np.float32))
+    pixels = jax.device_put(RNG.normal(size=(40, 4, 4, 3)).astype(np.float32))
     rng = jax.random.key(0)
     np.testing.assert_allclose(changed(pixels, Augmentation(), rng), pixels)
     mirrored = np.asarray(changed(pixels, Augmentation(mirror=True), rng))

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from gptjax.config import ExperimentConfig, ModelConfig, resolve
 from gptjax.models.costs import parameter_count
 from gptjax.models.gpt import GPT
 from gptjax.training.losses import language_model
+from tests.support.params import random_params
 
 SIZES = {"vocab_size": 128, "context_length": 16, "num_layers": 2, "num_heads": 2, "d_model": 32}
 
@@ -41,10 +44,10 @@ def test_it_is_the_model_that_it_is_compared_with():
 
     model = resolve(ExperimentConfig(model=ModelConfig(**SIZES))).model
     tokens = np.random.default_rng(0).integers(128, size=(2, 16), dtype=np.int32)
-    params = jax.jit(GPT(model).init)(jax.random.key(0), tokens)["params"]
-    params = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.01, params)
+    params = random_params(GPT(model), tokens)
     batch = {"tokens": tokens, "targets": tokens, "loss_weights": np.ones((2, 16), np.float32)}
-    total, weight, _ = language_model(GPT(model))(params, batch, None)
+    loss = jax.jit(functools.partial(language_model(GPT(model)), rng=None))
+    total, weight, _ = loss(params, batch)
 
     theirs = gpt.GPT(**SIZES)
     assert sum(p.numel() for p in theirs.parameters()) == parameter_count(model)
