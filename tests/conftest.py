@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lowering import Lowering
-
 USER_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -50,14 +48,9 @@ def shared_data() -> Path:
 gc.disable()  # while modules are imported it would look at all of them, again and again
 
 
-lowering = Lowering()
-
-
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Spares the garbage collector what lives to the end: a tenth of the suite's time."""
     del session
-    if "jax" in sys.modules:
-        lowering.shorten()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     gc.enable()
@@ -79,7 +72,6 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     if nextitem is None or nextitem.path == item.path:
         return
-    lowering.renew()
     gc.collect()  # of this file's objects alone: those of earlier ones are frozen
     gc.freeze()
     if sys.platform != "linux":

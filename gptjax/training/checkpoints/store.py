@@ -23,7 +23,6 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import SingleDeviceSharding
 
-from gptjax.training.checkpoints.manifest import content_hash
 from gptjax.training.checkpoints.orbax_logging import silence_orbax
 from gptjax.training.checkpoints.retention import StepDirectories
 from gptjax.training.processes import on_first, together
@@ -33,8 +32,6 @@ JSON_ITEMS = ("data", "config", "metrics")
 
 # What orbax and tensorstore raise when a disk is full, read-only or gone.
 WRITE_ERRORS = (OSError, ValueError, RuntimeError)
-
-_trees: dict[tuple[str, str], Any] = {}  # by content and item
 
 
 class Restored(TypedDict):
@@ -278,15 +275,8 @@ class Checkpoints:
         return self._checkpointer.restore(self._directories[step], args=ocp.args.Composite(**args))
 
     def _saved_tree(self, step: int, item: str) -> Any:
-        """The tree of an array item, its leaves carrying `shape` and `dtype`; no other is read.
-
-        It is read once of equal content, since orbax opens every array for it.
-        """
-        directory = self._directories[step]
-        key = content_hash(directory), item
-        if key not in _trees:
-            _trees[key] = self._arrays[item].metadata(epath.Path(directory / item)).tree
-        return _trees[key]
+        """The tree of an array item, its leaves carrying `shape` and `dtype`; no other is read."""
+        return self._arrays[item].metadata(epath.Path(self._directories[step] / item)).tree
 
     def _check_target(self, step: int, item: str, target: Any) -> None:
         """Raises ValueError where a path, shape or dtype differs: orbax would cast in silence."""
