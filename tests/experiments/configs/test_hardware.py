@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.configs import EXPERIMENTS
-from gptjax.config import resolve
+from gptjax.config import batch_schedule, resolve
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import fields
 from tests.support.binaries import call
@@ -21,6 +21,8 @@ OF_TASKS = [
     for name in EXPERIMENTS
     if re.match(f"(gpt1|bert)_(?!({PRETRAINED}|{NEEDS_A_START})$)", name)
 ]
+# Of each model: a choice has several inputs a row, which no other task has more of.
+LARGEST = ("gpt1_choice", "gpt1_sst2_lstm", "bert_choice", "bert_squad")
 WITHOUT = re.compile(
     "demo|.*_smoke|scaling_miniature|kosmos_mnist|transformer_[a-e]_.*|gpt1_(?!lstm$).*"
     "|bert_(?!base|large).*"
@@ -71,13 +73,25 @@ def test_the_command_for_the_hardware_fits_there(name, tmp_path):
     _assert_fits(devices, gib, [x.replace(":runs/", f":{tmp_path}/") for x in arguments])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_TASKS)
-def test_fine_tuning_on_a_task_fits_into_one_gpu_of_80_gb(name):
-    """As their docstrings say; they take no flags for it."""
+def test_fine_tuning_on_a_task_takes_no_more_than_one_whose_memory_is_planned(name):
+    """All say that they fit into one GPU of 80 GB, and are of a model and a batch as one that is."""
     said = inspect.getmodule(EXPERIMENTS.get(name)).__doc__ + EXPERIMENTS.get(name).__doc__
     assert re.search(r"one\s+A100\s+of\s+80\s+GB", said)
+    config, *planned = (resolve(EXPERIMENTS.get(each)()) for each in (name, *LARGEST))
+    alike = [each for each in planned if each.model == config.model]
+    assert max(map(_tokens, alike)) >= _tokens(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_largest_fine_tuning_fits_into_one_gpu_of_80_gb(name):
+    """As their docstrings say; they take no flags for it."""
     _assert_fits(1, 80, [f"--experiment={name}"])
+
+
+def _tokens(config):
+    return batch_schedule(config).tokens(1)
 
 
 @pytest.mark.slow
