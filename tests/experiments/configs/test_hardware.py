@@ -75,7 +75,7 @@ def test_the_command_for_the_hardware_fits_there(name, tmp_path):
 
 @pytest.mark.parametrize("name", OF_TASKS)
 def test_fine_tuning_on_a_task_takes_no_more_than_one_whose_memory_is_planned(name):
-    """All say that they fit into one GPU of 80 GB, and are of a model and a batch as one that is."""
+    """All say that they fit into one GPU of 80 GB; each is as large as one that does, at most."""
     said = inspect.getmodule(EXPERIMENTS.get(name)).__doc__ + EXPERIMENTS.get(name).__doc__
     assert re.search(r"one\s+A100\s+of\s+80\s+GB", said)
     config, *planned = (resolve(EXPERIMENTS.get(each)()) for each in (name, *LARGEST))
