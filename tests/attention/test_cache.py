@@ -167,6 +167,15 @@ def test_a_prefix_in_pieces_is_refused_by_name_and_poisoned_where_it_cannot_be(p
     assert not refuse_split(pattern, three.positions, behind).any()
 
 
+def test_a_text_is_split_where_any_position_before_would_see_the_chunk():
+    refused = jax.jit(refuse_split, static_argnums=0)
+    for pattern in (Prefix(3), BlockCausal(2), BlockCausal(3), Dense()):
+        may_see = oracle.effective(pattern, 1, 7, 7)[0, 0]
+        for start in range(1, 6):
+            split = refused(pattern, np.arange(start)[None], np.arange(start, 7)[None])
+            assert split.tolist() == [may_see[:start, start:].any()], (pattern, start)
+
+
 def test_texts_that_look_ahead_are_decoded_only_after_a_whole_prefix():
     check_decodable(Banded(3), 1, 30)
     check_decodable(Prefix(5), 5, 30)
