@@ -102,6 +102,7 @@ class RunningBatch:
         none: list[Sampler | None] = []
         self._samplers = none, by_row([None])  # of the rows, and as they are on the device
         self._state: Decoding | None = None
+        self._room = 0  # for each text
         self._alternatives = False
         self._kept = KeptTexts(kept_texts if keeps(model.config) else 0)
         self._prefill = Prefill(model, piece)
@@ -109,8 +110,9 @@ class RunningBatch:
         self._advance = compiled(decoding.advance, model, donate_argnames="state")
         self._insert = compiled(decoding.insert, donate_argnames="state")
         self._row_of = compiled(decoding.row_of)
-        self._continued = compiled(decoding.continued, model, static_argnames=("size", "piece"))
-        self._arranged = compiled(decoding.arranged, model, static_argnames=("size", "piece"))
+        sizes = {"static_argnames": ("size", "piece")}
+        self._continued = compiled(decoding.continued, model, **sizes)
+        self._arranged = compiled(decoding.arranged, model, **sizes)
 
     def fill(self, params: Any, joining: Sequence[Request]) -> None:
         """Gives rows to requests, no more than are free.
@@ -178,8 +180,7 @@ class RunningBatch:
         if not active or self._state is None:
             if self._state is None or self._state.texts.tokens.shape != (rows, size):
                 self._state = None
-                self._rows = [None] * rows
-                self._state = self._begun(params, [], rows, size)
+                self._rows, self._room = [None] * rows, size
             return
         batch, room = self._state.texts.tokens.shape
         if (
@@ -193,7 +194,7 @@ class RunningBatch:
             state = self._arranged(self._state, order, size=size, piece=self._piece)
             kept = [self._rows[row] for row in active]
             self._state = None
-            self._rows = kept + [None] * (rows - len(kept))
+            self._rows, self._room = kept + [None] * (rows - len(kept)), size
             self._state = state
 
     def _set_samplers(self, samplers: list[Sampler | None]) -> None:
@@ -227,7 +228,10 @@ class RunningBatch:
             return
         tokens, lengths = fetched((self._state.texts.tokens, self._state.texts.length))
         for row in kept:
-            cache = self._row_of(self._state.cache, np.int32(row))
+            if len(self._rows) == 1:  # the batch is its cache
+                cache, self._state = self._state.cache, None
+            else:
+                cache = self._row_of(self._state.cache, np.int32(row))
             self._kept.keep(tokens[row, : lengths[row]].copy(), cache)
 
     def _join(
@@ -237,14 +241,15 @@ class RunningBatch:
 
         `found`: a kept cache of so many tokens of the prompt, of which there is one.
         """
-        assert self._state is not None
-        batch, size = self._state.texts.tokens.shape
+        batch, size = len(self._rows), self._room
         free = [row for row, request in enumerate(self._rows) if request is None][: len(group)]
         count = min(1 << (len(group) - 1).bit_length(), self._slots)
         rows = np.full(count, batch, np.int32)
         rows[: len(group)] = free
         new = self._begun(params, [request.order for request in group], count, size, found)
         alone = count == batch and not any(self._rows)  # then they are the batch, as it is
+        if self._state is None and not alone:
+            self._state = self._begun(params, [], batch, size)
         state, self._state = self._state, None
         for row, request in zip(free, group, strict=True):
             self._rows[row] = request

@@ -81,7 +81,8 @@ def test_a_copy_that_fails_fails_once(monkeypatch):
     model, params = made(num_layers=1, context_length=64)
     generator = Generator(model, params, kept_texts=2)
     prompt = np.arange(30, dtype=np.int32) % 9
-    generator.submit(prompt, max_new_tokens=2).result()
+    two = [generator.submit(prompt, max_new_tokens=2) for _ in range(2)]
+    assert [len(each.result()) for each in two] == [2, 2]
 
     def failing(*args):
         raise MemoryError
