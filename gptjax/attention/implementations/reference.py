@@ -11,10 +11,12 @@ Source: arXiv 1706.03762, equation 1.
 import jax
 import jax.numpy as jnp
 
+from gptjax.attention.device import current
 from gptjax.attention.rules import Rules
 
 # A finite floor under row maxima: a row of nothing but -inf then has weights exp(-inf) = 0.
 FLOOR = -1e30
+FEW_QUERIES = 32  # of a key head
 
 
 def reference(
@@ -34,7 +36,7 @@ def reference(
     """
     batch, key_heads, groups, num_queries, _ = q.shape
     tile = rules.tile(0, num_queries, 0, k.shape[2])
-    scores = jnp.einsum("bkgqd,bksd->bkgqs", q, k, preferred_element_type=jnp.float32)
+    scores = _scores(q, k)
     mask = tile.mask()
     scores = tile.changed(scores * rules.scale, rules.score, mask)
     scores = jnp.where(mask, scores, -jnp.inf)
@@ -52,3 +54,15 @@ def reference(
         "bkgqs,bksd->bkgqd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
     )
     return out.astype(v.dtype), lse
+
+
+def _scores(q: jax.Array, k: jax.Array) -> jax.Array:
+    """The products [B, K, G, T, S] of queries and keys, in float32.
+
+    Of few queries a CPU reads the keys as they are: of q k^T it would first turn all of them.
+    """
+    few = q.shape[2] * q.shape[3] <= FEW_QUERIES and current().platform == "cpu"
+    equation = "bksd,bkgqd->bksgq" if few else "bkgqd,bksd->bkgqs"
+    pair = (k, q) if few else (q, k)
+    scores = jnp.einsum(equation, *pair, preferred_element_type=jnp.float32)
+    return jnp.moveaxis(scores, 2, -1) if few else scores
