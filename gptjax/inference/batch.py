@@ -110,9 +110,8 @@ class RunningBatch:
         self._advance = compiled(decoding.advance, model, donate_argnames="state")
         self._insert = compiled(decoding.insert, donate_argnames="state")
         self._row_of = compiled(decoding.row_of)
-        sizes = {"static_argnames": ("size", "piece")}
-        self._continued = compiled(decoding.continued, model, **sizes)
-        self._arranged = compiled(decoding.arranged, model, **sizes)
+        self._continued = compiled(decoding.continued, model, static_argnames=("size", "piece"))
+        self._arranged = compiled(decoding.arranged, model, static_argnames=("size", "piece"))
 
     def fill(self, params: Any, joining: Sequence[Request]) -> None:
         """Gives rows to requests, no more than are free.
@@ -180,7 +179,8 @@ class RunningBatch:
         if not active or self._state is None:
             if self._state is None or self._state.texts.tokens.shape != (rows, size):
                 self._state = None
-                self._rows, self._room = [None] * rows, size
+                self._rows = [None] * rows
+                self._room = size
             return
         batch, room = self._state.texts.tokens.shape
         if (
@@ -194,7 +194,8 @@ class RunningBatch:
             state = self._arranged(self._state, order, size=size, piece=self._piece)
             kept = [self._rows[row] for row in active]
             self._state = None
-            self._rows, self._room = kept + [None] * (rows - len(kept)), size
+            self._rows = kept + [None] * (rows - len(kept))
+            self._room = size
             self._state = state
 
     def _set_samplers(self, samplers: list[Sampler | None]) -> None:
@@ -224,14 +225,14 @@ class RunningBatch:
         kept = [row for row, request in requests if request and request.order.images is None]
         for row in ended:  # first of all: a copy that fails must not fail again at each step
             self._rows[row] = None
-        if not (kept and self._kept and self._state is not None):
+        state, alone = self._state, len(self._rows) == 1
+        if not (kept and self._kept and state is not None):
             return
-        tokens, lengths = fetched((self._state.texts.tokens, self._state.texts.length))
+        tokens, lengths = fetched((state.texts.tokens, state.texts.length))
+        if alone:  # then its cache is given away, and the next text begins another batch
+            self._state = None
         for row in kept:
-            if len(self._rows) == 1:  # the batch is its cache
-                cache, self._state = self._state.cache, None
-            else:
-                cache = self._row_of(self._state.cache, np.int32(row))
+            cache = state.cache if alone else self._row_of(state.cache, np.int32(row))
             self._kept.keep(tokens[row, : lengths[row]].copy(), cache)
 
     def _join(
