@@ -337,6 +337,7 @@ def test_bad_input_is_refused_in_one_line(search, options, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_search_without_a_batch_is_refused(pair):
-    with pytest.raises(ValueError, match="batch_size: got 0, expected 1 or more"):
-        BeamSearch(*pair[1:], batch_size=0)
+@pytest.mark.parametrize("name", ["batch_size", "piece"])
+def test_a_search_of_nothing_at_a_time_is_refused(pair, name):
+    with pytest.raises(ValueError, match=f"{name}: got 0, expected 1 or more"):
+        BeamSearch(*pair[1:], **{name: 0})
