@@ -338,6 +338,6 @@ def test_bad_input_is_refused_in_one_line(search, options, message):
 
 
 @pytest.mark.parametrize("name", ["batch_size", "piece"])
-def test_a_search_of_nothing_at_a_time_is_refused(pair, name):
+def test_a_search_of_nothing_at_a_time_is_refused(name):
     with pytest.raises(ValueError, match=f"{name}: got 0, expected 1 or more"):
-        BeamSearch(*pair[1:], **{name: 0})
+        BeamSearch(*made(), **{name: 0})
