@@ -73,7 +73,7 @@ def of_all_rows(
       scores_of: the function, of the program's model and of `options`; compiled once a program.
       *options: further arguments of `scores_of`.
     """
-    compiled = _compiled(program, scores_of, *options)
+    compiled = compiled_once(program, scores_of, *options)
     parts = [
         jax.device_get(compiled(params, put_batch(batch, program.mesh)))
         for batch in evaluation_rows(rows, batch_size, share=batch_share(program.mesh))
@@ -82,6 +82,9 @@ def of_all_rows(
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(program: Program, scores_of: Callable[..., Scores], *options: Hashable) -> Scores:
+def compiled_once(
+    program: Program, function_of: Callable[..., Callable[..., Any]], *options: Hashable
+) -> Callable[..., Any]:
+    """`function_of(program.model, *options)`, compiled once; all devices have its results."""
     whole = NamedSharding(program.mesh, PartitionSpec())
-    return jax.jit(scores_of(program.model, *options), out_shardings=whole)
+    return jax.jit(function_of(program.model, *options), out_shardings=whole)

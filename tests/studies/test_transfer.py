@@ -148,11 +148,11 @@ def test_a_small_study_runs_and_goes_on(tmp_path):
     )
     arguments = ("transfer", "--experiment=tiny", f"--workdir={tmp_path}/study")
     with registered(TRANSFERS, tiny=lambda: study):
-        ended = call(*arguments, "--seeds=1")
+        ended = call(*arguments, "--seeds=2")
         assert ended.code == 0, ended.errors
         written = tmp_path / "study" / "transfer.json"
         summary = json.loads(written.read_text())
-        again = call(*arguments, "--seeds=1")
+        again = call(*arguments, "--seeds=2")
         assert "step 1/" not in again.output
         assert json.loads(written.read_text())["tasks"] == summary["tasks"]
     figures = summary["tasks"]["made up"]["systems"]
@@ -162,8 +162,8 @@ def test_a_small_study_runs_and_goes_on(tmp_path):
             rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
             assert value == [r for r in rows if r.get("split") == "validation"][-1]["accuracy"]
     assert (tmp_path / "study" / "transfer.png").stat().st_size > 1000
-    started = WorkDirectory(f"{tmp_path}/study/seed0/made_up/GPT").config().checkpoint.init_from
-    assert started == f"{tmp_path}/study/seed0/pretrain/GPT"
+    started = WorkDirectory(f"{tmp_path}/study/seed1/made_up/GPT").config().checkpoint.init_from
+    assert started == f"{tmp_path}/study/seed1/pretrain/GPT"
 
 
 def test_each_run_has_its_own_directory(tmp_path):

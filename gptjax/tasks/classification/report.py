@@ -4,7 +4,6 @@ judged = judge(program, config, rows, task_parts, 0.5)
 figures = task_evaluator(judged, rows, ("0", "1"), 0.5)(params)
 """
 
-import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import scipy.special
-from jax.sharding import NamedSharding, PartitionSpec
 
 from gptjax.atomic_files import write_json_lines
 from gptjax.config import ExperimentConfig
@@ -21,6 +19,7 @@ from gptjax.data.batches.task_inputs import TaskRows
 from gptjax.judging.metrics import metrics_of
 from gptjax.runs import inputs
 from gptjax.runs.program import Program
+from gptjax.tasks.row_scores import compiled_once
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.losses import Batch
 from gptjax.training.partitioning import batch_share, put_batch
@@ -49,7 +48,7 @@ def judge(
         model and of `options`. It is compiled once for each program.
       *options: further arguments of `parts_of`.
     """
-    mesh, compiled = program.mesh, _compiled(program, parts_of, *options)
+    mesh, compiled = program.mesh, compiled_once(program, _judging, parts_of, *options)
     batches = inputs.row_batches(config, rows, batch_share(mesh))
 
     def judged(params: Any) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
@@ -59,13 +58,11 @@ def judge(
     return judged
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled(
-    program: Program, parts_of: Callable[..., PartsOf], *options: Hashable
+def _judging(
+    model: Any, parts_of: Callable[..., PartsOf], *options: Hashable
 ) -> Callable[[Any, Batch], Any]:
-    parts = parts_of(program.model, *options)
-    whole = NamedSharding(program.mesh, PartitionSpec())
-    return jax.jit(lambda params, batch: parts(params, batch, None), out_shardings=whole)
+    parts = parts_of(model, *options)
+    return lambda params, batch: parts(params, batch, None)
 
 
 def task_evaluator(
