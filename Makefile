@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 # uv is several times quicker than pip, but does not read pip.conf: where only that names a
 # reachable index, pip does it.
 define install
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(1) \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt $(1) \
 	  || $(BIN)/python -m pip install --quiet -c constraints.txt $(1)
 endef
 

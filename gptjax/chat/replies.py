@@ -18,6 +18,7 @@ import numpy as np
 
 from gptjax.chat.chat_model import ChatModel
 from gptjax.chat.drafts import Asked, Draft, Writer, Written, together
+from gptjax.inference.requests import raise_failure
 from gptjax.inference.sampling import Sampler, alike_sampler, make_sampler
 from gptjax.inference.text import whole_text
 
@@ -177,7 +178,9 @@ class BestOf:
                 scores = [float(np.mean(text.log_probs or [-np.inf])) for text in texts]
             else:
                 prompts = [asked.messages] * len(texts)
-                scores = rank(prompts, [asked.begun + text.shown for text in texts]).tolist()
+                scores = rank(prompts, [asked.begun + text.shown for text in texts])
+                if not np.isfinite(scores).all():
+                    raise_failure("not_finite")
             order = sorted(range(len(texts)), key=lambda i: -scores[i])
             best = [texts[i] for i in order[:count]]
             best[0].discarded = sum(len(texts[i].tokens) for i in order[count:])

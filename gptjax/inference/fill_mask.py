@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gptjax.inference.requests import raise_failure
 from gptjax.models.bert import Bert
 from gptjax.tokenization import WordPiece
 from gptjax.tokenization.wordpiece import MASK, SEPARATOR, START
@@ -32,7 +33,8 @@ def fill_mask(
       probabilities.
 
     Raises:
-      ValueError: the model has no masked-LM head, or the text has no `[MASK]` or does not fit.
+      ValueError: the model has no masked-LM head, its logits are not finite, or the text has no
+        `[MASK]` or does not fit.
     """
     config = model.config
     if config.heads == "encoder":
@@ -60,7 +62,10 @@ def fill_mask(
         logits: Any = model.apply(variables, hidden[:, masks], method="masked_logits")
         return jax.nn.softmax(logits[0], axis=-1)
 
+    found = np.asarray(probabilities(params))
+    if not np.isfinite(found).all():
+        raise_failure("not_finite")
     return [
         [(tokenizer.tokens[i], float(of_mask[i])) for i in np.argsort(-of_mask)[:top]]
-        for of_mask in np.asarray(probabilities(params))
+        for of_mask in found
     ]

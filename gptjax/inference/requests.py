@@ -190,14 +190,14 @@ def check_sampler(sampler: Sampler, vocab_size: int) -> None:
         )
 
 
-class QueueFull(ValueError):
-    """A request for which there is neither a place in the batch nor one in the queue."""
+class NotFinite(ValueError):
+    """What a model computed is not finite, as after a training that diverged."""
 
 
 # What a reader is told of a text that could not be finished.
 FAILURES = {
     "failed": (RuntimeError, "this text was not finished: its batch failed, for another's error"),
-    "not_finite": (ValueError, "model: got logits that are not finite, expected finite ones"),
+    "not_finite": (NotFinite, "model: got logits that are not finite, expected finite ones"),
 }
 
 

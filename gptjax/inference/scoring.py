@@ -186,7 +186,8 @@ class Scorer:
           probable ones int32 ids and float32 log-probabilities [n - 1, count], the best first.
 
         Raises:
-          ValueError: tokens that do not fit, or a pattern that looks ahead.
+          ValueError: tokens that do not fit, a pattern that looks ahead, or logits that are not
+            finite.
         """
         text, _ = self._checked(tokens[:1], tokens[1:]) if len(tokens) > 1 else (tokens, 0)
         self._check_order(1, text.size)
@@ -195,7 +196,10 @@ class Scorer:
         padded[0, : text.size] = text
         lengths = np.array([text.size], np.int32)
         made = jax.device_get(self._places(self._params, padded, lengths, count=count))
-        return tuple(part[0, : text.size - 1] for part in made)
+        found = tuple(part[0, : text.size - 1] for part in made)
+        if not np.isfinite(found[0]).all():
+            raise_failure("not_finite")
+        return found
 
     def _checked(self, prefix: np.ndarray, continuation: np.ndarray) -> tuple[np.ndarray, int]:
         """A whole text, and how many tokens at its end are scored."""

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gptjax.inference.requests import NotFinite
 from gptjax.serving.bodies.fields import parsed
 from gptjax.serving.documents import documentation, openapi
 from gptjax.serving.endpoints import (
@@ -30,7 +31,7 @@ from gptjax.serving.endpoints import (
     responses,
     tokens,
 )
-from gptjax.serving.errors import APIError, failed
+from gptjax.serving.errors import APIError, failed, refused
 from gptjax.serving.generation import ClientGone
 from gptjax.serving.guard import Guard
 from gptjax.serving.metrics import Metrics
@@ -181,6 +182,7 @@ def make_app(
             404: _missing,
             405: _wrong_method,
             APIError: _refused,
+            NotFinite: _not_finite,
             ClientGone: _gone,
             ClientDisconnect: _gone,
             Exception: _failed,
@@ -193,6 +195,11 @@ def make_app(
 async def _refused(request: Request, error: Any) -> Response:
     del request
     return error.response()
+
+
+async def _not_finite(request: Request, error: Any) -> Response:
+    del request
+    return refused(error).response()
 
 
 async def _gone(request: Request, error: Exception) -> Response:

@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+from gptjax.inference.requests import NotFinite
+
 _CONTEXT = "context_length_exceeded"  # by which clients know it; LangChain reads the message alone
 
 
@@ -36,6 +38,13 @@ class APIError(Exception):
     def response(self) -> JSONResponse:
         """As an answer."""
         return JSONResponse(self.body, self.status, self.headers)
+
+
+def refused(error: ValueError, param: str | None = None) -> APIError:
+    """What a request is refused for; where the model itself is at fault, that is ours (500)."""
+    if isinstance(error, NotFinite):
+        return failed(str(error))
+    return APIError(str(error), param=param)
 
 
 def context_exceeded(message: str, param: str) -> APIError:

@@ -14,9 +14,9 @@ from starlette.requests import Request
 
 from gptjax.chat.drafts import Asked, Draft, finish_reason, tokens_written
 from gptjax.chat.replies import Beams, ReplyPolicy
-from gptjax.inference.requests import QueueFull
+from gptjax.inference.batch import QueueFull
 from gptjax.serving.engine import STRETCH, Job
-from gptjax.serving.errors import APIError, failed, overloaded
+from gptjax.serving.errors import APIError, failed, overloaded, refused
 from gptjax.serving.served import Served
 from gptjax.serving.streaming import merged
 
@@ -95,7 +95,7 @@ class Writing:
             async with self._choosing:  # the first one waits for all, in one thread
                 return await run(lambda: "".join(draft.text()))
         except ValueError as error:
-            raise APIError(str(error)) from error
+            raise refused(error) from error
 
     async def pieces(self) -> AsyncIterator[tuple[int, str, bool]]:
         """Number of a reply, new text of it, and whether it has ended, as they come.
@@ -194,7 +194,7 @@ async def _started(served: Served, policy: ReplyPolicy, asked: Asked, count: int
         raise
     except ValueError as error:
         name = str(error).split(":")[0]
-        raise APIError(str(error), param=name if name.isidentifier() else None) from error
+        raise refused(error, name if name.isidentifier() else None) from error
     except RuntimeError as error:
         raise APIError("the server is stopping", status=503, kind="server_error") from error
     return Writing(served, policy, asked, drafts)

@@ -7,12 +7,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pytest
 
 from gptjax.chat.drafts import Asked
 from gptjax.chat.replies import BestOf, Sampling
-from gptjax.inference.requests import QueueFull
+from gptjax.inference.batch import QueueFull
 from tests.support.chat_models import chat_model
 
 pytest.importorskip("starlette", reason="needs the extra serve")
@@ -246,6 +247,22 @@ def test_what_is_wrong_with_the_model_names_no_field(client, served, monkeypatch
     monkeypatch.setattr(served.engine, "submit", unfit)
     refused = client.post("/v1/completions", json={"prompt": "a"})
     assert refused.status_code == 400 and refused.json()["error"]["param"] is None
+
+
+def test_a_model_that_is_not_finite_is_a_fault_of_the_server(client, served, monkeypatch):
+    for part in (served.model.beam_search, served.model.scorer, served.model.embedder):
+        broken = jax.tree.map(lambda x: x * np.nan, part._params)
+        monkeypatch.setattr(part, "_params", broken)
+    for path, body in (
+        ("completions", {"prompt": "a", "num_beams": 2, "max_tokens": 2}),
+        ("completions", {"prompt": "ab", "echo": True, "logprobs": 1, "max_tokens": 0}),
+        ("embeddings", {"input": "a"}),
+    ):
+        answered = client.post(f"/v1/{path}", json=body)
+        assert (answered.status_code, answered.json()["error"]["message"]) == (
+            500,
+            "model: got logits that are not finite, expected finite ones",
+        )
 
 
 def test_the_texts_of_one_request_do_not_fill_the_queue_against_each_other(

@@ -1,5 +1,6 @@
 """The classifier of undesired content: its loss, heads, windows, start and result."""
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -194,6 +195,9 @@ def test_a_scorer_says_what_the_run_says_whatever_else_it_is_asked(trained):
     best = scipy.special.expit(np.concatenate(parts).max(0))
     np.testing.assert_allclose(mixed[1], best, atol=1e-6)
     assert scorer([]).shape == (0, 2) and scorer.thresholds == workdir.result()["thresholds"]
+    broken = jax.tree.map(lambda x: x * np.nan, scorer.params)
+    with pytest.raises(ValueError, match="logits that are not finite"):
+        dataclasses.replace(scorer, params=broken)(texts)
 
 
 @pytest.mark.parametrize("kind", tiered([(ExperimentConfig,), (SFTConfig,)], [(SFTConfig,)]))

@@ -1,6 +1,7 @@
 """GPT-3's quality classifier as phases: one task learns it, then each run is sifted by it.
 
-Nine in ten of the documents that are drawn for it teach it; the tenth measures it.
+Nine in ten of the documents that are drawn for it teach it; the tenth measures it. None is drawn
+that is held out: on those a model is judged, whose training text the classifier chooses.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from gptjax.curation.batches import batches
 from gptjax.curation.document import Document, Dropped
 from gptjax.curation.executors.tasks import Task
 from gptjax.curation.pipeline.configuration import PrepareConfig
+from gptjax.curation.pipeline.holding_out import bounds_of
 from gptjax.curation.pipeline.work import EXCERPT, Run, Work, drop_rows, rows_left
 from gptjax.curation.quality.classifier import Classifier, fit, load_classifier
 from gptjax.curation.quality.draws import draw, keep_probability
@@ -58,6 +60,7 @@ def sift(
                     "most": section.documents,
                     "alpha": section.alpha,
                     "before": before,
+                    "held_out": bounds_of(config, work.output, runs, before),
                 },
             )
         ],
@@ -79,17 +82,19 @@ def fit_classifier(
     most: int,
     alpha: float,
     before: tuple[str, ...],
+    held_out: dict[str, tuple[int, int]],
 ) -> dict[str, Any]:
     """Learns from up to `most` documents of either side, writes the classifier, measures it."""
     folder = Path(output)
     drawn = [
-        _drawn(folder, [Run(*run) for run in side], most, before) for side in (positives, negatives)
+        _drawn(folder, [Run(*run) for run in side], most, before, held_out)
+        for side in (positives, negatives)
     ]
     for name, documents in zip(("positives", "negatives"), drawn, strict=True):
         if len(documents) < 2:
             raise ValueError(
-                f"quality.{name}: got sources with {len(documents)} document(s) left, expected "
-                "two or more"
+                f"quality.{name}: got sources with {len(documents)} document(s) left to train on, "
+                "expected two or more"
             )
     learned, measured = zip(*(_divided(documents) for documents in drawn), strict=True)
     classifier = fit(*([document.text for document in side] for side in learned))
@@ -127,12 +132,18 @@ def sift_run(
     return drop_rows(folder, PHASE, of, dropped)
 
 
-def _drawn(folder: Path, runs: Sequence[Run], most: int, before: tuple[str, ...]) -> list[Document]:
+def _drawn(
+    folder: Path,
+    runs: Sequence[Run],
+    most: int,
+    before: tuple[str, ...],
+    held_out: dict[str, tuple[int, int]],
+) -> list[Document]:
     """The documents of the least keys, up to `most`, in the order of their keys."""
     places = [
         (int(high), int(low), number, int(row))
         for number, run in enumerate(runs)
-        for high, low, row in _least(folder, run, most, before)
+        for high, low, row in _least(folder, run, most, before, held_out[run.source])
     ]
     return [
         next(runs[number].open(folder).documents(runs[number].source, [row]))
@@ -141,10 +152,15 @@ def _drawn(folder: Path, runs: Sequence[Run], most: int, before: tuple[str, ...]
 
 
 def _least(
-    folder: Path, run: Run, most: int, before: tuple[str, ...]
+    folder: Path, run: Run, most: int, before: tuple[str, ...], held_out: tuple[int, int]
 ) -> Iterator[tuple[Any, Any, Any]]:
-    """Keys and rows of the first documents of a run, which is sorted by key."""
-    rows, table = rows_left(folder, before, run)[:most], run.open(folder).table
+    """Keys and rows of a run's first documents to train on; it is sorted by key."""
+    rows, table = rows_left(folder, before, run), run.open(folder).table
+    first, stop = held_out
+    if stop:
+        numbers = table["digest_high"][rows]
+        rows = rows[(numbers < np.uint64(first)) | (numbers > np.uint64(stop - 1))]
+    rows = rows[:most]
     return zip(table["key_high"][rows], table["key_low"][rows], rows, strict=True)
 
 

@@ -126,6 +126,18 @@ def read_index(directory: Path) -> PreparedIndex:
     return index
 
 
+def held_out_hash(directory: Path) -> str:
+    """SHA-256 (hex) of the held-out documents of prepared data and of how they become rows.
+
+    Raises:
+      ValueError: as of `read_index`.
+    """
+    index = read_index(directory)
+    shards = [vars(entry) for entry in index.entries("validation")]
+    content = [index.tokenizer_hash, index.packing, shards]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def check_tokenizer(directory: Path, index: PreparedIndex, tokenizer: Tokenizer) -> None:
     """Refuses (ValueError) a tokenizer other than the one that made the tokens."""
     got = tokenizer.content_hash()

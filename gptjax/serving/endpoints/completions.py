@@ -25,7 +25,7 @@ from gptjax.serving.bodies.sampling_fields import (
 )
 from gptjax.serving.bodies.shapes import legacy_logprobs, usage
 from gptjax.serving.bodies.texts import TEXTS, texts_of
-from gptjax.serving.errors import APIError
+from gptjax.serving.errors import APIError, refused
 from gptjax.serving.generation import Chosen, Writing, started, top_of
 from gptjax.serving.screening import FILTERED, Screen
 from gptjax.serving.served import Models, new_id, seed_of
@@ -129,7 +129,7 @@ class _Call:
                 lambda: scorer.alternatives(tokens, most)
             )
         except ValueError as error:
-            raise APIError(str(error), param="echo") from error
+            raise refused(error, "echo") from error
         tops = [
             list(zip(*pair, strict=True)) for pair in zip(ids.tolist(), best.tolist(), strict=True)
         ]

@@ -9,10 +9,12 @@ import functools
 import itertools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from gptjax import attention
 from gptjax.config import ExperimentConfig, resolve
+from gptjax.data.prepared.index import held_out_hash
 from gptjax.runs.initial.inherited import OF_PARAMETERS
 from gptjax.runs.kind import kind_of
 from gptjax.runs.run_identity import IDENTITY
@@ -21,14 +23,15 @@ from gptjax.settings import fields
 from gptjax.studies.changes import Changes, named, parse_values
 
 ATTENTION = "model.attention"
+CORPUS = "data.corpus"  # may vary among prepared data that hold the same documents out
 # Why the fields under these paths are the same in all variants.
 JUDGED = "it decides what the variants are judged on"
 FIXED = {
     "training.seed": "--seeds says how many seeds each variant has",
     "training.num_steps": "the budget decides how long a variant trains",
     "training.revision": "all variants have the revision of the experiment",
-    **dict.fromkeys(("data.corpus", "data.tokenizer", "data.validation_fraction"), JUDGED),
-    **dict.fromkeys(("data.invalid_utf8", "model.vocab_size", "model.context_length"), JUDGED),
+    **dict.fromkeys(("data.tokenizer", "data.validation_fraction", "data.invalid_utf8"), JUDGED),
+    **dict.fromkeys(("model.vocab_size", "model.context_length"), JUDGED),
 }
 
 
@@ -109,7 +112,9 @@ def _check_may_vary(base: ExperimentConfig, path: str) -> None:
     reason = FIXED.get(path)
     if path.endswith(".epochs"):
         reason = FIXED["training.num_steps"]
-    elif path.startswith((*kind.judged_on, *(content.field for content in kind.contents))):
+    elif path != CORPUS and path.startswith(
+        (*kind.judged_on, *(content.field for content in kind.contents))
+    ):
         reason = JUDGED
     elif not path.startswith(IDENTITY + kind.identity):
         reason = reason or "it does not change what a run learns"
@@ -142,3 +147,15 @@ def _check_judged_alike(configs: list[ExperimentConfig]) -> None:
             f"config.training.eval_batches={some}, expected eval_batches=none: else the variants "
             "are judged on different examples"
         )
+    corpora = list(dict.fromkeys(config.data.corpus or "none" for config in configs))
+    if len(corpora) > 1 and len({_held_out(corpus) for corpus in corpora}) > 1:
+        raise ValueError(
+            f"--variants: got {CORPUS} of {' and '.join(corpora)}, expected one, or prepared data "
+            f"that hold the same documents out: {JUDGED}"
+        )
+
+
+def _held_out(corpus: str) -> str:
+    """What a corpus holds out: of prepared data a hash of it, of others their name."""
+    reader, _, location = corpus.partition(":")
+    return held_out_hash(Path(location)) if reader == "prepared" else corpus

@@ -1,15 +1,17 @@
 """A whole preparation of a small crawl: what is dropped, what is kept, and that nothing is lost."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 
 import pytest
 
 from gptjax.curation.executors.tasks import InProcess
-from gptjax.curation.phases import reading
+from gptjax.curation.phases import quality, reading
 from gptjax.curation.phases.deaths import Deaths
 from gptjax.curation.pipeline import work as work_module
+from gptjax.curation.pipeline.configuration import QualityConfig
 from gptjax.curation.pipeline.work import dropped_rows
 from gptjax.data import load_corpus
 from gptjax.data.prepared.split import open_prepared
@@ -222,3 +224,27 @@ def test_when_nothing_is_left_it_says_what_became_of_all(prepared, configured):
     crawl = {"crawl": configured().sources["crawl"]}
     with pytest.raises(ValueError, match=r"got no document that is left.* crawl: 38 read, 0 kept"):
         prepared(sources=crawl, heuristics={"gopher_quality": {"least_words": 5000}})
+
+
+def test_the_classifier_learns_nothing_of_what_is_held_out(configured, prepared, monkeypatch):
+    learned = []
+
+    def fit(positives, negatives):
+        learned.extend([*positives, *negatives])
+        return real_fit(positives, negatives)
+
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: extra `curation`")
+    real_fit = quality.fit
+    monkeypatch.setattr(quality, "fit", fit)
+    sources = dict(configured().sources)
+    sources["crawl"] = dataclasses.replace(sources["crawl"], quality=True)
+    section = QualityConfig(positives=("books",), negatives=("crawl",))
+    prepared(sources=sources, quality=section)
+
+    def held_out(text):
+        return int(hashlib.sha256(text.encode()).hexdigest(), 16) < 0.2 * 2**256
+
+    candidates = [text for id, text in rows() if id.startswith("plain")]
+    assert any(map(held_out, candidates))
+    assert any(text in candidates for text in learned)
+    assert not any(map(held_out, learned))

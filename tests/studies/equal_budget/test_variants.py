@@ -10,6 +10,8 @@ from gptjax.runs.kind import kind_named
 from gptjax.studies.equal_budget.variants import loss_differs, parse_variants
 from gptjax.tasks.configs.translation import TranslationConfig, TranslationSection
 from gptjax.tasks.policy_optimisation.config import PPOConfig
+from gptjax.tokenization import load_tokenizer
+from tests.support.prepared import write_prepared
 
 SIZES = {"vocab_size": 512, "context_length": 512, "num_layers": 2, "num_heads": 4, "d_model": 64}
 
@@ -79,7 +81,7 @@ def test_an_optional_field_may_be_none_and_a_replaced_one_gives_way():
         ("model.norm=post,model.norm=pre", "got model.norm twice"),
         ("training.seed=3", "training.seed, .*: --seeds says how many"),
         ("training.num_steps=3", "training.num_steps, .*: the budget decides"),
-        ("data.corpus=text:a", "data.corpus, .*: it decides what the variants are judged on"),
+        ("base;data.corpus=text:a", "of none and text:a, expected one, .*: it decides what"),
         ("model.context_length=8", "model.context_length, .*: it decides what .* judged on"),
         ("checkpoint.keep=3", "checkpoint.keep, .*: it does not change what a run learns"),
         ("profile.num_steps=3", "profile.num_steps, .*: it does not change what a run learns"),
@@ -104,6 +106,21 @@ def test_batches_of_several_sizes_are_judged_on_all_examples():
     base.training.eval_batches = 2
     with pytest.raises(ValueError, match=r"batch_size of 4 and 8 with .*=2, expected"):
         parse_variants(base, "base;training.batch_size=4")
+
+
+def test_prepared_data_may_vary_where_they_hold_the_same_documents_out(tmp_path):
+    tokenizer = load_tokenizer("python_docs_1024")
+    for name, text, held_out in [("raw", "a b", "c"), ("sifted", "a", "c"), ("other", "a", "d")]:
+        texts = {"train/web-0": [text], "validation/docs-0": [held_out]}
+        write_prepared(tmp_path / name, texts, tokenizer, {"web": 1.0})
+    raw, sifted, other = (
+        f"data.corpus=prepared:{tmp_path / name}" for name in ("raw", "sifted", "other")
+    )
+    assert keys(f"{raw};{sifted}") == [raw, sifted]
+    with pytest.raises(ValueError, match=r"sifted and prepared:.*other, expected one, or prepared"):
+        parse_variants(make_base(), f"{raw};{sifted};{other}")
+    with pytest.raises(ValueError, match=r"no index\.json"):
+        parse_variants(make_base(), f"{raw};data.corpus=prepared:{tmp_path}")
 
 
 def test_a_kind_says_what_its_runs_are_judged_on_and_what_its_loss_measures():
