@@ -106,6 +106,8 @@ def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
             "positives kept by the draw": quality["positives_by_draw"],
         }
         rows = [[name, f"{value:.4f}"] for name, value in names.items()]
+        sifted = f"{quality['sifted_learned']:,} of {quality['sifted']:,}"
+        rows.append(["documents that it sifts and has learned from", sifted])
         yield (
             "Quality classifier, on documents that it did not learn from",
             ("figure", "value"),

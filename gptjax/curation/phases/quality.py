@@ -4,11 +4,13 @@ Nine in ten of the documents that are drawn for it teach it; the tenth measures 
 that is held out: on those a model is judged, whose training text the classifier chooses.
 """
 
+import collections
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from gptjax.curation.batches import batches
 from gptjax.curation.document import Document, Dropped
@@ -23,6 +25,7 @@ from gptjax.curation.quality.report import border, measure
 PHASE = "quality"
 FILE = "quality.npz"
 _MEASURED = 10  # of so many documents one measures the classifier
+_MOST_LEARNED = 0.25  # of the documents that it sifts; above, a warning
 
 
 def sift(
@@ -72,6 +75,18 @@ def sift(
         for run in sifted
     ]
     dropped = dict(zip((run.name for run in sifted), work.run(PHASE, tasks), strict=True))
+    learned = figures.pop("learned", {})  # begun by an earlier version
+    seen = sum(learned.get(name, 0) for name in {run.source for run in sifted})
+    count = sum(len(rows_left(work.output, before, run)) for run in sifted)
+    if seen > count * _MOST_LEARNED:
+        logging.warning(
+            "quality.documents=%d: the classifier has learned from %d of the %d documents that it "
+            "sifts, and drops those nearly all; expected a small share",
+            section.documents,
+            seen,
+            count,
+        )
+    figures |= {"sifted": count, "sifted_learned": seen}
     return [dropped.get(run.name, {}) for run in runs], figures
 
 
@@ -108,7 +123,8 @@ def fit_classifier(
         {"document": name, "score": score, "text": texts[name]}
         for name, score in border(scores, names)
     ]
-    return measure(scores, labels, alpha).row() | {"border": nearest}
+    counts = collections.Counter(document.source for side in learned for document in side)
+    return measure(scores, labels, alpha).row() | {"border": nearest, "learned": counts}
 
 
 def sift_run(
