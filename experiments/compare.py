@@ -12,12 +12,13 @@ change what a run learns, with commas between them. An attention specification a
 
 It works for every kind of run that learns from batches: pretrain, masked_lm, translation,
 classification, sft, reward_model, dpo. Fields that decide what is judged (corpus, tokenizer, sets,
-context) are refused, and so are those that the comparison sets itself (seed, number of steps).
+context) are refused, and so are those that the comparison sets itself (seed, number of steps). Only
+`data.corpus` may vary among prepared data whose held-out shards are the same (docs/data_engine.md).
 
 The first variant trains as the experiment says, for its `num_steps` or epochs, and so fixes the
 budget; the others train until they have spent as much of
 
-    tokens    training tokens: all see the same examples;
+    tokens    training tokens: all see the same examples, of one corpus;
     flops     executed training FLOPs, by the formulas of the kind of run, to the nearest step;
     seconds   training seconds, by the median of ten steps that are timed once for each variant and
               kept in `measured.json`, so that a comparison that goes on later is the same.

@@ -26,6 +26,7 @@ _TOP = flags.DEFINE_integer("top", 5, "Number of tokens shown for each mask.", l
 
 def main(argv: Sequence[str]) -> None:
     """Prints the text, and a line for each mask."""
+    from gptjax.finite import NotFinite
     from gptjax.inference.fill_mask import fill_mask
     from gptjax.runs.workdir import WorkDirectory
 
@@ -39,6 +40,8 @@ def main(argv: Sequence[str]) -> None:
     params = workdir.restored(workdir.resolve_step(_STEP.value))
     try:
         found = fill_mask(model, params, tokenizer, _TEXT.value, _TOP.value)
+    except NotFinite:
+        raise
     except ValueError as error:
         raise ValueError(f"--{error}") from error
     print(_TEXT.value)

@@ -25,7 +25,7 @@ MAX_FILES = 16  # of a room, __init__.py aside
 
 SECTIONS = {"model_config", "vision_config", "multimodal_config", "lora_config", "optimizer_config"}
 BASE = {"registry", "batch_schedule", "settings", "config", "atomic_files", "locks", "rooms"}
-BASE |= {"interrupted"} | SECTIONS
+BASE |= {"interrupted", "finite"} | SECTIONS
 TEXT = BASE | {"tokenization"}
 MODEL = BASE | {"pytrees", "attention", "models"}
 ENGINE = MODEL | {"compiled", "tokenization", "training", "inference"}
@@ -33,7 +33,7 @@ RUNS = ENGINE | {"data", "interop", "runs"}
 JUDGING = RUNS | {"alignment", "reports", "judging"}
 STUDIES = JUDGING | {"tasks", "curation", "evals", "studies", "scaling"}
 MAY_IMPORT = {
-    **{base: set() for base in ("registry", "rooms", "interrupted", "locks")},
+    **{base: set() for base in ("registry", "rooms", "interrupted", "finite", "locks")},
     "pytrees": set(),
     "compiled": {"attention"},
     "batch_schedule": set(),

@@ -86,7 +86,7 @@ def finish_reason(draft: Draft) -> str | None:
     """Why it ended, as OpenAI's API says it: stop, length; None while written or if cancelled.
 
     Raises:
-      RuntimeError, ValueError: one of `inference.requests.FAILURES`.
+      RuntimeError, NotFinite: as of `inference.requests.raise_failure`.
     """
     raise_failure(draft.finished)
     return _FINISH_REASONS.get(draft.finished or "")

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gptjax.compiled import compiled
+from gptjax.finite import check_finite
 from gptjax.inference.decoding import checked_params
 from gptjax.inference.prefill import bucket
-from gptjax.inference.requests import check_tokens, raise_failure, room_after
+from gptjax.inference.requests import check_tokens, room_after
 from gptjax.models.transformer import padding_segments
 
 
@@ -34,7 +35,7 @@ class Embedder:
 
         Raises:
           ValueError: tokens that do not fit.
-          NotFinite: the model's states are not finite.
+          NotFinite: the model's hidden states are not.
         """
         made = []
         for tokens in texts:
@@ -45,8 +46,7 @@ class Embedder:
             padded[0, : tokens.size] = tokens
             count = np.array([tokens.size], np.int32)
             made.append(np.asarray(self._mean(self._params, padded, count))[0])
-            if not np.isfinite(made[-1]).all():
-                raise_failure("not_finite")
+            check_finite(made[-1], "hidden states")
         return made
 
 

@@ -18,9 +18,12 @@ import numpy as np
 
 from gptjax.chat.chat_model import ChatModel
 from gptjax.chat.drafts import Asked, Draft, Writer, Written, together
-from gptjax.inference.requests import raise_failure
 from gptjax.inference.sampling import Sampler, alike_sampler, make_sampler
 from gptjax.inference.text import whole_text
+
+
+class RankerFailed(ValueError):
+    """What ranks replies gave no finite number for one of them."""
 
 
 class ReplyPolicy(Protocol):
@@ -178,9 +181,11 @@ class BestOf:
                 scores = [float(np.mean(text.log_probs or [-np.inf])) for text in texts]
             else:
                 prompts = [asked.messages] * len(texts)
-                scores = rank(prompts, [asked.begun + text.shown for text in texts])
-                if not np.isfinite(scores).all():
-                    raise_failure("not_finite")
+                try:
+                    ranked = rank(prompts, [asked.begun + text.shown for text in texts])
+                except ValueError as error:
+                    raise RankerFailed(f"rank_by: {error}") from error
+                scores = np.asarray(ranked, np.float64).tolist()
             order = sorted(range(len(texts)), key=lambda i: -scores[i])
             best = [texts[i] for i in order[:count]]
             best[0].discarded = sum(len(texts[i].tokens) for i in order[count:])

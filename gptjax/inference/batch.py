@@ -25,16 +25,12 @@ from gptjax.inference import decoding
 from gptjax.inference.decoding import Decoding
 from gptjax.inference.kept_texts import KeptTexts, keeps
 from gptjax.inference.prefill import Prefill, bucket, padded_images
-from gptjax.inference.requests import Order, Request
+from gptjax.inference.requests import Order, QueueFull, Request
 from gptjax.inference.sampling import Alternatives, Sampler, by_row
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import Cache
 
 _SHRINKS = 4  # times too many rows, or too much room, after which a batch is made smaller
-
-
-class QueueFull(ValueError):
-    """A request for which there is neither a place in the batch nor one in the queue."""
 
 
 class Queue:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gptjax.compiled import compiled
+from gptjax.finite import NotFinite
 from gptjax.inference import decoding
 from gptjax.inference.filters import Filter, Text
 from gptjax.inference.prefill import PIECE, Prefill, Prompts, pad_prompts
@@ -29,7 +30,6 @@ from gptjax.inference.requests import (
     check_sampler,
     check_stop,
     check_stop_token,
-    raise_failure,
 )
 from gptjax.inference.sampling import Sampler
 from gptjax.inference.text import StopStrings
@@ -233,10 +233,10 @@ def hypotheses(
     """The texts of each row that were found; a prompt that fills the context has an empty one.
 
     Raises:
-      ValueError: a model's logits were not finite.
+      NotFinite: a model's logits were not.
     """
     if np.isnan(scores).any():
-        raise_failure("not_finite")
+        raise NotFinite("logits")
     results: list[list[Hypothesis]] = []
     for row, prompt in enumerate(batch.lengths.tolist()):
         ends = prompt + lengths[row]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gptjax.inference.requests import raise_failure
+from gptjax.finite import check_finite
 from gptjax.models.bert import Bert
 from gptjax.tokenization import WordPiece
 from gptjax.tokenization.wordpiece import MASK, SEPARATOR, START
@@ -33,8 +33,8 @@ def fill_mask(
       probabilities.
 
     Raises:
-      ValueError: the model has no masked-LM head, its logits are not finite, or the text has no
-        `[MASK]` or does not fit.
+      ValueError: the model has no masked-LM head, or the text has no `[MASK]` or does not fit.
+      NotFinite: the model's logits are not.
     """
     config = model.config
     if config.heads == "encoder":
@@ -63,8 +63,7 @@ def fill_mask(
         return jax.nn.softmax(logits[0], axis=-1)
 
     found = np.asarray(probabilities(params))
-    if not np.isfinite(found).all():
-        raise_failure("not_finite")
+    check_finite(found, "logits")
     return [
         [(tokenizer.tokens[i], float(of_mask[i])) for i in np.argsort(-of_mask)[:top]]
         for of_mask in found

@@ -16,6 +16,7 @@ import numpy as np
 
 from gptjax.attention.cache import check_decodable
 from gptjax.config import ModelConfig
+from gptjax.finite import NotFinite
 from gptjax.inference.filters import Text
 from gptjax.inference.sampling import ALTERNATIVES, Sampler
 from gptjax.inference.text import TextStream
@@ -190,21 +191,16 @@ def check_sampler(sampler: Sampler, vocab_size: int) -> None:
         )
 
 
-class NotFinite(ValueError):
-    """What a model computed is not finite, as after a training that diverged."""
-
-
-# What a reader is told of a text that could not be finished.
-FAILURES = {
-    "failed": (RuntimeError, "this text was not finished: its batch failed, for another's error"),
-    "not_finite": (NotFinite, "model: got logits that are not finite, expected finite ones"),
-}
+class QueueFull(ValueError):
+    """A request for which there is neither a place in the batch nor one in the queue."""
 
 
 def raise_failure(finished: str | None) -> None:
-    """Raises what stands in FAILURES for `finished`, if that is there."""
-    if failure := FAILURES.get(finished or ""):
-        raise failure[0](failure[1])
+    """Raises RuntimeError for a text that "failed", NotFinite for one that is "not_finite"."""
+    if finished == "failed":
+        raise RuntimeError("this text was not finished: its batch failed, for another's error")
+    if finished == "not_finite":
+        raise NotFinite("logits")
 
 
 class Request:
@@ -217,7 +213,7 @@ class Request:
       alternatives: to each of them where they were ordered: token ids [K] and log-probabilities
         [K], the most probable first.
       finished: None while it is written; then "length", "stop_token", "stop", "cancelled" or, where
-        it failed, one of FAILURES.
+        it failed, "failed" or "not_finite".
     """
 
     def __init__(
@@ -245,7 +241,7 @@ class Request:
         """New tokens, from the first one on.
 
         Raises:
-          RuntimeError, ValueError: one of FAILURES.
+          RuntimeError, NotFinite: as of `raise_failure`.
         """
         shown = 0
         while True:
@@ -261,7 +257,7 @@ class Request:
         """New text as it comes, whole characters only, up to a stop string. Once only.
 
         Raises:
-          RuntimeError, ValueError: one of FAILURES, or the generator has no tokenizer.
+          RuntimeError, ValueError: as of `raise_failure`, or the generator has no tokenizer.
         """
         if self._text is None:
             raise ValueError("text: got a generator without a tokenizer, expected one with it")

@@ -24,6 +24,7 @@ import numpy as np
 from gptjax.attention.cache import check_decodable
 from gptjax.attention.sight import out_of_sight
 from gptjax.compiled import compiled
+from gptjax.finite import check_finite
 from gptjax.inference.decoding import checked_params
 from gptjax.inference.log_probs import (
     Score,
@@ -33,7 +34,7 @@ from gptjax.inference.log_probs import (
     log_probs_whole,
 )
 from gptjax.inference.prefill import PIECE, Prefill, bucket, padded_images
-from gptjax.inference.requests import check_number, check_tokens, raise_failure
+from gptjax.inference.requests import check_number, check_tokens
 from gptjax.models.decoder import Decoder
 from gptjax.models.transformer import attention_cycle
 
@@ -186,8 +187,8 @@ class Scorer:
           probable ones int32 ids and float32 log-probabilities [n - 1, count], the best first.
 
         Raises:
-          ValueError: tokens that do not fit, a pattern that looks ahead, or logits that are not
-            finite.
+          ValueError: tokens that do not fit, or a pattern that looks ahead.
+          NotFinite: the model's logits are not.
         """
         text, _ = self._checked(tokens[:1], tokens[1:]) if len(tokens) > 1 else (tokens, 0)
         self._check_order(1, text.size)
@@ -197,8 +198,7 @@ class Scorer:
         lengths = np.array([text.size], np.int32)
         made = jax.device_get(self._places(self._params, padded, lengths, count=count))
         found = tuple(part[0, : text.size - 1] for part in made)
-        if not np.isfinite(found[0]).all():
-            raise_failure("not_finite")
+        check_finite(found[0], "logits")
         return found
 
     def _checked(self, prefix: np.ndarray, continuation: np.ndarray) -> tuple[np.ndarray, int]:
@@ -319,6 +319,5 @@ def _empty_rows(rows: int, size: int, scored: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _score_of(log_probs: np.ndarray, best: np.ndarray, row: int, count: int) -> Score:
-    if not np.isfinite(log_probs[row, :count]).all():
-        raise_failure("not_finite")
+    check_finite(log_probs[row, :count], "logits")
     return Score(log_probs[row, :count], bool(best[row, :count].all()))

@@ -24,6 +24,7 @@ import numpy as np
 
 from gptjax.attention.cache import rollback
 from gptjax.compiled import compiled
+from gptjax.finite import NotFinite
 from gptjax.inference.decoding import NEVER, decode, decoding_params
 from gptjax.inference.filters import Text
 from gptjax.inference.prefill import PIECE, Prefill, pad_prompts
@@ -31,7 +32,6 @@ from gptjax.inference.requests import (
     check_number,
     check_sampler,
     check_stop_token,
-    raise_failure,
 )
 from gptjax.inference.sampling import Sampler, draw, most_probable
 from gptjax.models.decoder import Decoder
@@ -193,7 +193,7 @@ class SpeculativeGenerator:
             state = self._write(*both, state, sampler, stop, num_proposals=self._num_proposals)
             tokens, ends = jax.device_get((state.texts.tokens, state.texts.length))
             if not jax.device_get(state.finite).all():
-                raise_failure("not_finite")
+                raise NotFinite("logits")
             counts = jax.device_get((state.rounds, state.judged, state.accepted))
             results += [
                 Speculated(tokens[row, prompt.size : ends[row]], *(int(n[row]) for n in counts))

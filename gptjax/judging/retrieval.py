@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gptjax.finite import check_finite
 from gptjax.judging.metrics import with_intervals
 
 AT = (1, 10)
@@ -30,7 +31,12 @@ def match_ranks(
 
     Returns:
       [Q] int64 from 1: one more than the wrong candidates that score as high or higher.
+
+    Raises:
+      NotFinite: queries or candidates are not: each rank would be 1.
     """
+    check_finite(queries, "queries")
+    check_finite(candidates, "candidates")
     ranks = np.zeros(len(queries), np.int64)
     for first in range(0, len(queries), _CHUNK):
         chosen = slice(first, first + _CHUNK)

@@ -106,13 +106,15 @@ def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
             "positives kept by the draw": quality["positives_by_draw"],
         }
         rows = [[name, f"{value:.4f}"] for name, value in names.items()]
-        sifted = f"{quality['sifted_learned']:,} of {quality['sifted']:,}"
-        rows.append(["documents that it sifts and has learned from", sifted])
         yield (
             "Quality classifier, on documents that it did not learn from",
             ("figure", "value"),
             rows,
         )
+        if "sifted" in quality:  # not of a preparation by an earlier version
+            known = [["sifted", f"{quality['sifted']:,}"]]
+            known.append(["of them learned as negatives", f"{quality['sifted_learned']:,}"])
+            yield ("Quality classifier, what it knew", ("documents", "count"), known)
     if contamination := report.get("contamination"):
         yield (
             "Evaluation sets in what is left",

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from gptjax.inference.requests import NotFinite
+from gptjax.finite import NotFinite
 from gptjax.serving.bodies.fields import parsed
 from gptjax.serving.documents import documentation, openapi
 from gptjax.serving.endpoints import (

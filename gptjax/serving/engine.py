@@ -21,7 +21,7 @@ import numpy as np
 from absl import logging
 
 from gptjax.inference.generate import Generator
-from gptjax.inference.requests import Request
+from gptjax.inference.requests import Request, raise_failure
 
 STRETCH = 0.1  # seconds
 GATHER = 0.004  # seconds that a batch without texts waits for another to come with the last
@@ -65,13 +65,13 @@ class Job:
         return self.request.finished
 
     def text(self) -> Iterator[str]:
-        """New text as it comes, for a reader in a thread."""
+        """New text as it comes, for a reader in a thread; errors are those of `Request.text`."""
         while True:
             ended = not self.request.writing  # asked first: what is there after that is all
             if piece := self.request.new_text():
                 yield piece
             elif ended:
-                return
+                return raise_failure(self.finished)
             else:
                 with self._changed:
                     self._changed.wait_for(self._has_news)

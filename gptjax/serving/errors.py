@@ -6,9 +6,11 @@ raise APIError("temperature: got 3, expected 0 to 2", param="temperature")
 from collections.abc import Mapping
 from typing import Any
 
+from absl import logging
 from starlette.responses import JSONResponse
 
-from gptjax.inference.requests import NotFinite
+from gptjax.chat.replies import RankerFailed
+from gptjax.finite import NotFinite
 
 _CONTEXT = "context_length_exceeded"  # by which clients know it; LangChain reads the message alone
 
@@ -41,9 +43,10 @@ class APIError(Exception):
 
 
 def refused(error: ValueError, param: str | None = None) -> APIError:
-    """What a request is refused for; where the model itself is at fault, that is ours (500)."""
-    if isinstance(error, NotFinite):
-        return failed(str(error))
+    """What a request is refused for; where a model or a ranker is at fault, that is ours (500)."""
+    if isinstance(error, NotFinite | RankerFailed):
+        logging.error("a request failed: %s", error)
+        return failed(str(error)) if isinstance(error, NotFinite) else failed()
     return APIError(str(error), param=param)
 
 

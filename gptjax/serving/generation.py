@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from gptjax.chat.drafts import Asked, Draft, finish_reason, tokens_written
 from gptjax.chat.replies import Beams, ReplyPolicy
-from gptjax.inference.batch import QueueFull
+from gptjax.inference.requests import QueueFull
 from gptjax.serving.engine import STRETCH, Job
 from gptjax.serving.errors import APIError, failed, overloaded, refused
 from gptjax.serving.served import Served
@@ -142,7 +142,7 @@ class Writing:
         except RuntimeError as error:
             raise failed() from error
         except ValueError as error:
-            raise failed(str(error)) from error
+            raise refused(error) from error
         return Chosen(text, reason, draft, self.shown(draft, text))
 
     def shown(self, draft: Draft, text: str) -> int:

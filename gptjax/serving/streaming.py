@@ -16,7 +16,8 @@ from absl import logging
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from gptjax.serving.errors import APIError, failed
+from gptjax.finite import NotFinite
+from gptjax.serving.errors import APIError, failed, refused
 
 PING_SECONDS = 15.0
 T = TypeVar("T")
@@ -109,7 +110,9 @@ async def _lines(
         if not named:
             yield "data: [DONE]\n\n"
     except Exception as error:  # the status is sent: the client is told by an event
-        if not isinstance(error, APIError):
+        if isinstance(error, NotFinite):
+            error = refused(error)
+        elif not isinstance(error, APIError):
             logging.exception("a stream failed")
             error = failed()
         body = {**error.error, "type": "error"} if named else error.body

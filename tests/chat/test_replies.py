@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from gptjax.alignment.rewards import Reward, composed
 from gptjax.chat.drafts import Asked, finish_reason
-from gptjax.chat.replies import Beams, BestOf, Sampling
+from gptjax.chat.replies import Beams, BestOf, RankerFailed, Sampling
 from gptjax.data.dialogue.chat_format import Message
 from gptjax.inference.beam import BeamSearch
-from gptjax.inference.requests import NotFinite
 from gptjax.inference.sampling import make_sampler
 from tests.support.chat_models import chat_model
 
@@ -18,13 +18,13 @@ def most_vowels(prompts, replies):
     return np.array([sum(reply.count(vowel) for vowel in "aeiou") for reply in replies])
 
 
-def not_finite(prompts, replies):
-    return np.full(len(replies), np.nan)
+def lost(prompts, replies):
+    return composed([Reward("lost", lambda prompt, reply: np.nan)], prompts, replies)[0]
 
 
 @pytest.fixture(scope="module")
 def model():
-    return chat_model(rankers={"vowels": most_vowels, "lost": not_finite})
+    return chat_model(rankers={"vowels": most_vowels, "lost": lost})
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +109,14 @@ def test_the_best_of_several_draws_is_the_best_by_its_ranker(model, asked, ranke
 def test_a_ranker_that_is_not_there_and_options_out_of_range_are_refused(model, asked):
     with pytest.raises(ValueError, match="rank_by: got 'nobody', expected one of: vowels"):
         BestOf(2, "nobody").drafts(model, model.generator, asked)
-    (chosen,) = BestOf(2, "lost").drafts(model, model.generator, asked)
-    with pytest.raises(NotFinite):
-        text(chosen)
     with pytest.raises(ValueError, match="temperature: got -1"):
         Sampling(temperature=-1.0).drafts(model, model.generator, asked)
+
+
+def test_a_ranker_without_a_number_fails_as_such(model, asked):
+    (chosen,) = BestOf(2, "lost").drafts(model, model.generator, asked)
+    with pytest.raises(RankerFailed, match=r"rank_by: reward 'lost', row 0 .*: got nan, expected"):
+        text(chosen)
 
 
 def test_cancelled_draws_end_at_once(model, asked):

@@ -1,6 +1,7 @@
 """Ranks against a loop that counts, and recall of ranks by hand."""
 
 import numpy as np
+import pytest
 
 from gptjax.judging.retrieval import match_ranks, recall_intervals, recalls, retrieval_ranks
 
@@ -15,6 +16,14 @@ def test_ranks_are_those_of_a_loop_and_ties_count_against():
         best = max(s for s, k in zip(scores, candidate_keys, strict=True) if k == key)
         wrong = [s for s, k in zip(scores, candidate_keys, strict=True) if k != key]
         assert rank == 1 + sum(s >= best for s in wrong)
+
+
+def test_what_is_not_finite_has_no_rank():
+    places = np.eye(3)
+    places[1, 1] = np.nan
+    for queries, candidates in ((places, np.eye(3)), (np.eye(3), places)):
+        with pytest.raises(ValueError, match="that are not finite"):
+            match_ranks(queries, candidates, np.arange(3), np.arange(3))
 
 
 def test_captions_that_are_equal_count_as_one():

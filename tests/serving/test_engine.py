@@ -139,7 +139,9 @@ def test_a_batch_that_fails_says_so_and_the_next_one_runs(engine, model, monkeyp
 
     monkeypatch.setattr(batch, "_advance", failing)
     lost = engine.submit(PROMPT, max_new_tokens=4)
-    assert "".join(lost.text()) == "" and lost.finished == "failed"
+    with pytest.raises(RuntimeError, match="this text was not finished: its batch failed"):
+        list(lost.text())
+    assert lost.finished == "failed" and not lost.tokens
     good = engine.submit(PROMPT, max_new_tokens=4)
     list(good.text())
     assert good.finished == "length"

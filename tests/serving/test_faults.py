@@ -13,7 +13,7 @@ import pytest
 
 from gptjax.chat.drafts import Asked
 from gptjax.chat.replies import BestOf, Sampling
-from gptjax.inference.batch import QueueFull
+from gptjax.inference.requests import QueueFull
 from tests.support.chat_models import chat_model
 
 pytest.importorskip("starlette", reason="needs the extra serve")
@@ -253,15 +253,15 @@ def test_a_model_that_is_not_finite_is_a_fault_of_the_server(client, served, mon
     for part in (served.model.beam_search, served.model.scorer, served.model.embedder):
         broken = jax.tree.map(lambda x: x * np.nan, part._params)
         monkeypatch.setattr(part, "_params", broken)
-    for path, body in (
-        ("completions", {"prompt": "a", "num_beams": 2, "max_tokens": 2}),
-        ("completions", {"prompt": "ab", "echo": True, "logprobs": 1, "max_tokens": 0}),
-        ("embeddings", {"input": "a"}),
+    for path, body, what in (
+        ("completions", {"prompt": "a", "num_beams": 2, "max_tokens": 2}, "logits"),
+        ("completions", {"prompt": "ab", "echo": True, "logprobs": 1, "max_tokens": 0}, "logits"),
+        ("embeddings", {"input": "a"}, "hidden states"),
     ):
         answered = client.post(f"/v1/{path}", json=body)
         assert (answered.status_code, answered.json()["error"]["message"]) == (
             500,
-            "model: got logits that are not finite, expected finite ones",
+            f"model: got {what} that are not finite, expected finite ones",
         )
 
 

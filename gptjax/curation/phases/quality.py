@@ -1,7 +1,7 @@
 """GPT-3's quality classifier as phases: one task learns it, then each run is sifted by it.
 
-Nine in ten of the documents that are drawn for it teach it; the tenth measures it. None is drawn
-that is held out: on those a model is judged, whose training text the classifier chooses.
+Nine in ten of the documents that are drawn for it teach it; the tenth measures it. No text is drawn
+that any source holds out: those judge the models whose training text the classifier chooses.
 """
 
 import collections
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from gptjax.curation.batches import batches
 from gptjax.curation.document import Document, Dropped
@@ -25,7 +24,6 @@ from gptjax.curation.quality.report import border, measure
 PHASE = "quality"
 FILE = "quality.npz"
 _MEASURED = 10  # of so many documents one measures the classifier
-_MOST_LEARNED = 0.25  # of the documents that it sifts; above, a warning
 
 
 def sift(
@@ -50,6 +48,7 @@ def sift(
         [run for run in runs if run.source in of] for of in (section.positives, section.negatives)
     ]
     named = [[(run.name, run.source) for run in side] for side in sides]
+    held_out = bounds_of(config, work.output, runs, before)
     (figures,) = work.run(
         f"{PHASE}_fit",
         [
@@ -63,7 +62,11 @@ def sift(
                     "most": section.documents,
                     "alpha": section.alpha,
                     "before": before,
-                    "held_out": bounds_of(config, work.output, runs, before),
+                    "judging": [
+                        (run.name, run.source, bounds)
+                        for run in runs
+                        if (bounds := held_out[run.source])[1]
+                    ],
                 },
             )
         ],
@@ -75,18 +78,10 @@ def sift(
         for run in sifted
     ]
     dropped = dict(zip((run.name for run in sifted), work.run(PHASE, tasks), strict=True))
-    learned = figures.pop("learned", {})  # begun by an earlier version
-    seen = sum(learned.get(name, 0) for name in {run.source for run in sifted})
-    count = sum(len(rows_left(work.output, before, run)) for run in sifted)
-    if seen > count * _MOST_LEARNED:
-        logging.warning(
-            "quality.documents=%d: the classifier has learned from %d of the %d documents that it "
-            "sifts, and drops those nearly all; expected a small share",
-            section.documents,
-            seen,
-            count,
-        )
-    figures |= {"sifted": count, "sifted_learned": seen}
+    if negatives := figures.pop("negatives", None):  # not if an earlier version learned it
+        figures["sifted"] = sum(len(rows_left(work.output, before, run)) for run in sifted)
+        names = {run.source for run in sifted}
+        figures["sifted_learned"] = sum(negatives.get(name, 0) for name in names)
     return [dropped.get(run.name, {}) for run in runs], figures
 
 
@@ -97,10 +92,14 @@ def fit_classifier(
     most: int,
     alpha: float,
     before: tuple[str, ...],
-    held_out: dict[str, tuple[int, int]],
+    judging: list[tuple[str, str, tuple[int, int]]],
 ) -> dict[str, Any]:
-    """Learns from up to `most` documents of either side, writes the classifier, measures it."""
+    """Learns from up to `most` documents of either side, writes the classifier, measures it.
+
+    `judging`: name and source of each run that holds documents out, and the range of their hashes.
+    """
     folder = Path(output)
+    held_out = _held_out(folder, judging, before)
     drawn = [
         _drawn(folder, [Run(*run) for run in side], most, before, held_out)
         for side in (positives, negatives)
@@ -123,8 +122,8 @@ def fit_classifier(
         {"document": name, "score": score, "text": texts[name]}
         for name, score in border(scores, names)
     ]
-    counts = collections.Counter(document.source for side in learned for document in side)
-    return measure(scores, labels, alpha).row() | {"border": nearest, "learned": counts}
+    negatives_of = collections.Counter(document.source for document in learned[1])
+    return measure(scores, labels, alpha).row() | {"border": nearest, "negatives": negatives_of}
 
 
 def sift_run(
@@ -153,13 +152,13 @@ def _drawn(
     runs: Sequence[Run],
     most: int,
     before: tuple[str, ...],
-    held_out: dict[str, tuple[int, int]],
+    held_out: np.ndarray,
 ) -> list[Document]:
     """The documents of the least keys, up to `most`, in the order of their keys."""
     places = [
         (int(high), int(low), number, int(row))
         for number, run in enumerate(runs)
-        for high, low, row in _least(folder, run, most, before, held_out[run.source])
+        for high, low, row in _least(folder, run, most, before, held_out)
     ]
     return [
         next(runs[number].open(folder).documents(runs[number].source, [row]))
@@ -168,16 +167,24 @@ def _drawn(
 
 
 def _least(
-    folder: Path, run: Run, most: int, before: tuple[str, ...], held_out: tuple[int, int]
+    folder: Path, run: Run, most: int, before: tuple[str, ...], held_out: np.ndarray
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Keys and rows of a run's first documents to train on; it is sorted by key."""
     rows, table = rows_left(folder, before, run), run.open(folder).table
-    first, stop = held_out
-    if stop:
-        numbers = table["digest_high"][rows]
-        rows = rows[(numbers < np.uint64(first)) | (numbers > np.uint64(stop - 1))]
-    rows = rows[:most]
+    rows = rows[~np.isin(table["digest_high"][rows], held_out)][:most]
     return zip(table["key_high"][rows], table["key_low"][rows], rows, strict=True)
+
+
+def _held_out(
+    folder: Path, judging: list[tuple[str, str, tuple[int, int]]], before: tuple[str, ...]
+) -> np.ndarray:
+    """The upper 64 bits of the hashes of all texts that are held out."""
+    found = [np.zeros(0, np.uint64)]
+    for name, source, (first, stop) in judging:
+        run = Run(name, source)
+        numbers = run.open(folder).table["digest_high"][rows_left(folder, before, run)]
+        found.append(numbers[(numbers >= np.uint64(first)) & (numbers <= np.uint64(stop - 1))])
+    return np.unique(np.concatenate(found))
 
 
 def _divided(documents: list[Document]) -> tuple[list[Document], list[Document]]:

@@ -60,7 +60,9 @@ class QualityConfig:
     positives: tuple[str, ...] = setting((), "sources of good text; none: there is no classifier")
     negatives: tuple[str, ...] = setting((), "sources of raw text")
     documents: int = setting(
-        100_000, "most documents of either side that it learns from, drawn by a hash", low=1
+        100_000,
+        "most documents of either side that it learns from, drawn by a hash; held-out ones are not",
+        low=1,
     )
     alpha: float = setting(
         9.0, "a document is kept if a Pareto draw of this shape is above 1 - score", above=0.0

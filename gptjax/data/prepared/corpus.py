@@ -6,14 +6,38 @@ Runs open the tokens themselves; this serves whatever reads text, such as
 `experiments.train_tokenizer`.
 """
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from gptjax.data.corpora.text import CORPORA, Corpus, Document
 from gptjax.data.prepared.index import NAME
-from gptjax.data.prepared.split import open_prepared
+from gptjax.data.prepared.split import OpenedData, PreparedSplit, open_prepared
 from gptjax.tokenization import load_tokenizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreparedCorpus(Corpus):
+    """Documents of which it was decided when they were prepared which are held out.
+
+    Attributes:
+      opened: the data.
+    """
+
+    opened: OpenedData
+
+    def held_out(self, fraction: float) -> Callable[[Document], bool]:
+        """Those of the validation split, whatever `fraction` is."""
+        del fraction
+        split = self.opened.validation
+        names = {_name(split, number) for number in range(len(split.document_starts))}
+        return lambda document: document.name in names
+
+
+def _name(split: PreparedSplit, number: int) -> str:
+    about = split.about(number)
+    return f"{about['source']}: {about['id']}"
 
 
 @CORPORA.register("prepared")
@@ -32,8 +56,7 @@ def prepared(location: str, invalid_utf8: str) -> Corpus:
         marked = int(opened.index.end_of_text is not None)
         stops = [*starts[1:].tolist(), len(split.tokens) - marked]
         for number, (start, stop) in enumerate(zip(starts.tolist(), stops, strict=True)):
-            about = split.about(number)
             text = tokenizer.decode(split.tokens[start + marked : stop])
-            yield Document(f"{about['source']}: {about['id']}", text)
+            yield Document(_name(split, number), text)
 
-    return Corpus(f"prepared:{location}", tuple(files), read, invalid_utf8)
+    return PreparedCorpus(f"prepared:{location}", tuple(files), read, invalid_utf8, opened=opened)

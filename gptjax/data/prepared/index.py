@@ -127,7 +127,7 @@ def read_index(directory: Path) -> PreparedIndex:
 
 
 def held_out_hash(directory: Path) -> str:
-    """SHA-256 (hex) of the held-out documents of prepared data and of how they become rows.
+    """SHA-256 (hex) of the held-out shards of prepared data, and of how they become rows.
 
     Raises:
       ValueError: as of `read_index`.

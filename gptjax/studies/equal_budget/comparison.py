@@ -5,7 +5,7 @@ summary = compare("compare_smoke", base, workdir, variants, "flops", 3)
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from gptjax.models.transformer import attention_cycle, looks_ahead
 from gptjax.runs.initial.params import find_initial_checkpoint
 from gptjax.runs.program import Program
 from gptjax.runs.provenance import provenance
+from gptjax.runs.replay import changes_since
+from gptjax.runs.supervised import Supervised
 from gptjax.runs.train import train
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.settings import differences
@@ -78,6 +80,7 @@ def compare(
             trial = Trial(variant, training.seed, configs[variant.key])
             if not WorkDirectory(str(workdir.path / trial.directory)).has_begun():
                 find_initial_checkpoint(trial.config)  # refuses what cannot start
+        corpora = _corpus_hashes(kind, configs.values())
         alike = {name: str(getattr(training, name)) for name in ("eval_every", "eval_batches")}
         first = configs[variants[0].key]
         workdir.begin(experiment, first, prepared.hashes | alike | {"budget": budget})
@@ -85,7 +88,7 @@ def compare(
         trials = plan(base, variants, budget, num_seeds, measurements)
         for number, trial in enumerate(trials, start=1):
             label = f"run {number} of {len(trials)}: {trial.variant.name}, seed {trial.seed}"
-            _train(experiment, trial, workdir.path, label)
+            _train(experiment, trial, workdir.path, label, corpora[trial.config.data.corpus])
 
         judged: dict[str, dict[str, Any]] = {}
         for trial in trials:
@@ -99,6 +102,19 @@ def compare(
     return summary
 
 
+def _corpus_hashes(
+    kind: Supervised[Any], configs: Iterable[Config]
+) -> dict[str | None, dict[str, str]]:
+    """What runs record of each corpus, where they vary; ValueError for one that cannot be read."""
+    by_name = {config.data.corpus: config for config in configs}
+    if len(by_name) == 1:  # the comparison has recorded it
+        return {name: {} for name in by_name}
+    return {
+        name: {"corpus_hash": kind.prepare(config).hashes["corpus_hash"]}
+        for name, config in by_name.items()
+    }
+
+
 def _of_length(base: Config, num_steps: int) -> Config:
     """A copy of `base` that takes `num_steps`, whatever its epochs say."""
     base = copy.deepcopy(base)
@@ -109,12 +125,15 @@ def _of_length(base: Config, num_steps: int) -> Config:
     return base
 
 
-def _train(experiment: str, trial: Trial, root: Path, label: str) -> None:
-    """Trains a trial to its end, unless that is done."""
+def _train(
+    experiment: str, trial: Trial, root: Path, label: str, corpus: Mapping[str, str]
+) -> None:
+    """Trains a trial to its end, unless that is done; `corpus`: see `_corpus_hashes`."""
     own = WorkDirectory(str(root / trial.directory))
     with own.claimed():
         if own.has_result():
-            if changed := differences(trial.config, own.config(), SAME):
+            changed = differences(trial.config, own.config(), SAME) + changes_since(own, corpus)
+            if changed:
                 raise ValueError(f"{own.path} holds another run; this one has {'; '.join(changed)}")
             return
         print(f"--- {label}", flush=True)

@@ -16,6 +16,7 @@ from gptjax import attention
 from gptjax.config import ExperimentConfig, resolve
 from gptjax.data.prepared.index import held_out_hash
 from gptjax.runs.initial.inherited import OF_PARAMETERS
+from gptjax.runs.inputs import PREPARED
 from gptjax.runs.kind import kind_of
 from gptjax.runs.run_identity import IDENTITY
 from gptjax.runs.supervised import Supervised
@@ -23,7 +24,7 @@ from gptjax.settings import fields
 from gptjax.studies.changes import Changes, named, parse_values
 
 ATTENTION = "model.attention"
-CORPUS = "data.corpus"  # may vary among prepared data that hold the same documents out
+CORPUS = "data.corpus"  # may vary among prepared data whose held-out shards are the same
 # Why the fields under these paths are the same in all variants.
 JUDGED = "it decides what the variants are judged on"
 FIXED = {
@@ -151,11 +152,12 @@ def _check_judged_alike(configs: list[ExperimentConfig]) -> None:
     if len(corpora) > 1 and len({_held_out(corpus) for corpus in corpora}) > 1:
         raise ValueError(
             f"--variants: got {CORPUS} of {' and '.join(corpora)}, expected one, or prepared data "
-            f"that hold the same documents out: {JUDGED}"
+            f"whose held-out shards are the same: {JUDGED}"
         )
 
 
 def _held_out(corpus: str) -> str:
     """What a corpus holds out: of prepared data a hash of it, of others their name."""
-    reader, _, location = corpus.partition(":")
-    return held_out_hash(Path(location)) if reader == "prepared" else corpus
+    if corpus.startswith(PREPARED):
+        return held_out_hash(Path(corpus.removeprefix(PREPARED)))
+    return corpus

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from gptjax.compiled import compiled
-from gptjax.inference.requests import raise_failure
+from gptjax.finite import check_finite
 from gptjax.runs.kind import kind_of
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.tasks.moderation.config import ModerationConfig
@@ -88,7 +88,7 @@ class TextScorer:
           to 1e-6, whatever others it is scored with.
 
         Raises:
-          NotFinite: the model's logits are not finite.
+          NotFinite: the model's logits are not.
         """
         encoded = self.tokenizer.encode_batch(list(texts)) if texts else []
         several = [windows(ids, self.model.config.context_length) for ids in encoded]
@@ -99,8 +99,7 @@ class TextScorer:
             return scores
         chunks = [owned[i : i + ROWS] for i in range(0, len(owned), ROWS)]
         logits = np.concatenate([self._logits([ids for _, ids in chunk]) for chunk in chunks])
-        if not np.isfinite(logits).all():
-            raise_failure("not_finite")
+        check_finite(logits, "logits")
         owners = np.array([owner for owner, _ in owned])
         real = np.unique(owners)
         scores[real] = probabilities(highest(logits, owners)[real])

@@ -17,6 +17,7 @@ import numpy as np
 from gptjax.compiled import compiled
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.picture_files import LabelledPicture
+from gptjax.finite import check_finite
 from gptjax.judging.metrics import metrics_of
 from gptjax.judging.retrieval import recall_intervals, retrieval_ranks
 from gptjax.models.vision.clip import CLIP
@@ -50,17 +51,24 @@ class Encoders:
         self._images, self._texts = compiled(_images_of, model), compiled(_texts_of, model)
 
     def of_pictures(self, pictures: Records[LabelledPicture], fit: str = "crop") -> np.ndarray:
-        """Places of pictures [N, P] float32, of length 1; ValueError for one that is broken."""
+        """Places of pictures [N, P] float32, of length 1.
+
+        Raises:
+          ValueError: a picture is broken.
+          NotFinite: the model's places are not.
+        """
         vision = self._model.config.vision
         rows = PixelRows(pictures, vision.image_size, vision.num_channels, fit, None)
         found = [
             np.asarray(self._images(self._params, rows.of(indices)))
             for indices in self._batches(len(rows))
         ]
-        return np.concatenate(found)[: len(rows)]
+        places = np.concatenate(found)[: len(rows)]
+        check_finite(places, "places of pictures")
+        return places
 
     def of_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Places of texts [N, P] float32, of length 1."""
+        """Places of texts [N, P] float32, of length 1; NotFinite where the model's are not."""
         length = self._model.config.context_length
         said = captions(texts, self._tokenizer, length)
         found = []
@@ -68,7 +76,9 @@ class Encoders:
             tokens, lengths = said.of(indices, length)
             # Of padding one token is read, so that nothing is divided by zero.
             found.append(np.asarray(self._texts(self._params, tokens, np.maximum(lengths, 1))))
-        return np.concatenate(found)[: len(texts)]
+        places = np.concatenate(found)[: len(texts)]
+        check_finite(places, "places of texts")
+        return places
 
     def class_scores(
         self,

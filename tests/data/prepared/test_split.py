@@ -93,6 +93,8 @@ def test_as_a_corpus_it_gives_the_texts(folder):
     expected = [text for text in texts_of("train", "validation") if text]
     assert [document.text for document in corpus] == expected
     assert next(iter(corpus)).name == "books: train/books-00000 0"
+    is_held_out = corpus.held_out(0.9)  # what was held out is, whatever is asked
+    assert list(filter(is_held_out, corpus)) == list(corpus)[-2:]
     with pytest.raises(ValueError, match="got no folder"):
         load_corpus("prepared:")
 

@@ -16,8 +16,10 @@ from gptjax.studies.equal_budget.measure import Measurement
 from gptjax.studies.equal_budget.plan import Trial
 from gptjax.studies.equal_budget.variants import Variant, parse_variants
 from gptjax.tasks.configs.fine_tuning import SFTConfig
+from gptjax.tokenization import load_tokenizer
 from gptjax.training.reporting.metrics import read_metrics
 from tests.support.alignment_runs import make_config as of_kind
+from tests.support.prepared import write_prepared
 
 VARIANTS = ["dense", "banded(window=2)"]
 
@@ -104,6 +106,27 @@ def test_runs_are_compared_and_done_once(tmp_path, make_config, started):
     assert by_hand["dense"] != by_hand["banded(window=2)"]
     assert "banded(window=2)" in (path / "comparison.md").read_text()
     assert (path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_variant_of_a_corpus_goes_on_only_with_the_data_that_it_began_with(
+    tmp_path, make_config, measured, started
+):
+    def write(name, text):
+        texts = {"train/web-0": [text * 40], "validation/docs-0": ["a lazy fox runs " * 20]}
+        write_prepared(tmp_path / name, texts, load_tokenizer("python_docs_1024"), {"web": 1.0})
+
+    write("raw", "the cat sleeps over a dog ")
+    write("sifted", "a fox runs under the cat ")
+    config = make_config(data__corpus=f"prepared:{tmp_path}/raw")
+    variants = ["base", f"sifted: data.corpus=prepared:{tmp_path}/sifted"]
+    summary = run_comparison(tmp_path / "runs", config, variants=variants)
+    losses = [row["loss"]["mean"] for row in summary["variants"]]
+    assert len(started) == 2 and losses[0] != losses[1]
+    write("sifted", "a dog runs over the cat ")
+    with pytest.raises(ValueError, match=r"seed0: corpus_hash: got \w+ as it is now, expected"):
+        run_comparison(tmp_path / "runs", config, variants=variants, num_seeds=2)
+    assert len(started) == 2
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_batches_of_several_sizes_are_judged_on_all_examples():
         parse_variants(base, "base;training.batch_size=4")
 
 
-def test_prepared_data_may_vary_where_they_hold_the_same_documents_out(tmp_path):
+def test_prepared_data_may_vary_where_their_held_out_shards_are_the_same(tmp_path):
     tokenizer = load_tokenizer("python_docs_1024")
     for name, text, held_out in [("raw", "a b", "c"), ("sifted", "a", "c"), ("other", "a", "d")]:
         texts = {"train/web-0": [text], "validation/docs-0": [held_out]}
