@@ -18,7 +18,7 @@ context) are refused, and so are those that the comparison sets itself (seed, nu
 The first variant trains as the experiment says, for its `num_steps` or epochs, and so fixes the
 budget; the others train until they have spent as much of
 
-    tokens    training tokens: all see the same examples, of one corpus;
+    tokens    training tokens: all of one corpus see the same examples;
     flops     executed training FLOPs, by the formulas of the kind of run, to the nearest step;
     seconds   training seconds, by the median of ten steps that are timed once for each variant and
               kept in `measured.json`, so that a comparison that goes on later is the same.
