@@ -74,7 +74,7 @@ def parse_variants(base: ExperimentConfig, text: str) -> list[Variant]:
             )
         if one.name == other.name:
             raise ValueError(f"--variants: got the name {one.name!r} twice, expected other names")
-    _check_judged_alike(configs)
+    _check_judged_alike(base, configs)
     return variants
 
 
@@ -139,7 +139,7 @@ def _with_patterns(config: ExperimentConfig) -> dict[str, Any]:
     return fields(config) | {ATTENTION: attention.parse(config.model.attention)}
 
 
-def _check_judged_alike(configs: list[ExperimentConfig]) -> None:
+def _check_judged_alike(base: ExperimentConfig, configs: list[ExperimentConfig]) -> None:
     sizes = {config.training.batch_size for config in configs}
     some = configs[0].training.eval_batches
     if len(sizes) > 1 and some is not None:
@@ -148,7 +148,7 @@ def _check_judged_alike(configs: list[ExperimentConfig]) -> None:
             f"config.training.eval_batches={some}, expected eval_batches=none: else the variants "
             "are judged on different examples"
         )
-    corpora = list(dict.fromkeys(config.data.corpus or "none" for config in configs))
+    corpora = list(dict.fromkeys(each.data.corpus or "none" for each in [base, *configs]))
     if len(corpora) > 1 and len({_held_out(corpus) for corpus in corpora}) > 1:
         raise ValueError(
             f"--variants: got {CORPUS} of {' and '.join(corpora)}, expected one, or prepared data "

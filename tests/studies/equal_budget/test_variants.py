@@ -4,7 +4,14 @@ import dataclasses
 
 import pytest
 
-from gptjax.config import CheckpointConfig, ExperimentConfig, ModelConfig, OptimizerConfig, resolve
+from gptjax.config import (
+    CheckpointConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    resolve,
+)
 from gptjax.model_config import EncoderDecoderConfig
 from gptjax.runs.kind import kind_named
 from gptjax.studies.equal_budget.variants import loss_differs, parse_variants
@@ -81,7 +88,10 @@ def test_an_optional_field_may_be_none_and_a_replaced_one_gives_way():
         ("model.norm=post,model.norm=pre", "got model.norm twice"),
         ("training.seed=3", "training.seed, .*: --seeds says how many"),
         ("training.num_steps=3", "training.num_steps, .*: the budget decides"),
-        ("base;data.corpus=text:a", "of none and text:a, expected one, .*: it decides what"),
+        (
+            "data.corpus=text:a",
+            "none and text:a, expected one, .*: it decides what .* judged on",
+        ),
         ("model.context_length=8", "model.context_length, .*: it decides what .* judged on"),
         ("checkpoint.keep=3", "checkpoint.keep, .*: it does not change what a run learns"),
         ("profile.num_steps=3", "profile.num_steps, .*: it does not change what a run learns"),
@@ -113,14 +123,13 @@ def test_prepared_data_may_vary_where_their_held_out_shards_are_the_same(tmp_pat
     for name, text, held_out in [("raw", "a b", "c"), ("sifted", "a", "c"), ("other", "a", "d")]:
         texts = {"train/web-0": [text], "validation/docs-0": [held_out]}
         write_prepared(tmp_path / name, texts, tokenizer, {"web": 1.0})
-    raw, sifted, other = (
-        f"data.corpus=prepared:{tmp_path / name}" for name in ("raw", "sifted", "other")
-    )
-    assert keys(f"{raw};{sifted}") == [raw, sifted]
+    sifted, other = (f"data.corpus=prepared:{tmp_path / name}" for name in ("sifted", "other"))
+    base = make_base(data=DataConfig(corpus=f"prepared:{tmp_path}/raw"))
+    assert keys(f"base;{sifted}", base) == ["base", sifted]
     with pytest.raises(ValueError, match=r"sifted and prepared:.*other, expected one, or prepared"):
-        parse_variants(make_base(), f"{raw};{sifted};{other}")
+        parse_variants(base, f"{sifted};{other}")
     with pytest.raises(ValueError, match=r"no index\.json"):
-        parse_variants(make_base(), f"{raw};data.corpus=prepared:{tmp_path}")
+        parse_variants(base, f"data.corpus=prepared:{tmp_path}")
 
 
 def test_a_kind_says_what_its_runs_are_judged_on_and_what_its_loss_measures():
