@@ -40,11 +40,15 @@ def match_ranks(
     ranks = np.zeros(len(queries), np.int64)
     for first in range(0, len(queries), _CHUNK):
         chosen = slice(first, first + _CHUNK)
-        scores = queries[chosen] @ candidates.T
-        right = query_keys[chosen, None] == candidate_keys[None]
-        best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
-        ranks[chosen] = 1 + ((scores >= best) & ~right).sum(axis=1)
+        ranks[chosen] = _ranks(queries[chosen] @ candidates.T, query_keys[chosen], candidate_keys)
     return ranks
+
+
+def _ranks(scores: np.ndarray, query_keys: np.ndarray, candidate_keys: np.ndarray) -> np.ndarray:
+    """Ranks [Q] of scores [Q, C], as `match_ranks` has them."""
+    right = query_keys[:, None] == candidate_keys[None]
+    best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
+    return 1 + ((scores >= best) & ~right).sum(axis=1)
 
 
 def keys_of(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +78,22 @@ def retrieval_ranks(
         "text": match_ranks(images, texts[first], keys, keys[first]),
         "image": match_ranks(texts[first], images, keys[first], keys),
     }
+
+
+def score_ranks(scores: np.ndarray, captions: list[str]) -> dict[str, np.ndarray]:
+    """The ranks of `retrieval_ranks`, of scores in place of places.
+
+    Args:
+      scores: [N, D] of N images over the D distinct captions, in the order of their first images.
+      captions: N texts, of the images.
+
+    Raises:
+      NotFinite: a score is not.
+    """
+    check_finite(scores, "scores")
+    keys, first = keys_of(captions)
+    distinct = keys[first]
+    return {"text": _ranks(scores, keys, distinct), "image": _ranks(scores.T, distinct, keys)}
 
 
 def recalls(ranks: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gptjax.judging.retrieval import match_ranks, recall_intervals, recalls, retrieval_ranks
+from gptjax.judging.retrieval import match_ranks, recall_intervals, recalls, retrieval_ranks, score_ranks
 
 
 def test_ranks_are_those_of_a_loop_and_ties_count_against():
@@ -31,6 +31,12 @@ def test_captions_that_are_equal_count_as_one():
     texts = np.array([[0, 1, 0], [0, 1, 0], [0, 0, 1]])
     ranks = retrieval_ranks(images, texts, ["a", "a", "b"])
     assert ranks["text"].tolist() == [2, 1, 1] and ranks["image"].tolist() == [1, 1]
+    scores = images @ texts[[0, 2]].T
+    assert {k: v.tolist() for k, v in score_ranks(scores, ["a", "a", "b"]).items()} == {
+        k: v.tolist() for k, v in ranks.items()
+    }
+    with pytest.raises(ValueError, match="that are not finite"):
+        score_ranks(np.where(scores == 1, np.nan, scores), ["a", "a", "b"])
     figures = recalls(ranks)
     assert figures["text_recall_1"] == 2 / 3 and figures["text_recall_10"] == 1
     assert figures["recall_1"] == (2 / 3 + 1) / 2

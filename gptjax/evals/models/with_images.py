@@ -24,6 +24,8 @@ from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.models.decoder import Decoder
 from gptjax.tokenization import ImageTokenizer
 
+_PICTURES_AT_ONCE = 16  # whose texts are scored together
+
 
 class ImageReader:
     """How requests with pictures become tokens of a model."""
@@ -93,6 +95,35 @@ class ImageLanguageModel(LanguageModel):
             numbers = [i for i, request in enumerate(requests) if bool(request.pictures) == shown]
             fitting |= zip(numbers, fit([requests[i] for i in numbers]), strict=True)
         return [fitting[number] for number in range(len(requests))]
+
+    def picture_log_probs(
+        self, prompt: str, pictures: Sequence[Picture], continuations: Sequence[str]
+    ) -> np.ndarray:
+        """Log-probabilities of all texts behind a prompt that shows one of several pictures.
+
+        Args:
+          prompt: text with one `<image>`.
+          pictures: N, each shown alone.
+          continuations: M texts, none empty.
+
+        Returns:
+          [N, M] float64, in nats.
+
+        Raises:
+          ValueError: a picture is broken, or prompt and text do not fit the context.
+        """
+        answers = [np.asarray(ids, np.int32) for ids in self.tokenizer.encode_batch(continuations)]
+        scores = np.empty((len(pictures), len(answers)))
+        for first in range(0, len(pictures), _PICTURES_AT_ONCE):
+            part = pictures[first : first + _PICTURES_AT_ONCE]
+            prefixes = [self._reader.encoded(prompt, (picture,)) for picture in part]
+            self._check_room(prefixes[0].size + max(map(len, answers)), self.context_length + 1)
+            found = self._scorer.score_questions(
+                [(prefix, answers) for prefix in prefixes],
+                [self._reader.pixels((picture,)) for picture in part],
+            )
+            scores[first : first + len(part)] = [[each.total for each in row] for row in found]
+        return scores
 
     def _divided(
         self, requests: Sequence[tuple[int, Likelihood]]

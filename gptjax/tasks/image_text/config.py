@@ -20,8 +20,8 @@ class ImageTextSection:
     train: str | None = setting(
         None,
         "documents to learn from: jsonl:PATH, where a row has text, images and perhaps an answer; "
-        "mnist:DIR, mnist_sums:DIR, nlvr:DIR, or shapes, which are drawn here; none: it must be "
-        "given",
+        "captions:SET of a set of pictures, mnist:DIR, mnist_sums:DIR, nlvr:DIR, or shapes, which "
+        "are drawn here; none: it must be given",
     )
     validation: str | None = setting(
         None,

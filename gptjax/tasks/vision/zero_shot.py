@@ -1,7 +1,7 @@
 """Classes by their names, and retrieval, with a trained pair of encoders (CLIP).
 
-    encoders = Encoders(model, params, tokenizer)
-    scores = encoders.class_scores(pictures, ("cat", "dog"), ("a photo of a {}.",), fit="crop")
+    encoders = Encoders(model, params, tokenizer, templates=("a photo of a {}.",))
+    scores = encoders.class_scores(pictures, ("cat", "dog"))
     zero_shot_figures(scores, pictures, ("cat", "dog"))["accuracy"]
 
 Radford et al. 2021 (arXiv 2103.00020, section 3.1.2 to 3.1.4): an image is of the class whose text
@@ -19,7 +19,7 @@ from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.finite import check_finite
 from gptjax.judging.metrics import metrics_of
-from gptjax.judging.retrieval import recall_intervals, retrieval_ranks
+from gptjax.judging.retrieval import retrieval_ranks
 from gptjax.models.vision.clip import CLIP
 from gptjax.tasks.vision.rows import PixelRows, captions
 from gptjax.tokenization import Tokenizer
@@ -42,15 +42,38 @@ class Encoders:
       scale: the factor of the cosines.
     """
 
-    def __init__(self, model: CLIP, params: Any, tokenizer: Tokenizer, batch_size: int = 64):
-        """`batch_size`: pictures, and texts, that are placed at a time."""
+    def __init__(
+        self,
+        model: CLIP,
+        params: Any,
+        tokenizer: Tokenizer,
+        batch_size: int = 64,
+        fit: str = "crop",
+        templates: Sequence[str] = ("{}",),
+    ):
+        """A CLIP to be asked.
+
+        Args:
+          model: a pair of encoders.
+          params: its parameters.
+          tokenizer: its own.
+          batch_size: pictures, and texts, that are placed at a time.
+          fit: what becomes of pictures, as of `read_picture`.
+          templates: texts with {} in the place of the name of a class.
+
+        Raises:
+          ValueError: a template without {}.
+        """
+        for template in templates:
+            if "{}" not in template:
+                raise ValueError(f"template: got {template!r}, expected one with {{}} in it")
         self._model, self._params, self._tokenizer = model, params, tokenizer
-        self._batch_size = batch_size
+        self._batch_size, self._fit, self._templates = batch_size, fit, templates
         scale: Any = model.apply({"params": params}, method="scale")
         self.scale = float(scale)
         self._images, self._texts = compiled(_images_of, model), compiled(_texts_of, model)
 
-    def of_pictures(self, pictures: Records[LabelledPicture], fit: str = "crop") -> np.ndarray:
+    def of_pictures(self, pictures: Records[LabelledPicture]) -> np.ndarray:
         """Places of pictures [N, P] float32, of length 1.
 
         Raises:
@@ -58,7 +81,7 @@ class Encoders:
           NotFinite: the model's places are not.
         """
         vision = self._model.config.vision
-        rows = PixelRows(pictures, vision.image_size, vision.num_channels, fit, None)
+        rows = PixelRows(pictures, vision.image_size, vision.num_channels, self._fit, None)
         found = [
             np.asarray(self._images(self._params, rows.of(indices)))
             for indices in self._batches(len(rows))
@@ -80,33 +103,23 @@ class Encoders:
         check_finite(places, "places of texts")
         return places
 
+    def scores(self, pictures: Records[LabelledPicture], texts: Sequence[str]) -> np.ndarray:
+        """Cosines [N, M] float32 of pictures and texts."""
+        return self.of_pictures(pictures) @ self.of_texts(texts).T
+
+    def ranks(self, pictures: Records[LabelledPicture]) -> dict[str, np.ndarray]:
+        """Ranks among all pictures and their distinct captions; see `retrieval_ranks`."""
+        texts = [picture.text for picture in pictures]
+        return retrieval_ranks(self.of_pictures(pictures), self.of_texts(texts), texts)
+
     def class_scores(
-        self,
-        pictures: Records[LabelledPicture],
-        labels: Sequence[str],
-        templates: Sequence[str] = ("{}",),
-        fit: str = "crop",
+        self, pictures: Records[LabelledPicture], labels: Sequence[str]
     ) -> np.ndarray:
-        """Logits [N, C] float32 of pictures over classes.
-
-        Args:
-          pictures: a set of N.
-          labels: names of C classes.
-          templates: texts with {} in the place of the name.
-          fit: as of `read_picture`.
-
-        Raises:
-          ValueError: a template without {}, labels that are the same, or fewer than two.
-        """
-        if len(set(labels)) < max(2, len(labels)):
-            raise ValueError(f"labels: got {', '.join(labels)}, expected two different or more")
-        for template in templates:
-            if "{}" not in template:
-                raise ValueError(f"template: got {template!r}, expected one with {{}} in it")
-        texts = [template.replace("{}", label) for template in templates for label in labels]
-        places = self.of_texts(texts).reshape(len(templates), len(labels), -1).mean(0)
+        """Logits [N, C] float32 of N pictures over C classes, which have different labels."""
+        texts = [template.replace("{}", label) for template in self._templates for label in labels]
+        places = self.of_texts(texts).reshape(len(self._templates), len(labels), -1).mean(0)
         places /= np.linalg.norm(places, axis=-1, keepdims=True)
-        return self.scale * self.of_pictures(pictures, fit) @ places.T
+        return self.scale * self.of_pictures(pictures) @ places.T
 
     def _batches(self, count: int) -> list[np.ndarray]:
         """Numbers 0..count-1 and past it, in batches of one size."""
@@ -136,12 +149,3 @@ def zero_shot_figures(
             )
     targets = np.array([numbers[picture.text] for picture in pictures])
     return metrics_of(scores.argmax(-1), targets, len(labels), _SEED)
-
-
-def retrieval_figures(
-    encoders: Encoders, pictures: Records[LabelledPicture], fit: str = "crop"
-) -> dict[str, float]:
-    """Recall at 1 and 10 both ways among all pictures and their texts, with 95% intervals."""
-    texts = [picture.text for picture in pictures]
-    places = encoders.of_pictures(pictures, fit), encoders.of_texts(texts)
-    return recall_intervals(retrieval_ranks(*places, texts), _SEED)

@@ -125,6 +125,23 @@ def test_an_unknown_set_is_refused():
     assert "unknown set of images and text 'mnits:a'" in refusal(load_image_text, "mnits:a", 0.1)
 
 
+def test_captions_of_a_picture_are_on_one_side(tmp_path):
+    for number in range(20):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    rows = [{"image": f"{i % 20}.png", "caption": f"caption {i}"} for i in range(60)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sides = load_image_text(f"captions:jsonl:{tmp_path}/a.jsonl", 0.2)
+    learned, held_out = ({d.pictures[0].digest for d in side} for side in sides)
+    assert len(learned) + len(held_out) == 20 == len(learned | held_out) and held_out
+    (of_seven,) = {
+        tuple(sorted(d.answer for d in side if d.pictures[0].pixels(1)[0, 0, 0] == 7))
+        for side in sides
+    } - {()}
+    assert of_seven == (" caption 27", " caption 47", " caption 7")
+    assert {d.text for side in sides for d in side} == {"<image>"}
+    assert "unknown set of pictures 'emojis'" in refusal(load_image_text, "captions:emojis:a", 0.2)
+
+
 def test_digits_and_sums_are_of_pictures_on_one_side_alone(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (300, 28, 28)).astype(np.uint8)

@@ -175,6 +175,9 @@ def test_answers_are_those_of_full_passes_whatever_stands_beside(image_attention
         said = [token for token in text[len(ids) :] if token != TOKENIZER.end_of_text]
         assert answer.text == TOKENIZER.decode(np.array(said, np.int32))
     assert len({answer.log_prob for answer in answers[: len(asked)]}) == len(asked)
+    table = made.picture_log_probs(one, PICTURES[2:4], [" dog", " red cow"])
+    np.testing.assert_allclose(table[:, 0], [each.log_prob for each in answers[4:6]], rtol=1e-5)
+    assert table.shape == (2, 2) and (table[:, 0] > table[:, 1]).all()
     alone = ImageLanguageModel(
         model, params, TOKENIZER, form_of(config), content_hash="some", batch_size=1
     )

@@ -123,3 +123,19 @@ def test_samples_go_on_from_text_with_images(trained, tmp_path):
     assert re.search(r"expected [1-9] at most$", many)
     of_text = call("sample", f"--workdir={trained('pretrain').path}", "--prompt=a", image).refusal
     assert of_text.endswith("expected none: the model was trained on text alone")
+
+
+def test_a_run_takes_captions_by_their_probabilities(trained):
+    run = f"--workdir={trained('image_text').path}"
+    images, labels = "--images=shapes:count=6,classes=true", "--labels=left of,above"
+    (figures,) = call("clip", run, images, labels, "--template=<image> is {}").rows
+    assert figures["accuracy_low"] <= figures["accuracy"] <= figures["accuracy_high"]
+    (figures,) = call("clip", run, images, "--batch_size=2").rows
+    assert figures["pictures"] == 6 and figures["text_recall_10"] == 1  # of two captions
+    for flag, said in (
+        ("--template={}", "template: got '{}', expected one with one <image> and one {} behind it"),
+        ("--fit=pad", "--fit: got pad, expected none"),
+        ("--labels=a,a", "--labels: got a, a, expected two different or more"),
+    ):
+        ended = call("clip", run, images, flag)
+        assert ended.code == 2 and said in ended.errors

@@ -1,0 +1,73 @@
+"""Which caption a picture has, and which picture a caption, by a model that writes text of images.
+
+    captioner = Captioner(of_run(WorkDirectory("runs/captions")))
+    captioner.ranks(load_pictures("emoji:emoji,style=twitter"))["text"]
+
+A caption's score is its log-probability behind the picture, as of KOSMOS-1's choices (Huang et al.
+2023, arXiv 2302.14045). CLIP is asked alike (`gptjax/tasks/vision/zero_shot.py`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gptjax.data.labelled.picture_files import LabelledPicture
+from gptjax.evals.models.with_images import ImageLanguageModel
+from gptjax.judging.retrieval import score_ranks
+from gptjax.tokenization.images import PLACE
+
+TEMPLATE = f"{PLACE} {{}}"
+_SLOT = "{}"
+
+
+class Captioner:
+    """A model of text with images, asked for the captions of pictures."""
+
+    def __init__(self, model: ImageLanguageModel, templates: Sequence[str] = (TEMPLATE,)):
+        """A model to be asked.
+
+        Args:
+          model: it keeps its compiled programs.
+          templates: each with one `<image>` and, behind it, one {} in the place of the caption; the
+            scores of several are averaged.
+
+        Raises:
+          ValueError: another template.
+        """
+        for template in templates:
+            before, slot, after = template.partition(_SLOT)
+            if before.count(PLACE) != 1 or not slot or PLACE in after or _SLOT in after:
+                raise ValueError(
+                    f"template: got {template!r}, expected one with one {PLACE} and one {_SLOT} "
+                    "behind it"
+                )
+        self._model, self._templates = model, templates
+
+    def scores(self, pictures: Sequence[LabelledPicture], captions: Sequence[str]) -> np.ndarray:
+        """Log-probabilities of captions of pictures, in nats.
+
+        Returns:
+          [pictures, captions] float64.
+
+        Raises:
+          ValueError: a picture is broken, or one does not fit the context with a caption.
+        """
+        found = []
+        for template in self._templates:
+            before, _, after = template.partition(_SLOT)
+            prompt = before.rstrip()
+            texts = [before[len(prompt) :] + caption + after for caption in captions]
+            shown = [each.picture for each in pictures]
+            found.append(self._model.picture_log_probs(prompt, shown, texts))
+        return np.mean(found, axis=0)
+
+    def class_scores(
+        self, pictures: Sequence[LabelledPicture], labels: Sequence[str]
+    ) -> np.ndarray:
+        """Logits [N, C] float64 of N pictures over C classes, which have different labels."""
+        return self.scores(pictures, labels)
+
+    def ranks(self, pictures: Sequence[LabelledPicture]) -> dict[str, np.ndarray]:
+        """Ranks among all pictures and their distinct captions; see `retrieval_ranks`."""
+        captions = [picture.text for picture in pictures]
+        return score_ranks(self.scores(pictures, list(dict.fromkeys(captions))), captions)
