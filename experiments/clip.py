@@ -100,7 +100,9 @@ def _model() -> Any:
         from gptjax.evals.models.of_runs import of_run
 
         if _FIT.value is not None:
-            raise ValueError(f"--fit: got {_FIT.value}, expected none: {_WORKDIR.value} has its own")
+            raise ValueError(
+                f"--fit: got {_FIT.value}, expected none: {_WORKDIR.value} has its own"
+            )
         asked = of_run(workdir, _STEP.value, batch_size=_BATCH.value)
         return Captioner(asked, _TEMPLATE.value or [TEMPLATE])
     from gptjax.tasks.vision.contrastive import KIND

@@ -58,6 +58,20 @@ def scaling_smoke() -> ExperimentConfig:
     return _target(1, 128, 4, 200)
 
 
+@EXPERIMENTS.register("scaling_brief")
+def scaling_brief() -> ExperimentConfig:
+    r"""GPT-4's predictable scaling (report, section 3) in minutes, with as many tokens a parameter.
+
+    Expected: six runs of at most 1/100 of the compute of a model of two layers of width 64, which
+    learn from as many tokens a parameter as those of `scaling_miniature`, in some five minutes on
+    two CPU cores (docs/results.md has how far the prediction is off):
+
+        python -m experiments.scaling --experiment=scaling_brief --workdir=runs/scaling \
+            --sizes=2x8,2x10,2x12,2x14,2x16,2x20
+    """
+    return _target(2, 64, 2, 1564)
+
+
 @EXPERIMENTS.register("scaling_miniature")
 def scaling_miniature() -> ExperimentConfig:
     r"""GPT-4's predictable scaling (report, section 3): a loss from 1/100 of the compute.

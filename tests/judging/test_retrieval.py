@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from gptjax.judging.retrieval import match_ranks, recall_intervals, recalls, retrieval_ranks, score_ranks
+from gptjax.judging.retrieval import (
+    match_ranks,
+    recall_intervals,
+    recalls,
+    retrieval_ranks,
+    score_ranks,
+)
 
 
 def test_ranks_are_those_of_a_loop_and_ties_count_against():

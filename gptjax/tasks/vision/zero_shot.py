@@ -112,9 +112,7 @@ class Encoders:
         texts = [picture.text for picture in pictures]
         return retrieval_ranks(self.of_pictures(pictures), self.of_texts(texts), texts)
 
-    def class_scores(
-        self, pictures: Records[LabelledPicture], labels: Sequence[str]
-    ) -> np.ndarray:
+    def class_scores(self, pictures: Records[LabelledPicture], labels: Sequence[str]) -> np.ndarray:
         """Logits [N, C] float32 of N pictures over C classes, which have different labels."""
         texts = [template.replace("{}", label) for template in self._templates for label in labels]
         places = self.of_texts(texts).reshape(len(self._templates), len(labels), -1).mean(0)
