@@ -4,16 +4,14 @@ r"""Classifies pictures by the names of classes, and retrieves pictures by texts
     python -m experiments.clip --workdir=runs/clip --images=folder:pets --labels=cat,dog \
         --template="a photo of a {}."
     python -m experiments.clip --workdir=runs/clip --images=files:album --query="a red circle"
-    python -m experiments.clip --workdir=runs/kosmos --images=mnist:mnist \
-        --labels=zero,one,two,three --template="<image> is {}"
+    python -m experiments.clip --workdir=runs/captions --images=emoji:emoji,style=twitter
 
-The run is of kind contrastive, a CLIP, or of kind image_text, which takes a text for the caption of
-a picture by the probability with which it would write it. Without --labels and --query it prints
-recall at 1 and at 10 among all pictures and their texts, both ways. With --labels it prints the
-accuracy of the best label, where the texts of the pictures are labels. Both have 95% intervals, as
-a line of JSON. Of `files:`, whose texts are not known, it prints a line for each picture instead:
-its label, and its probability. With --query it prints the best pictures. Sets of pictures are those
-of --config.contrastive.train.
+The run is a CLIP, of kind contrastive, which compares by cosines, or of kind image_text, which
+scores a text by its log-probability behind the picture, in nats. Without --labels and --query it
+prints recall at 1 and at 10 among all pictures and their texts, both ways; with --labels, which the
+texts of the pictures are, the accuracy. Both have 95% intervals, as a line of JSON. Of `files:`,
+whose texts are not known, it prints each picture's label and its probability; with --query the best
+pictures and their scores. Sets of pictures are those of --config.contrastive.train.
 """
 
 import json
@@ -35,8 +33,8 @@ _LABELS = flags.DEFINE_list("labels", [], "Names of classes, with commas between
 _TEMPLATE = flags.DEFINE_multi_string(
     "template",
     [],
-    "Text with {} in the place of a label; several are averaged. By default {}, or of a run of "
-    "image_text <image> {}, which takes its captions by it, too.",
+    "Text with {} in the place of a label; several are averaged. By default {} for a CLIP, and "
+    "<image> {} for a run of image_text, which puts captions and --query in its place, too.",
 )
 _QUERY = flags.DEFINE_string("query", None, "Text whose best pictures are shown.")
 _TOP = flags.DEFINE_integer("top", 5, "Number of pictures shown for --query.", lower_bound=1)
@@ -46,9 +44,7 @@ _FIT = flags.DEFINE_enum(
 _BATCH = flags.DEFINE_integer(
     "batch_size", 64, "Pictures, or captions of a picture, in a batch.", lower_bound=1
 )
-_STEP = flags.DEFINE_integer(
-    "restore_step", None, "Checkpoint to read. By default the run chooses."
-)
+_STEP = flags.DEFINE_integer("restore_step", None, "Checkpoint; by default the run chooses one.")
 _SEED = 0  # of the bootstrap
 
 
@@ -56,11 +52,11 @@ def main(argv: Sequence[str]) -> None:
     """Prints figures, labels or pictures."""
     import scipy.special
 
+    from gptjax.judging.metrics import metrics_of
     from gptjax.judging.retrieval import recall_intervals
-    from gptjax.tasks.vision.zero_shot import zero_shot_figures
+    from gptjax.tasks.vision.zero_shot import label_numbers
 
     del argv
-    model = _model()
     if _IMAGES.value is None:
         raise ValueError("--images: got none, expected a set of pictures, such as folder:PATH")
     if _LABELS.value and _QUERY.value is not None:
@@ -68,8 +64,10 @@ def main(argv: Sequence[str]) -> None:
     labels = [label.strip() for label in _LABELS.value]
     if labels and len(set(labels)) < max(2, len(labels)):
         raise ValueError(f"--labels: got {', '.join(labels)}, expected two different or more")
-    pictures = load_pictures(_IMAGES.value)
+    pictures, of_files = load_pictures(_IMAGES.value), _IMAGES.value.startswith("files:")
+    targets = label_numbers(pictures, labels) if labels and not of_files else None
     enable_compilation_cache()
+    model = _model()
     if _QUERY.value is not None:
         (scores,) = model.scores(pictures, [_QUERY.value]).T
         for number in np.argsort(-scores)[: _TOP.value]:
@@ -77,41 +75,44 @@ def main(argv: Sequence[str]) -> None:
         return
     if not labels:
         figures = recall_intervals(model.ranks(pictures), _SEED)
-        print(json.dumps({"pictures": len(pictures)} | figures))
-        return
-    scores = model.class_scores(pictures, labels)
-    if _IMAGES.value.startswith("files:"):
-        odds = scipy.special.softmax(scores, axis=-1)
-        for picture, row in zip(pictures, odds, strict=True):
-            print(f"{picture.name}  {labels[row.argmax()]}  {row.max():.3f}")
-        return
-    print(json.dumps({"pictures": len(pictures)} | zero_shot_figures(scores, pictures, labels)))
+    else:
+        scores = model.class_scores(pictures, labels)
+        if targets is None:
+            odds = scipy.special.softmax(scores, axis=-1)
+            for picture, row in zip(pictures, odds, strict=True):
+                print(f"{picture.name}  {labels[row.argmax()]}  {row.max():.3f}")
+            return
+        figures = metrics_of(scores.argmax(-1), targets, len(labels), _SEED)
+    print(json.dumps({"pictures": len(pictures)} | figures))
 
 
 def _model() -> Any:
-    """The `Encoders` or the `Captioner` of the run."""
+    """The run's `Encoders`, or its `Captioner`."""
     from gptjax.runs.kind import kind_of
     from gptjax.runs.workdir import WorkDirectory
-
-    workdir = WorkDirectory(_WORKDIR.value)
-    config = workdir.config()
-    if kind_of(config).images(config) is not None:
-        from gptjax.evals.models.captioner import TEMPLATE, Captioner
-        from gptjax.evals.models.of_runs import of_run
-
-        if _FIT.value is not None:
-            raise ValueError(
-                f"--fit: got {_FIT.value}, expected none: {_WORKDIR.value} has its own"
-            )
-        asked = of_run(workdir, _STEP.value, batch_size=_BATCH.value)
-        return Captioner(asked, _TEMPLATE.value or [TEMPLATE])
     from gptjax.tasks.vision.contrastive import KIND
     from gptjax.tasks.vision.zero_shot import Encoders
 
-    model, tokenizer = workdir.model(KIND.makes), workdir.tokenizer()
-    params = workdir.restored(workdir.resolve_step(_STEP.value))
-    fit = _FIT.value or config.contrastive.fit
-    return Encoders(model, params, tokenizer, _BATCH.value, fit, _TEMPLATE.value or ["{}"])
+    workdir = WorkDirectory(_WORKDIR.value)
+    config: Any = workdir.config()
+    kind = kind_of(config)
+    if kind.makes == KIND.makes:
+        model, tokenizer = workdir.model(KIND.makes), workdir.tokenizer()
+        params = workdir.restored(workdir.resolve_step(_STEP.value))
+        fit, templates = _FIT.value or config.contrastive.fit, _TEMPLATE.value or ["{}"]
+        return Encoders(model, params, tokenizer, _BATCH.value, fit, templates)
+    if kind.images(config) is None:
+        raise ValueError(
+            f"--workdir: got {_WORKDIR.value}, which holds a {kind.makes} without images, expected "
+            "a run of kind contrastive or image_text"
+        )
+    if _FIT.value is not None:
+        raise ValueError(f"--fit: got {_FIT.value}, expected none: {_WORKDIR.value} has its own")
+    from gptjax.evals.models.captioner import TEMPLATE, Captioner
+    from gptjax.evals.models.of_runs import of_run
+
+    asked: Any = of_run(workdir, _STEP.value, batch_size=_BATCH.value)
+    return Captioner(asked, _TEMPLATE.value or [TEMPLATE])
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ TARGETS: dict[str, Target] = {
 
 @SUITES.register("evals")
 def evals() -> dict[str, Any]:
-    """Runs the whole suite on GPT-2 small, in up to 45 minutes on two CPU cores."""
+    """Runs the whole suite on GPT-2 small, in about 45 minutes on two slow CPU cores."""
     return with_targets(measure_evals(EvalSizes(ModelConfig())), TARGETS)
 
 

@@ -60,11 +60,11 @@ def scaling_smoke() -> ExperimentConfig:
 
 @EXPERIMENTS.register("scaling_brief")
 def scaling_brief() -> ExperimentConfig:
-    r"""GPT-4's predictable scaling (report, section 3) in minutes, with as many tokens a parameter.
+    r"""GPT-4's predictable scaling (report, section 3) in five minutes on two CPU cores.
 
-    Expected: six runs of at most 1/100 of the compute of a model of two layers of width 64, which
-    learn from as many tokens a parameter as those of `scaling_miniature`, in some five minutes on
-    two CPU cores (docs/results.md has how far the prediction is off):
+    Expected: six runs of at most 1/100 of the compute predict the loss of a model of two layers of
+    width 64 within a few percent (docs/results.md). All learn from as many tokens a parameter as
+    those of `scaling_miniature`:
 
         python -m experiments.scaling --experiment=scaling_brief --workdir=runs/scaling \
             --sizes=2x8,2x10,2x12,2x14,2x16,2x20

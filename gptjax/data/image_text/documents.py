@@ -127,7 +127,8 @@ def load_image_text(
 def _sides(spec: str, fraction: float) -> Sides:
     name, _, location = spec.partition(":")
     if name not in SETS:
-        choices = [each if each == "shapes" else f"{each}:PATH" for each in SETS]
+        places = {"shapes": "", "captions": ":SET"}
+        choices = [f"{each}{places.get(each, ':PATH')}" for each in SETS]
         raise unknown_name("set of images and text", spec, choices, of_path("jsonl:PATH", spec))
     return SETS.get(name)(location, fraction)
 

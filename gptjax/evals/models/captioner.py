@@ -1,10 +1,10 @@
 """Which caption a picture has, and which picture a caption, by a model that writes text of images.
 
-    captioner = Captioner(of_run(WorkDirectory("runs/captions")))
+    captioner = Captioner(ImageLanguageModel(decoder, params, tokenizer, form, content_hash="..."))
     captioner.ranks(load_pictures("emoji:emoji,style=twitter"))["text"]
 
 A caption's score is its log-probability behind the picture, as of KOSMOS-1's choices (Huang et al.
-2023, arXiv 2302.14045). CLIP is asked alike (`gptjax/tasks/vision/zero_shot.py`).
+2023, arXiv 2302.14045), and its end's. CLIP is asked alike (`gptjax/tasks/vision/zero_shot.py`).
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gptjax.data.labelled.picture_files import LabelledPicture
+from gptjax.data.pictures.picture import Picture
 from gptjax.evals.models.with_images import ImageLanguageModel
 from gptjax.judging.retrieval import score_ranks
 from gptjax.tokenization.images import PLACE
@@ -44,22 +45,20 @@ class Captioner:
         self._model, self._templates = model, templates
 
     def scores(self, pictures: Sequence[LabelledPicture], captions: Sequence[str]) -> np.ndarray:
-        """Log-probabilities of captions of pictures, in nats.
-
-        Returns:
-          [pictures, captions] float64.
+        """Log-probabilities [N, M] float64 of M captions of N pictures, in nats.
 
         Raises:
-          ValueError: a picture is broken, or one does not fit the context with a caption.
+          ValueError: a picture is broken, or a caption does not fit the context behind one.
         """
+        numbers: dict[Picture, int] = {}
+        rows = [numbers.setdefault(each.picture, len(numbers)) for each in pictures]
         found = []
         for template in self._templates:
             before, _, after = template.partition(_SLOT)
             prompt = before.rstrip()
             texts = [before[len(prompt) :] + caption + after for caption in captions]
-            shown = [each.picture for each in pictures]
-            found.append(self._model.picture_log_probs(prompt, shown, texts))
-        return np.mean(found, axis=0)
+            found.append(self._model.picture_log_probs(prompt, list(numbers), texts))
+        return np.mean(found, axis=0)[rows]
 
     def class_scores(
         self, pictures: Sequence[LabelledPicture], labels: Sequence[str]

@@ -15,7 +15,7 @@ import numpy as np
 
 from gptjax.config import ModelConfig
 from gptjax.data.image_text.documents import interleaved
-from gptjax.data.image_text.rows import ImageForm, encode_parts
+from gptjax.data.image_text.rows import ImageForm, encode_parts, end_of_text
 from gptjax.data.pictures.picture import Picture
 from gptjax.evals.models.language_model import LanguageModel
 from gptjax.evals.models.prompts import Asked, Prompt
@@ -23,8 +23,6 @@ from gptjax.evals.requests import Generation, Likelihood, Request, room_of
 from gptjax.inference.sampling import Sampler, make_sampler
 from gptjax.models.decoder import Decoder
 from gptjax.tokenization import ImageTokenizer
-
-_PICTURES_AT_ONCE = 16  # whose texts are scored together
 
 
 class ImageReader:
@@ -97,32 +95,38 @@ class ImageLanguageModel(LanguageModel):
         return [fitting[number] for number in range(len(requests))]
 
     def picture_log_probs(
-        self, prompt: str, pictures: Sequence[Picture], continuations: Sequence[str]
+        self, prompt: str, pictures: Sequence[Picture], texts: Sequence[str]
     ) -> np.ndarray:
-        """Log-probabilities of all texts behind a prompt that shows one of several pictures.
+        """Log-probabilities of documents that differ in a picture and in what follows a prompt.
+
+        End-of-text is counted, so that a text is not more probable for being the beginning of
+        another. All texts are scored for each picture, which is read once a batch of texts.
 
         Args:
           prompt: text with one `<image>`.
           pictures: N, each shown alone.
-          continuations: M texts, none empty.
+          texts: M, as they follow the prompt.
 
         Returns:
           [N, M] float64, in nats.
 
         Raises:
-          ValueError: a picture is broken, or prompt and text do not fit the context.
+          ValueError: a picture is broken, or a text does not fit the context behind the prompt.
         """
-        answers = [np.asarray(ids, np.int32) for ids in self.tokenizer.encode_batch(continuations)]
-        scores = np.empty((len(pictures), len(answers)))
-        for first in range(0, len(pictures), _PICTURES_AT_ONCE):
-            part = pictures[first : first + _PICTURES_AT_ONCE]
-            prefixes = [self._reader.encoded(prompt, (picture,)) for picture in part]
-            self._check_room(prefixes[0].size + max(map(len, answers)), self.context_length + 1)
-            found = self._scorer.score_questions(
-                [(prefix, answers) for prefix in prefixes],
-                [self._reader.pixels((picture,)) for picture in part],
-            )
-            scores[first : first + len(part)] = [[each.total for each in row] for row in found]
+        prefix = self._reader.encoded(prompt, pictures[:1])
+        room, end = self.context_length + 1 - prefix.size, end_of_text(self.tokenizer)
+        answers = [np.append(ids, end) for ids in self.tokenizer.encode_batch(texts)]
+        for text, ids in zip(texts, answers, strict=True):
+            if ids.size > room:
+                raise ValueError(
+                    f"text: got {text[:40]!r} of {ids.size} tokens with its end, expected at most "
+                    f"{room} behind the picture"
+                )
+        scores, step = np.empty((len(pictures), len(texts))), max(self._batch_size // len(texts), 1)
+        for first in range(0, len(pictures), step):
+            images = [self._reader.pixels([each]) for each in pictures[first : first + step]]
+            found = self._scorer.score_questions([(prefix, answers)] * len(images), images)
+            scores[first : first + step] = [[each.total for each in row] for row in found]
         return scores
 
     def _divided(

@@ -122,7 +122,8 @@ def test_a_wrong_row_is_named(tmp_path, row, message):
 
 
 def test_an_unknown_set_is_refused():
-    assert "unknown set of images and text 'mnits:a'" in refusal(load_image_text, "mnits:a", 0.1)
+    said = refusal(load_image_text, "mnits:a", 0.1)
+    assert "unknown set of images and text 'mnits:a'" in said and "captions:SET" in said
 
 
 def test_captions_of_a_picture_are_on_one_side(tmp_path):

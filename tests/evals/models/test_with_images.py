@@ -159,14 +159,27 @@ def test_answers_are_those_of_full_passes_whatever_stands_beside(image_attention
         model, params, TOKENIZER, form_of(config), content_hash="some", batch_size=4
     )
     answers = made.all_answers([*asked, *written])
-    for request, answer in zip(asked, answers[: len(asked)], strict=True):
-        ids, images = by_hand(config, request.context, request.pictures)
-        continuation = TOKENIZER.encode(request.continuation).tolist()
+
+    def scored(context, continuation, pictures):
+        """The log-probability of tokens, and whether they are the most probable ones."""
+        ids, images = by_hand(config, context, pictures)
         found = logits([*ids, *continuation][:-1], images)[len(ids) - 1 :]
         log_probs = found - np.log(np.exp(found).sum(-1, keepdims=True))
         total = log_probs[np.arange(len(continuation)), continuation].sum()
-        assert answer.log_prob == pytest.approx(total, rel=1e-4)
-        assert answer.greedy == (found.argmax(-1) == continuation).all()
+        return total, (found.argmax(-1) == continuation).all()
+
+    for request, answer in zip(asked, answers[: len(asked)], strict=True):
+        continuation = TOKENIZER.encode(request.continuation).tolist()
+        total, greedy = scored(request.context, continuation, request.pictures)
+        assert answer.log_prob == pytest.approx(total, rel=1e-4) and answer.greedy == greedy
+    captions = (" dog", " dog cat", " a red cow")
+    for prompt in (one, "<image>"):
+        table = made.picture_log_probs(prompt, PICTURES, captions)  # more than one batch
+        for picture, row in zip(PICTURES, table, strict=True):
+            for caption, log_prob in zip(captions, row, strict=True):
+                ended = [*TOKENIZER.encode(caption), TOKENIZER.end_of_text]
+                total, _ = scored(prompt, ended, [picture])
+                assert log_prob == pytest.approx(total, rel=1e-4)
     for request, answer in zip(written, answers[len(asked) :], strict=True):
         ids, images = by_hand(config, request.prompt, request.pictures)
         text = list(ids)
@@ -175,9 +188,6 @@ def test_answers_are_those_of_full_passes_whatever_stands_beside(image_attention
         said = [token for token in text[len(ids) :] if token != TOKENIZER.end_of_text]
         assert answer.text == TOKENIZER.decode(np.array(said, np.int32))
     assert len({answer.log_prob for answer in answers[: len(asked)]}) == len(asked)
-    table = made.picture_log_probs(one, PICTURES[2:4], [" dog", " red cow"])
-    np.testing.assert_allclose(table[:, 0], [each.log_prob for each in answers[4:6]], rtol=1e-5)
-    assert table.shape == (2, 2) and (table[:, 0] > table[:, 1]).all()
     alone = ImageLanguageModel(
         model, params, TOKENIZER, form_of(config), content_hash="some", batch_size=1
     )
@@ -187,6 +197,8 @@ def test_answers_are_those_of_full_passes_whatever_stands_beside(image_attention
     long = Likelihood("<image>" + " is a" * 60, " dog", PICTURES[:1])
     said = refusal(lambda: alone.all_answers([long]))
     assert said.startswith("prompt with pictures: got") and "expected at most 65 in the" in said
+    said = refusal(lambda: alone.picture_log_probs(one, PICTURES[:1], [" dog", " dog" * 80]))
+    assert said.startswith("text: got ' dog dog") and said.endswith("behind the picture")
     lacking = Generation(two, max_new_tokens=4, pictures=PICTURES[:1])
     assert refusal(lambda: alone.all_answers([lacking])).startswith("images: got 1, expected 2, as")
 

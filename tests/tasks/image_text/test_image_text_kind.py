@@ -8,8 +8,10 @@ from PIL import Image
 
 from gptjax.data.image_text.documents import load_image_text
 from gptjax.data.image_text.rows import ImageForm, encode_parts
+from gptjax.data.labelled.pictures import load_pictures
 from gptjax.data.pictures.picture import Picture
 from gptjax.data.pictures.shapes import one_shape
+from gptjax.evals.models.of_runs import of_run
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
 from gptjax.tasks.image_text.answers import Judge, _exchanged
@@ -125,13 +127,33 @@ def test_samples_go_on_from_text_with_images(trained, tmp_path):
     assert of_text.endswith("expected none: the model was trained on text alone")
 
 
-def test_a_run_takes_captions_by_their_probabilities(trained):
-    run = f"--workdir={trained('image_text').path}"
-    images, labels = "--images=shapes:count=6,classes=true", "--labels=left of,above"
-    (figures,) = call("clip", run, images, labels, "--template=<image> is {}").rows
-    assert figures["accuracy_low"] <= figures["accuracy"] <= figures["accuracy_high"]
+def test_a_run_takes_captions_by_their_probabilities(trained, tmp_path):
+    workdir, labels = trained("image_text"), ["left of", "above"]
+    run, images = f"--workdir={workdir.path}", "--images=shapes:count=6,classes=true"
+    model, pictures = of_run(workdir), load_pictures("shapes:count=6,classes=true")
+    shown = [each.picture for each in pictures]
+
+    def scores(prompt, before, after=""):
+        texts = [before + label + after for label in labels]
+        return model.picture_log_probs(prompt, shown, texts)
+
+    chosen = (scores("<image> is", " ") + scores("a <image>", " (", ")")).argmax(-1)
+    right = np.mean([labels[i] == each.text for i, each in zip(chosen, pictures, strict=True)])
+    templates = ("--template=<image> is {}", "--template=a <image> ({})")
+    (figures,) = call("clip", run, images, f"--labels={','.join(labels)}", *templates).rows
+    assert figures["accuracy"] == right and figures["pictures"] == 6
+    queried = call("clip", run, images, "--query=above", "--top=2").output.splitlines()
+    assert [float(line.split()[0]) for line in queried] == pytest.approx(
+        np.sort(scores("<image>", " ")[:, 1])[:-3:-1].tolist(), abs=1e-3
+    )
     (figures,) = call("clip", run, images, "--batch_size=2").rows
-    assert figures["pictures"] == 6 and figures["text_recall_10"] == 1  # of two captions
+    found = scores("<image>", " ").argmax(-1)
+    right = np.mean([labels[i] == each.text for i, each in zip(found, pictures, strict=True)])
+    assert figures["text_recall_1"] == right and figures["text_recall_10"] == 1
+    Image.fromarray(shown[0].pixels()).save(tmp_path / "first.png")
+    given = f"--images=files:{tmp_path}"
+    label = call("clip", run, given, "--labels=left of,above").output.split("  ")[1]
+    assert label == labels[found[0]]
     for flag, said in (
         ("--template={}", "template: got '{}', expected one with one <image> and one {} behind it"),
         ("--fit=pad", "--fit: got pad, expected none"),
@@ -139,3 +161,5 @@ def test_a_run_takes_captions_by_their_probabilities(trained):
     ):
         ended = call("clip", run, images, flag)
         assert ended.code == 2 and said in ended.errors
+    of_text = call("clip", f"--workdir={trained('pretrain').path}", images).refusal
+    assert of_text.endswith("without images, expected a run of kind contrastive or image_text")
