@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     import scipy.special
 
     from gptjax.judging.metrics import metrics_of
-    from gptjax.judging.retrieval import recall_intervals
+    from gptjax.judging.retrieval import check_labels, recall_intervals
     from gptjax.tasks.vision.zero_shot import label_numbers
 
     del argv
@@ -62,8 +62,8 @@ def main(argv: Sequence[str]) -> None:
     if _LABELS.value and _QUERY.value is not None:
         raise ValueError("--query: got it with --labels, expected one of the two")
     labels = [label.strip() for label in _LABELS.value]
-    if labels and len(set(labels)) < max(2, len(labels)):
-        raise ValueError(f"--labels: got {', '.join(labels)}, expected two different or more")
+    if labels:
+        check_labels(labels)
     pictures, of_files = load_pictures(_IMAGES.value), _IMAGES.value.startswith("files:")
     targets = label_numbers(pictures, labels) if labels and not of_files else None
     enable_compilation_cache()

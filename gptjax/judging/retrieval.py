@@ -4,7 +4,7 @@ ranks = match_ranks(images, texts, of_images, of_texts)
 recalls({"text": ranks}, seed=0)["text_recall_1"]
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -49,6 +49,12 @@ def _ranks(scores: np.ndarray, query_keys: np.ndarray, candidate_keys: np.ndarra
     right = query_keys[:, None] == candidate_keys[None]
     best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
     return 1 + ((scores >= best) & ~right).sum(axis=1)
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuses (ValueError) names of classes that are the same, or fewer than two."""
+    if len(set(labels)) < max(2, len(labels)):
+        raise ValueError(f"labels: got {', '.join(labels)}, expected two different or more")
 
 
 def keys_of(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.data.pictures.picture import Picture
 from gptjax.evals.models.with_images import ImageLanguageModel
-from gptjax.judging.retrieval import score_ranks
+from gptjax.judging.retrieval import check_labels, score_ranks
 from gptjax.tokenization.images import PLACE
 
 TEMPLATE = f"{PLACE} {{}}"
@@ -63,7 +63,8 @@ class Captioner:
     def class_scores(
         self, pictures: Sequence[LabelledPicture], labels: Sequence[str]
     ) -> np.ndarray:
-        """Logits [N, C] float64 of N pictures over C classes, which have different labels."""
+        """Logits [N, C] float64 of N pictures over C classes; ValueError as `check_labels`."""
+        check_labels(labels)
         return self.scores(pictures, labels)
 
     def ranks(self, pictures: Sequence[LabelledPicture]) -> dict[str, np.ndarray]:

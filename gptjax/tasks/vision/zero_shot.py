@@ -18,7 +18,7 @@ from gptjax.compiled import compiled
 from gptjax.data.dialogue.records import Records
 from gptjax.data.labelled.picture_files import LabelledPicture
 from gptjax.finite import check_finite
-from gptjax.judging.retrieval import retrieval_ranks
+from gptjax.judging.retrieval import check_labels, retrieval_ranks
 from gptjax.models.vision.clip import CLIP
 from gptjax.tasks.vision.rows import PixelRows, captions
 from gptjax.tokenization import Tokenizer
@@ -110,7 +110,8 @@ class Encoders:
         return retrieval_ranks(self.of_pictures(pictures), self.of_texts(texts), texts)
 
     def class_scores(self, pictures: Records[LabelledPicture], labels: Sequence[str]) -> np.ndarray:
-        """Logits [N, C] float32 of N pictures over C classes, which have different labels."""
+        """Logits [N, C] float32 of N pictures over C classes; ValueError as `check_labels`."""
+        check_labels(labels)
         texts = [template.replace("{}", label) for template in self._templates for label in labels]
         places = self.of_texts(texts).reshape(len(self._templates), len(labels), -1).mean(0)
         places /= np.linalg.norm(places, axis=-1, keepdims=True)

@@ -24,8 +24,8 @@ OF_TASKS = [
 # Of each model: a choice has several inputs a row, which no other task has more of.
 LARGEST = ("gpt1_choice", "gpt1_sst2_lstm", "bert_choice", "bert_squad")
 WITHOUT = re.compile(
-    "demo|.*_smoke|scaling_.*|kosmos_mnist|transformer_[a-e]_.*|gpt1_(?!lstm$).*"
-    "|bert_(?!base|large).*"
+    "demo|.*_smoke|scaling_(brief|miniature)|kosmos_mnist|transformer_[a-e]_.*"
+    "|gpt1_(?!lstm$).*|bert_(?!base|large).*"
 )  # rows refer to the base
 OF_PAPERS = [name for name in EXPERIMENTS if not WITHOUT.fullmatch(name)]
 NAMED = re.compile(r"[Oo]n\s+([\d,]+)\s+[AV]100\s+of\s+(\d+)\s+GB[^:.]*:\n\n((?: {4}.*\n?)+)$")

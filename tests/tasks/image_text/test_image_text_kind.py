@@ -157,7 +157,7 @@ def test_a_run_takes_captions_by_their_probabilities(trained, tmp_path):
     for flag, said in (
         ("--template={}", "template: got '{}', expected one with one <image> and one {} behind it"),
         ("--fit=pad", "--fit: got pad, expected none"),
-        ("--labels=a,a", "--labels: got a, a, expected two different or more"),
+        ("--labels=a,a", "labels: got a, a, expected two different or more"),
     ):
         ended = call("clip", run, images, flag)
         assert ended.code == 2 and said in ended.errors
