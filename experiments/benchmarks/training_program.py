@@ -35,15 +35,15 @@ class TrainingProgram:
         program, kind = Program(config), kind_of(config)
         self.config, self.mesh = config, program.mesh
         sharding = jax.tree.map(lambda leaf: leaf.sharding, program.target)
-        self.state = jax.jit(program.fresh, out_shardings=sharding)()
+        self.state = jax.jit(program.fresh, out_shardings=sharding)(config.training.seed)
         if batch is None:
             shape = (config.training.batch_size, config.model.context_length)
             tokens = np.random.default_rng(0).integers(0, config.model.vocab_size, shape, np.int32)
             weights = np.ones(shape, np.float32)
             batch = {"tokens": tokens, "targets": tokens, "loss_weights": weights}
-        self._batch = put_batch(batch, program.mesh)
+        self._inputs = put_batch(batch, program.mesh), config.training.seed
         began = time.perf_counter()
-        self._step = program.train_step.lower(self.state, self._batch).compile()
+        self._step = program.train_step.lower(self.state, *self._inputs).compile()
         self.compile_seconds = time.perf_counter() - began
         self.bytes = planned_bytes(self._step)
         self.tokens, costs = kind.tokens(batch), kind.costs(config)
@@ -57,6 +57,6 @@ class TrainingProgram:
 
     def __call__(self) -> float:
         began = time.perf_counter()
-        self.state, metrics = self._step(self.state, self._batch)
+        self.state, metrics = self._step(self.state, *self._inputs)
         float(metrics["loss"])
         return time.perf_counter() - began

@@ -144,14 +144,15 @@ class _Training:
     def __init__(self, task: Task, of_a_slice: float):
         self._program, self._batches = Program(task.config), batches(task)
         self.clock, self.steps = Clock(of_a_slice), 0
+        self._seed = task.config.training.seed
         sharding = jax.tree.map(lambda leaf: leaf.sharding, self._program.target)
-        self.state = jax.jit(self._program.fresh, out_shardings=sharding)()
+        self.state = jax.jit(self._program.fresh, out_shardings=sharding)(self._seed)
 
     def __call__(self) -> float:
         return self.clock.fill(self._step)
 
     def _step(self) -> None:
         batch = put_batch(next(self._batches), self._program.mesh)
-        self.state, metrics = self._program.train_step(self.state, batch)
+        self.state, metrics = self._program.train_step(self.state, batch, self._seed)
         float(metrics["loss"])
         self.steps += 1

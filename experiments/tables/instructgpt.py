@@ -1,5 +1,6 @@
 """InstructGPT (Ouyang et al. 2022, arXiv 2203.02155), figure 1: how often it is preferred."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def preferences() -> Table:
         from gptjax.studies.instruct_pipeline.study import run_pipeline
 
         del data
-        return run_pipeline(_STUDY, PIPELINES.get(_STUDY)(), folder, seeds=seeds, say=say)
+        pipeline = dataclasses.replace(PIPELINES.get(_STUDY)(), dpo=None)
+        return run_pipeline(_STUDY, pipeline, folder, seeds=seeds, say=say)
 
     def rate(system: str) -> Studied:
         return Studied(
@@ -60,7 +62,8 @@ def preferences() -> Table:
         ],
         studies={_STUDY: Study(run, "20 minutes a seed on two CPU cores", _COMMAND)},
         notes=(
-            "The mini form is the pipeline of experiments.instruct, whose gold reward judges in "
-            "place of people. Figure 1 has no numbers; the first two rows are those of the text."
+            "The mini form is the pipeline of experiments.instruct without DPO, which figure 1 has "
+            "not; its gold reward judges in place of people. Figure 1 has no numbers; the first "
+            "two rows are those of the text."
         ),
     )

@@ -90,7 +90,8 @@ def _table(
         if data is None:
             raise ValueError(f"--data: got none, expected a folder with the files of {tasks[0]}")
         changes = tuple(Changes(task, _TASKS[task](Path(data))) for task in tasks)
-        small = dataclasses.replace(TRANSFERS.get(study)(), tasks=changes)
+        small = TRANSFERS.get(study)().only([system for _, system, _ in rows.values()])
+        small = dataclasses.replace(small, tasks=changes)
         return run_study(small, folder, budget="tokens", seeds=seeds, say=say)
 
     return Table(
@@ -113,7 +114,8 @@ def _table(
             )
         },
         notes=(
-            f"The mini form is the study `{study}` of experiments.transfer on {', '.join(tasks)}. "
+            f"The mini form is the study `{study}` of experiments.transfer on {', '.join(tasks)}, "
+            "with the systems that have rows here. "
             "The experiment that is named is the nearest of the registry: none trains all cells of "
             "a row in full."
         ),

@@ -1,7 +1,7 @@
 """Compiled computation of a supervised run, made from its resolved configuration alone.
 
 program = Program(config)
-state, metrics = program.train_step(state, batch)
+state, metrics = program.train_step(state, batch, config.training.seed)
 """
 
 from typing import Any
@@ -32,8 +32,8 @@ class Program:
       params: the shapes of all the model's parameters, and where each lives.
       base: of these, what adapters stand beside; None without LoRA.
       target: the shapes of the state's arrays, and where each lives.
-      train_step: jitted `(state, batch, base) -> (state, metrics)`; it donates the state.
-      statistics: jitted `(state, batch, base) -> ` sizes of each layer's gradient and output.
+      train_step: jitted `(state, batch, seed, base) -> (state, metrics)`; it donates the state.
+      statistics: jitted `(state, batch, seed, base) -> ` sizes of each layer's gradient and output.
     """
 
     def __init__(self, config: ExperimentConfig, mesh: Mesh | None = None):
@@ -42,7 +42,7 @@ class Program:
         Raises:
           ValueError: batches or parameters do not divide over the mesh.
         """
-        self._config, training, optimizer = config, config.training, config.optimizer
+        self._config, optimizer = config, config.optimizer
         self._kind = kind = kind_of(config)
         self.mesh = partitioning.make_mesh(config.parallelism) if mesh is None else mesh
         partitioning.check_divides(config, self.mesh)
@@ -50,16 +50,17 @@ class Program:
         self.loss = kind.loss(config, self.model)
         schedule = optimizers.learning_rate(optimizer, batch_schedule(config))
         tx = optimizers.make_optimizer(optimizer, schedule, config.model.width_multiplier)
-        self.tx = skipping_outliers(leaving(tx, kind.frozen(config)), training.skip_grad_norm)
+        self.tx = skipping_outliers(
+            leaving(tx, kind.frozen(config)), config.training.skip_grad_norm
+        )
         self.params = partitioning.placed(kind.shapes(config), self.mesh)
         self.base = base_of(config.lora, self.params)
-        self.target = partitioning.placed(jax.eval_shape(self.fresh, self.params), self.mesh)
-        self.statistics = layer_statistics(self._sums, self.model, training.seed, self.mesh)
+        self.target = partitioning.placed(jax.eval_shape(self.fresh, 0, self.params), self.mesh)
+        self.statistics = layer_statistics(self._sums, self.model, self.mesh)
         self.train_step = make_train_step(
             partitioning.traced_on(self.mesh, self._sums),
             self.tx,
             schedule,
-            training.seed,
             optimizer.ema_decay,
             jax.tree.map(lambda leaf: leaf.sharding, self.target),
         )
@@ -75,9 +76,9 @@ class Program:
             sums = on_each_device(sums, self.mesh)
         return sums(params, batch, rng, base)
 
-    def fresh(self, params: Any = None) -> TrainState:
+    def fresh(self, seed: int | jax.Array, params: Any = None) -> TrainState:
         """The state before the first step, of `params` or else of random parameters."""
-        config, seed = self._config, self._config.training.seed
+        config = self._config
         if params is None:
             params = self._kind.init(config, rng(seed, "params"))
         trained = trained_params(config.lora, params, rng(seed, "lora"))

@@ -94,7 +94,7 @@ class Supervised(Kind[Config]):
             )
             for name, array in self.largest_batch(config).items()
         }
-        step = program.train_step.lower(program.target, batch, program.base)
+        step = program.train_step.lower(program.target, batch, config.training.seed, program.base)
         return LargestProgram(step.compile())
 
     def expected_exchanges(
@@ -121,6 +121,7 @@ class SupervisedLearner:
         """Computes nothing yet."""
         self._kind, self._workdir = kind, workdir
         self.task, self.program = task, Program(task.config)
+        self._seed = task.config.training.seed
         self.target = self.program.target
         self.evaluators = {
             split: traced_on(self.program.mesh, evaluator)
@@ -134,7 +135,7 @@ class SupervisedLearner:
     def initial_state(self) -> TrainState:
         """The state before the first step, of what the run started from."""
         params = self._initial_params() if self.base is None else self.base.params
-        return initial_state(self.program.fresh, self.target, params)
+        return initial_state(self.program.fresh, self.target, self._seed, params)
 
     @functools.cached_property
     def base(self) -> Base | None:
@@ -148,7 +149,7 @@ class SupervisedLearner:
 
     def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         """The state after the step of `batch`, and its metrics; it donates the state."""
-        return self.program.train_step(state, batch, self.base)
+        return self.program.train_step(state, batch, self._seed, self.base)
 
     def evaluators_of_state(self) -> dict[str, Evaluator]:
         """The evaluators as functions of `TrainState.eval_params`."""
@@ -234,7 +235,7 @@ class SupervisedLearner:
             mesh=program.mesh,
             evaluators=self.evaluators_of_state(),
             throughput=self._throughput,
-            statistics=functools.partial(program.statistics, base=self.base),
+            statistics=functools.partial(program.statistics, seed=self._seed, base=self.base),
             show=self._samples(int(state.step), io.progress),
         )
 

@@ -113,7 +113,9 @@ def start_params(program: Program, config: ExperimentConfig, workdir: WorkDirect
     if read is not None:
         return read(program.params)
     sharding = jax.tree.map(lambda leaf: leaf.sharding, program.params)
-    return jax.jit(lambda: program.fresh().params, out_shardings=sharding)()
+    return jax.jit(lambda seed: program.fresh(seed).params, out_shardings=sharding)(
+        config.training.seed
+    )
 
 
 def _read(path: Path, made_for: str) -> dict[str, np.ndarray] | None:

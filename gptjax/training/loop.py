@@ -42,24 +42,23 @@ def make_train_step(
     sums: GradientSums,
     tx: Optimizer,
     schedule: Schedule,
-    seed: int,
     ema_decay: float | None = None,
     sharding: TrainState | None = None,
 ) -> jax.stages.Wrapped:
-    """The jitted pure step `(state, batch, base) -> (state, metrics)`; it donates the state.
+    """The jitted pure step `(state, batch, seed, base) -> (state, metrics)`; it donates the state.
 
+    `seed` is the run's: an argument, so that runs that differ in it share a compiled program.
     `base` is what adapters stand beside, see `models.adapters`; None, the default, without LoRA.
 
     Args:
       sums: from `gradient_sums`, of the loss.
       tx: the optimizer.
       schedule: its learning rate, for the metrics.
-      seed: of the run.
       ema_decay: of the average of the parameters; None where the state has none.
       sharding: where each leaf of the state lives; None leaves that to the compiler.
     """
 
-    def train_step(state: TrainState, batch: Batch, base: Base | None = None):
+    def train_step(state: TrainState, batch: Batch, seed: jax.Array, base: Base | None = None):
         dropout = jax.random.fold_in(rng(seed, "dropout"), state.step)
         (total, weight, others), grads = sums(state.params, batch, dropout, base)
         per = jnp.where(weight > 0.0, weight, 1.0)  # a batch without targets changes nothing

@@ -54,6 +54,6 @@ def averaged(ema: Any, params: Any, decay: float | None) -> Any:
     return None if decay is None else optax.incremental_update(params, ema, 1 - decay)
 
 
-def rng(seed: int, name: str) -> jax.Array:
+def rng(seed: int | jax.Array, name: str) -> jax.Array:
     """The random key of one use ("params", "dropout") of a run's seed; uses never share bits."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))

@@ -94,10 +94,10 @@ def test_a_frozen_encoder_stays_and_a_trained_one_moves(clip, frozen):
     program, task = Program(config), prepared(config)
     random = np.random.default_rng(0)
     drawn = jax.tree.map(lambda x: random.normal(0, 0.1, x.shape).astype(x.dtype), program.params)
-    state = jax.jit(program.fresh)(drawn)
+    state = jax.jit(program.fresh)(0, drawn)
     before = jax.tree.map(np.array, state.params)
     batch = put_batch(next(task.batches(0, (), ((0,), 1))), program.mesh)
-    after = jax.device_get(program.train_step(state, batch)[0].params)
+    after = jax.device_get(program.train_step(state, batch, 0)[0].params)
     moved = {
         name: any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, pair), strict=True))
         for name, pair in {name: (before[name], after[name]) for name in before}.items()

@@ -103,7 +103,7 @@ def test_a_step_is_made_for_its_mesh_however_many_devices_there_are(trained, mon
     program = Program(config)
     monkeypatch.setattr(projections, "on_one_cpu", lambda: seen.append(current()))
     batch = kind_named("sft").largest_batch(config)
-    program.train_step.trace(program.target, batch, None)
+    program.train_step.trace(program.target, batch, 0)
     assert set(seen) == {Device("cpu", count=1)}
     judge = {"of_devices": lambda params: {"count": current().count}}
     task = dataclasses.replace(prepared(config), evaluators=lambda program: judge)

@@ -84,6 +84,8 @@ def test_stages_start_from_each_other_and_ppo_ptx_is_ppo_but_for_gamma(name, tmp
     assert len(changed) == 1 and "pretraining_coefficient" in changed[0]
     models = [dataclasses.replace(config.model, residual_dropout=0.0) for config in made.values()]
     assert all(model == models[0] for model in models)
+    without = stages(dataclasses.replace(pipeline, dpo=None), tmp_path, seed=3)
+    assert [stage.name for stage in without] == [name for name in made if name != "dpo"]
 
 
 class Stopped(NamedTuple):

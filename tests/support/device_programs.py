@@ -45,7 +45,12 @@ def training(given):
         name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(program.mesh, x.ndim))
         for name, x in kind.largest_batch(given).items()
     }
-    return program.train_step, (program.target, batch, program.base)
+    return program.train_step, (
+        program.target,
+        batch,
+        jax.ShapeDtypeStruct((), np.int32),
+        program.base,
+    )
 
 
 def anywhere(given):

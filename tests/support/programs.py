@@ -27,7 +27,7 @@ _from_disk = Checkpoints._read
 # Sections that no program depends on, and fields of `training`.
 FREE = ("data", "checkpoint", "profile", "stop")
 OF_THE_LOOP = (
-    *("num_steps", "rollback_after", "skip_data"),
+    *("seed", "num_steps", "rollback_after", "skip_data"),
     *("log_every", "eval_every", "eval_batches", "statistics_every", "sample_tokens"),
 )
 _made, _kept = {}, {}

@@ -92,8 +92,8 @@ def test_a_ramp_compiles_a_step_for_each_of_its_sizes():
     sizes = [schedule.batch_size_at(step) for step in range(40)]
     assert [size for size, _ in itertools.groupby(sizes)] == [2, 4, 8, 16]
     tx = optax.sgd(0.1)
-    step = make_train_step(gradient_sums(loss), tx, optax.constant_schedule(0.1), seed=0)
+    step = make_train_step(gradient_sums(loss), tx, optax.constant_schedule(0.1))
     state = create({"kernel": jnp.zeros(())}, tx)
     for size in sizes:
-        state, _ = step(state, {"x": np.ones(size, np.float32)})
+        state, _ = step(state, {"x": np.ones(size, np.float32)}, 0)
     assert compiled == [2, 4, 8, 16]

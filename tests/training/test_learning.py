@@ -26,10 +26,10 @@ def test_a_gpt_starts_at_chance_and_learns_a_batch_by_heart(make_model, make_bat
     )
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
     sums = gradient_sums(language_model(model))
-    state, train_step = create(params, tx), make_train_step(sums, tx, schedule, 0)
+    state, train_step = create(params, tx), make_train_step(sums, tx, schedule)
     losses = []
     for _ in range(60):
-        state, metrics = train_step(state, make_batch())
+        state, metrics = train_step(state, make_batch(), 0)
         losses.append(float(metrics["loss"]))
     assert losses[0] == pytest.approx(math.log(50), rel=0.02)
     assert losses[-1] < 0.2
@@ -37,6 +37,6 @@ def test_a_gpt_starts_at_chance_and_learns_a_batch_by_heart(make_model, make_bat
 
     before = jax.device_get(create(state.params, tx).params)
     nothing = {**make_batch(), "loss_weights": np.zeros((8, 8), np.float32)}
-    fresh, metrics = train_step(create(state.params, tx), nothing)
+    fresh, metrics = train_step(create(state.params, tx), nothing, 0)
     assert (metrics["loss"], metrics["grad_norm"]) == (0, 0)  # not 0 / 0
     jax.tree.map(np.testing.assert_array_equal, fresh.params, before)

@@ -118,8 +118,22 @@ def test_a_step_takes_a_batch_of_a_ramp_that_has_fewer_rows_than_there_are_micro
     for rows, scanned in ((2, False), (8, True)):
         shape = jax.ShapeDtypeStruct((rows, 4), np.int32)
         batch = {"tokens": shape, "targets": shape, "loss_weights": shape.update(dtype=np.float32)}
-        traced = str(program.train_step.trace(program.target, batch).jaxpr)
+        traced = str(program.train_step.trace(program.target, batch, 0).jaxpr)
         assert ("length=4" in traced) == scanned, rows  # four microbatches; there is one layer
+
+
+def test_runs_that_differ_in_their_seed_share_their_programs():
+    """Of all seeds of a study one compiles; the others find its programs in the cache."""
+    model = ModelConfig(16, 4, num_layers=1, num_heads=1, d_model=8, residual_dropout=0.1)
+
+    def texts(seed):
+        program = Program(resolve(ExperimentConfig(model, training=TrainingConfig(seed=seed))))
+        shape = jax.ShapeDtypeStruct((8, 4), np.int32)
+        batch = {"tokens": shape, "targets": shape, "loss_weights": shape.update(dtype=np.float32)}
+        step = program.train_step.lower(program.target, batch, seed).as_text()
+        return step, jax.jit(program.fresh).lower(seed).as_text()
+
+    assert texts(0) == texts(1)
 
 
 def _state(config):

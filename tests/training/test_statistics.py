@@ -42,8 +42,8 @@ def test_sizes_are_those_of_each_layer_alone(
     params, model, batch = random_params(config), GPT(config), make_batch()
     mesh = make_mesh(ParallelismConfig(strategy="mesh"), jax.devices()[:devices])
     loss = language_model(model)
-    statistics = layer_statistics(gradient_sums(loss), model, 0, mesh)
-    sizes = statistics(TrainState(jnp.int32(5), params, None), put_batch(batch, mesh))
+    statistics = layer_statistics(gradient_sums(loss), model, mesh)
+    sizes = statistics(TrainState(jnp.int32(5), params, None), put_batch(batch, mesh), 0)
 
     def mean_loss(params):
         total, weight, _ = loss(params, batch, None)

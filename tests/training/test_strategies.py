@@ -79,9 +79,9 @@ class Run:
     def __init__(self, config, random_params):
         self.program = Program(config)
         where = jax.tree.map(lambda leaf: leaf.sharding, self.program.target)
-        fresh = self.program.fresh(random_params(config.model))
+        fresh = self.program.fresh(0, random_params(config.model))
         self.state = jax.tree.map(jax.device_put, jax.device_get(fresh), where)
-        self.compiled = self.program.train_step.lower(self.state, self._put(0)).compile()
+        self.compiled = self.program.train_step.lower(self.state, self._put(0), 0).compile()
 
     def _put(self, step):
         return put_batch(_batch(step), self.program.mesh)
@@ -90,7 +90,7 @@ class Run:
         """Loss and gradient norm of each step."""
         rows = []
         for _ in range(steps):
-            self.state, metrics = self.compiled(self.state, self._put(int(self.state.step)))
+            self.state, metrics = self.compiled(self.state, self._put(int(self.state.step)), 0)
             rows.append([float(metrics["loss"]), float(metrics["grad_norm"])])
         return np.array(rows)
 
@@ -243,7 +243,7 @@ def test_under_fsdp_scanned_layers_are_gathered_one_by_one():
 def test_random_parameters_do_not_depend_on_the_mesh():
     def begun(**parallelism):
         program = Program(_config(**parallelism))
-        state = initial_state(program.fresh, program.target)
+        state = initial_state(program.fresh, program.target, 0)
         for leaf, target in zip(*map(jax.tree.leaves, (state, program.target)), strict=True):
             assert leaf.sharding == target.sharding
         return jax.device_get(state)
@@ -257,7 +257,7 @@ def test_random_parameters_do_not_depend_on_the_mesh():
 def test_a_state_saved_on_one_mesh_is_restored_on_all_others(name, random_params, tmp_path):
     config = _config(**STRATEGIES[name])
     program = Program(config)
-    fresh = program.fresh(random_params(config.model))
+    fresh = program.fresh(0, random_params(config.model))
     saved = jax.device_get(dataclasses.replace(fresh, step=jnp.int32(STEPS)))
     placed = jax.tree.map(lambda x, leaf: jax.device_put(x, leaf.sharding), saved, program.target)
     with Checkpoints(tmp_path) as checkpoints:

@@ -42,21 +42,21 @@ def measure(config: ExperimentConfig) -> Measurement:
 
     The batch is made of ones: what it holds changes neither the seconds nor the bytes.
     """
-    program, kind = Program(config), kind_of(config)
+    program, kind, seed = Program(config), kind_of(config), config.training.seed
     shapes = kind.largest_batch(config)
     ones = {name: np.ones(each.shape, each.dtype) for name, each in shapes.items()}
     batch = partitioning.put_batch(ones, program.mesh)
     sharding = jax.tree.map(lambda leaf: leaf.sharding, program.target)
-    state = jax.jit(program.fresh, out_shardings=sharding)()
+    state = jax.jit(program.fresh, out_shardings=sharding)(seed)
     base = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), program.base
     )
-    step = program.train_step.lower(state, batch, base).compile()
+    step = program.train_step.lower(state, batch, seed, base).compile()
 
     seconds = []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, batch, base))
+        state, _ = jax.block_until_ready(step(state, batch, seed, base))
         seconds.append(time.perf_counter() - began)
     return Measurement(
         seconds_per_token=statistics.median(seconds[1:]) / kind.tokens(shapes),

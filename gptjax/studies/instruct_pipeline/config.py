@@ -18,13 +18,16 @@ from gptjax.tasks.policy_optimisation.config import PPOConfig
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """The stages of a pipeline; where each starts, and its seed, are the pipeline's."""
+    """The stages of a pipeline; where each starts, and its seed, are the pipeline's.
+
+    Without `dpo` there is no such stage.
+    """
 
     pretrain: ExperimentConfig
     sft: SFTConfig
     reward_model: RewardModelConfig
     ppo: PPOConfig
-    dpo: DPOConfig
+    dpo: DPOConfig | None
     pretraining_coefficient: float = setting(
         REQUIRED,
         "gamma of the stage PPO-ptx, which differs from the stage PPO only in this",

@@ -30,7 +30,7 @@ from gptjax.training.evaluation import language_model_evaluator
 from gptjax.training.losses import language_model
 from gptjax.training.partitioning import make_mesh
 
-POLICIES = ("pretrain", "sft", "ppo", "ppo_ptx", "dpo")
+_POLICIES = ("pretrain", "sft", "ppo", "ppo_ptx")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,8 @@ def judge_seed(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
     room, n = pipeline.ppo.ppo.max_answer_tokens, pipeline.best_of
     prompts = list(sft.fitting(load_prompts(pipeline.judged), room))
     answers: dict[str, list[Answer]] = {}
-    for name in POLICIES:
+    policies = [*_POLICIES, *([] if pipeline.dpo is None else ["dpo"])]
+    for name in policies:
         policy = sft if name == "sft" else Policy(WorkDirectory(str(root / name)))
         drawn = policy.answers(prompts, 1, seed=seed, max_new_tokens=room)
         answers[name] = [each[0] for each in drawn]
@@ -86,7 +87,7 @@ def judge_seed(pipeline: Pipeline, root: Path, seed: int) -> Verdict:
     start = reference.params()
     of_sft = _scores(rewards, prompts, answers["sft"])["gold"]
     systems = {}
-    for name in ("pretrain", "sft", best, "ppo", "ppo_ptx", "dpo"):
+    for name in [*policies[:2], best, *policies[2:]]:
         scores = _scores(rewards, prompts, answers[name])
         kl, text_loss = kl_of_best(n), None
         if name != best:

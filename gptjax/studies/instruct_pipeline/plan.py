@@ -56,5 +56,5 @@ def stages(pipeline: Pipeline, root: Path, seed: int) -> list[Stage]:
         stage("reward_model", pipeline.reward_model, "sft"),
         stage("ppo", ppo, "sft"),
         stage("ppo_ptx", ptx, "sft"),
-        stage("dpo", pipeline.dpo, "sft"),
+        *([] if pipeline.dpo is None else [stage("dpo", pipeline.dpo, "sft")]),
     ]

@@ -6,7 +6,7 @@ def gpt_beside_bert() -> Transfer: ...
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from gptjax.config import ExperimentConfig
@@ -43,6 +43,13 @@ class Transfer:
     pretraining: Mapping[str, ExperimentConfig]
     systems: Mapping[str, System]
     tasks: tuple[Changes, ...]
+
+    def only(self, systems: Collection[str]) -> "Transfer":
+        """A copy with the systems of these names, and what they start from."""
+        kept = {name: system for name, system in self.systems.items() if name in systems}
+        needed = {system.pretraining for system in kept.values()}
+        before = {name: x for name, x in self.pretraining.items() if name in needed}
+        return Transfer(before, kept, self.tasks)
 
     def with_changes(self, pretrain: str | None, tune: str | None, tasks: str | None) -> "Transfer":
         """A copy with the user's changes.

@@ -116,14 +116,10 @@ class Classification(LabelledTask[ClassificationConfig]):
         places = placed(parameter_shapes(GPT(config.model)), mesh)
         params, count = read(places), config.task.transferred_layers
         if count is not None and count < config.model.num_layers:
-            mixed = functools.partial(
-                with_first_layers,
-                config=config.model,
-                count=count,
-                rng=rng(config.training.seed, "layers"),
-            )
+            key = rng(config.training.seed, "layers")
+            mixed = functools.partial(with_first_layers, config=config.model, count=count)
             shardings = jax.tree.map(lambda leaf: leaf.sharding, places)
-            params = jax.jit(mixed, out_shardings=shardings, donate_argnums=0)(params)
+            params = jax.jit(mixed, out_shardings=shardings, donate_argnums=0)(params, rng=key)
         key = rng(config.training.seed, "task_head")
         return with_task_head(params, config.model, config.task.num_outputs, key)
 

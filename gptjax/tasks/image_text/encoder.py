@@ -56,7 +56,7 @@ class EncoderOfImages(Source):
         key = rng(config.training.seed, "params")
         stored = self._clip.deferred(step)[ENCODER]
         self._refuse_another(stored, target[ENCODER])
-        drawn = jax.jit(lambda: kind_of(config).init(config, key), out_shardings=places)()
+        drawn = jax.jit(lambda key: kind_of(config).init(config, key), out_shardings=places)(key)
         return drawn | {ENCODER: put(stored, target[ENCODER])}
 
     def _refuse_another(self, stored: Any, target: Any) -> None:

@@ -72,7 +72,7 @@ class ActorCritic:
             of_critic = parameter_shapes(self._critic, array(1, 1), array(1))
         self.params = partitioning.placed(parameter_shapes(self._policy), mesh)
         self.critic_params = partitioning.placed(of_critic, mesh)
-        fresh = jax.eval_shape(self._fresh, self.params, self.critic_params)
+        fresh = jax.eval_shape(self._fresh, 0, self.params, self.critic_params)
         self.target = partitioning.placed(fresh, mesh)
 
     def reference(self, initial: InitialCheckpoint) -> Any:
@@ -103,7 +103,9 @@ class ActorCritic:
         """The state before the first iteration, of what `reference` and `bases` gave."""
         sharding = jax.tree.map(lambda leaf: leaf.sharding, self.target)
         critic = self._initial_critic(reference) if bases.critic is None else bases.critic.params
-        return jax.jit(self._fresh, out_shardings=sharding)(reference, critic)
+        return jax.jit(self._fresh, out_shardings=sharding)(
+            self._config.training.seed, reference, critic
+        )
 
     def _initial_critic(self, reference: Any) -> Any:
         """The parameters that the value network starts from; empty without one."""
@@ -134,9 +136,8 @@ class ActorCritic:
             self._mesh,
         )
 
-    def _fresh(self, params: Any, critic: Any) -> TrainState:
-        config = self._config
-        lora, seed = config.lora, config.training.seed
+    def _fresh(self, seed: int | jax.Array, params: Any, critic: Any) -> TrainState:
+        config, lora = self._config, self._config.lora
         return ppo.initial_state(
             trained_params(lora, params, rng(seed, "lora")),
             trained_params(lora, critic, rng(seed, "value_lora")) if critic else {},

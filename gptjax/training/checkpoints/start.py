@@ -49,20 +49,17 @@ def start(
 
 
 def initial_state(
-    fresh: Callable[..., TrainState],
-    target: TrainState,
-    params: Any = None,
+    fresh: Callable[..., TrainState], target: TrainState, *arguments: Any
 ) -> TrainState:
     """The state before the first step; shapes first, so that nothing is made twice.
 
     Args:
-      fresh: makes it from given parameters, or else from random ones.
+      fresh: makes it, from `arguments`.
       target: its shapes and places.
-      params: of the model; None: random ones.
+      arguments: its seed and parameters, say; what is not here is of the program.
     """
     sharding = jax.tree.map(lambda leaf: leaf.sharding, target)
-    given = () if params is None else (params,)
-    return jax.jit(fresh, out_shardings=sharding)(*given)
+    return jax.jit(fresh, out_shardings=sharding)(*arguments)
 
 
 def resume(

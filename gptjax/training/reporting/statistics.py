@@ -2,8 +2,8 @@
 
 The training step stays as it is, and as fast; a step with statistics costs twice as much.
 
-    statistics = layer_statistics(sums, model, seed, mesh)
-    statistics(state, batch)["gradient_norm"]   # [num_layers], of what is trained
+    statistics = layer_statistics(sums, model, mesh)
+    statistics(state, batch, seed)["gradient_norm"]   # [num_layers], of what is trained
 """
 
 import math
@@ -24,13 +24,12 @@ from gptjax.training.state import TrainState, rng
 Statistics = Callable[..., dict[str, jax.Array]]
 
 
-def layer_statistics(sums: GradientSums, model: Decoder, seed: int, mesh: Mesh) -> Statistics:
-    """A function from the state before a step, its batch and its base to sizes by layer.
+def layer_statistics(sums: GradientSums, model: Decoder, mesh: Mesh) -> Statistics:
+    """A function from the state before a step, its batch, seed and base to sizes by layer.
 
     Args:
       sums: as of the training step.
       model: whose outputs are measured, with dropout off.
-      seed: of the run.
       mesh: where state and batch live.
 
     Returns:
@@ -41,7 +40,7 @@ def layer_statistics(sums: GradientSums, model: Decoder, seed: int, mesh: Mesh) 
     """
 
     def statistics(
-        state: TrainState, batch: Batch, base: Base | None = None
+        state: TrainState, batch: Batch, seed: jax.Array, base: Base | None = None
     ) -> dict[str, jax.Array]:
         dropout = jax.random.fold_in(rng(seed, "dropout"), state.step)
         (_, weight, _), grad_sums = sums(state.params, batch, dropout, base)
