@@ -9,9 +9,8 @@ r"""Classifies pictures by the names of classes, and retrieves pictures by texts
 The run is a CLIP, of kind contrastive, which compares by cosines, or of kind image_text, which
 scores a text by its log-probability behind the picture, in nats. Without --labels and --query it
 prints recall at 1 and at 10 among all pictures and their texts, both ways; with --labels, which the
-texts of the pictures are, the accuracy. Both have 95% intervals, as a line of JSON. Of `files:`,
-whose texts are not known, it prints each picture's label and its probability; with --query the best
-pictures and their scores. Sets of pictures are those of --config.contrastive.train.
+texts of the pictures are, the accuracy. Both are JSON, with 95% intervals. Of `files:`, which have
+no texts, it prints each picture's label and its probability; with --query the best, and scores.
 """
 
 import json
@@ -28,7 +27,7 @@ from gptjax.data.labelled.pictures import load_pictures
 from gptjax.runs.caches import enable_compilation_cache
 
 _WORKDIR = define_path("workdir", None, "Work directory of a run of kind contrastive, image_text.")
-_IMAGES = define_path("images", None, "Set of pictures, such as folder:PATH. It must be given.")
+_IMAGES = define_path("images", None, "Set of pictures, as config.contrastive.train has; required.")
 _LABELS = flags.DEFINE_list("labels", [], "Names of classes, with commas between.")
 _TEMPLATE = flags.DEFINE_multi_string(
     "template",
@@ -110,9 +109,10 @@ def _model() -> Any:
         raise ValueError(f"--fit: got {_FIT.value}, expected none: {_WORKDIR.value} has its own")
     from gptjax.evals.models.captioner import TEMPLATE, Captioner
     from gptjax.evals.models.of_runs import of_run
+    from gptjax.evals.screen import Screen
 
     asked: Any = of_run(workdir, _STEP.value, batch_size=_BATCH.value)
-    return Captioner(asked, _TEMPLATE.value or [TEMPLATE])
+    return Captioner(asked, _TEMPLATE.value or [TEMPLATE], Screen().say)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ A caption's score is its log-probability behind the picture, as of KOSMOS-1's ch
 2023, arXiv 2302.14045), and its end's. CLIP is asked alike (`gptjax/tasks/vision/zero_shot.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,17 +20,25 @@ from gptjax.tokenization.images import PLACE
 TEMPLATE = f"{PLACE} {{}}"
 _SLOT = "{}"
 
+Say = Callable[[str, int, int], None]
+
 
 class Captioner:
     """A model of text with images, asked for the captions of pictures."""
 
-    def __init__(self, model: ImageLanguageModel, templates: Sequence[str] = (TEMPLATE,)):
+    def __init__(
+        self,
+        model: ImageLanguageModel,
+        templates: Sequence[str] = (TEMPLATE,),
+        say: Say = lambda what, done, total: None,
+    ):
         """A model to be asked.
 
         Args:
           model: it keeps its compiled programs.
           templates: each with one `<image>` and, behind it, one {} in the place of the caption; the
             scores of several are averaged.
+          say: is told how many captions of pictures are scored, of how many, as `Screen.say` is.
 
         Raises:
           ValueError: another template.
@@ -42,7 +50,7 @@ class Captioner:
                     f"template: got {template!r}, expected one with one {PLACE} and one {_SLOT} "
                     "behind it"
                 )
-        self._model, self._templates = model, templates
+        self._model, self._templates, self._say = model, templates, say
 
     def scores(self, pictures: Sequence[LabelledPicture], captions: Sequence[str]) -> np.ndarray:
         """Log-probabilities [N, M] float64 of M captions of N pictures, in nats.
@@ -52,12 +60,17 @@ class Captioner:
         """
         numbers: dict[Picture, int] = {}
         rows = [numbers.setdefault(each.picture, len(numbers)) for each in pictures]
-        found = []
+        found, total = [], len(self._templates) * len(numbers) * len(captions)
+
+        def say(done: int) -> None:
+            earlier = len(found) * len(numbers)
+            self._say("captions", (earlier + done) * len(captions), total)
+
         for template in self._templates:
             before, _, after = template.partition(_SLOT)
             prompt = before.rstrip()
             texts = [before[len(prompt) :] + caption + after for caption in captions]
-            found.append(self._model.picture_log_probs(prompt, list(numbers), texts))
+            found.append(self._model.picture_log_probs(prompt, list(numbers), texts, say))
         return np.mean(found, axis=0)[rows]
 
     def class_scores(

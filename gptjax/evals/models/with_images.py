@@ -8,7 +8,7 @@ continuation is divided from its context as an answer is in training. Such a pro
     model.all_answers([Likelihood("<image> is", " seven", (picture,))])
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,11 @@ class ImageLanguageModel(LanguageModel):
         return [fitting[number] for number in range(len(requests))]
 
     def picture_log_probs(
-        self, prompt: str, pictures: Sequence[Picture], texts: Sequence[str]
+        self,
+        prompt: str,
+        pictures: Sequence[Picture],
+        texts: Sequence[str],
+        say: Callable[[int], None] = lambda done: None,
     ) -> np.ndarray:
         """Log-probabilities of documents that differ in a picture and in what follows a prompt.
 
@@ -106,6 +110,7 @@ class ImageLanguageModel(LanguageModel):
           prompt: text with one `<image>`.
           pictures: N, each shown alone.
           texts: M, as they follow the prompt.
+          say: is told how many pictures are done.
 
         Returns:
           [N, M] float64, in nats.
@@ -127,6 +132,7 @@ class ImageLanguageModel(LanguageModel):
             images = [self._reader.pixels([each]) for each in pictures[first : first + step]]
             found = self._scorer.score_questions([(prefix, answers)] * len(images), images)
             scores[first : first + step] = [[each.total for each in row] for row in found]
+            say(first + len(images))
         return scores
 
     def _divided(

@@ -9,6 +9,8 @@ import pytest
 
 from gptjax.data.image_text.documents import load_image_text
 from gptjax.data.image_text.rows import ImageForm
+from gptjax.data.labelled.picture_files import LabelledPicture
+from gptjax.evals.models.captioner import Captioner
 from gptjax.evals.models.with_images import ImageLanguageModel, ImageReader
 from gptjax.evals.requests import Generation, Likelihood, Rolling, key
 from gptjax.evals.shots import Prompts, checked, most_that_fit
@@ -180,6 +182,13 @@ def test_answers_are_those_of_full_passes_whatever_stands_beside(image_attention
                 ended = [*TOKENIZER.encode(caption), TOKENIZER.end_of_text]
                 total, _ = scored(prompt, ended, [picture])
                 assert log_prob == pytest.approx(total, rel=1e-4)
+    told = []
+    captioner = Captioner(made, ("<image>{}", "<image>{}"), lambda *said: told.append(said))
+    shown = [LabelledPicture(str(i), "", each) for i, each in enumerate(PICTURES)]
+    np.testing.assert_allclose(captioner.scores(shown, captions), table, rtol=1e-6)
+    pairs = table.size
+    assert told[-1] == ("captions", 2 * pairs, 2 * pairs) and told == sorted(told)
+    assert {done for _, done, _ in told} >= {pairs}  # the first template's end
     for request, answer in zip(written, answers[len(asked) :], strict=True):
         ids, images = by_hand(config, request.prompt, request.pictures)
         text = list(ids)
