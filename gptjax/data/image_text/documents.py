@@ -37,12 +37,16 @@ class ImageText:
       answer: what follows them; None: nothing does, and the document is not judged by it.
       group: name of what its answers are counted with.
       choices: of which the answer is one; (): none are given.
+      unit: name of what is one in a sample of documents, where several belong together, as the six
+        pictures of a sentence do; None: the document is.
     """
 
     parts: tuple[str | Picture, ...]
     answer: str | None = None
     group: str = "answers"
-    choices: tuple[str, ...] = dataclasses.field(default=(), repr=False)  # divided by its `repr`
+    # Documents are divided by their `repr`, which so stays as it was.
+    choices: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    unit: str | None = dataclasses.field(default=None, repr=False)
 
     @property
     def pictures(self) -> list[Picture]:

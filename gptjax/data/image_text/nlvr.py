@@ -6,9 +6,10 @@ Suhr et al. 2017, "A Corpus of Natural Language for Visual Reasoning". `nlvr:DIR
 *.json, which have a sentence a line, and its pictures from *.tar or from DIR/images, by their names
 SPLIT-IDENTIFIER-ORDER.png; sentences without pictures are left out. A sentence has six pictures, in
 which the same boxes stand in other orders. All that was shown to a writer together is on one side:
-held out, or not.
+held out, or not, and is one in the intervals of a run's answers.
 """
 
+import dataclasses
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,10 +51,9 @@ def _judged(path: Path, pictures: dict[str, Picture]) -> Iterator[tuple[str, Ima
             picture = pictures.get(f"{path.stem}-{identifier}-{order}")
             if picture is not None:
                 presented = identifier.partition("-")[0]
-                yield (
-                    presented,
-                    interleaved(f"<image> {sentence.strip()}", [picture], f" {label}", "sentences"),
-                )
+                text, answer = f"<image> {sentence.strip()}", f" {label}"
+                document = interleaved(text, [picture], answer, "sentences")
+                yield presented, dataclasses.replace(document, unit=presented)
 
 
 def _pictures(folder: Path) -> Iterator[tuple[str, Picture]]:

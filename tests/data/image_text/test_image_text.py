@@ -180,4 +180,5 @@ def test_sentences_of_one_presentation_are_on_one_side(tmp_path):
     learned, held_out = load_image_text(f"nlvr:{tmp_path}", 0.3)
     groups = [{int(d.text.rpartition("s")[2]) // 2 for d in side} for side in (learned, held_out)]
     assert not groups[0] & groups[1] and groups[0] | groups[1] == set(range(9))
+    assert {d.unit for d in held_out} == {str(n) for n in groups[1]}
     assert learned[0].answer == " true" and len(learned) + len(held_out) == 18

@@ -1,12 +1,13 @@
 """Training on text with images: what is shown, how answers are judged, what is refused, samples."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gptjax.data.image_text.documents import load_image_text
+from gptjax.data.image_text.documents import ImageText, load_image_text
 from gptjax.data.image_text.rows import ImageForm, encode_parts
 from gptjax.data.labelled.pictures import load_pictures
 from gptjax.data.pictures.picture import Picture
@@ -14,6 +15,7 @@ from gptjax.data.pictures.shapes import one_shape
 from gptjax.evals.models.of_runs import of_run
 from gptjax.inference.generate import Generator
 from gptjax.inference.sampling import make_sampler
+from gptjax.judging.metrics import with_intervals
 from gptjax.tasks.image_text.answers import Judge, _exchanged
 from gptjax.tasks.image_text.kind import KIND, documents_of
 from gptjax.tokenization import load_tokenizer
@@ -61,6 +63,18 @@ def test_answers_are_judged_word_for_word(monkeypatch):
     judge = Judge(model, tokenizer, ImageForm(3, 16), documents, 8)
     assert judge.accuracies({}) == {"accuracy": (len(documents) - 1) / len(documents)}
     assert asked[0].tolist() == encode_parts(documents[0].parts, tokenizer, 3).ids.tolist()
+
+
+def test_documents_of_a_unit_are_one_in_an_interval(monkeypatch):
+    """Six documents of a unit, all right or all wrong, say no more than one does."""
+    right = np.random.default_rng(0).random(30) < 0.6
+    documents = [ImageText(("a",), " b", unit=str(i)) for i in range(30) for _ in range(6)]
+    monkeypatch.setattr(Judge, "right", lambda *_: np.repeat(right, 6))
+    answers = Judge(None, None, None, documents, 8).report({}, 3)["answers"]
+    assert answers == with_intervals(lambda chosen: {"accuracy": right[chosen].mean()}, 30, 3)
+    alone = [dataclasses.replace(document, unit=None) for document in documents]
+    narrow = Judge(None, None, None, alone, 8).report({}, 3)["answers"]
+    assert narrow["accuracy_low"] > answers["accuracy_low"] + 0.05
 
 
 @pytest.mark.parametrize(
