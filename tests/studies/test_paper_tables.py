@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -10,6 +11,7 @@ from experiments.tables import TABLES
 from gptjax.config import resolve
 from gptjax.runs.workdir import WorkDirectory
 from gptjax.studies.paper_tables import report
+from gptjax.studies.paper_tables.outcomes import outcomes_of_run
 from gptjax.studies.paper_tables.plan import plan_lines
 from gptjax.studies.paper_tables.reproduce import config_of, folder_of, reproduce
 from gptjax.studies.paper_tables.table import (
@@ -23,7 +25,10 @@ from gptjax.studies.paper_tables.table import (
     Studied,
     Study,
     Table,
+    Translated,
 )
+from gptjax.tasks.translated import Translations
+from gptjax.tasks.translation import held_out_pairs
 from tests.support.binaries import call, registered
 
 PARTS = [
@@ -188,6 +193,28 @@ def test_studies_of_tables_take_figures_of_systems_that_there_are():
                 assert cell.mini.of(found) == pytest.approx([first, first + 1])
         ones = {cell.place: 1.0 for cell in table.cells}
         assert [claim.effect(ones) for claim in table.claims] == [0.0] * len(table.claims)
+
+
+def test_translations_of_a_run_are_scored_once(trained, tmp_path, monkeypatch):
+    pytest.importorskip("sacrebleu")
+    shutil.copytree(trained("translation").path, tmp_path / "run")
+    run, limit = WorkDirectory(str(tmp_path / "run")), 5
+    measures = Translated("chrf"), Translated("exact")
+    found = outcomes_of_run(measures, run, None, limit)
+    config = run.config()
+    translate = Translations(
+        run.model("translation model"),
+        run.restored(run.resolve_step(None)),
+        run.tokenizer(),
+        config.translation,
+    )
+    pairs = held_out_pairs(config, run.tokenizer())[:limit]
+    _, figures = translate.scored(pairs)
+    assert [found[each].value for each in measures] == [figures["chrf"], figures["exact"]]
+    assert found[measures[0]].how["items"] == len(pairs) == limit
+    monkeypatch.setattr(Translations, "scored", lambda *_: ([], {"chrf": 1, "bleu_signature": ""}))
+    assert outcomes_of_run(measures, run, None, limit) == found
+    assert outcomes_of_run(measures[:1], run, None, 4)[measures[0]].value == 1
 
 
 @pytest.mark.slow

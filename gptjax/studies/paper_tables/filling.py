@@ -16,7 +16,7 @@ from gptjax.studies.paper_tables.table import (
     Elsewhere,
     Evaluated,
     Measure,
-    Reached,
+    OfRun,
     StepTime,
     Studied,
 )
@@ -105,7 +105,7 @@ def _over_seeds(filled: Filled, values: list[float]) -> None:
         filled.interval = f"t over {len(values)} seeds"
 
 
-def _of_items(filled: Filled, measure: Reached | Evaluated, only: Outcome) -> None:
+def _of_items(filled: Filled, measure: OfRun, only: Outcome) -> None:
     if only.figure is not None and isinstance(measure, Evaluated):
         filled.low = only.figure.low * measure.factor
         filled.high = only.figure.high * measure.factor

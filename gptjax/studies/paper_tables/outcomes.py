@@ -4,9 +4,11 @@ outcomes_of_run([Reached("loss"), Evaluated("lambada", "accuracy")], workdir, da
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+from gptjax.atomic_files import write_json
 from gptjax.evals.answer_store import AnswerStore
 from gptjax.evals.evaluation import evaluate
 from gptjax.evals.metrics import Figure
@@ -15,7 +17,11 @@ from gptjax.evals.models.of_runs import of_run
 from gptjax.evals.study import some_items
 from gptjax.evals.tasks import load_tasks
 from gptjax.runs.workdir import WorkDirectory
-from gptjax.studies.paper_tables.table import Evaluated, Measure, Reached
+from gptjax.settings import to_dict
+from gptjax.studies.paper_tables.table import Evaluated, Measure, Reached, Translated
+from gptjax.tasks.configs.translation import TranslationConfig
+from gptjax.tasks.translated import Translations
+from gptjax.tasks.translation import held_out_pairs
 from gptjax.training.reporting.metrics import read_metrics
 
 
@@ -26,7 +32,7 @@ class Outcome:
     Attributes:
       value: NaN where it could not be measured.
       figure: of an eval, in its own unit.
-      how: items, shots and cut contexts of an eval, and its protocol.
+      how: items and protocol, and shots and cut contexts of an eval.
       why: why it could not be measured.
     """
 
@@ -45,7 +51,7 @@ def outcomes_of_run(
       measures: of the cells; those of other kinds are left out.
       workdir: of a run that has ended.
       data: folder of the evals' files.
-      limit: items of each eval; None: all.
+      limit: items of each eval, and pairs that are translated; None: all.
     """
     outcomes: dict[Measure, Outcome] = {}
     model: LanguageModel | None = None
@@ -57,6 +63,8 @@ def outcomes_of_run(
                 elif isinstance(each, Evaluated):
                     model = model or of_run(workdir)
                     outcomes[each] = _evaluated(each, model, store, data, limit)
+                elif isinstance(each, Translated):
+                    outcomes[each] = _translated(each, workdir, limit)
             except ValueError as error:
                 outcomes[each] = Outcome(why=str(error))
     return outcomes
@@ -89,3 +97,22 @@ def _evaluated(
         "protocol": result.protocol,
     }
     return Outcome(figure.value * measure.factor, figure, how)
+
+
+def _translated(measure: Translated, workdir: WorkDirectory, limit: int | None) -> Outcome:
+    """Of the run's own checkpoint and search; the scores are kept in evals/translations.json."""
+    config, tokenizer = cast(TranslationConfig, workdir.config()), workdir.tokenizer()
+    search = config.translation
+    search.bleu_tokenizer = measure.bleu_tokenizer or search.bleu_tokenizer
+    pairs = held_out_pairs(config, tokenizer)[:limit]
+    step, kept = workdir.resolve_step(None), workdir.path / "evals" / "translations.json"
+    asked = {"items": len(pairs), "step": step, **to_dict(search)}
+    scored = json.loads(kept.read_text()) if kept.exists() else {}
+    if scored.get("asked") != asked:
+        model, params = workdir.model("translation model"), workdir.restored(step)
+        _, figures = Translations(model, params, tokenizer, search).scored(pairs)
+        scored = {"asked": asked, "figures": figures}
+        write_json(kept, scored)
+    figures = scored["figures"]
+    how = {"items": len(pairs), "protocol": figures["bleu_signature"]}
+    return Outcome(float(figures[measure.figure]), how=how)

@@ -17,7 +17,7 @@ from gptjax.studies.paper_tables.reproduce import (
     studies_of,
     training_flops,
 )
-from gptjax.studies.paper_tables.table import Evaluated, Reached, StepTime, Table
+from gptjax.studies.paper_tables.table import OfRun, StepTime, Table
 
 _STATE = 3  # parameters and Adam's two moments
 _GIB = 2**30
@@ -31,7 +31,7 @@ def plan_lines(table: Table, experiment: MakerOf) -> Iterator[str]:
     """
     for form in FORMS:
         yield f"{table.name}, {form} form, each seed:"
-        total, trained = 0.0, models_of(table, form, Reached | Evaluated | StepTime)
+        total, trained = 0.0, models_of(table, form, OfRun | StepTime)
         for key in (key for key in table.models if key in trained):
             model = table.models[key]
             config = config_of(model, form, experiment)

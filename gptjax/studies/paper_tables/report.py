@@ -87,9 +87,11 @@ def _cells(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _how(how: Mapping[str, Any] | None) -> str:
-    """What an eval was asked."""
+    """What an eval was asked, or how much was translated."""
     if how is None:
         return ""
+    if "shots" not in how:
+        return f"{how['items']:,} pairs"
     cut = f", {how['cut']:,} cut" if how["cut"] else ""
     shots = "1 shot" if how["shots"] == 1 else f"{how['shots']} shots"
     return f"{how['items']:,} items, {shots}{cut}"

@@ -30,9 +30,8 @@ from gptjax.studies.paper_tables.filling import Measured, fill
 from gptjax.studies.paper_tables.outcomes import outcomes_of_run
 from gptjax.studies.paper_tables.summary import summarise
 from gptjax.studies.paper_tables.table import (
-    Evaluated,
     Model,
-    Reached,
+    OfRun,
     Say,
     StepTime,
     Studied,
@@ -82,7 +81,7 @@ def reproduce(
     folder = folder_of(table, root, form)
     folder.mkdir(parents=True, exist_ok=True)
     costs: dict[str, dict[str, float]] = {}
-    trained = models_of(table, form, Reached | Evaluated)
+    trained = models_of(table, form, OfRun)
     needed = trained | models_of(table, form, StepTime)
     made = {
         key: config_of(model, form if key in needed else "full", experiment)

@@ -65,6 +65,19 @@ class Evaluated:
 
 
 @dataclasses.dataclass(frozen=True)
+class Translated:
+    """A figure of the trained model's translations of its held-out pairs.
+
+    Attributes:
+      figure: its name, as of `Translations.scored`: bleu, chrf or exact.
+      bleu_tokenizer: as of a run's `translation`; None: the run's.
+    """
+
+    figure: str
+    bleu_tokenizer: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class StepTime:
     """Seconds of a training step, over those of another model of the table, in one process."""
 
@@ -95,7 +108,8 @@ class Elsewhere:
     by: str
 
 
-Measure = Counted | Reached | Evaluated | StepTime | Studied | Elsewhere
+OfRun = Reached | Evaluated | Translated  # what a trained run gives
+Measure = Counted | OfRun | StepTime | Studied | Elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
