@@ -60,7 +60,7 @@ def preferences() -> Table:
             Claim("PPO is preferred to SFT", lambda values: values[ppo] - 50, "points"),
             Claim("SFT is preferred to GPT", lambda values: 50 - values[gpt], "points"),
         ],
-        studies={_STUDY: Study(run, "20 minutes a seed on two CPU cores", _COMMAND)},
+        studies={_STUDY: Study(run, "a quarter of an hour a seed on two CPU cores", _COMMAND)},
         notes=(
             "The mini form is the pipeline of experiments.instruct without DPO, which figure 1 has "
             "not; its gold reward judges in place of people. Figure 1 has no numbers; the first "

@@ -109,7 +109,7 @@ def _table(
         studies={
             study: Study(
                 run,
-                "not timed; half an hour on one embedded task with three seeds and two cores",
+                "about half an hour a task with three seeds and two cores",
                 command,
             )
         },

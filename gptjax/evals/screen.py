@@ -29,8 +29,8 @@ class Screen:
         if self._what and self._file.isatty():
             print(file=self._file)
 
-    def say(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` answers of `what` are there."""
+    def say(self, what: str, done: int, total: int, unit: str = "answers") -> None:
+        """`done` of `total` answers, or other units, of `what` are there."""
         now = self._clock()
         if what != self._what:
             self._what, self._began, self._first = what, now, done
@@ -41,7 +41,7 @@ class Screen:
         if self._first < done < total:
             seconds = (now - self._began) / (done - self._first) * (total - done)
             left = f", {datetime.timedelta(seconds=round(seconds))} left"
-        line = f"{what}: {done:,} of {total:,} answers{left}"
+        line = f"{what}: {done:,} of {total:,} {unit}{left}"
         if self._file.isatty():
             print(f"\r{line}\x1b[K", end="\n" if done == total else "", file=self._file, flush=True)
         elif done < total:

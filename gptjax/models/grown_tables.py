@@ -111,7 +111,7 @@ def grown(params: Any, target: Any, source: ModelConfig, model: ModelConfig, key
         def longer(old: jax.Array) -> jax.Array:
             return stretched(old, leaf.shape[0])
 
-        def larger(old: jax.Array) -> jax.Array:
+        def larger(old: jax.Array, key: jax.Array) -> jax.Array:
             own = jax.random.fold_in(key, OF_TOKENS.index(path))
             new = leaf.shape[0] - vocab_size, *leaf.shape[1:]
             drawn = model.init_std * jax.random.normal(own, new, leaf.dtype)
@@ -126,7 +126,7 @@ def grown(params: Any, target: Any, source: ModelConfig, model: ModelConfig, key
         if path == OF_POSITIONS and stretches(source, model):
             return jax.jit(longer, out_shardings=leaf.sharding)(old)
         if path in OF_TOKENS and not same:
-            return jax.jit(larger, out_shardings=leaf.sharding)(old)
+            return jax.jit(larger, out_shardings=leaf.sharding)(old, key)
         return old
 
     return _map_tables(table, params)

@@ -176,7 +176,7 @@ def fit(
 
     Args:
       state: where to start; donated.
-      train_step: from `make_train_step`, of the run's base.
+      train_step: from `make_train_step`, with the run's seed and base.
       batches: one batch a step, from that of `state.step` on.
       config: resolved.
       io: has a row every `log_every` steps and after each evaluation.

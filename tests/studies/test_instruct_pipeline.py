@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import PIPELINES
+from experiments.tables import TABLES
 from gptjax.data.dialogue.instructions import gold_reward
 from gptjax.data.dialogue.prompts import load_prompts
 from gptjax.judging.best_answers import best_of_n_curve
@@ -86,6 +87,14 @@ def test_stages_start_from_each_other_and_ppo_ptx_is_ppo_but_for_gamma(name, tmp
     assert all(model == models[0] for model in models)
     without = stages(dataclasses.replace(pipeline, dpo=None), tmp_path, seed=3)
     assert [stage.name for stage in without] == [name for name in made if name != "dpo"]
+
+
+def test_figure_1_is_made_without_dpo(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(study, "run_pipeline", lambda name, made, *_, **__: asked.append(made))
+    (table,) = TABLES.get("instructgpt:1")().studies.values()
+    table.run(tmp_path, 1, None, print)
+    assert asked[0].dpo is None and asked[0].ppo == PIPELINES.get("instruct_demo")().ppo
 
 
 class Stopped(NamedTuple):

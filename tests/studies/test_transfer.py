@@ -74,6 +74,15 @@ def test_the_lstm_is_as_large_as_the_transformer_with_2048_word_pieces():
     assert abs(found["LSTM"] / found["Transformer"] - 1) < 0.03, found
 
 
+def test_a_study_has_only_the_systems_that_are_asked_for_and_what_they_start_from():
+    study = TRANSFERS.get("gpt1_ablations")()
+    lstm = study.only(["LSTM with auxiliary loss"])
+    assert list(lstm.systems) == ["LSTM with auxiliary loss"] and list(lstm.pretraining) == ["LSTM"]
+    assert lstm.systems["LSTM with auxiliary loss"] is study.systems["LSTM with auxiliary loss"]
+    with pytest.raises(ValueError, match=r"got \['RNN'\], expected some of \['with auxiliary"):
+        study.only(["LSTM with auxiliary loss", "RNN"])
+
+
 def test_a_random_start_has_the_shape_and_the_tokenizer_of_the_pretrained_model(tmp_path):
     study = small()
     pretrained = pretraining_configs(study, "tokens", 5)

@@ -74,8 +74,7 @@ def _compiled(loss):
     schedule = learning_rate(_config().optimizer, batch_schedule(_config()))
     tx = make_optimizer(_config().optimizer, schedule)
     fresh = lambda: create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)  # noqa: E731
-    step = make_train_step(gradient_sums(loss), tx, schedule)
-    return fresh, lambda state, batch: step(state, batch, 7)
+    return fresh, functools.partial(make_train_step(gradient_sums(loss), tx, schedule), seed=7)
 
 
 def _fit(
@@ -332,23 +331,20 @@ def test_a_disk_that_fills_up_stops_the_run_in_one_line(tmp_path, monkeypatch):
 
 def test_every_step_of_every_seed_drops_out_anew():
     """The same batch, and parameters that do not move."""
-    tx, batch = optax.sgd(0.0), next(_batches(0))
+    tx, batch, losses = optax.sgd(0.0), next(_batches(0)), {}
     train_step = make_train_step(gradient_sums(_loss), tx, optax.constant_schedule(0.0))
-    losses = {7: [], 8: []}
-    for seed, of_seed in losses.items():
-        state = create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)
+    for seed in (7, 8):
+        state, losses[seed] = create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx), []
         for _ in range(5):
             state, metrics = train_step(state, batch, seed)
-            of_seed.append(float(metrics["loss"]))
-        assert len(set(of_seed)) == 5
-    assert losses[7] != losses[8]
+            losses[seed].append(float(metrics["loss"]))
+    assert len(set(losses[7])) == len(set(losses[8])) == 5 and losses[7] != losses[8]
 
 
 def test_the_step_donates_its_state():
     config = _config()
-    tx = make_optimizer(
-        config.optimizer, schedule := learning_rate(config.optimizer, batch_schedule(config))
-    )
+    schedule = learning_rate(config.optimizer, batch_schedule(config))
+    tx = make_optimizer(config.optimizer, schedule)
     state = create({"scalar_head": {"kernel": jnp.zeros(3)}}, tx)
     make_train_step(gradient_sums(_loss), tx, schedule)(state, next(_batches(0)), 7)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))

@@ -131,7 +131,8 @@ def test_runs_that_differ_in_their_seed_share_their_programs():
         shape = jax.ShapeDtypeStruct((8, 4), np.int32)
         batch = {"tokens": shape, "targets": shape, "loss_weights": shape.update(dtype=np.float32)}
         step = program.train_step.lower(program.target, batch, seed).as_text()
-        return step, jax.jit(program.fresh).lower(seed).as_text()
+        statistics = program.statistics.lower(program.target, batch, seed).as_text()
+        return step, statistics, jax.jit(program.fresh).lower(seed).as_text()
 
     assert texts(0) == texts(1)
 

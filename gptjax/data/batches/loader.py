@@ -1,7 +1,7 @@
 """Batches in an order that is a pure function of (seed, example index), prefetched by a thread.
 
     for batch in train_batches(prepared.train, schedule, seed=0, start_step=1000):
-        state, metrics = train_step(state, batch)
+        state, metrics = train_step(state, batch, seed)
 
 Example e belongs to epoch e // n, where n is the number of full windows, and is the window at
 place e % n of that epoch's permutation. Nothing depends on the number of processes, on the batch

@@ -37,8 +37,8 @@ class ImageText:
       answer: what follows them; None: nothing does, and the document is not judged by it.
       group: name of what its answers are counted with.
       choices: of which the answer is one; (): none are given.
-      unit: name of what is one in a sample of documents, where several belong together, as the six
-        pictures of a sentence do; None: the document is.
+      unit: name of what is one in a sample of documents, where several belong together, as the
+        pictures of a presentation of NLVR do; None: the document is.
     """
 
     parts: tuple[str | Picture, ...]

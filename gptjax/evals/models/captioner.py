@@ -20,7 +20,7 @@ from gptjax.tokenization.images import PLACE
 TEMPLATE = f"{PLACE} {{}}"
 _SLOT = "{}"
 
-Say = Callable[[str, int, int], None]
+Say = Callable[[str, int, int, str], None]
 
 
 class Captioner:
@@ -30,7 +30,7 @@ class Captioner:
         self,
         model: ImageLanguageModel,
         templates: Sequence[str] = (TEMPLATE,),
-        say: Say = lambda what, done, total: None,
+        say: Say = lambda what, done, total, unit: None,
     ):
         """A model to be asked.
 
@@ -64,7 +64,7 @@ class Captioner:
 
         def say(done: int) -> None:
             earlier = len(found) * len(numbers)
-            self._say("captions", (earlier + done) * len(captions), total)
+            self._say("pictures", (earlier + done) * len(captions), total, "captions")
 
         for template in self._templates:
             before, _, after = template.partition(_SLOT)

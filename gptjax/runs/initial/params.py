@@ -1,7 +1,8 @@
 """Parameters that a new run starts from: another run's, or those of a model of Hugging Face's.
 
 initial = find_initial_checkpoint(config)   # `WorkDirectory.begin` records it
-state = initial_state(fresh, target, seed, params)
+params = initial_params(config, initial)(program.params)
+state = initial_state(program.fresh, program.target, seed, params)
 """
 
 import dataclasses

@@ -137,7 +137,7 @@ class Study:
       run: does what is not done yet below a folder, for so many seeds, with the folder of the
         evals' files or None; returns what the cells are figured from.
       cost: of the mini form, for people.
-      command: what runs it by itself.
+      command: what runs it by itself, with systems that have no cell, too.
     """
 
     run: Callable[[Path, int, str | None, Say], Any]

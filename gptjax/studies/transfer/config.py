@@ -45,7 +45,15 @@ class Transfer:
     tasks: tuple[Changes, ...]
 
     def only(self, systems: Collection[str]) -> "Transfer":
-        """A copy with the systems of these names, and what they start from."""
+        """A copy with the systems of these names, and what they start from.
+
+        The first of each that is left is what lengths and comparisons go by.
+
+        Raises:
+          ValueError: a name that no system has.
+        """
+        if unknown := [name for name in systems if name not in self.systems]:
+            raise ValueError(f"systems: got {unknown}, expected some of {list(self.systems)}")
         kept = {name: system for name, system in self.systems.items() if name in systems}
         needed = {system.pretraining for system in kept.values()}
         before = {name: x for name, x in self.pretraining.items() if name in needed}

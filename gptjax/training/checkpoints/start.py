@@ -1,7 +1,7 @@
 """Start of a run: from its own checkpoint, another run's parameters, or random ones.
 
-target = placed(jax.eval_shape(fresh), mesh)
-new = functools.partial(initial_state, fresh, target)
+target = placed(jax.eval_shape(fresh, seed), mesh)
+new = functools.partial(initial_state, fresh, target, seed)
 state, data = start(new, target, checkpoints, restore_step=None)
 """
 

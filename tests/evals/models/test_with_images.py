@@ -187,8 +187,8 @@ def test_answers_are_those_of_full_passes_whatever_stands_beside(image_attention
     shown = [LabelledPicture(str(i), "", each) for i, each in enumerate(PICTURES)]
     np.testing.assert_allclose(captioner.scores(shown, captions), table, rtol=1e-6)
     pairs = table.size
-    assert told[-1] == ("captions", 2 * pairs, 2 * pairs) and told == sorted(told)
-    assert {done for _, done, _ in told} >= {pairs}  # the first template's end
+    assert told[-1] == ("pictures", 2 * pairs, 2 * pairs, "captions") and told == sorted(told)
+    assert {done for _, done, *_ in told} >= {pairs}  # the first template's end
     for request, answer in zip(written, answers[len(asked) :], strict=True):
         ids, images = by_hand(config, request.prompt, request.pictures)
         text = list(ids)
