@@ -7,7 +7,7 @@ result.figures["accuracy"].value, result.figures["accuracy"].low
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,6 +35,7 @@ class Result:
       figures: by name, with intervals; the first is the task's own.
       clean: the figures of the items that training text does not hold; None: it is not known.
       ids: of the items.
+      clusters: of the items, as of `Task.cluster`.
       judged: what each item gave.
       prompts: the end of what the model read before each answer.
       cut: items whose context was cut to fit.
@@ -46,6 +47,7 @@ class Result:
     figures: dict[str, Figure]
     clean: dict[str, Figure] | None
     ids: tuple[str, ...]
+    clusters: tuple[Hashable, ...]
     judged: tuple[Judged, ...]
     prompts: tuple[str, ...]
     cut: int
@@ -103,13 +105,16 @@ class Asking:
         judged = task.judge_all(given)
         cut = sum(any(answer.cut for answer in each) for each in given)
         ids = tuple(item.id for item in task.items)
-        clean = [one for id, one in zip(ids, judged, strict=True) if id not in (dirty or ())]
+        clusters = tuple(task.cluster(item) for item in task.items)
+        clean = [number for number, id in enumerate(ids) if id not in (dirty or ())]
+        of_clean = [judged[number] for number in clean], [clusters[number] for number in clean]
         return Result(
             task.name,
             self.shots,
-            _figures(task, judged, self._seed),
-            None if dirty is None or not clean else _figures(task, clean, self._seed),
+            _figures(task, judged, clusters, self._seed),
+            None if dirty is None or not clean else _figures(task, *of_clean, self._seed),
             ids,
+            clusters,
             tuple(judged),
             tuple(_shown(requests[0]) for requests in self._asked),
             cut,
@@ -144,9 +149,11 @@ def columns_of(judged: Sequence[Judged]) -> Columns:
     return {name: np.array([one.columns[name] for one in judged]) for name in judged[0].columns}
 
 
-def _figures(task: Task[Any], judged: Sequence[Judged], seed: int) -> dict[str, Figure]:
+def _figures(
+    task: Task[Any], judged: Sequence[Judged], clusters: Sequence[Hashable], seed: int
+) -> dict[str, Figure]:
     columns = columns_of(judged)
-    return {metric.name: metric.figure(columns, seed) for metric in task.metrics}
+    return {metric.name: metric.figure(columns, seed, clusters) for metric in task.metrics}
 
 
 def _shown(request: Any) -> str:

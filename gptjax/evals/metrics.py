@@ -8,25 +8,30 @@
 A column is float64 [N], a number of each item. A share of items has Wilson's interval (1927);
 other figures have the percentile bootstrap's (Efron 1979). Two models are compared on the same
 items: what is drawn with replacement are items, each with what both models gave.
+
+Items of one cluster, such as questions about one passage, are not independent (Miller 2024, arXiv
+2411.00640, section 2.2). A share then has Wilson's interval of as many independent items as they
+are worth, N over the design effect (Kish 1965); what is drawn with replacement are clusters.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 import scipy.stats
 
-from gptjax.judging.metrics import RESAMPLES, resamples
+from gptjax.judging.metrics import RESAMPLES, cluster_numbers, resamples
 
 Columns = Mapping[str, np.ndarray]
+Clusters = Sequence[Hashable]
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """A figure with its 95% interval, low to high, and the name of how that was made.
 
-    One item alone has no bootstrap: low and high are then the value, and the name says so.
+    One item or cluster has no bootstrap: low and high are then the value, and the name says so.
     """
 
     value: float
@@ -51,19 +56,23 @@ class Metric:
     higher_is_better: bool = True
     of_share: str | None = None
 
-    def figure(self, columns: Columns, seed: int) -> Figure:
-        """The figure of items, with its interval; `seed` is of the resamples."""
+    def figure(self, columns: Columns, seed: int, clusters: Clusters | None = None) -> Figure:
+        """The figure of items, with its interval.
+
+        Args:
+          columns: of the items.
+          seed: of the resamples.
+          clusters: of each item; None: each is one.
+        """
+        value, clusters = self.compute(columns), _shared(clusters)
+        drawn, kind = ("item", "") if clusters is None else ("cluster", "cluster ")
         if self.of_share is not None:
-            right = columns[self.of_share]
-            found = scipy.stats.binomtest(round(float(right.sum())), len(right))
-            low, high = found.proportion_ci(method="wilson")
-            return Figure(self.compute(columns), float(low), float(high), "wilson")
-        value = self.compute(columns)
-        if _count(columns) == 1:
-            return Figure(value, value, value, "none, of one item")
-        drawn = [self.compute(_some(columns, of)) for of in resamples(_count(columns), seed)]
-        low, high = _middle(drawn)
-        return Figure(value, low, high, "bootstrap")
+            return Figure(value, *_wilson(columns[self.of_share], clusters), f"{kind}wilson")
+        if len(set(clusters or range(_count(columns)))) == 1:
+            return Figure(value, value, value, f"none, of one {drawn}")
+        samples = resamples(_count(columns), seed, clusters)
+        low, high = _middle([self.compute(_some(columns, chosen)) for chosen in samples])
+        return Figure(value, low, high, f"{kind}bootstrap")
 
 
 def mean(name: str, column: str) -> Metric:
@@ -102,7 +111,8 @@ class Difference:
     Attributes:
       value: of the figures.
       low, high: its 95% interval, of the paired bootstrap.
-      p_value: that there is none; of shares McNemar's exact test (1947), else the bootstrap's.
+      p_value: that there is none; of shares of independent items McNemar's exact test (1947), else
+        the bootstrap's.
       test: the name of that test.
     """
 
@@ -113,23 +123,58 @@ class Difference:
     test: str
 
 
-def paired(metric: Metric, columns: Columns, other: Columns, seed: int) -> Difference:
-    """The first model's figure less the second one's, on the same items in the same order."""
-    value = metric.compute(columns) - metric.compute(other)
+def paired(
+    metric: Metric, columns: Columns, other: Columns, seed: int, clusters: Clusters | None = None
+) -> Difference:
+    """The first model's figure less the second one's, on the same items in the same order.
+
+    `seed` and `clusters` are as of `Metric.figure`.
+    """
+    value, clusters = metric.compute(columns) - metric.compute(other), _shared(clusters)
     drawn = np.array(
         [
             metric.compute(_some(columns, chosen)) - metric.compute(_some(other, chosen))
-            for chosen in resamples(_count(columns), seed)
+            for chosen in resamples(_count(columns), seed, clusters)
         ]
     )
     low, high = _middle(drawn)
-    if metric.of_share is not None:
+    if metric.of_share is not None and clusters is None:
         gains = columns[metric.of_share] - other[metric.of_share]
         better, worse = int((gains > 0).sum()), int((gains < 0).sum())
         p_value = scipy.stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
         return Difference(value, low, high, float(p_value), "mcnemar")
     beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return Difference(value, low, high, min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1)), "bootstrap")
+    p_value = min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
+    return Difference(
+        value, low, high, p_value, f"{'' if clusters is None else 'cluster '}bootstrap"
+    )
+
+
+def _shared(clusters: Clusters | None) -> Clusters | None:
+    """The clusters, where one of them has several items."""
+    return None if clusters is None or len(set(clusters)) == len(clusters) else clusters
+
+
+def _wilson(right: np.ndarray, clusters: Clusters | None) -> tuple[float, float]:
+    """The 95% interval of the share of items [N] that are right.
+
+    Items of clusters are worth as many independent ones as give a share the variance that a ratio
+    over clusters has (Cochran 1977, section 11.12), and no more than they are. That is not known
+    where all are right, or none, or there is one cluster: then each cluster is worth one item.
+    """
+    count, share = len(right), float(right.mean())
+    if clusters is not None:
+        numbers = cluster_numbers(clusters)
+        spread = np.bincount(numbers, right - share)
+        number = len(spread)
+        if number == 1 or share in (0.0, 1.0):
+            count = number
+        elif variance := float((spread**2).sum()) * number / (number - 1) / count**2:
+            count = min(share * (1 - share) / variance, count)
+    square = scipy.stats.norm.ppf(0.975) ** 2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def _middle(drawn: Sequence[float] | np.ndarray) -> tuple[float, float]:

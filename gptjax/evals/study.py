@@ -100,7 +100,7 @@ class Study:
         for (first, ones), (second, others) in itertools.combinations(self.results.items(), 2):
             for one, other in zip(ones, others, strict=True):
                 metric = self.tasks[one.task].metrics[0]
-                difference = paired(metric, one.columns(), other.columns(), self.seed)
+                difference = paired(metric, one.columns(), other.columns(), self.seed, one.clusters)
                 rows.append(
                     {
                         "task": one.task,

@@ -6,7 +6,7 @@ with their answers before an item.
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from gptjax.data.pictures.picture import Picture
@@ -95,6 +95,10 @@ class Task(abc.ABC, Generic[Item]):
         """The pictures of an item, in the order of its places for them; (): it is text alone."""
         del item
         return ()
+
+    def cluster(self, item: Item) -> Hashable:
+        """What an item belongs to: those of one cluster, such as a passage, are not independent."""
+        return item.id
 
     def layout_of(self, item: Item) -> Layout:
         """How shots and `item` become one text."""

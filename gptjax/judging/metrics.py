@@ -9,7 +9,7 @@ CoLA, Pearson's and Spearman's for STS-B.
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import scipy.stats
@@ -23,7 +23,11 @@ RESAMPLES = 1000
 
 
 def metrics_of(
-    predicted: np.ndarray, targets: np.ndarray, num_classes: int | None, seed: int
+    predicted: np.ndarray,
+    targets: np.ndarray,
+    num_classes: int | None,
+    seed: int,
+    clusters: Sequence[Hashable] | None = None,
 ) -> dict[str, float]:
     """All metrics of a set, `with_intervals`.
 
@@ -32,6 +36,7 @@ def metrics_of(
       targets: likewise.
       num_classes: how many there are; None: numbers are predicted.
       seed: of the resamples.
+      clusters: of the examples, as `resamples` has it.
 
     Returns:
       Of each metric NAME its value, NAME_low and NAME_high. A correlation of values that are all
@@ -43,11 +48,14 @@ def metrics_of(
         drawn, right = predicted[chosen], targets[chosen]
         return {name: metric(drawn, right) for name, metric in figures_by_name.items()}
 
-    return with_intervals(figures_of, len(targets), seed)
+    return with_intervals(figures_of, len(targets), seed, clusters)
 
 
 def with_intervals(
-    figures_of: Callable[[np.ndarray], Mapping[str, float]], count: int, seed: int
+    figures_of: Callable[[np.ndarray], Mapping[str, float]],
+    count: int,
+    seed: int,
+    clusters: Sequence[Hashable] | None = None,
 ) -> dict[str, float]:
     """Figures of a set of examples, each with the bounds of its 95% interval.
 
@@ -58,11 +66,12 @@ def with_intervals(
       figures_of: gives the figures of examples [N], which are given by number.
       count: N, examples in the set.
       seed: of the resamples.
+      clusters: of the examples, as `resamples` has it.
 
     Returns:
       Of each figure NAME its value, NAME_low and NAME_high.
     """
-    drawn = [figures_of(chosen) for chosen in resamples(count, seed)]
+    drawn = [figures_of(chosen) for chosen in resamples(count, seed, clusters)]
     figures: dict[str, float] = {}
     for name, value in figures_of(np.arange(count)).items():
         low, high = np.percentile([each[name] for each in drawn], [2.5, 97.5])
@@ -70,11 +79,37 @@ def with_intervals(
     return figures
 
 
-def resamples(count: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields `RESAMPLES` sets of as many examples [N] of N, by number, drawn with replacement."""
+def resamples(
+    count: int, seed: int, clusters: Sequence[Hashable] | None = None
+) -> Iterator[np.ndarray]:
+    """Yields `RESAMPLES` sets of examples, by number, drawn with replacement.
+
+    Args:
+      count: N, examples in the set.
+      seed: of the draws.
+      clusters: what each of the N examples belongs to, such as the passage of a question. Examples
+        of one cluster are not independent, so that whole clusters are drawn, as many as there are
+        (the cluster bootstrap; Field and Welsh 2007). None: each example is a cluster.
+    """
     rng = np.random.default_rng(seed)
+    if clusters is None:
+        for _ in range(RESAMPLES):
+            yield rng.integers(count, size=count)
+        return
+    numbers = cluster_numbers(clusters)
+    by_cluster, sizes = np.argsort(numbers, kind="stable"), np.bincount(numbers)
+    begins = np.cumsum(sizes) - sizes
     for _ in range(RESAMPLES):
-        yield rng.integers(count, size=count)
+        drawn = rng.integers(len(sizes), size=len(sizes))
+        lengths = sizes[drawn]
+        places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        yield by_cluster[np.repeat(begins[drawn], lengths) + places]
+
+
+def cluster_numbers(clusters: Sequence[Hashable]) -> np.ndarray:
+    """The number of each example's cluster [N], from 0, in the order in which they first come."""
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(cluster, len(seen)) for cluster in clusters], np.int64)
 
 
 def metrics(num_classes: int | None) -> Mapping[str, Metric]:

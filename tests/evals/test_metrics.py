@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gptjax.evals.metrics import bits_per, exponential, mean, paired, share
+from gptjax.judging.metrics import resamples
 
 RNG = np.random.default_rng(0)
 
@@ -58,3 +59,65 @@ def test_models_are_compared_on_the_same_items():
     assert (difference.low, difference.high) == pytest.approx((0.05, 0.05))
     assert difference.p_value < 0.01 and difference.test == "bootstrap"
     assert paired(metric, {"right": one}, {"right": one}, seed=0).p_value == 1.0
+
+
+def test_items_that_repeat_each_other_are_worth_one():
+    """Four copies of 201 items have the interval of 200; so has their mean, by its error."""
+    right = RNG.random(201) < 0.3
+    copies, clusters = np.repeat(right, 4).astype(float), np.repeat(np.arange(201), 4).tolist()
+    metric = share("accuracy", "right")
+    found = metric.figure({"right": copies}, 0, clusters)
+    p, z, n = right.mean(), 1.959963984540054, 200
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+    assert found.high - found.low == pytest.approx(2 * half) and found.interval == "cluster wilson"
+    values = RNG.normal(size=201)
+    figure = mean("m", "x").figure({"x": np.repeat(values, 4)}, 0, clusters)
+    error = values.std() / math.sqrt(201)
+    assert figure.high - figure.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert figure.interval == "cluster bootstrap"
+    one = {"right": np.repeat(RNG.random(201) < 0.4, 4).astype(float)}
+    assert paired(metric, {"right": copies}, one, 0, clusters).test == "cluster bootstrap"
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.35])
+def test_the_interval_of_clusters_holds_the_share_as_often_as_it_says(spread):
+    """Clusters of one to eight items, whose own shares differ by `spread`; 400 trials."""
+    rng, metric, held, plain = np.random.default_rng(1), share("accuracy", "right"), 0, 0
+    for _ in range(400):
+        sizes = rng.integers(1, 9, 60)
+        chance = 0.5 + spread * rng.choice([-1, 1], 60)
+        clusters = np.repeat(np.arange(60), sizes).tolist()
+        columns = {"right": (rng.random(len(clusters)) < chance[clusters]).astype(float)}
+        of_clusters, alone = metric.figure(columns, 0, clusters), metric.figure(columns, 0)
+        held += of_clusters.low <= 0.5 <= of_clusters.high
+        plain += alone.low <= 0.5 <= alone.high
+    assert 0.92 <= held / 400 <= 0.98
+    assert (plain / 400 < 0.85) == (spread > 0)
+
+
+def test_what_is_not_known_of_clusters_counts_each_as_one_item():
+    metric = share("accuracy", "right")
+    ones = {"right": np.ones(30)}
+    assert metric.figure(ones, 0, [i // 6 for i in range(30)]).low == pytest.approx(
+        metric.figure({"right": np.ones(5)}, 0).low
+    )
+    twins = {"right": np.tile([1.0, 0.0], 50)}
+    of_twins = metric.figure(twins, 0, [i // 2 for i in range(100)])
+    assert (of_twins.low, of_twins.high) == (
+        metric.figure(twins, 0).low,
+        metric.figure(twins, 0).high,
+    )
+    assert metric.figure(twins, 0, ["one"] * 100).low < 0.1
+    assert mean("m", "x").figure({"x": np.ones(4)}, 0, [1] * 4).interval == "none, of one cluster"
+    assert metric.figure(twins, 0, list(range(100))) == metric.figure(twins, 0)
+
+
+def test_whole_clusters_are_drawn_as_a_loop_draws_them():
+    clusters = ["b", "a", "b", "c", "c", "b"]
+    members = {"b": [0, 2, 5], "a": [1], "c": [3, 4]}
+    rng, order = np.random.default_rng(3), ["b", "a", "c"]
+    for chosen, _ in zip(resamples(6, 3, clusters), range(20), strict=False):
+        drawn = rng.integers(3, size=3)
+        assert chosen.tolist() == [i for number in drawn for i in members[order[number]]]
+    singles = zip(resamples(6, 3, list("abcdef")), resamples(6, 3), strict=True)
+    assert all((one == other).all() for one, other in singles)

@@ -51,6 +51,9 @@ PUBLISHED = {
     "gpt3_two_digit_addition": (2000, "Q: What is 98 plus 45?\n\nA:", ""),
     "gpt3_reversed_words": (10000, "Please unscramble the letters into a word", ""),
 }
+# Sets whose items belong together, and how many clusters they have: XQuAD's published 240 passages,
+# the premises of SNLI's file (`cut -f1 test.tsv | uniq | wc -l`), schemas and twins.
+CLUSTERS = {"squad": 240, "snli": 3323, "winograd": 171, "winogrande": 1032}
 
 
 def only(spec, data=None):
@@ -69,6 +72,7 @@ def test_published_files_are_read(spec, shared_data):
     asked = first.context if isinstance(first, Likelihood) else first.prompt
     assert asked.startswith(context)
     assert getattr(first, "continuation", "").startswith(continuation)
+    assert len({task.cluster(item) for item in task.items}) == CLUSTERS.get(spec, count)
     assert task.protocol and all(metric.name for metric in task.metrics)
 
 

@@ -37,7 +37,7 @@ class ImageText:
       answer: what follows them; None: nothing does, and the document is not judged by it.
       group: name of what its answers are counted with.
       choices: of which the answer is one; (): none are given.
-      unit: name of what is one in a sample of documents, where several belong together, as the
+      cluster: name of what is one in a sample of documents, where several belong together, as the
         pictures of a presentation of NLVR do; None: the document is.
     """
 
@@ -46,7 +46,7 @@ class ImageText:
     group: str = "answers"
     # Documents are divided by their `repr`, which so stays as it was.
     choices: tuple[str, ...] = dataclasses.field(default=(), repr=False)
-    unit: str | None = dataclasses.field(default=None, repr=False)
+    cluster: str | None = dataclasses.field(default=None, repr=False)
 
     @property
     def pictures(self) -> list[Picture]:

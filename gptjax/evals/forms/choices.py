@@ -40,12 +40,14 @@ class ChoiceItem:
       texts: (context, continuation) of each choice; two or more.
       answer: index of the right one.
       labels: what is said of the choices to people; (): the continuations, or the contexts.
+      cluster: see `Task.cluster`; None: the item is one.
     """
 
     id: str
     texts: tuple[tuple[str, str], ...]
     answer: int
     labels: tuple[str, ...] = ()
+    cluster: str | None = dataclasses.field(default=None, kw_only=True)
 
     def label(self, choice: int) -> str:
         """A choice for people."""
@@ -91,6 +93,9 @@ class Choices(Task[ChoiceItem]):
             f"{self.answer_context!r}",
         }
         return f"The choice of the highest {counts[self.normalisation]} is the model's answer."
+
+    def cluster(self, item: ChoiceItem) -> str:
+        return item.id if item.cluster is None else item.cluster
 
     def shown(self, item: ChoiceItem) -> str:
         return "".join(item.texts[item.answer])

@@ -29,12 +29,14 @@ class TextItem:
       prompt: text that the answer follows.
       answers: right ones, one or more; the first is what a shot shows.
       worked: what a shot shows in place of the first answer, where that is more than the answer.
+      cluster: see `Task.cluster`; None: the item is one.
     """
 
     id: str
     prompt: str
     answers: tuple[str, ...]
     worked: str | None = None
+    cluster: str | None = dataclasses.field(default=None, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,9 @@ class FreeText(Task[TextItem]):
             f"Answers are written by {decoding}, up to {ends} or {self.max_new_tokens} tokens, and "
             f"scored by {', '.join(self.scores)}."
         )
+
+    def cluster(self, item: TextItem) -> str:
+        return item.id if item.cluster is None else item.cluster
 
     def shown(self, item: TextItem) -> str:
         answer = item.answers[0] if item.worked is None else item.worked

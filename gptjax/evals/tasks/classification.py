@@ -75,7 +75,8 @@ def snli(source: Source) -> Choices:
             f"{row.text('premise')}\nQuestion: {row.text('hypothesis')} True, False, or Neither?"
         )
         answer = index_of(row, row.text("label"), 3)
-        yield answering(id_of(row), question, ("True", "Neither", "False"), answer)
+        made = answering(id_of(row), question, ("True", "Neither", "False"), answer)
+        yield dataclasses.replace(made, cluster=row.text("premise"))
 
     return Choices(**source.table(read, "\t"), normalisation="plain")
 

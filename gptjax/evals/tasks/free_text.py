@@ -44,6 +44,7 @@ def squad(source: Source, *, num_beams: int = _BEAMS) -> FreeText:
                 question.id,
                 f"Background: {question.context}\n\nQ: {question.question}\n\nA:",
                 question.answers,
+                cluster=question.context,
             )
             for question in load_questions(path)
         )

@@ -112,6 +112,7 @@ def image_choices(
             answer=texts.index(_answer(document)),
             pictures=tuple(document.pictures),
             group=document.group,
+            cluster=document.cluster,
         )
 
     return ImageChoices(
@@ -160,6 +161,7 @@ def answers_of(
             answers=(_answer(document),),
             pictures=tuple(document.pictures),
             group=document.group,
+            cluster=document.cluster,
         )
 
     return ImageAnswers(

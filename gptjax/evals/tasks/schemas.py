@@ -1,7 +1,8 @@
 """Which of two words a sentence means: Winograd's schemas and WinoGrande.
 
 The two texts differ in the word, and are compared by what follows it ("partial evaluation", Trinh
-and Le 2018, arXiv 1806.02847), as GPT-2 (section 3.4) and GPT-3 (2005.14165, section 3.4) do.
+and Le 2018, arXiv 1806.02847), as GPT-2 (section 3.4) and GPT-3 (2005.14165, section 3.4) do. Twins
+that differ only in what follows the word are of one cluster.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ def _schemas(source: Source) -> Choices:
         contexts = [row.as_text("'context_options'", option) for option in options]
         continuation = f" {row.text('continuation').strip()}"
         texts = tuple((context, continuation) for context in contexts)
-        yield ChoiceItem(id_of(row), texts, index_of(row, row.value("gold"), len(texts)))
+        answer = index_of(row, row.value("gold"), len(texts))
+        yield ChoiceItem(id_of(row), texts, answer, cluster="\n".join(sorted(contexts)))
 
     return Choices(**source.json(read), normalisation="plain")
 

@@ -70,6 +70,8 @@ def task_evaluator(
 ) -> Evaluator:
     """An evaluator: `loss`, its parts, and `metrics_of` the rows.
 
+    Examples with the same first text, such as hypotheses about one premise, are of one cluster.
+
     Args:
       judged: from `judge`, of the same rows.
       rows: the examples.
@@ -77,6 +79,7 @@ def task_evaluator(
       lm_weight: as of the run.
     """
     targets = np.array([example.target for example in rows.examples])
+    clusters = [example.texts[0] for example in rows.examples]
     num_classes = None if labels is None else len(labels)
 
     def evaluate(params: Any) -> dict[str, Any]:
@@ -87,7 +90,9 @@ def task_evaluator(
         return {
             "loss": loss,
             **means,
-            **metrics_of(predicted, targets[: len(outputs)], num_classes, SEED),
+            **metrics_of(
+                predicted, targets[: len(outputs)], num_classes, SEED, clusters[: len(outputs)]
+            ),
         }
 
     return evaluate

@@ -89,21 +89,23 @@ class Judge:
 
         Images change places between documents of the same group that show as many, so that an
         answer that does not depend on what they show stays right. An interval is drawn from whole
-        units of documents (the cluster bootstrap), whose answers are not independent.
+        clusters of documents (the cluster bootstrap), whose answers are not independent.
         """
         if not self.documents:
             return {}
         groups = [document.group for document in self.documents]
         right = self.right(params)
         exchanged = self.right(params, _exchanged(self.documents, seed))
-        units = _units(self.documents)
+        clusters = [
+            number if document.cluster is None else document.cluster
+            for number, document in enumerate(self.documents)
+        ]
 
-        def shares(drawn: np.ndarray) -> dict[str, float]:
-            chosen = np.concatenate([units[i] for i in drawn])
+        def shares(chosen: np.ndarray) -> dict[str, float]:
             return _shares(right[chosen], [groups[i] for i in chosen])
 
         return {
-            "answers": with_intervals(shares, len(units), seed),
+            "answers": with_intervals(shares, len(right), seed, clusters),
             "images_exchanged": _shares(exchanged, groups),
             "most_frequent_answer": _most_frequent(self.documents),
             "answers_judged": dict(collections.Counter(groups)),
@@ -116,14 +118,6 @@ def _shares(right: np.ndarray, groups: Sequence[str]) -> dict[str, float]:
     for name in names if len(names) > 1 else ():
         shares[f"{name}_accuracy"] = float(right[of == name].mean())
     return shares
-
-
-def _units(documents: Sequence[ImageText]) -> list[list[int]]:
-    """The numbers of the documents of each unit."""
-    found: dict[Any, list[int]] = {}
-    for number, document in enumerate(documents):
-        found.setdefault(number if document.unit is None else document.unit, []).append(number)
-    return list(found.values())
 
 
 def _most_frequent(documents: Sequence[ImageText]) -> dict[str, float]:

@@ -227,6 +227,7 @@ def _figures(
         lambda chosen: {name: float(x[chosen].mean()) for name, x in values.items()},
         len(texts),
         SEED,
+        clusters=[rows.questions[number].context for number in texts],
     )
     means = {name: float(np.mean(x, dtype=np.float64)) for name, x in losses.items()}
     return {"loss": means["task_loss"], **means, **figures}

@@ -66,13 +66,13 @@ def test_answers_are_judged_word_for_word(monkeypatch):
 
 
 def test_documents_of_a_unit_are_one_in_an_interval(monkeypatch):
-    """Six documents of a unit, all right or all wrong, say no more than one does."""
+    """Six documents of a cluster, all right or all wrong, say no more than one does."""
     right = np.random.default_rng(0).random(30) < 0.6
-    documents = [ImageText(("a",), " b", unit=str(i)) for i in range(30) for _ in range(6)]
+    documents = [ImageText(("a",), " b", cluster=str(i)) for i in range(30) for _ in range(6)]
     monkeypatch.setattr(Judge, "right", lambda *_: np.repeat(right, 6))
     answers = Judge(None, None, None, documents, 8).report({}, 3)["answers"]
     assert answers == with_intervals(lambda chosen: {"accuracy": right[chosen].mean()}, 30, 3)
-    alone = [dataclasses.replace(document, unit=None) for document in documents]
+    alone = [dataclasses.replace(document, cluster=None) for document in documents]
     narrow = Judge(None, None, None, alone, 8).report({}, 3)["answers"]
     assert narrow["accuracy_low"] > answers["accuracy_low"] + 0.05
 
