@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> None:
     """Prints figures, labels or pictures."""
     import scipy.special
 
+    from gptjax.evals.screen import Screen
     from gptjax.judging.metrics import metrics_of
     from gptjax.judging.retrieval import check_labels, recall_intervals
     from gptjax.tasks.vision.zero_shot import label_numbers
@@ -66,27 +67,28 @@ def main(argv: Sequence[str]) -> None:
     pictures, of_files = load_pictures(_IMAGES.value), _IMAGES.value.startswith("files:")
     targets = label_numbers(pictures, labels) if labels and not of_files else None
     enable_compilation_cache()
-    model = _model()
-    if _QUERY.value is not None:
-        (scores,) = model.scores(pictures, [_QUERY.value]).T
-        for number in np.argsort(-scores)[: _TOP.value]:
-            print(f"{scores[number]:.3f}  {pictures[number].name}  {pictures[number].text}")
-        return
-    if not labels:
-        figures = recall_intervals(model.ranks(pictures), _SEED)
-    else:
-        scores = model.class_scores(pictures, labels)
-        if targets is None:
-            odds = scipy.special.softmax(scores, axis=-1)
-            for picture, row in zip(pictures, odds, strict=True):
-                print(f"{picture.name}  {labels[row.argmax()]}  {row.max():.3f}")
+    with Screen() as screen:
+        model = _model(screen)
+        if _QUERY.value is not None:
+            (scores,) = model.scores(pictures, [_QUERY.value]).T
+            for number in np.argsort(-scores)[: _TOP.value]:
+                print(f"{scores[number]:.3f}  {pictures[number].name}  {pictures[number].text}")
             return
-        figures = metrics_of(scores.argmax(-1), targets, len(labels), _SEED)
-    print(json.dumps({"pictures": len(pictures)} | figures))
+        if not labels:
+            figures = recall_intervals(model.ranks(pictures), _SEED)
+        else:
+            scores = model.class_scores(pictures, labels)
+            if targets is None:
+                odds = scipy.special.softmax(scores, axis=-1)
+                for picture, row in zip(pictures, odds, strict=True):
+                    print(f"{picture.name}  {labels[row.argmax()]}  {row.max():.3f}")
+                return
+            figures = metrics_of(scores.argmax(-1), targets, len(labels), _SEED)
+        print(json.dumps({"pictures": len(pictures)} | figures))
 
 
-def _model() -> Any:
-    """The run's `Encoders`, or its `Captioner`."""
+def _model(screen: Any) -> Any:
+    """The run's `Encoders`, or its `Captioner`, which says on `screen` how far it is."""
     from gptjax.runs.kind import kind_of
     from gptjax.runs.workdir import WorkDirectory
     from gptjax.tasks.vision.contrastive import KIND
@@ -109,10 +111,9 @@ def _model() -> Any:
         raise ValueError(f"--fit: got {_FIT.value}, expected none: {_WORKDIR.value} has its own")
     from gptjax.evals.models.captioner import TEMPLATE, Captioner
     from gptjax.evals.models.of_runs import of_run
-    from gptjax.evals.screen import Screen
 
     asked: Any = of_run(workdir, _STEP.value, batch_size=_BATCH.value)
-    return Captioner(asked, _TEMPLATE.value or [TEMPLATE], Screen().say)
+    return Captioner(asked, _TEMPLATE.value or [TEMPLATE], screen.say)
 
 
 if __name__ == "__main__":

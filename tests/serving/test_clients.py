@@ -18,6 +18,9 @@ from openai.types import Completion, CreateEmbeddingResponse, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, completion_create_params
 from openai.types.responses import Response, response_create_params
 
+from gptjax.evals.openai_evals.functions import Functions
+from gptjax.evals.openai_evals.registry import Registry
+from gptjax.evals.openai_evals.run import Settings, opened
 from gptjax.serving.endpoints import (
     chat_completions,
     completions,
@@ -193,27 +196,37 @@ def test_lm_eval_scores_through_the_server(server, tmp_path, kind):
             assert str(given[1]) == str(score.greedy)
 
 
-def test_the_unmodified_oaieval_asks_the_server(tmp_path):
-    """Its report counts what the server said, and no call of it failed."""
+def test_the_unmodified_oaieval_gives_the_report_of_ours(tmp_path):
+    """Both ask the server greedily: one of two answers is the one it was seen to give."""
     if importlib.util.find_spec("evals") is None:  # which cannot be imported without a key
         pytest.skip("needs the package evals")
     for folder in ("evals", "data", "completion_fns", "eval_sets", "modelgraded"):
         (tmp_path / folder).mkdir()
     samples = tmp_path / "data" / "samples.jsonl"
     said = [{"role": "system", "content": "be"}, {"role": "user", "content": "hi"}]
-    rows = [{"input": said, "ideal": ideal} for ideal in ("aaa", "b")]
-    samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "evals" / "ours.yaml").write_text(
         "ours:\n  id: ours.test.v0\n  metrics: [accuracy]\nours.test.v0:\n"
         f"  class: evals.elsuite.basic.match:Match\n  args:\n    samples_jsonl: {samples}\n"
     )
-    log = tmp_path / "log.jsonl"
+    theirs, ours = tmp_path / "theirs.jsonl", tmp_path / "ours.jsonl"
+    registry = Registry([tmp_path])
     with live(chat_model("gpt-3.5-turbo", max_queue=64)) as address:
+        with openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+            asked = client.chat.completions.create(
+                model="gpt-3.5-turbo", messages=said, temperature=0
+            )
+        given = asked.choices[0].message.content
+        rows = [{"input": said, "ideal": ideal} for ideal in (given, f"not {given}")]
+        samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        names = [f"{address}/v1#gpt-3.5-turbo"]
+        functions = Functions(registry, {})
+        with opened(registry.eval("ours"), names, functions, registry, Settings(), ours) as run:
+            report = run()
         done = subprocess.run(
             [
                 *(sys.executable, "-c", "from evals.cli.oaieval import main; main()"),
                 *("gpt-3.5-turbo", "ours", "--registry_path", str(tmp_path)),
-                *("--record_path", str(log)),
+                *("--record_path", str(theirs)),
             ],
             env={**os.environ, "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": f"{address}/v1"},
             capture_output=True,
@@ -221,7 +234,16 @@ def test_the_unmodified_oaieval_asks_the_server(tmp_path):
             check=False,
         )
     assert done.returncode == 0, done.stderr[-3000:]
-    events = [json.loads(line) for line in log.read_text().splitlines()]
-    (report,) = [event["final_report"] for event in events if "final_report" in event]
-    sampled = [event["data"]["sampled"] for event in events if event.get("type") == "sampling"]
-    assert len(sampled) == 2 and report["accuracy"] in (0.0, 0.5, 1.0)
+    logs = [log.read_text().splitlines() for log in (theirs, ours)]
+    events = [[json.loads(line) for line in log] for log in logs]
+    (their_report,) = [event["final_report"] for event in events[0] if "final_report" in event]
+    sampled = [[e["data"]["sampled"] for e in x if e.get("type") == "sampling"] for x in events]
+    assert report["accuracy"] == 0.5 and sampled[0] == sampled[1] == [[given], [given]]
+    unseeded, of_the_package = (
+        {"boostrap_std"},
+        {name for name in their_report if "details" in name},
+    )
+    kept = their_report.keys() - unseeded - of_the_package
+    assert {name: report[name] for name in report.keys() - unseeded} == {
+        name: their_report[name] for name in kept
+    }
