@@ -8,9 +8,9 @@ r"""Classifies pictures by the names of classes, and retrieves pictures by texts
 
 The run is a CLIP, of kind contrastive, which compares by cosines, or of kind image_text, which
 scores a text by its log-probability behind the picture, in nats. Without --labels and --query it
-prints recall at 1 and at 10 among all pictures and their texts, both ways; with --labels, which the
-texts of the pictures are, the accuracy. Both are JSON, with 95% intervals. Of `files:`, which have
-no texts, it prints each picture's label and its probability; with --query the best, and scores.
+prints recall at 1 and at 10 among all pictures and their texts, both ways; with --labels, which are
+these texts, the accuracy: JSON, with 95% intervals. Of `files:`, which have no texts, it prints the
+label of each picture and its probability; with --query the best pictures and their scores.
 """
 
 import json
@@ -44,7 +44,6 @@ _BATCH = flags.DEFINE_integer(
     "batch_size", 64, "Pictures, or captions of a picture, in a batch.", lower_bound=1
 )
 _STEP = flags.DEFINE_integer("restore_step", None, "Checkpoint; by default the run chooses one.")
-_SEED = 0  # of the bootstrap
 
 
 def main(argv: Sequence[str]) -> None:
@@ -71,20 +70,20 @@ def main(argv: Sequence[str]) -> None:
         model = _model(screen)
         if _QUERY.value is not None:
             (scores,) = model.scores(pictures, [_QUERY.value]).T
-            for number in np.argsort(-scores)[: _TOP.value]:
-                print(f"{scores[number]:.3f}  {pictures[number].name}  {pictures[number].text}")
-            return
-        if not labels:
-            figures = recall_intervals(model.ranks(pictures), _SEED)
         else:
-            scores = model.class_scores(pictures, labels)
-            if targets is None:
-                odds = scipy.special.softmax(scores, axis=-1)
-                for picture, row in zip(pictures, odds, strict=True):
-                    print(f"{picture.name}  {labels[row.argmax()]}  {row.max():.3f}")
-                return
-            figures = metrics_of(scores.argmax(-1), targets, len(labels), _SEED)
+            scores = model.class_scores(pictures, labels) if labels else model.ranks(pictures)
+    if _QUERY.value is not None:
+        for number in np.argsort(-scores)[: _TOP.value]:
+            print(f"{scores[number]:.3f}  {pictures[number].name}  {pictures[number].text}")
+    elif labels and targets is None:
+        odds = scipy.special.softmax(scores, axis=-1)
+        for picture, row in zip(pictures, odds, strict=True):
+            print(f"{picture.name}  {labels[row.argmax()]}  {row.max():.3f}")
+    elif labels:
+        figures = metrics_of(scores.argmax(-1), targets, len(labels), seed=0)
         print(json.dumps({"pictures": len(pictures)} | figures))
+    else:
+        print(json.dumps({"pictures": len(pictures)} | recall_intervals(scores, pictures, seed=0)))
 
 
 def _model(screen: Any) -> Any:

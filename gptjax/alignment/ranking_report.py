@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gptjax.alignment.intervals import wilson_interval
 from gptjax.alignment.ranking import calibration
 from gptjax.data.dialogue.rankings import Ranking, agreement
-
-_Z = 1.959963984540054  # the 97.5% quantile of the standard normal distribution
 
 
 def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]) -> dict[str, Any]:
@@ -70,30 +69,6 @@ def ranking_report(rankings: Sequence[Ranking], rewards: Sequence[npt.ArrayLike]
         "agreement": _or_none(agreed.rate),
         "agreement_with_ties": _or_none(agreed.rate_with_ties),
     }
-
-
-def wilson_interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, float]:
-    """95% interval of sum(right) / sum(total), with all comparisons of one prompt as one cluster.
-
-    It is Wilson's interval (1927) of an effective number of comparisons: the number of independent
-    comparisons that would have the variance which the ratio has over prompts (Cochran 1977,
-    "Sampling Techniques", equation 6.13). If that variance is 0, each prompt counts as one
-    comparison.
-
-    Args:
-      right: [N], the number of each prompt's comparisons in the annotators' order.
-      total: [N], the number of each prompt's comparisons.
-    """
-    right, total = np.asarray(right, np.float64), np.asarray(total, np.float64)
-    prompts, comparisons = np.count_nonzero(total), total.sum()
-    share = right.sum() / comparisons
-    # Whole numbers, but for ties' halves: exactly 0 where all prompts have the same share.
-    gaps = right * comparisons - right.sum() * total
-    variance = np.square(gaps).sum() / comparisons**4
-    size = min(share * (1 - share) / variance, comparisons) if variance > 0 else prompts
-    centre = (share + _Z**2 / (2 * size)) / (1 + _Z**2 / size)
-    half = _Z / (1 + _Z**2 / size) * math.sqrt(share * (1 - share) / size + (_Z / (2 * size)) ** 2)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def _or_none(rate: float) -> float | None:

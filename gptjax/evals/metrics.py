@@ -19,8 +19,8 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
-import scipy.stats
 
+from gptjax.alignment.intervals import wilson_interval
 from gptjax.judging.metrics import RESAMPLES, cluster_numbers, resamples
 
 Columns = Mapping[str, np.ndarray]
@@ -110,9 +110,9 @@ class Difference:
 
     Attributes:
       value: of the figures.
-      low, high: its 95% interval, of the paired bootstrap.
-      p_value: that there is none; of shares of independent items McNemar's exact test (1947), else
-        the bootstrap's.
+      low, high: its 95% interval, of the paired bootstrap; of one cluster, or item, the value.
+      p_value: that there is none. The models are exchanged on clusters, or items: for a share in
+        all ways, which is McNemar's exact test (1947) of independent items, else in 1,000.
       test: the name of that test.
     """
 
@@ -131,23 +131,37 @@ def paired(
     `seed` and `clusters` are as of `Metric.figure`.
     """
     value, clusters = metric.compute(columns) - metric.compute(other), _shared(clusters)
-    drawn = np.array(
-        [
-            metric.compute(_some(columns, chosen)) - metric.compute(_some(other, chosen))
-            for chosen in resamples(_count(columns), seed, clusters)
-        ]
-    )
+    drawn = [
+        metric.compute(_some(columns, chosen)) - metric.compute(_some(other, chosen))
+        for chosen in resamples(_count(columns), seed, clusters)
+    ]
     low, high = _middle(drawn)
-    if metric.of_share is not None and clusters is None:
-        gains = columns[metric.of_share] - other[metric.of_share]
-        better, worse = int((gains > 0).sum()), int((gains < 0).sum())
-        p_value = scipy.stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
-        return Difference(value, low, high, float(p_value), "mcnemar")
-    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p_value = min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
-    return Difference(
-        value, low, high, p_value, f"{'' if clusters is None else 'cluster '}bootstrap"
-    )
+    numbers = cluster_numbers(range(_count(columns)) if clusters is None else clusters)
+    if metric.of_share is not None:
+        gains = np.bincount(numbers, columns[metric.of_share] - other[metric.of_share])
+        name = "mcnemar" if clusters is None else "cluster sign flips"
+        return Difference(value, low, high, _sign_flips(np.rint(gains).astype(int)), name)
+    rng, beyond = np.random.default_rng(seed), 0
+    for _ in range(RESAMPLES):
+        swap = rng.random(numbers.max() + 1)[numbers] < 0.5
+        one = {name: np.where(swap, other[name], column) for name, column in columns.items()}
+        two = {name: np.where(swap, column, other[name]) for name, column in columns.items()}
+        found = metric.compute(one) - metric.compute(two)
+        beyond += not abs(found) < abs(value) * (1 - 1e-9)
+    name = "permutation" if clusters is None else "cluster permutation"
+    return Difference(value, low, high, (beyond + 1) / (RESAMPLES + 1), name)
+
+
+def _sign_flips(gains: np.ndarray) -> float:
+    """How probable a sum as far from 0 as that of whole numbers is, if each has any sign; exact."""
+    chances = np.ones(1)
+    for gain in np.abs(gains[gains != 0]):
+        either = np.zeros(len(chances) + 2 * gain)
+        either[: len(chances)] += chances / 2
+        either[2 * gain :] += chances / 2
+        chances = either
+    sums = np.arange(len(chances)) - len(chances) // 2
+    return min(1.0, float(chances[np.abs(sums) >= abs(gains.sum())].sum()))
 
 
 def _shared(clusters: Clusters | None) -> Clusters | None:
@@ -156,25 +170,8 @@ def _shared(clusters: Clusters | None) -> Clusters | None:
 
 
 def _wilson(right: np.ndarray, clusters: Clusters | None) -> tuple[float, float]:
-    """The 95% interval of the share of items [N] that are right.
-
-    Items of clusters are worth as many independent ones as give a share the variance that a ratio
-    over clusters has (Cochran 1977, section 11.12), and no more than they are. That is not known
-    where all are right, or none, or there is one cluster: then each cluster is worth one item.
-    """
-    count, share = len(right), float(right.mean())
-    if clusters is not None:
-        numbers = cluster_numbers(clusters)
-        spread = np.bincount(numbers, right - share)
-        number = len(spread)
-        if number == 1 or share in (0.0, 1.0):
-            count = number
-        elif variance := float((spread**2).sum()) * number / (number - 1) / count**2:
-            count = min(share * (1 - share) / variance, count)
-    square = scipy.stats.norm.ppf(0.975) ** 2 / count
-    middle = (share + square / 2) / (1 + square)
-    half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    numbers = cluster_numbers(range(len(right)) if clusters is None else clusters)
+    return wilson_interval(np.bincount(numbers, right), np.bincount(numbers))
 
 
 def _middle(drawn: Sequence[float] | np.ndarray) -> tuple[float, float]:

@@ -69,12 +69,13 @@ def with_intervals(
       clusters: of the examples, as `resamples` has it.
 
     Returns:
-      Of each figure NAME its value, NAME_low and NAME_high.
+      Of each figure NAME its value, NAME_low and NAME_high. Samples that lack what it is of, and
+      give NaN, are left out. One cluster, or example, has no interval: both are the value.
     """
     drawn = [figures_of(chosen) for chosen in resamples(count, seed, clusters)]
     figures: dict[str, float] = {}
     for name, value in figures_of(np.arange(count)).items():
-        low, high = np.percentile([each[name] for each in drawn], [2.5, 97.5])
+        low, high = np.nanpercentile([each[name] for each in drawn], [2.5, 97.5])
         figures |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
     return figures
 

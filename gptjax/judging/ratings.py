@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.alignment.ranking_report import wilson_interval
+from gptjax.alignment.intervals import wilson_interval
 from gptjax.alignment.ratings.elo import Judgement, fit_ratings
 from gptjax.alignment.ratings.elo_clusters import clustered
 from gptjax.alignment.ratings.win_rate import outcomes

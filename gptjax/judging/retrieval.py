@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from gptjax.data.labelled.pictures import LabelledPicture
 from gptjax.finite import check_finite
 from gptjax.judging.metrics import with_intervals
 
@@ -110,14 +111,27 @@ def recalls(ranks: Mapping[str, np.ndarray]) -> dict[str, float]:
     return found | {"recall_1": float(np.mean([found[f"{name}_recall_1"] for name in ranks]))}
 
 
-def recall_intervals(ranks: Mapping[str, np.ndarray], seed: int) -> dict[str, float]:
-    """NAME_recall_1 and NAME_recall_10 with the bounds of 95% intervals over queries."""
+def recall_intervals(
+    ranks: Mapping[str, np.ndarray], pictures: Sequence[LabelledPicture], seed: int
+) -> dict[str, float]:
+    """NAME_recall_1 and NAME_recall_10 with the bounds of 95% intervals over pictures.
+
+    Args:
+      ranks: of `retrieval_ranks`, or of `score_ranks`.
+      pictures: N, whose texts are the captions. Rows of one picture are one cluster, and so are its
+        captions, each of which belongs to the first picture that has it.
+      seed: of the resamples.
+    """
     figures: dict[str, float] = {}
+    _, first = keys_of([each.text for each in pictures])
+    digests = [each.picture.digest for each in pictures]
+    clusters = {"text": digests, "image": [digests[number] for number in first]}
     for name, of in ranks.items():
         hits = {f"{name}_recall_{at}": of <= at for at in AT}
         figures |= with_intervals(
             lambda chosen, hits=hits: {key: float(hit[chosen].mean()) for key, hit in hits.items()},
             len(of),
             seed,
+            clusters[name],
         )
     return figures

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from gptjax.alignment.intervals import wilson_interval
 from gptjax.evals.answer_store import AnswerStore
 from gptjax.evals.evaluation import evaluate
 from gptjax.evals.forms.choices import ChoiceItem, Choices
@@ -164,6 +165,31 @@ def test_items_that_training_text_holds_are_left_out_beside():
     clean = dataclasses.replace(CHOICES, items=ITEMS[20:])
     assert all_of.clean["accuracy"].value == scored(Counting(), clean).figures["accuracy"].value
     assert all_of.figures == scored(Counting(), CHOICES).figures
+
+
+def test_items_of_a_cluster_are_counted_as_one():
+    """In figures of all and of clean items, of both forms, and between two models."""
+    clustered = [
+        dataclasses.replace(
+            task,
+            items=tuple(dataclasses.replace(x, cluster=x.id[:3]) for x in task.items),
+        )
+        for task in (CHOICES, dataclasses.replace(SUMS, items=SUMS.items * 2))
+    ]
+    study = Study({task.name: task for task in clustered}, [0], dirty={"choices": {"q:0"}})
+    with AnswerStore(None) as store:
+        for name in ("one", "two"):
+            study.run(name, Counting(name), store)
+    choices, sums = study.rows()[:2]
+    for figures in (choices["figures"], choices["clean"]["figures"], sums["figures"]):
+        assert {figure["interval"] for figure in figures.values()} == {"cluster wilson"}
+    assert {row["test"] for row in study.differences()} == {"cluster sign flips"}
+    right = np.array([one.columns["right"] for one in study.results["one"][0].judged])
+    of = np.array([item.id[:3] for item in ITEMS])
+    counts = [(right[of == name].sum(), (of == name).sum()) for name in dict.fromkeys(of)]
+    low, high = wilson_interval(*zip(*counts, strict=True))
+    accuracy = choices["figures"]["accuracy"]
+    assert (accuracy["low"], accuracy["high"]) == (low, high)
 
 
 def test_two_models_are_compared_on_the_items_of_a_study():

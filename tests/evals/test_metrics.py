@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from gptjax.alignment.intervals import wilson_interval
 from gptjax.evals.metrics import bits_per, exponential, mean, paired, share
 from gptjax.judging.metrics import resamples
 
@@ -57,59 +58,60 @@ def test_models_are_compared_on_the_same_items():
     close = {"x": base + 0.05}, {"x": base}
     difference = paired(mean("m", "x"), *close, seed=0)
     assert (difference.low, difference.high) == pytest.approx((0.05, 0.05))
-    assert difference.p_value < 0.01 and difference.test == "bootstrap"
+    assert difference.p_value < 0.01 and difference.test == "permutation"
     assert paired(metric, {"right": one}, {"right": one}, seed=0).p_value == 1.0
 
 
-def test_items_that_repeat_each_other_are_worth_one():
-    """Four copies of 201 items have the interval of 200; so has their mean, by its error."""
-    right = RNG.random(201) < 0.3
-    copies, clusters = np.repeat(right, 4).astype(float), np.repeat(np.arange(201), 4).tolist()
-    metric = share("accuracy", "right")
-    found = metric.figure({"right": copies}, 0, clusters)
-    p, z, n = right.mean(), 1.959963984540054, 200
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
-    assert found.high - found.low == pytest.approx(2 * half) and found.interval == "cluster wilson"
-    values = RNG.normal(size=201)
-    figure = mean("m", "x").figure({"x": np.repeat(values, 4)}, 0, clusters)
-    error = values.std() / math.sqrt(201)
+def test_items_of_a_cluster_are_not_independent():
+    """Four copies of 200 items: intervals are those of the 200, and so is how sure a test is."""
+    right, other = (RNG.random(200) < share for share in (0.3, 0.42))
+    clusters = np.repeat(np.arange(200), 4).tolist()
+    metric, of_mean = share("accuracy", "right"), mean("m", "x")
+    columns, others = ({"right": np.repeat(x, 4).astype(float)} for x in (right, other))
+    found = metric.figure(columns, 0, clusters)
+    assert (found.low, found.high) == wilson_interval(4.0 * right, np.full(200, 4))
+    assert found.interval == "cluster wilson"
+    difference = paired(metric, columns, others, 0, clusters)
+    alone = paired(metric, {"right": right * 1.0}, {"right": other * 1.0}, 0)
+    assert difference.p_value == pytest.approx(alone.p_value)  # McNemar's, of the 200
+    assert (difference.test, alone.test) == ("cluster sign flips", "mcnemar")
+    assert difference.high - difference.low == pytest.approx(alone.high - alone.low)
+
+    values = RNG.normal(size=200)
+    figure = of_mean.figure({"x": np.repeat(values, 4)}, 0, clusters)
+    error = values.std() / math.sqrt(200)
     assert figure.high - figure.low == pytest.approx(2 * 1.96 * error, rel=0.1)
     assert figure.interval == "cluster bootstrap"
-    one = {"right": np.repeat(RNG.random(201) < 0.4, 4).astype(float)}
-    assert paired(metric, {"right": copies}, one, 0, clusters).test == "cluster bootstrap"
+    singles = list(range(800))
+    assert metric.figure(columns, 0, singles) == metric.figure(columns, 0)
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.35])
-def test_the_interval_of_clusters_holds_the_share_as_often_as_it_says(spread):
-    """Clusters of one to eight items, whose own shares differ by `spread`; 400 trials."""
-    rng, metric, held, plain = np.random.default_rng(1), share("accuracy", "right"), 0, 0
-    for _ in range(400):
-        sizes = rng.integers(1, 9, 60)
-        chance = 0.5 + spread * rng.choice([-1, 1], 60)
-        clusters = np.repeat(np.arange(60), sizes).tolist()
-        columns = {"right": (rng.random(len(clusters)) < chance[clusters]).astype(float)}
-        of_clusters, alone = metric.figure(columns, 0, clusters), metric.figure(columns, 0)
-        held += of_clusters.low <= 0.5 <= of_clusters.high
-        plain += alone.low <= 0.5 <= alone.high
-    assert 0.92 <= held / 400 <= 0.98
-    assert (plain / 400 < 0.85) == (spread > 0)
-
-
-def test_what_is_not_known_of_clusters_counts_each_as_one_item():
+def test_signs_of_clusters_are_flipped_in_all_ways():
+    sizes, gains = [4, 1, 3, 2], np.array([3, -1, 2, 2])
+    clusters = np.repeat(range(4), sizes).tolist()
+    won, lost = (
+        [np.arange(n) < g for n, g in zip(sizes, sign * gains, strict=True)] for sign in (1, -1)
+    )
+    one, two = (np.concatenate(each).astype(float) for each in (won, lost))
+    as_far = [abs(np.dot(x, gains)) >= 6 for x in itertools.product((-1, 1), repeat=4)]
     metric = share("accuracy", "right")
-    ones = {"right": np.ones(30)}
-    assert metric.figure(ones, 0, [i // 6 for i in range(30)]).low == pytest.approx(
-        metric.figure({"right": np.ones(5)}, 0).low
-    )
-    twins = {"right": np.tile([1.0, 0.0], 50)}
-    of_twins = metric.figure(twins, 0, [i // 2 for i in range(100)])
-    assert (of_twins.low, of_twins.high) == (
-        metric.figure(twins, 0).low,
-        metric.figure(twins, 0).high,
-    )
-    assert metric.figure(twins, 0, ["one"] * 100).low < 0.1
+    found = paired(metric, {"right": one}, {"right": two}, 0, clusters)
+    assert found.p_value == np.mean(as_far) and found.value == 6 / 10
+    one_cluster = paired(metric, {"right": one}, {"right": two}, 0, [0] * 10)
+    assert one_cluster.p_value == 1.0
+
+
+def test_a_test_finds_nothing_as_often_as_it_says():
+    """Six clusters of ten items, no difference; p below 0.1 in a tenth of 300 cases at most."""
+    rng, found = np.random.default_rng(5), 0
+    for _ in range(40):
+        shared = np.repeat(rng.normal(size=(2, 6)), 10, axis=1) + rng.normal(size=(2, 60))
+        clusters = np.repeat(np.arange(6), 10).tolist()
+        found += (
+            paired(mean("m", "x"), {"x": shared[0]}, {"x": shared[1]}, 0, clusters).p_value < 0.1
+        )
+    assert found <= 8
     assert mean("m", "x").figure({"x": np.ones(4)}, 0, [1] * 4).interval == "none, of one cluster"
-    assert metric.figure(twins, 0, list(range(100))) == metric.figure(twins, 0)
 
 
 def test_whole_clusters_are_drawn_as_a_loop_draws_them():

@@ -34,6 +34,7 @@ PUBLISHED = {
         "The following are multiple choice questions (with answers) about anatomy.\n\nA lesion",
         " A",
     ),
+    "mmlu(subject=high_school_us_history)": (204, "The following are", " A"),
     "truthfulqa": (
         817,
         "Q: What happens to you if you eat watermelon seeds?\nA:",
@@ -52,8 +53,10 @@ PUBLISHED = {
     "gpt3_reversed_words": (10000, "Please unscramble the letters into a word", ""),
 }
 # Sets whose items belong together, and how many clusters they have: XQuAD's published 240 passages,
-# the premises of SNLI's file (`cut -f1 test.tsv | uniq | wc -l`), schemas and twins.
-CLUSTERS = {"squad": 240, "snli": 3323, "winograd": 171, "winogrande": 1032}
+# different premises (`tail -n +2 test.tsv | cut -f1 | sort -u | wc -l`), goals and passages of the
+# files. Twins that begin alike were counted once: there is nothing to hold them to.
+CLUSTERS = {"squad": 240, "snli": 3323, "winograd": 171, "winogrande": 1032, "piqa": 1803}
+CLUSTERS |= {"mmlu(subject=high_school_us_history)": 66}
 
 
 def only(spec, data=None):

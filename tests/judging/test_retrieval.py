@@ -1,8 +1,12 @@
 """Ranks against a loop that counts, and recall of ranks by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from gptjax.data.labelled.picture_files import LabelledPicture
+from gptjax.data.pictures.picture import Picture
 from gptjax.judging.retrieval import (
     match_ranks,
     recall_intervals,
@@ -46,6 +50,14 @@ def test_captions_that_are_equal_count_as_one():
     figures = recalls(ranks)
     assert figures["text_recall_1"] == 2 / 3 and figures["text_recall_10"] == 1
     assert figures["recall_1"] == (2 / 3 + 1) / 2
-    bounds = recall_intervals(ranks, seed=0)
+    pictures = [
+        LabelledPicture(text, text, Picture.of(np.full((2, 2), number, np.uint8)))
+        for number, text in enumerate(["a", "a", "b"])
+    ]
+    bounds = recall_intervals(ranks, pictures, seed=0)
     assert bounds["text_recall_1_low"] <= 2 / 3 <= bounds["text_recall_1_high"]
     assert bounds["image_recall_1_low"] == 1
+    # Two rows of one picture, right and wrong, say nothing that is not drawn with both of them.
+    twice = [pictures[0], dataclasses.replace(pictures[0], text="c")]
+    same = recall_intervals({"text": np.array([1, 2]), "image": np.array([1, 2])}, twice, seed=0)
+    assert all(same[f"{name}_recall_1{end}"] == 0.5 for name in ranks for end in ("_low", "_high"))

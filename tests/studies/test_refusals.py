@@ -61,7 +61,7 @@ def test_wrong_refusals_that_rise_are_said():
     runs = {"sft": [of(*[SAFE] * 8)], "ppo": [of(*[DESIRED] * 8)]}
     summary = report.summarise(sets, [runs, runs])
     assert not summary["claims"][0]["holds"] and summary["seeds"] == 2
-    assert summary["sets"][0]["rates"][DESIRED]["difference"]["test"] == "bootstrap"
+    assert summary["sets"][0]["rates"][DESIRED]["difference"]["test"] == "permutation"
 
 
 def test_the_rubric_rewards_refusals_where_they_are_right(tmp_path):

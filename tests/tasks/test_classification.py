@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,13 @@ import scipy.special
 import scipy.stats
 
 from gptjax.config import ModelConfig
+from gptjax.data.labelled.examples import Example
 from gptjax.judging.metrics import metrics_of
 from gptjax.models.classifier import Classifier, with_first_layers, with_task_head
 from gptjax.models.gpt import GPT
 from gptjax.runs.program import Program
 from gptjax.tasks.classification.config import ClassificationConfig
+from gptjax.tasks.classification.report import SEED, task_evaluator
 from gptjax.training.task_losses import mean_loss, task_parts, with_dropped_tables
 from tests.support.alignment_runs import (
     make_config,
@@ -205,6 +208,19 @@ def test_metrics_are_those_of_the_libraries_and_intervals_hold_them():
     constant = metrics_of(np.zeros(9, int), np.arange(9) % 2, 2, seed=0)
     assert constant["matthews"] == 0.0 == metrics_of(np.ones(9), np.arange(9.0), None, 0)["pearson"]
     assert metrics_of(predicted, targets, 2, seed=0) == figures
+
+
+def test_examples_with_one_first_text_are_of_one_cluster():
+    """Four hypotheses about each of 40 premises, all right or all wrong."""
+    right = np.random.default_rng(1).random(40) < 0.7
+    examples = [Example((f"p{i}", f"h{j}"), 1) for i in range(40) for j in range(4)]
+    rows = types.SimpleNamespace(examples=examples)
+    outputs = np.stack([np.zeros(160), np.repeat(right, 4) - 0.5], axis=1)
+    losses = {"task_loss": np.ones(160)}
+    found = task_evaluator(lambda _: (outputs, losses), rows, ("a", "b"), 0.0)(None)
+    alone = metrics_of(right.astype(int), np.ones(40, int), 2, SEED)
+    for name in ("accuracy", "accuracy_low", "accuracy_high"):
+        assert found[name] == pytest.approx(alone[name])
 
 
 def test_the_chosen_checkpoint_is_that_of_the_best_figure_and_its_predictions_are_kept(trained):

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from gptjax.alignment.ranking_report import wilson_interval
+from gptjax.alignment.intervals import wilson_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ def outcomes(ours: npt.ArrayLike, theirs: npt.ArrayLike, tie_margin: float = 0.0
 def win_rate(ours: npt.ArrayLike, theirs: npt.ArrayLike, *, tie_margin: float = 0.0) -> WinRate:
     """Compares answers, prompt by prompt.
 
-    The interval is that of `ranking_report.wilson_interval`, of an effective number of comparisons
+    The interval is that of `intervals.wilson_interval`, of an effective number of comparisons
     that is at most the real one. If each prompt has one answer a side and nothing ties, it is
     Wilson's interval of N. Ties make it a little too wide, never too narrow.
 

@@ -9,6 +9,8 @@ All captions of a picture are on one side: held out, or not.
     learned, held_out = load_image_text("captions:emoji:emoji", fraction=0.1)
 """
 
+import dataclasses
+
 from gptjax.data.image_text.documents import SETS, Sides, divided, interleaved
 from gptjax.data.labelled.pictures import load_pictures
 from gptjax.tokenization.images import PLACE
@@ -19,7 +21,13 @@ def captions(location: str, fraction: float) -> Sides:
     """Each picture, with its caption as the answer."""
     sides = divided(load_pictures(location), lambda each: each.picture.digest, fraction)
     learned, held_out = (
-        tuple(interleaved(PLACE, [each.picture], f" {each.text}", "captions") for each in side)
+        tuple(
+            dataclasses.replace(
+                interleaved(PLACE, [each.picture], f" {each.text}", "captions"),
+                cluster=each.picture.digest,
+            )
+            for each in side
+        )
         for side in sides
     )
     return learned, held_out

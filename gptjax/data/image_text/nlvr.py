@@ -53,7 +53,7 @@ def _judged(path: Path, pictures: dict[str, Picture]) -> Iterator[tuple[str, Ima
                 presented = identifier.partition("-")[0]
                 text, answer = f"<image> {sentence.strip()}", f" {label}"
                 document = interleaved(text, [picture], answer, "sentences")
-                yield presented, dataclasses.replace(document, cluster=presented)
+                yield presented, dataclasses.replace(document, cluster=f"{path.stem}-{presented}")
 
 
 def _pictures(folder: Path) -> Iterator[tuple[str, Picture]]:

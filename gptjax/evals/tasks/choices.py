@@ -21,6 +21,7 @@ from gptjax.evals.rows import id_of, table_rows
 from gptjax.evals.task import Judged, Layout
 from gptjax.registry import unknown_name
 
+_ABOUT_A_PASSAGE = "This question refers to the following information"  # MMLU's, several of one
 _LETTERED = re.compile(r"\(([A-Z])\)\s*")
 
 
@@ -66,7 +67,8 @@ def piqa(source: Source, *, normalisation: str = "token") -> Choices:
         def read(row: Row) -> Iterator[ChoiceItem]:
             choices = [row.text("sol1"), row.text("sol2")]
             answer = index_of(row, next(answers, None), 2)
-            yield answering(id_of(row), row.text("goal"), choices, answer, cue="")
+            made = answering(id_of(row), row.text("goal"), choices, answer, cue="")
+            yield dataclasses.replace(made, cluster=row.text("goal"))
 
         items = dataclasses.replace(source, path=path, train=None).json(read)["items"]
         if (left := len(list(answers))) > 0:
@@ -211,8 +213,14 @@ def _of_subject(subject: str, file: Path) -> Iterator[SubjectItem]:
         lines = [row.text("question").strip(), *(f"{x}. {row.text(x).strip()}" for x in "ABCD")]
         context = "\n".join([*lines, "Answer:"])
         texts = tuple((context, f" {letter}") for letter in "ABCD")
+        passage, _, _ = lines[0].rpartition("\n")
         yield SubjectItem(
-            id_of(row), texts, "ABCD".index(answer), tuple(row.text(x) for x in "ABCD"), subject
+            id_of(row),
+            texts,
+            "ABCD".index(answer),
+            tuple(row.text(x) for x in "ABCD"),
+            subject,
+            cluster=passage if passage.startswith(_ABOUT_A_PASSAGE) else None,
         )
 
 

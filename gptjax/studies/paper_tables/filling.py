@@ -109,4 +109,4 @@ def _of_items(filled: Filled, measure: OfRun, only: Outcome) -> None:
     if only.figure is not None and isinstance(measure, Evaluated):
         filled.low = only.figure.low * measure.factor
         filled.high = only.figure.high * measure.factor
-        filled.interval = f"{only.figure.interval} over items"
+        filled.interval = f"{only.figure.interval}, of items"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.alignment.ranking_report import wilson_interval
+from gptjax.alignment.intervals import wilson_interval
 from gptjax.evals.metrics import mean, paired, share
 from gptjax.judging.refusal_rules import CLASSES, DESIRED, DISALLOWED, SAFE, UNDESIRED
 from gptjax.reports.markdown import markdown_table
@@ -26,7 +26,7 @@ Answers = Sequence[Mapping[str, Sequence[Sequence[Answered]]]]
 NOTES = """\
 One answer to a prompt and seed, at temperature 1. Brackets hold 95% intervals: Wilson's, with all
 answers to a prompt as one cluster; of differences the paired bootstrap's over prompts. p is
-McNemar's exact test, with several seeds the bootstrap's. The judge is rules of words
+McNemar's exact test, with several seeds a permutation test. The judge is rules of words
 (gptjax/judging/refusal_rules.py), so "undesired refusal" holds every answer that speaks of nothing
 in the prompt."""
 

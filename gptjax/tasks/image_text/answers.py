@@ -6,6 +6,7 @@ judge.accuracies(params)   # {"accuracy": 0.98, "names_accuracy": 0.99, "sums_ac
 
 import collections
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,8 @@ class Judge:
         """Shares of right answers, of all documents and of each group of them."""
         if not self.documents:
             return {}
-        return _shares(self.right(params), [document.group for document in self.documents])
+        groups = np.array([document.group for document in self.documents])
+        return _shares(self.right(params), groups, sorted(set(groups.tolist())))
 
     def report(self, params: Any, seed: int) -> dict[str, Any]:
         """The same with 95% intervals; counts; and the shares with other documents' images.
@@ -93,7 +95,8 @@ class Judge:
         """
         if not self.documents:
             return {}
-        groups = [document.group for document in self.documents]
+        groups = np.array([document.group for document in self.documents])
+        names = sorted(set(groups.tolist()))
         right = self.right(params)
         exchanged = self.right(params, _exchanged(self.documents, seed))
         clusters = [
@@ -102,21 +105,22 @@ class Judge:
         ]
 
         def shares(chosen: np.ndarray) -> dict[str, float]:
-            return _shares(right[chosen], [groups[i] for i in chosen])
+            return _shares(right[chosen], groups[chosen], names)
 
         return {
             "answers": with_intervals(shares, len(right), seed, clusters),
-            "images_exchanged": _shares(exchanged, groups),
+            "images_exchanged": _shares(exchanged, groups, names),
             "most_frequent_answer": _most_frequent(self.documents),
-            "answers_judged": dict(collections.Counter(groups)),
+            "answers_judged": dict(collections.Counter(groups.tolist())),
         }
 
 
-def _shares(right: np.ndarray, groups: Sequence[str]) -> dict[str, float]:
-    names, shares = sorted(set(groups)), {"accuracy": float(right.mean())}
-    of = np.array(groups)
+def _shares(right: np.ndarray, groups: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """The share of right answers, and of each group, where there are several; NaN of none."""
+    shares = {"accuracy": float(right.mean())}
     for name in names if len(names) > 1 else ():
-        shares[f"{name}_accuracy"] = float(right[of == name].mean())
+        of = right[groups == name]
+        shares[f"{name}_accuracy"] = float(of.mean()) if len(of) else math.nan
     return shares
 
 

@@ -150,7 +150,7 @@ class Contrastive(Supervised[ContrastiveConfig]):
             ranks = retrieval_ranks(images, encoded, texts[: len(images)])
             return {
                 "chosen_step": step,
-                "chosen": recall_intervals(ranks, _SEED),
+                "chosen": recall_intervals(ranks, list(held_out)[: len(images)], _SEED),
                 "pairs": len(learned),
                 "held_out": len(held_out),
                 "distinct_held_out_texts": len(set(texts)),

@@ -16,6 +16,7 @@ from gptjax.data.image_text.mnist import NEW_PAIRS
 from gptjax.data.image_text.rows import ImageForm, pack_image_text
 from gptjax.data.pictures.digits import WORDS
 from gptjax.data.pictures.picture import Picture
+from gptjax.evals.tasks import load_tasks
 from gptjax.tokenization import load_tokenizer
 from tests.support.alignment_runs import refusal
 
@@ -140,6 +141,9 @@ def test_captions_of_a_picture_are_on_one_side(tmp_path):
     } - {()}
     assert of_seven == (" caption 27", " caption 47", " caption 7")
     assert {d.text for side in sides for d in side} == {"<image>"}
+    assert all(d.cluster == d.pictures[0].digest for side in sides for d in side)
+    (written,) = load_tasks(f"image_answers(documents=captions:jsonl:{tmp_path}/a.jsonl)", None)
+    assert len({written.cluster(item) for item in written.items}) == len(written.items) / 3
     assert "unknown set of pictures 'emojis'" in refusal(load_image_text, "captions:emojis:a", 0.2)
 
 
@@ -180,5 +184,5 @@ def test_sentences_of_one_presentation_are_on_one_side(tmp_path):
     learned, held_out = load_image_text(f"nlvr:{tmp_path}", 0.3)
     groups = [{int(d.text.rpartition("s")[2]) // 2 for d in side} for side in (learned, held_out)]
     assert not groups[0] & groups[1] and groups[0] | groups[1] == set(range(9))
-    assert {d.unit for d in held_out} == {str(n) for n in groups[1]}
+    assert {d.cluster for d in held_out} == {f"dev-{n}" for n in groups[1]}
     assert learned[0].answer == " true" and len(learned) + len(held_out) == 18

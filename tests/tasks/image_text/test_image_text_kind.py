@@ -65,7 +65,7 @@ def test_answers_are_judged_word_for_word(monkeypatch):
     assert asked[0].tolist() == encode_parts(documents[0].parts, tokenizer, 3).ids.tolist()
 
 
-def test_documents_of_a_unit_are_one_in_an_interval(monkeypatch):
+def test_documents_of_a_cluster_are_one_in_an_interval(monkeypatch):
     """Six documents of a cluster, all right or all wrong, say no more than one does."""
     right = np.random.default_rng(0).random(30) < 0.6
     documents = [ImageText(("a",), " b", cluster=str(i)) for i in range(30) for _ in range(6)]
