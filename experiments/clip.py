@@ -75,13 +75,13 @@ def main(argv: Sequence[str]) -> None:
     if _QUERY.value is not None:
         for number in np.argsort(-scores)[: _TOP.value]:
             print(f"{scores[number]:.3f}  {pictures[number].name}  {pictures[number].text}")
-    elif labels and targets is None:
+    elif targets is not None:
+        figures = metrics_of(scores.argmax(-1), targets, len(labels), seed=0)
+        print(json.dumps({"pictures": len(pictures)} | figures))
+    elif labels:
         odds = scipy.special.softmax(scores, axis=-1)
         for picture, row in zip(pictures, odds, strict=True):
             print(f"{picture.name}  {labels[row.argmax()]}  {row.max():.3f}")
-    elif labels:
-        figures = metrics_of(scores.argmax(-1), targets, len(labels), seed=0)
-        print(json.dumps({"pictures": len(pictures)} | figures))
     else:
         print(json.dumps({"pictures": len(pictures)} | recall_intervals(scores, pictures, seed=0)))
 
