@@ -44,4 +44,5 @@ def wilson_interval(right: npt.ArrayLike, total: npt.ArrayLike) -> tuple[float, 
         size = min(size, items)
     centre = (share + _Z**2 / (2 * size)) / (1 + _Z**2 / size)
     half = _Z / (1 + _Z**2 / size) * math.sqrt(share * (1 - share) / size + (_Z / (2 * size)) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return min(low, share), max(high, share)  # which rounding alone can leave out, at 0 and 1

@@ -52,6 +52,12 @@ def test_the_interval_covers_what_is_so_whatever_hangs_together(clusters, items,
     assert (plain / 600 < 0.85) == (correlation > 0)
 
 
+def test_the_interval_of_nothing_begins_at_0_and_that_of_all_ends_at_1():
+    for count in range(1, 300):
+        assert wilson_interval([0] * count, [1] * count)[0] == 0.0
+        assert wilson_interval([1] * count, [1] * count)[1] == 1.0
+
+
 def test_one_cluster_and_opposite_twins_count_each_as_one_item():
     assert wilson_interval([8], [10])[0] == pytest.approx(wilson_interval([0.8], [1])[0])
     assert wilson_interval([1] * 50, [2] * 50) == wilson_interval([0.5] * 50, [1] * 50)
